@@ -1,0 +1,1 @@
+"""The papers' networks, the recipes that train them, and small trained checkpoints."""

@@ -1,0 +1,90 @@
+"""What can go wrong, in the words of the person it goes wrong for.
+
+Every error carries one or more :class:`Problem`: what, where, the actual value against its limit, and what to do.
+All problems of one kind are collected before an error is raised, so that nobody mends them one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+__all__ = [
+    "BadInput",
+    "DoesNotFit",
+    "Interrupted",
+    "NeurocompileError",
+    "Problem",
+    "ToolFailed",
+    "UnsupportedModel",
+    "UsageError",
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    what: str
+    where: str = ""
+    actual: str = ""
+    limit: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        if self.actual and self.limit:
+            line += f" (got {self.actual}; allowed: {self.limit})"
+        elif self.actual or self.limit:
+            line += f" (got {self.actual})" if self.actual else f" (allowed: {self.limit})"
+        return f"{line}\n    -> {self.fix}" if self.fix else line
+
+    def as_json(self) -> dict[str, str]:
+        """The problem as the object that ``--json`` prints in ``errors``."""
+        return asdict(self)
+
+
+class NeurocompileError(Exception):
+    """Base of all errors that this package raises on purpose; ``exit_code`` is the CLI's."""
+
+    exit_code = 1
+
+    def __init__(self, problems: Problem | Sequence[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class ToolFailed(NeurocompileError):
+    """The machine, not the input: a full disk, a tool that is missing or hangs."""
+
+    exit_code = 1
+
+
+class UsageError(NeurocompileError):
+    """An option or a target that does not exist, an output folder that does."""
+
+    exit_code = 2
+
+
+class UnsupportedModel(NeurocompileError):
+    """The model holds something that cannot be lowered exactly."""
+
+    exit_code = 3
+
+
+class DoesNotFit(NeurocompileError):
+    """The network exceeds a limit of the target, or could overflow its arithmetic."""
+
+    exit_code = 4
+
+
+class BadInput(NeurocompileError):
+    """A file or an array that is missing, damaged, unsafe, or of the wrong shape."""
+
+    exit_code = 6
+
+
+class Interrupted(NeurocompileError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130

@@ -1,0 +1,327 @@
+"""A torch model as the compiler holds it: traced, in float64, with the layout of its input; what runs it for reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from spikingjelly.activation_based import base, functional, neuron
+from torch import fx, nn
+
+from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
+from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.frontends.pytorch.lower import lower
+from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered
+from neurocompile.frontends.pytorch.trace import check_module, prepare, trace_module
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.interpret import read_out
+from neurocompile.ir.ops import Array, Output, Read
+from neurocompile.models.mpbn import MPBNLIF
+
+__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel"]
+
+Layout = Literal["TN", "NT", "N..T", "fold", "loop", "N"]
+LAYOUTS: tuple[Layout, ...] = ("TN", "NT", "N..T", "fold", "loop", "N")
+
+
+@dataclass
+class Reference:
+    """What torch computed, in network time.
+
+    ``spikes[layer][N, T, ...]`` are 0 or 1 (or -1); ``margins[layer]`` is the membrane minus the threshold in the
+    units of the module, where the module lets it be seen; ``thresholds[layer]`` is the size of that threshold.
+    """
+
+    outputs: dict[str, Array]
+    spikes: dict[str, Array]
+    margins: dict[str, Array] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class TorchModel:
+    """A model that was traced, ready to be lowered and to be run as the reference.
+
+    ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], folded into the batch
+    (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example`` holds a few
+    samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given; ``recording`` stands for the reference
+    where a neuron class of the user's was registered and the model was loaded from a file.
+    """
+
+    traced: fx.GraphModule
+    layout: Layout
+    timesteps: int
+    input_shapes: dict[str, tuple[int, ...]]
+    read: Read | None = None
+    carries: Literal["real", "spikes"] = "real"
+    example: dict[str, Array] = field(default_factory=dict)
+    recording: Reference | None = None
+
+    def __post_init__(self) -> None:
+        batch = 3 if self.timesteps != 3 else 2
+        probe = {
+            name: torch.rand(arranged_shape(shape, self.layout, batch, self.timesteps), dtype=torch.float64)
+            for name, shape in self.input_shapes.items()
+        }
+        axes = axes_of(len(next(iter(self.input_shapes.values()))), self.layout)
+        self.graph: Graph
+        self._output_axes: tuple[Axes, ...]
+        self.graph, self._output_axes = lower(
+            self.traced,
+            probe,
+            axes,
+            self.timesteps,
+            loop=self.layout == "loop",
+            read=self.read,
+            carries=self.carries,
+        )
+
+    @staticmethod
+    def from_module(
+        module: nn.Module,
+        input_shapes: Mapping[str, tuple[int, ...]] | tuple[int, ...],
+        timesteps: int,
+        layout: Layout | None = None,
+        read: Read | None = None,
+        carries: Literal["real", "spikes"] = "real",
+        example: Mapping[str, Array] | None = None,
+    ) -> TorchModel:
+        """Trace and lower a live module, which stays as it is.
+
+        Args:
+            module: in eval mode.
+            input_shapes: without batch and time, one for each argument of forward, or one for a single argument.
+            timesteps: T.
+            layout: how forward takes time and batch; None: found out.
+            read: how an output that still has time is read; None: its mean.
+            carries: "spikes" if the input is 0 or 1.
+            example: a few samples for each argument.
+
+        Raises:
+            UnsupportedModel: with everything that cannot be lowered.
+            BadInput: if the model cannot run on such an input, or its weights are not finite.
+        """
+        check_module(module)
+        prepared = prepare(module)
+        guesses: tuple[Layout, ...] = (layout,) if layout else _likely_layouts(prepared)
+        shapes = input_shapes if isinstance(input_shapes, Mapping) else {"": input_shapes}
+        first_error: BadInput | UnsupportedModel | None = None
+        for guess in guesses:
+            try:
+                inputs = tuple(
+                    torch.rand(arranged_shape(shape, guess, 2 + (timesteps == 2), timesteps), dtype=torch.float64)
+                    for shape in shapes.values()
+                )
+                traced = trace_module(prepared, inputs)
+                names = [str(node.target) for node in traced.graph.nodes if node.op == "placeholder"]
+                named = dict(zip(names, shapes.values(), strict=True))
+                return TorchModel(traced, guess, timesteps, named, read, carries, dict(example or {}))
+            except (BadInput, UnsupportedModel) as error:
+                first_error = first_error or error
+        assert first_error is not None
+        raise first_error
+
+    @property
+    def registered(self) -> list[str]:
+        """The layers whose neuron class the user registered."""
+        return [path for path, module in self.traced.named_modules() if is_registered(module)]
+
+    def run(self, inputs: Mapping[str, Array]) -> Reference:
+        """Run torch in float64 on ``inputs[name][N, T, ...]``; states are cleared before."""
+        if self.recording is not None:
+            raise BadInput(Problem("a model with registered neurons was saved with a recording, which cannot be run"))
+        module = prepare(self.traced)
+        batch = len(next(iter(inputs.values())))
+        with _Listening(module, batch) as heard, torch.no_grad():
+            if self.layout == "loop":
+                steps = [
+                    _flat(module(*(torch.from_numpy(x[:, t].astype(np.float64)) for x in inputs.values())))
+                    for t in range(self.timesteps)
+                ]
+                values = [torch.stack(parts, dim=1) for parts in zip(*steps)]
+                axes = [("N", "T", *a[1:]) for a in self._output_axes]
+            else:
+                values = _flat(module(*(arrange(x, self.layout) for x in inputs.values())))
+                axes = list(self._output_axes)
+            outputs = {}
+            for number, (value, names) in enumerate(zip(values, axes)):
+                outputs["output" if number == 0 else f"output.{number + 1}"] = self._read(value, names, batch)
+            return Reference(outputs, heard.spikes(self.timesteps), heard.margins(), heard.thresholds)
+
+    def _read(self, value: Any, axes: Axes, batch: int) -> Array:
+        if isinstance(value, list):
+            value = torch.stack(value)
+        if "TN" in axes:
+            value, axes = value.unflatten(0, (self.timesteps, batch)), ("T", "N", *axes[1:])
+        if "T" not in axes:
+            return np.asarray(value.numpy())
+        value = value.movedim((axes.index("N"), axes.index("T")), (0, 1))
+        return read_out(Output(self.read or "mean"), value.numpy())
+
+
+def _likely_layouts(module: nn.Module) -> tuple[Layout, ...]:
+    multi_step = any(
+        getattr(m, "step_mode", "s") == "m" or isinstance(m, base.MultiStepModule | MPBNLIF) for m in module.modules()
+    )
+    return ("TN", "N") if multi_step else ("loop", "TN")
+
+
+def axes_of(rank: int, layout: Layout) -> Axes:
+    """The names of the axes of an input whose features have ``rank`` axes."""
+    f = ("F",) * rank
+    return {
+        "TN": ("T", "N", *f),
+        "NT": ("N", "T", *f),
+        "N..T": ("N", *f, "T"),
+        "fold": ("TN", *f),
+        "loop": ("N", *f),
+        "N": ("N", *f),
+    }[layout]
+
+
+def arranged_shape(shape: tuple[int, ...], layout: Layout, batch: int, timesteps: int) -> tuple[int, ...]:
+    """The shape of an input in a layout."""
+    sizes = {"T": timesteps, "N": batch, "TN": batch * timesteps}
+    rest = iter(shape)
+    return tuple(sizes[name] if name in sizes else next(rest) for name in axes_of(len(shape), layout))
+
+
+def arrange(x: Array, layout: Layout) -> torch.Tensor:
+    """``x[N, T, ...]`` as forward takes it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(x, np.float64))
+    match layout:
+        case "TN":
+            return tensor.transpose(0, 1)
+        case "N..T":
+            return tensor.movedim(1, -1)
+        case "fold":
+            return tensor.transpose(0, 1).flatten(0, 1)
+        case "N":
+            if not bool((tensor == tensor[:, :1]).all()):
+                what = "the model repeats one input over time, but the data change over time"
+                raise BadInput(Problem(what, fix="give x as [N, ...]"))
+            return tensor[:, 0]
+    return tensor
+
+
+def separate(x: torch.Tensor, layout: Layout, timesteps: int | None) -> Array:
+    """An example in the layout of forward as ``[n, T, ...]``, or ``[n, ...]`` if it is the same at every step."""
+    if layout in ("loop", "N"):
+        return np.asarray(x.detach().cpu().numpy())
+    if layout == "fold":
+        if not timesteps or len(x) % timesteps:
+            what = "the batch axis does not hold a whole number of steps"
+            raise UsageError(Problem(what, "example_input", str(len(x)), f"a multiple of timesteps ({timesteps})"))
+        x = x.unflatten(0, (timesteps, -1)).transpose(0, 1)
+    elif layout == "TN":
+        x = x.transpose(0, 1)
+    elif layout == "N..T":
+        x = x.movedim(-1, 1)
+    array = np.asarray(x.detach().cpu().numpy())
+    return array[:, 0] if np.array_equal(array, np.broadcast_to(array[:, :1], array.shape)) else array
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, tuple) or (isinstance(value, list) and value and value[0].ndim == 0):
+        return [leaf for item in value for leaf in _flat(item)]
+    return [value]
+
+
+class _Listening:
+    """Hooks on every neuron of a prepared module: what fired, and how far each membrane was from its threshold."""
+
+    def __init__(self, module: nn.Module, batch: int) -> None:
+        self._module = module
+        self._batch = batch
+        self._fired: dict[str, list[torch.Tensor]] = {}
+        self._margins: dict[str, list[torch.Tensor]] = {}
+        self.thresholds: dict[str, float] = {}
+
+    def __enter__(self) -> _Listening:
+        functional.reset_net(self._module)
+        for path, module in list(self._module.named_modules()):
+            if isinstance(module, neuron.DSRIFNode | neuron.DSRLIFNode):
+                module = _DSR(module)
+                self._module.set_submodule(path, module)
+            if isinstance(module, (*NEURONS, _DSR)) or is_registered(module):
+                module.register_forward_hook(self._hear(path))
+                if hasattr(module, "surrogate_function"):
+                    module.surrogate_function = _Recorder(module.surrogate_function, self._margins.setdefault(path, []))
+                    threshold = torch.as_tensor(getattr(module, "v_threshold", 1.0))
+                    self.thresholds[path] = float(threshold.abs().min())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def _hear(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            self._fired.setdefault(path, []).append(torch.sign(output.detach()))
+
+        return hook
+
+    def spikes(self, timesteps: int) -> dict[str, Array]:
+        """``[N, T, ...]``, whether a layer ran once over all steps or once a step."""
+        found = {}
+        for path, parts in self._fired.items():
+            seq = parts[0] if len(parts) == 1 and len(parts[0]) == timesteps and timesteps > 1 else torch.stack(parts)
+            if len(parts) == 1 and timesteps == 1 and _takes_time(self._module.get_submodule(path)):
+                seq = parts[0]
+            found[path] = seq.transpose(0, 1).numpy().astype(np.int8)
+        return found
+
+    def margins(self) -> dict[str, Array]:
+        return {path: torch.stack(parts).transpose(0, 1).numpy() for path, parts in self._margins.items() if parts}
+
+
+def _takes_time(module: nn.Module) -> bool:
+    return getattr(module, "step_mode", "m") == "m"
+
+
+class _Recorder(nn.Module):
+    """Stands where a surrogate function stood; notes the margin that it was given."""
+
+    def __init__(self, inner: Any, margins: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.margins = margins
+
+    def forward(self, margin: torch.Tensor) -> Any:
+        self.margins.append(margin.detach())
+        return self.inner(margin)
+
+
+class _DSR(nn.Module):
+    """SpikingJelly's DSR nodes in the precision of their input; the originals return float32 whatever they are given.
+
+    The tests hold it against the originals in float32.
+    """
+
+    step_mode = "m"
+
+    def __init__(self, node: Any) -> None:
+        super().__init__()
+        self.v_threshold = node.v_threshold.detach().clamp(min=node.v_threshold_lower_bound).double()
+        self.alpha = node.alpha
+        self.leaky = isinstance(node, neuron.DSRLIFNode)
+        self.keep = float(np.exp(-node.delta_t / node.tau)) if self.leaky else 1.0
+        self.gain = 1.0 - self.keep if self.leaky else 1.0
+        self.height = 1.0 / node.delta_t if self.leaky else 1.0
+        self.surrogate_function: Any = lambda margin: (margin >= 0).to(margin.dtype)
+
+    def forward(self, x_seq: torch.Tensor) -> torch.Tensor:
+        v = torch.zeros_like(x_seq[0])
+        out = []
+        for x in x_seq:
+            v = self.keep * v + self.gain * x
+            spike = self.surrogate_function(v - self.alpha * self.v_threshold) * self.v_threshold
+            v = v - spike
+            out.append(spike * self.height)
+        return torch.stack(out)
+
+

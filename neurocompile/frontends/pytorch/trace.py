@@ -1,0 +1,207 @@
+"""A live torch module becomes a torch.fx graph whose leaves are layers and neurons."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import functional
+from torch import fx, nn
+
+from neurocompile.errors import BadInput, Problem, UnsupportedModel
+from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
+
+__all__ = ["check_module", "is_leaf", "prepare", "trace_module"]
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is lowered as a whole rather than through its forward."""
+    if is_registered(module) or isinstance(module, (*NEURONS, *READOUTS)):
+        return True
+    if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+        return False
+    home = type(module).__module__
+    return home.startswith(("torch.nn.", "spikingjelly.activation_based.")) and ".model." not in home
+
+
+def check_module(model: nn.Module) -> None:
+    """Refuse what must not be guessed at: lazy modules, training mode, numbers that are not finite.
+
+    Raises:
+        UnsupportedModel: for lazy modules and for modules that behave otherwise in training mode.
+        BadInput: for weights and statistics that are NaN or infinite.
+    """
+    problems = []
+    for path, module in model.named_modules():
+        kind = type(module).__name__
+        if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+            problems.append(
+                Problem(f"{kind} has no weights yet", path, fix="run the model once on real data before saving it")
+            )
+        statistics = isinstance(module, nn.modules.batchnorm._BatchNorm) or "Dropout" in kind or hasattr(module, "vbn")
+        if module.training and statistics:
+            fix = "call model.eval() before saving: its statistics are those of a batch in training mode"
+            problems.append(Problem(f"{kind} is in training mode", path, fix=fix))
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            fix = "train it with track_running_stats=True; without, its output depends on the batch"
+            problems.append(Problem(f"{kind} keeps no running statistics", path, fix=fix))
+    if problems:
+        raise UnsupportedModel(problems)
+    broken = []
+    for path, tensor in (*model.named_parameters(), *model.named_buffers()):
+        bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+        if bad:
+            fix = "the training diverged or the file is damaged; restore an earlier checkpoint"
+            broken.append(Problem("weights are NaN or infinite", path, f"{bad} of {tensor.numel()}", "finite", fix))
+    if broken:
+        raise BadInput(broken)
+
+
+def prepare(model: nn.Module) -> nn.Module:
+    """A float64 copy in eval mode with cleared states; the model itself stays as it is."""
+    copied = copy.deepcopy(model, _kept_tensors(model))
+    functional.reset_net(copied)
+    for module in copied.modules():
+        if getattr(module, "v_seq", None) is not None:
+            module.v_seq = None
+    return copied.double().eval()
+
+
+def _kept_tensors(model: nn.Module) -> dict[int, torch.Tensor]:
+    """A memo for deepcopy: states left from training hang on a graph of gradients, which deepcopy refuses."""
+    states = [value for m in model.modules() for value in (*vars(m).values(), *vars(m).get("_memories", {}).values())]
+    return {id(s): s.detach().clone() for s in states if isinstance(s, torch.Tensor) and not s.is_leaf}
+
+
+def trace_module(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> fx.GraphModule:
+    """Trace a prepared module (:func:`prepare`) on float64 inputs in the layout of its forward.
+
+    Decisions that a forward takes on shapes are taken as for these inputs; sizes themselves stay symbolic, so the
+    result runs on any batch.
+
+    Raises:
+        BadInput: if the model cannot run on such inputs.
+        UnsupportedModel: if its forward decides on values, or does what torch.fx cannot follow.
+    """
+    if is_leaf(model):
+        model = nn.Sequential(model)
+    tracer = _Tracer(inputs)
+    try:
+        with torch.no_grad():
+            graph = tracer.trace(model)
+    except (BadInput, UnsupportedModel):
+        raise
+    except Exception as error:
+        what = f"torch.fx cannot follow this forward: {error}"
+        fix = "write the forward with tensor operations only, without print, numpy or decisions on values"
+        raise UnsupportedModel(Problem(what, tracer.where or type(model).__name__, fix=fix)) from error
+    return fx.GraphModule(model, graph, type(model).__name__)
+
+
+class _Proxy(fx.Proxy):
+    """A proxy that knows its value on the example, so that loops over time and checks of shapes can be followed."""
+
+    def __index__(self) -> int:
+        value = self.node.meta["value"]
+        if not isinstance(value, int):
+            raise TypeError(f"{type(value).__name__} is not a whole number")
+        return value
+
+    def __len__(self) -> int:
+        return len(self.node.meta["value"])
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, inputs: tuple[torch.Tensor, ...]) -> None:
+        super().__init__()
+        self._inputs: Iterator[torch.Tensor] = iter(inputs)
+        self._computing = False  # while the example's values are computed, nothing is traced
+        self.where = ""
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        return is_leaf(module)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if self._computing:
+            return forward(*args, **kwargs)
+        self.where = self.path_of_module(m)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Proxy:
+        if kind == "placeholder":
+            args = ()  # a default value would hide that the input is wanted
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
+        proxy.node.meta["value"] = self._value(proxy.node)
+        return proxy
+
+    def _value(self, node: fx.Node) -> Any:
+        """What the node gives on the example."""
+        if node.op == "placeholder":
+            value = next(self._inputs, None)
+            if value is None:
+                what = f"forward takes the argument {node.target!r}, for which there is no input"
+                raise BadInput(Problem(what, fix="give one example input for each argument of forward"))
+            return value
+        if node.op == "output":
+            return None
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
+        self._computing = True
+        try:
+            return run_node(self.root, node, args, kwargs)
+        finally:
+            self._computing = False
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        value = obj.node.meta["value"]
+        if isinstance(value, torch.Tensor):
+            what = "its forward decides on the values of a tensor"
+            raise UnsupportedModel(Problem(what, self.where, fix="decide on shapes or settings only"))
+        return bool(value)
+
+    def iter(self, obj: fx.Proxy) -> Any:
+        value = obj.node.meta["value"]
+        return iter([obj[i] for i in range(len(value))])
+
+
+@torch.no_grad()
+def run_node(root: Any, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """Do what one node says, on values.
+
+    Raises:
+        BadInput: if torch refuses.
+    """
+    try:
+        match node.op:
+            case "get_attr":
+                value = root
+                for part in str(node.target).split("."):
+                    value = getattr(value, part)
+                return value
+            case "call_module":
+                module = root.get_submodule(str(node.target))
+                functional.reset_net(module)
+                value = module(*args, **kwargs)
+                # SpikingJelly's DSR nodes give float32 whatever they are given.
+                return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+            case "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            case _:
+                assert callable(node.target)
+                return node.target(*args, **kwargs)
+    except Exception as error:
+        shapes = ", ".join(str(list(a.shape)) for a in args if isinstance(a, torch.Tensor))
+        what = f"torch cannot run it: {str(error).splitlines()[0]}"
+        fix = "check --input-shape (without batch and time), --timesteps and --layout"
+        raise BadInput(Problem(what, _where(node), f"input {shapes}" if shapes else "", "", fix)) from error
+
+
+def _where(node: fx.Node) -> str:
+    return str(node.target) if node.op == "call_module" else f"{node.name} ({node.op})"

@@ -1,0 +1,216 @@
+"""The graph: named operations, what they read, and what runs along their edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import networkx as nx
+import numpy as np
+
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import (
+    Add,
+    Concat,
+    Delay,
+    Input,
+    Integrator,
+    MaxPool,
+    Neuron,
+    Op,
+    Output,
+    Reshape,
+    SumPool,
+    Upsample,
+)
+
+__all__ = ["Edge", "Graph", "InvalidGraph", "Node"]
+
+# Operations that hand events on as events: they only sum, pick, copy or move them.
+_EVENT_OPS = (Add, Concat, Delay, MaxPool, Reshape, SumPool, Upsample)
+
+
+class InvalidGraph(Exception):
+    """A graph that breaks its own rules: a fault of the compiler, never of the user."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What a node emits at each step: its shape (no time, no batch) and what it carries.
+
+    ``spikes`` are events whose value is a small whole number (0 or 1, or a sum of such); ``real`` is an input's value
+    (or a sum, a selection of such, possibly beside spikes); ``currents`` is anything that met a weight.
+    """
+
+    shape: tuple[int, ...]
+    carries: Literal["spikes", "real", "currents"]
+
+    @property
+    def size(self) -> int:
+        """How many numbers a step."""
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def is_event(self) -> bool:
+        """Whether this may be sent to a synapse."""
+        return self.carries != "currents"
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation in its place: its unique name, what it does, the names of the nodes that it reads."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...] = ()
+
+
+class Graph:
+    """An immutable set of nodes, in an order in which a step can be computed.
+
+    Iterating gives the nodes in that order; ``graph[name]`` gives one. Building a graph verifies it:
+    :class:`InvalidGraph` says what is wrong.
+    """
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        given: dict[str, Node] = {}
+        for node in nodes:
+            if node.name in given:
+                raise InvalidGraph(f"two nodes are named {node.name!r}")
+            given[node.name] = node
+        for node in given.values():
+            for source in node.inputs:
+                if source not in given:
+                    raise InvalidGraph(f"{node.name} reads {source!r}, which does not exist")
+        self._nodes = {name: given[name] for name in _step_order(given)}
+        self.edges: Mapping[str, Edge] = _infer_edges(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._nodes
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes[name]
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """For each node the nodes that read it, once for each time they do."""
+        readers: dict[str, list[Node]] = {name: [] for name in self._nodes}
+        for node in self:
+            for source in node.inputs:
+                readers[source].append(node)
+        return {name: tuple(found) for name, found in readers.items()}
+
+    def of(self, *kinds: type[Op]) -> list[Node]:
+        """The nodes whose operation is one of ``kinds``, in order."""
+        return [node for node in self if isinstance(node.op, kinds)]
+
+    def rewritten(self, changed: Mapping[str, Node | None], added: Iterable[Node] = ()) -> Graph:
+        """A graph with some nodes replaced (None: removed) and others added, without what no output needs any more."""
+        nodes = {node.name: node for node in self}
+        for name, node in changed.items():
+            del nodes[name]
+            if node is not None:
+                nodes[node.name] = node
+        for node in added:
+            if node.name in nodes:
+                raise InvalidGraph(f"two nodes are named {node.name!r}")
+            nodes[node.name] = node
+        needed = [node.name for node in nodes.values() if isinstance(node.op, Input | Output)]
+        seen: set[str] = set()
+        while needed:
+            name = needed.pop()
+            if name not in seen:
+                seen.add(name)
+                needed += nodes[name].inputs
+        return Graph(node for name, node in nodes.items() if name in seen)
+
+    def fresh(self, stem: str) -> str:
+        """A name that no node has yet, starting with ``stem``."""
+        if stem not in self._nodes:
+            return stem
+        return next(name for n in range(2, len(self) + 3) if (name := f"{stem}.{n}") not in self._nodes)
+
+    def __str__(self) -> str:
+        from neurocompile.ir.text import to_text
+
+        return to_text(self)
+
+
+def _step_order(nodes: Mapping[str, Node]) -> list[str]:
+    """An order in which every node comes after what it reads in the same step (a Delay reads earlier steps only)."""
+    same_step: nx.DiGraph = nx.DiGraph()
+    same_step.add_nodes_from(nodes)
+    for node in nodes.values():
+        if not isinstance(node.op, Delay):
+            same_step.add_edges_from((source, node.name) for source in node.inputs)
+    rank = {name: index for index, name in enumerate(nodes)}
+    try:
+        return list(nx.lexicographical_topological_sort(same_step, key=rank.__getitem__))
+    except nx.NetworkXUnfeasible:
+        cycle = " -> ".join(source for source, _ in nx.find_cycle(same_step))
+        raise InvalidGraph(f"a cycle without a delay: {cycle}") from None
+
+
+def _infer_edges(nodes: Mapping[str, Node]) -> dict[str, Edge]:
+    # A delay may stand before what it reads: it says its shape itself, and what it carries is assumed, then corrected.
+    carried: dict[str, Literal["spikes", "real", "currents"]] = {}
+    while True:
+        edges: dict[str, Edge] = {}
+        for node in nodes.values():
+            if isinstance(node.op, Delay):
+                edges[node.name] = Edge(node.op.shape, carried.get(node.name, "spikes"))
+            else:
+                edges[node.name] = _edge(node, [edges[source] for source in node.inputs])
+        delays = [node for node in nodes.values() if isinstance(node.op, Delay)]
+        for node in delays:
+            (source,) = node.inputs
+            if edges[source].shape != edges[node.name].shape:
+                raise InvalidGraph(f"{node.name}: delays {edges[node.name].shape}, reads {edges[source].shape}")
+        found = {node.name: edges[node.inputs[0]].carries for node in delays}
+        if all(edges[name].carries == carries for name, carries in found.items()):
+            return edges
+        carried = found
+
+
+_ARITY = {"Input": (0, 0), "Add": (1, None), "Concat": (1, None)}
+
+
+def _edge(node: Node, inputs: list[Edge]) -> Edge:
+    op = node.op
+    least, most = _ARITY.get(type(op).__name__, (1, 1))
+    if len(inputs) < least or (most is not None and len(inputs) > most):
+        raise InvalidGraph(f"{node.name}: {type(op).__name__} cannot read {len(inputs)} values")
+    if isinstance(op, Input):
+        return Edge(op.shape, op.carries)
+    if isinstance(op, Output):
+        return inputs[0]
+    if isinstance(op, Neuron | Integrator):
+        for name, value in vars(op).items():
+            if isinstance(value, np.ndarray):
+                try:
+                    fits = np.broadcast_shapes(value.shape, inputs[0].shape) == inputs[0].shape
+                except ValueError:
+                    fits = False
+                if not fits:
+                    raise InvalidGraph(f"{node.name}: {name} has shape {value.shape}, the layer {inputs[0].shape}")
+        return Edge(inputs[0].shape, "spikes" if isinstance(op, Neuron) else "currents")
+    if isinstance(op, Add) and any(edge.shape != inputs[0].shape for edge in inputs):
+        raise InvalidGraph(f"{node.name}: adds shapes {', '.join(str(edge.shape) for edge in inputs)}")
+    try:
+        shape = apply(op, [np.zeros((1, *edge.shape)) for edge in inputs]).shape[1:]
+    except (ValueError, IndexError) as error:
+        shapes = ", ".join(str(edge.shape) for edge in inputs)
+        raise InvalidGraph(
+            f"{node.name}: {type(op).__name__} does not fit an input of shape {shapes}: {error}"
+        ) from error
+    if not isinstance(op, _EVENT_OPS) or any(edge.carries == "currents" for edge in inputs):
+        return Edge(shape, "currents")
+    return Edge(shape, "real" if any(edge.carries == "real" for edge in inputs) else "spikes")

@@ -1,0 +1,151 @@
+"""The oracle: a graph run step by step in float64, exactly as its operations' docstrings say, with no tricks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import Array, Delay, Input, Integrator, Neuron, Output
+
+__all__ = ["Run", "interpret", "read_out", "reset", "spikes_of"]
+
+
+@dataclass
+class Run:
+    """What a run left behind; every array is ``[N, T, *shape]``, an output ``[N, *shape]`` unless it is a sequence.
+
+    ``membranes`` holds h, the membrane before the reset; ``values`` what else was asked for by name.
+    """
+
+    outputs: dict[str, Array]
+    spikes: dict[str, Array] = field(default_factory=dict)
+    membranes: dict[str, Array] = field(default_factory=dict)
+    values: dict[str, Array] = field(default_factory=dict)
+
+
+def interpret(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    timesteps: int,
+    *,
+    membranes: bool = False,
+    values: frozenset[str] = frozenset(),
+) -> Run:
+    """Run a real graph on ``inputs[name][N, T, *shape]`` for ``timesteps`` steps, states cleared before the first."""
+    batch = len(next(iter(inputs.values())))
+    state: dict[str, dict[str, Array]] = {}
+    past: dict[str, list[Array]] = {name: [] for node in graph.of(Delay) for name in node.inputs}
+    trace: dict[str, list[Array]] = {
+        node.name: [] for node in graph if isinstance(node.op, Neuron | Output) or node.name in values
+    }
+    membrane: dict[str, list[Array]] = {node.name: [] for node in graph.of(Neuron)}
+    for t in range(timesteps):
+        now: dict[str, Array] = {}
+        for node in graph:
+            match node.op:
+                case Input():
+                    now[node.name] = np.asarray(inputs[node.name][:, t], np.float64)
+                case Output():
+                    now[node.name] = now[node.inputs[0]]
+                case Delay(shape=shape, steps=steps):
+                    history = past[node.inputs[0]]
+                    now[node.name] = history[t - steps] if t >= steps else np.zeros((batch, *shape))
+                case Integrator() as op:
+                    x = now[node.inputs[0]]
+                    y = state[node.name]["y"] if node.name in state else np.zeros_like(x)
+                    now[node.name] = op.decay * y + op.gain * x + op.bias
+                    state[node.name] = {"y": now[node.name]}
+                case Neuron() as op:
+                    x = now[node.inputs[0]]
+                    spikes, h = _neuron(op, x, state.setdefault(node.name, _rest(op, x)))
+                    now[node.name] = op.amplitude * spikes
+                    if node.name in trace:
+                        trace[node.name].append(spikes)
+                    if membranes:
+                        membrane[node.name].append(h)
+                case op:
+                    now[node.name] = apply(op, [now[source] for source in node.inputs])
+            if node.name in trace and not isinstance(node.op, Neuron):
+                trace[node.name].append(now[node.name])
+        for name, history in past.items():
+            history.append(now[name])
+    stacked = {name: np.stack(steps, axis=1) for name, steps in trace.items()}
+    return Run(
+        outputs={node.name: read_out(node.op, stacked[node.name]) for node in graph.of(Output)},
+        spikes={node.name: stacked[node.name].astype(np.int8) for node in graph.of(Neuron)},
+        membranes={name: np.stack(steps, axis=1) for name, steps in membrane.items() if steps},
+        values={name: stacked[name] for name in values},
+    )
+
+
+def _rest(op: Neuron, x: Array) -> dict[str, Array]:
+    return {
+        "v": np.broadcast_to(op.v_init, x.shape).astype(np.float64),
+        "i": np.zeros_like(x),
+        "wait": np.zeros(x.shape, np.int64),
+    }
+
+
+def _neuron(op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array]:
+    """One step of the neuron equation: the spikes and h. The state is changed in place."""
+    state["i"] = op.current_decay * state["i"] + x + op.input_bias
+    h = op.decay * state["v"] + op.gain * state["i"] + op.bias
+    compared = h
+    if op.norm is not None:
+        compared = op.norm.gamma * (h - op.norm.mean) / op.norm.std + op.norm.beta
+        if op.norm.on == "membrane":
+            h = compared
+    spikes = spikes_of(op, compared, state)
+    state["v"] = reset(op, h, spikes)
+    return spikes, h
+
+
+def spikes_of(op: Neuron, h: Array, state: dict[str, Array]) -> Array:
+    """The comparison and the refractory wait; exact for float64 and for integers alike."""
+    up = h > op.threshold if op.strict else h >= op.threshold
+    down = h < op.threshold if op.strict else h <= op.threshold
+    spikes = np.where(op.flip, down, up).astype(h.dtype)
+    if op.negative_threshold is not None:
+        below = h < op.negative_threshold if op.strict else h <= op.negative_threshold
+        spikes = np.where(below & (spikes == 0), -1, spikes).astype(h.dtype)
+    if op.refractory:
+        spikes = np.where(state["wait"] != 0, 0, spikes).astype(h.dtype)
+        state["wait"] = np.where(
+            spikes != 0, op.refractory, np.maximum(state["wait"] - 1, np.minimum(state["wait"], 0))
+        )
+    return spikes
+
+
+def reset(op: Neuron, h: Array, spikes: Array) -> Array:
+    """The membrane after the spikes."""
+    if op.reset == "to":
+        return np.where(spikes != 0, op.v_reset, h)
+    if op.reset == "by":
+        return np.where(spikes != 0, op.keep * h - op.amount * spikes, h)
+    return h
+
+
+def read_out(op: Output, values: Array) -> Array:
+    """What an output gives for its values ``[N, T, *shape]``."""
+    match op.read:
+        case "mean":
+            read = values.mean(axis=1)
+        case "sum":
+            read = values.sum(axis=1)
+        case "last":
+            read = values[:, -1]
+        case "max":
+            read = values.max(axis=1)
+        case "max-abs":
+            high, low = values.max(axis=1), values.min(axis=1)
+            read = np.where(np.abs(high) > np.abs(low), high, low)
+        case "weighted":
+            assert op.weights is not None
+            read = np.tensordot(values, op.weights, (1, 0))
+        case "sequence":
+            read = values
+    return np.asarray(read * op.unit)
