@@ -8,9 +8,11 @@ Writes, for each network, NAME.pt (`neurocompile.save`) and NAME.json (what it r
     digits-4bit          `digits`, fine-tuned with 4-bit weights
     digits-2bit          `digits`, fine-tuned with 2-bit weights (-1, 0, 1)
 
-The recipe follows the MPBN paper, section 5: SGD with momentum 0.9, a learning rate that falls from 0.1 to 0 as a
-cosine; images are shifted by up to one pixel. Fine-tuning is the same once more, from the trained weights. Everything
-is seeded, the number of epochs is fixed beforehand, and the held-out digits are looked at once, at the end.
+The recipe is near that of the MPBN paper, section 5: SGD with momentum 0.9, a learning rate that falls to 0 as a cosine
+(from 0.03, where the paper has 0.1), images shifted by up to one pixel. Fine-tuning is the same once more, from the
+trained weights. Learning rate and initial values were chosen on folds of the training digits; a run looks at the
+held-out digits once, after its last epoch. Everything is seeded: the same command on the same torch gives the same
+figures.
 """
 
 import argparse
@@ -44,7 +46,7 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BATCH = 64
 EXAMPLES = 64
 EPOCHS = 60
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.03
 WEIGHT_DECAY = 5e-4
 
 
@@ -102,10 +104,12 @@ def train(network: DigitsNet, x: Tensor, y: Tensor, *, epochs: int, seed: int) -
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    whole = len(x) - len(x) % BATCH  # a last batch of few images would spoil the batch norms' statistics
     network.train()
     for epoch in range(epochs):
         total = 0.0
-        for rows in torch.split(torch.randperm(len(x), generator=generator), BATCH):
+        order = torch.randperm(len(x), generator=generator)[:whole]
+        for rows in torch.split(order, BATCH):
             functional.reset_net(network)
             loss = cross_entropy(network(to_sequence(shifted(x[rows], generator))), y[rows])
             optimizer.zero_grad()
@@ -113,7 +117,7 @@ def train(network: DigitsNet, x: Tensor, y: Tensor, *, epochs: int, seed: int) -
             optimizer.step()
             total += loss.item() * len(rows)
         schedule.step()
-        print(f"epoch {epoch + 1}/{epochs}  loss {total / len(x):.4f}", file=sys.stderr)
+        print(f"epoch {epoch + 1}/{epochs}  loss {total / whole:.4f}", file=sys.stderr)
     functional.reset_net(network)
     network.eval()
 

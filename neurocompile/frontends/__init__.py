@@ -1,0 +1,1 @@
+"""What reads the files of others into a graph: one package a source."""

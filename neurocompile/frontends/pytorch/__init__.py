@@ -1,0 +1,7 @@
+"""PyTorch and SpikingJelly: live modules and the files they are kept in."""
+
+from neurocompile.frontends.pytorch.files import load_model, save
+from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel
+from neurocompile.frontends.pytorch.neurons import equation, neuron
+
+__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "equation", "load_model", "neuron", "save"]

@@ -21,7 +21,7 @@ from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
 from neurocompile.models.mpbn import MPBNLIF
 
-__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel"]
+__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "likely_layouts", "separate"]
 
 Layout = Literal["TN", "NT", "N..T", "fold", "loop", "N"]
 LAYOUTS: tuple[Layout, ...] = ("TN", "NT", "N..T", "fold", "loop", "N")
@@ -106,7 +106,7 @@ class TorchModel:
         """
         check_module(module)
         prepared = prepare(module)
-        guesses: tuple[Layout, ...] = (layout,) if layout else _likely_layouts(prepared)
+        guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(prepared)
         shapes = input_shapes if isinstance(input_shapes, Mapping) else {"": input_shapes}
         first_error: BadInput | UnsupportedModel | None = None
         for guess in guesses:
@@ -162,7 +162,8 @@ class TorchModel:
         return read_out(Output(self.read or "mean"), value.numpy())
 
 
-def _likely_layouts(module: nn.Module) -> tuple[Layout, ...]:
+def likely_layouts(module: nn.Module) -> tuple[Layout, ...]:
+    """The layouts to try for a module that nobody gave one for, the likelier first."""
     multi_step = any(
         getattr(m, "step_mode", "s") == "m" or isinstance(m, base.MultiStepModule | MPBNLIF) for m in module.modules()
     )
@@ -323,5 +324,3 @@ class _DSR(nn.Module):
             v = v - spike
             out.append(spike * self.height)
         return torch.stack(out)
-
-

@@ -19,7 +19,7 @@ from neurocompile.errors import Problem, UnsupportedModel
 from neurocompile.ir.ops import Array, Integrator, MembraneNorm, Neuron, Read
 from neurocompile.models.mpbn import MPBNLIF
 
-__all__ = ["NEURONS", "READOUTS", "equation", "is_registered", "lower_neuron", "lower_readout", "neuron"]
+__all__ = ["NEURONS", "READOUTS", "Recorded", "equation", "is_registered", "lower_neuron", "lower_readout", "neuron"]
 
 Shape = tuple[int, ...]
 Lowering = Callable[[Any, Shape], Neuron]
@@ -47,8 +47,21 @@ def neuron(lowering: Callable[[Any], Neuron]) -> Callable[[Class], Class]:
 
 
 def is_registered(module: nn.Module) -> bool:
-    """Whether this module's class was registered with :func:`neuron`."""
-    return type(module) in _registered
+    """Whether this module's class was registered with :func:`neuron` (or stands for one in a loaded file)."""
+    return type(module) in _registered or isinstance(module, Recorded)
+
+
+class Recorded(nn.Module):
+    """Stands for a neuron of a registered class in a model that was loaded: its equation is known, its code is not."""
+
+    def __init__(self, class_name: str, op: Neuron) -> None:
+        super().__init__()
+        self.class_name = class_name
+        self.op = op
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """No spikes; only the shape is right."""
+        return torch.zeros_like(x)
 
 
 def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron:
@@ -57,6 +70,8 @@ def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron:
     Raises:
         UnsupportedModel: if the module computes something that the equation cannot say.
     """
+    if isinstance(module, Recorded):
+        return module.op
     if is_registered(module):
         return _with_arrays(_registered[type(module)](module))
     surrogate = getattr(module, "surrogate_function", None)

@@ -13,7 +13,7 @@ from torch import fx, nn
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
 
-__all__ = ["check_module", "is_leaf", "prepare", "trace_module"]
+__all__ = ["check_module", "cleaned", "is_leaf", "prepare", "trace_module"]
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -61,12 +61,17 @@ def check_module(model: nn.Module) -> None:
 
 def prepare(model: nn.Module) -> nn.Module:
     """A float64 copy in eval mode with cleared states; the model itself stays as it is."""
+    return cleaned(model).double().eval()
+
+
+def cleaned(model: nn.Module) -> nn.Module:
+    """A copy with cleared states."""
     copied = copy.deepcopy(model, _kept_tensors(model))
     functional.reset_net(copied)
     for module in copied.modules():
         if getattr(module, "v_seq", None) is not None:
             module.v_seq = None
-    return copied.double().eval()
+    return copied
 
 
 def _kept_tensors(model: nn.Module) -> dict[int, torch.Tensor]:

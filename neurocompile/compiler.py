@@ -1,0 +1,133 @@
+"""From a model's graph to a Program: the passes of a target in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from neurocompile.data import arrange_inputs
+from neurocompile.errors import Problem, UsageError
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Array, Input
+from neurocompile.mapping import check_fit
+from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
+from neurocompile.program import Program
+from neurocompile.quantization import Method, quantize
+from neurocompile.targets import load_target
+
+__all__ = ["PASS_NAMES", "Options", "compile_graph"]
+
+# Inputs are taken to lie in this range where no calibration data say otherwise.
+_DEFAULT_RANGE = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips."""
+
+    bits: int | None = None
+    per_channel: bool = True
+    method: Method = "max"
+    input_bits: int = 8
+    chips: int = 1
+
+
+PASS_NAMES: tuple[str, ...] = (
+    *(step.name for step in REAL_PASSES),
+    "quantize-inputs",
+    "fold-scale-2",
+    "synapses",
+    "quantize",
+)
+"""The names that ``--print-ir-after`` takes, in the order in which the passes run."""
+
+
+def compile_graph(
+    graph: Graph,
+    target_name: str,
+    timesteps: int,
+    options: Options,
+    *,
+    calibration: Mapping[str, Array] | None = None,
+    example: Mapping[str, Array] | None = None,
+    after: Callable[[str, Graph], None] | None = None,
+) -> Program:
+    """Compile a frontend's graph for a target.
+
+    Args:
+        graph: as the frontend made it.
+        target_name: a file in ``neurocompile/targets``.
+        timesteps: T.
+        options: the user's choices.
+        calibration: samples ``[n, ...]`` or ``[n, T, ...]`` by input name; None: the example, if there is one.
+        example: samples that the Program keeps, to be validated with.
+        after: called with the name of each pass and the graph that it made.
+
+    Raises:
+        UsageError: for a target that nothing can be compiled for, or options that it does not have.
+        DoesNotFit: with everything that exceeds the target.
+    """
+    target = load_target(target_name)
+    if target.arithmetic is None:
+        what = "this target is a price list only; nothing can be compiled for it"
+        fix = f"export for another target, then: neurocompile simulate OUT --price-as {target.name}"
+        raise UsageError(Problem(what, "--target", target.name, fix=fix))
+    if not 1 <= options.input_bits <= 16:
+        raise UsageError(Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16"))
+    shapes = {node.name: graph.edges[node.name].shape for node in graph.of(Input)}
+    samples = calibration or example or None
+    seen = arrange_inputs(samples, shapes, timesteps, "calibration data").inputs if samples else None
+    real, log = run_passes(graph, REAL_PASSES, after)
+    steps: tuple[Pass, ...] = (
+        QuantizeInputs(_ranges(shapes, seen), options.input_bits),
+        FoldScale("fold-scale-2"),
+        Synapses(),
+    )
+    synaptic, more = run_passes(real, steps, after)
+    log += more
+    if seen is None and any(node.op.carries == "real" for node in graph.of(Input) if isinstance(node.op, Input)):
+        low, high = _DEFAULT_RANGE
+        log.append(f"quantize-inputs: no calibration data: inputs are taken to lie in {low:g}..{high:g}")
+    quantized = quantize(
+        synaptic,
+        target.arithmetic,
+        timesteps,
+        bits=options.bits or target.arithmetic.weight_bits,
+        per_channel=options.per_channel,
+        method=options.method,
+        calibration=_in_steps(synaptic, seen) if seen and options.method == "membrane" else None,
+    )
+    log += [f"quantize: {line}" for line in quantized.log]
+    if after:
+        after("quantize", quantized.graph)
+    program = Program(
+        target=target.name,
+        arithmetic=target.arithmetic,
+        timesteps=timesteps,
+        real=real,
+        integer=quantized.graph,
+        units=quantized.units,
+        settings={**asdict(options), "bits": options.bits or target.arithmetic.weight_bits},
+        notes=tuple(log),
+        example={name: np.asarray(x) for name, x in (example or {}).items()},
+    )
+    check_fit(program, target, options.chips)
+    return program
+
+
+def _ranges(shapes: Mapping[str, Any], seen: Mapping[str, Array] | None) -> dict[str, tuple[float, float]]:
+    if seen is None:
+        return dict.fromkeys(shapes, _DEFAULT_RANGE)
+    return {name: (float(x.min()), float(x.max())) for name, x in seen.items()}
+
+
+def _in_steps(graph: Graph, seen: Mapping[str, Array]) -> dict[str, Array]:
+    """Samples as the integers that a graph with quantized inputs takes."""
+    found = {}
+    for node in graph.of(Input):
+        assert isinstance(node.op, Input)
+        found[node.name] = np.clip(np.rint(seen[node.name] / node.op.unit), node.op.low, node.op.high)
+    return found

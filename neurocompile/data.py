@@ -1,0 +1,105 @@
+"""Users' arrays: ``X.npz`` with x (or one array for each named input) and labels y."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neurocompile.errors import BadInput, Problem
+from neurocompile.ir.ops import Array
+
+__all__ = ["Data", "arrange_inputs", "load_arrays", "load_data"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs ``[N, T, *shape]`` (views, where one frame repeats) and labels ``[N]``, if any."""
+
+    inputs: dict[str, Array]
+    labels: Array | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def part(self, start: int, stop: int) -> Data:
+        """Samples ``start`` to ``stop``."""
+        labels = None if self.labels is None else self.labels[start:stop]
+        return Data({name: x[start:stop] for name, x in self.inputs.items()}, labels)
+
+
+def load_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an ``.npz`` file (a single ``.npy`` is x).
+
+    Raises:
+        BadInput: if it cannot be read, or holds objects instead of numbers.
+    """
+    if not path.exists():
+        raise BadInput(Problem("no such file", str(path), fix="check the path"))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        what = "cannot be read as NumPy arrays"
+        fix = "write it with numpy.savez(path, x=..., y=...), without pickled objects"
+        raise BadInput(Problem(f"{what}: {error}", str(path), fix=fix)) from error
+
+
+def load_data(path: Path, shapes: Mapping[str, tuple[int, ...]], timesteps: int) -> Data:
+    """Inputs and labels for a network with inputs of ``shapes`` (no batch, no time).
+
+    Raises:
+        BadInput: with everything that does not match.
+    """
+    return arrange_inputs(load_arrays(path), shapes, timesteps, str(path))
+
+
+def arrange_inputs(
+    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], timesteps: int, where: str
+) -> Data:
+    """Check arrays against the network and give each of them a time axis.
+
+    Raises:
+        BadInput: with everything that does not match.
+    """
+    problems: list[Problem] = []
+    inputs: dict[str, Array] = {}
+    for name, shape in shapes.items():
+        key = name if name in arrays else "x" if len(shapes) == 1 else name
+        if key not in arrays:
+            found = ", ".join(arrays) or "nothing"
+            problems.append(Problem(f"there is no array {key!r}", where, found, ", ".join(shapes), "name it so"))
+            continue
+        x = arrays[key]
+        wanted = f"[N, {', '.join(map(str, shape))}] or [N, {timesteps}, {', '.join(map(str, shape))}]"
+        if x.dtype.kind not in "fiub":
+            problems.append(Problem(f"{key} holds no numbers", where, str(x.dtype), "float or integer"))
+        elif x.shape[1:] == shape and len(x):
+            inputs[name] = np.broadcast_to(x[:, None], (len(x), timesteps, *shape))
+        elif x.shape[1:] == (timesteps, *shape) and len(x):
+            inputs[name] = x
+        else:
+            fix = "samples come first; time, if any, second"
+            problems.append(Problem(f"{key} has the wrong shape", where, str(list(x.shape)), wanted, fix))
+        if name in inputs and x.dtype.kind == "f" and not np.isfinite(x).all():
+            bad = int((~np.isfinite(x)).sum())
+            problems.append(Problem(f"{key} holds NaN or infinite values", where, f"{bad} of {x.size}", "finite"))
+    lengths = {name: len(x) for name, x in inputs.items()}
+    if len(set(lengths.values())) > 1:
+        problems.append(Problem("inputs have different numbers of samples", where, str(lengths), "the same"))
+    labels = arrays.get("y")
+    if labels is not None and lengths:
+        samples = next(iter(lengths.values()))
+        if labels.shape != (samples,) or labels.dtype.kind not in "iub":
+            fix = "give one whole number a sample"
+            actual = f"{labels.dtype} {list(labels.shape)}"
+            problems.append(Problem("the labels do not match the samples", where, actual, f"int [{samples}]", fix))
+    if problems:
+        raise BadInput(problems)
+    return Data(inputs, labels)

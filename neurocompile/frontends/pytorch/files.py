@@ -1,0 +1,437 @@
+"""``model.pt``: what :func:`save` writes, pickled modules, state_dicts; read without running what they contain."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import operator
+import os
+import pickle
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from spikingjelly.activation_based import layer, neuron, surrogate
+from torch import fx, nn
+
+from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
+from neurocompile.frontends.pytorch.lower import FUNCTIONS
+from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel, likely_layouts, separate
+from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
+from neurocompile.frontends.pytorch.trace import check_module, cleaned, is_leaf, prepare
+from neurocompile.ir.ops import Array, Neuron, Read
+from neurocompile.models.mpbn import MPBNLIF, StrictRectangle
+
+__all__ = ["load_model", "save"]
+
+_FORMAT = "neurocompile-model"
+_VERSION = 1
+
+# Functions that a traced graph may name beside those that are lowered: arithmetic on sizes.
+_ON_SIZES = (
+    builtins.getattr,
+    operator.floordiv,
+    operator.mod,
+    operator.eq,
+    operator.ne,
+    operator.lt,
+    operator.gt,
+    operator.le,
+    operator.ge,
+)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    home = function.__module__ or "torch"
+    return f"{home.removeprefix('_')}.{function.__name__}"
+
+
+_BY_NAME: dict[str, Callable[..., Any]] = {_name(f): f for f in (*FUNCTIONS, *_ON_SIZES)}
+
+
+def save(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    example_input: torch.Tensor | tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor],
+    *,
+    layout: Layout | None = None,
+    timesteps: int | None = None,
+    readout: Read | None = None,
+    carries: Literal["real", "spikes"] = "real",
+) -> None:
+    """Write a model so that ``neurocompile export`` needs neither its class nor its source.
+
+    The file holds the traced torch graph: torch and SpikingJelly modules with their weights, how they are connected,
+    and the example input. Used as a reference it is rebuilt and run by torch. For neuron classes that were registered
+    with :func:`neurocompile.neuron` it holds their equation and a recording of the live model in float64.
+
+    Args:
+        model: in eval mode; it stays as it is.
+        path: the file, written completely or not at all.
+        example_input: a few real samples as forward takes them: they also choose the ranges of inputs.
+        layout: how forward takes time and batch: "TN" [T, N, ...], "NT", "N..T", "fold" [T*N, ...], "loop" (one step
+            a call), "N" ([N, ...]; forward itself makes the steps). None: found out.
+        timesteps: T, where the layout does not tell it.
+        readout: how an output that still has time is read; None: its mean.
+        carries: "spikes" if the inputs are 0 or 1.
+
+    Raises:
+        UnsupportedModel: with everything in the model that cannot be lowered exactly.
+        UsageError: if the number of steps is not known, or the layout is none of these.
+    """
+    if layout is not None and layout not in LAYOUTS:
+        raise UsageError(Problem("unknown layout", "layout", str(layout), ", ".join(LAYOUTS)))
+    tensors = _tensors(example_input)
+    chosen = layout or likely_layouts(model)[0]
+    steps = timesteps or _timesteps(next(iter(tensors.values())), chosen)
+    example = {name: separate(x, chosen, steps) for name, x in tensors.items()}
+    rank = next(iter(tensors.values())).ndim - (0 if chosen in ("TN", "NT", "N..T") else -1)
+    shapes = {name: x.shape[x.ndim - (rank - 2) :] for name, x in example.items()}
+    traced = TorchModel.from_module(model, shapes, steps, chosen, readout, carries)
+    traced.example = dict(zip(traced.input_shapes, example.values(), strict=True))
+    content = _content(model, traced)
+    if traced.registered:
+        inputs = _with_time(traced.example, traced.input_shapes, steps)
+        content["recording"] = _recording_to_plain(traced.run(inputs))
+    _write(Path(path), content)
+
+
+def _tensors(example: Any) -> dict[str, torch.Tensor]:
+    if isinstance(example, torch.Tensor):
+        return {"": example}
+    if isinstance(example, Mapping):
+        return dict(example)
+    return {str(number): x for number, x in enumerate(example)}
+
+
+def _timesteps(x: torch.Tensor, layout: Layout) -> int:
+    axis = {"TN": 0, "NT": 1, "N..T": -1}.get(layout)
+    if axis is None:
+        what = f"layout {layout!r} does not tell the number of steps"
+        raise UsageError(Problem(what, "timesteps", fix="give timesteps=T"))
+    return int(x.shape[axis])
+
+
+def _with_time(example: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], timesteps: int) -> dict[str, Array]:
+    return {
+        name: x if x.ndim > len(shapes[name]) + 1 else np.repeat(x[:, None], timesteps, axis=1)
+        for name, x in example.items()
+    }
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def _content(model: nn.Module, traced: TorchModel) -> dict[str, Any]:
+    graph = traced.traced.graph
+    graph.eliminate_dead_code()
+    root = nn.Sequential(model) if is_leaf(model) else model
+    leaves = {str(n.target): root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "layout": traced.layout,
+        "timesteps": traced.timesteps,
+        "input_shapes": {name: tuple(shape) for name, shape in traced.input_shapes.items()},
+        "readout": traced.read,
+        "carries": traced.carries,
+        "nodes": [_node_to_plain(node) for node in graph.nodes],
+        "modules": {path: _module_to_plain(path, module, traced) for path, module in leaves.items()},
+        "tensors": {
+            str(n.target): _attribute(root, str(n.target)).detach().clone() for n in graph.nodes if n.op == "get_attr"
+        },
+        "example": {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in traced.example.items()},
+    }
+
+
+def _module_to_plain(path: str, module: nn.Module, traced: TorchModel) -> Any:
+    if is_registered(module):
+        shape = traced.graph.edges[path].shape
+        op = lower_neuron(module, shape, path)
+        plain = {k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for k, v in vars(op).items()}
+        return {"registered": type(module).__name__, "equation": plain}
+    if any(is_registered(inner) for inner in module.modules()):
+        what = "a registered neuron inside a SpikingJelly container cannot be saved"
+        raise UsageError(Problem(what, path, fix="call it outside the container, in multi-step mode"))
+    return cleaned(module)
+
+
+def _attribute(root: Any, path: str) -> Any:
+    for part in path.split("."):
+        root = getattr(root, part)
+    return root
+
+
+def _node_to_plain(node: fx.Node) -> dict[str, Any]:
+    target: Any = node.target
+    if node.op == "call_function":
+        target = _name(target)
+        if target not in _BY_NAME:
+            raise UsageError(Problem(f"{target} cannot be saved", node.name, fix="write it with torch functions"))
+    return {
+        "op": node.op,
+        "name": node.name,
+        "target": target,
+        "args": _argument_to_plain(node.args),
+        "kwargs": _argument_to_plain(dict(node.kwargs)),
+    }
+
+
+def _argument_to_plain(value: Any) -> Any:
+    if isinstance(value, fx.Node):
+        return {"kind": "node", "name": value.name}
+    if isinstance(value, slice):
+        return {"kind": "slice", "parts": [_argument_to_plain(p) for p in (value.start, value.stop, value.step)]}
+    if isinstance(value, torch.dtype):
+        return {"kind": "dtype", "name": str(value).removeprefix("torch.")}
+    if isinstance(value, tuple):
+        return {"kind": "tuple", "items": [_argument_to_plain(item) for item in value]}
+    if isinstance(value, list):
+        return [_argument_to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {"kind": "dict", "items": {key: _argument_to_plain(item) for key, item in value.items()}}
+    return value
+
+
+def _recording_to_plain(reference: Reference) -> dict[str, Any]:
+    def tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()}
+
+    return {
+        "outputs": tensors(reference.outputs),
+        "spikes": tensors(reference.spikes),
+        "margins": tensors(reference.margins),
+        "thresholds": dict(reference.thresholds),
+    }
+
+
+def _write(path: Path, content: Any) -> None:
+    """A file that is complete, or not there."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        raise ToolFailed(
+            Problem(f"cannot write the model: {error.strerror}", str(path), fix="free some space")
+        ) from error
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def load_model(
+    path: Path,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    carries: Literal["real", "spikes"] | None = None,
+    arch: str | None = None,
+    trust: bool = False,
+) -> TorchModel:
+    """Read a model, trace it and lower it.
+
+    Args:
+        path: written by :func:`save`, a pickled module, or a state_dict.
+        input_shape: without batch and time; a save file knows it.
+        timesteps: T; a save file knows it.
+        layout: as for :func:`save`.
+        readout: as for :func:`save`.
+        carries: as for :func:`save`; None: what the file says, or "real".
+        arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
+        trust: unpickle anything, which runs whatever code the file holds.
+
+    Raises:
+        BadInput: for a file that is missing, damaged, or that wants classes which are not allowed.
+        UsageError: if the shape or the number of steps is not known.
+        UnsupportedModel: with everything in the model that cannot be lowered exactly.
+    """
+    found = _unpickle(path, trust)
+    if isinstance(found, dict) and found.get("format") == _FORMAT:
+        return _from_plain(found, path, layout, readout, carries)
+    if isinstance(found, dict) and found and all(isinstance(v, torch.Tensor) for v in found.values()):
+        found = _with_state(found, path, arch)
+    if not isinstance(found, nn.Module):
+        what = f"this holds a {type(found).__name__}, no model"
+        raise BadInput(Problem(what, str(path), fix="write it with neurocompile.save or torch.save(model, path)"))
+    missing = [
+        Problem(f"a pickled module does not say its {what}", option, fix=f"give {option}, or use neurocompile.save")
+        for what, option, value in (
+            ("input shape", "--input-shape C,H,W", input_shape),
+            ("number of steps", "--timesteps T", timesteps),
+        )
+        if value is None
+    ]
+    if missing:
+        raise UsageError(missing)
+    assert input_shape is not None
+    assert timesteps is not None
+    return TorchModel.from_module(found, input_shape, timesteps, layout, readout, carries or "real")
+
+
+def _unpickle(path: Path, trust: bool) -> Any:
+    if not path.is_file():
+        what = "no such file" if not path.exists() else "this is a folder, not a model"
+        raise BadInput(Problem(what, str(path), fix="check the path"))
+    damaged = "train or save it again, or copy it again: it may be cut short"
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        unsafe = _unsafe_names(path)
+        if not unsafe and "Unsupported" not in str(error) and "not an allowed" not in str(error):
+            raise BadInput(Problem("cannot be read as a torch file", str(path), fix=damaged)) from error
+        what = "the file wants to load " + (", ".join(unsafe) or "code") + ", which could run anything; nothing was run"
+        fix = (
+            "in the program that has the class: neurocompile.save(model, path, example_input); "
+            "or save model.state_dict() and give --arch package.module:factory; "
+            "or, only if you trust who made the file, --trust"
+        )
+        raise BadInput(Problem(what, str(path), fix=fix)) from error
+    except (EOFError, RuntimeError, ValueError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise BadInput(Problem(f"cannot be read as a torch file: {_first(error)}", str(path), fix=damaged)) from error
+    except Exception as error:
+        if not trust:
+            raise BadInput(Problem(f"cannot be read: {_first(error)}", str(path), fix=damaged)) from error
+        raise
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _unsafe_names(path: Path) -> list[str]:
+    """What a checkpoint would import beyond what is allowed, without importing it."""
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except Exception:
+        return []
+
+
+def _allowed() -> list[Any]:
+    """The classes that a model file may name: torch's and SpikingJelly's layers and neurons, and the MPBN neuron."""
+    found: list[Any] = [MPBNLIF, StrictRectangle, set, slice, operator.add, torch.add]
+    for name, kind in vars(nn).items():
+        if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
+            found.append(kind)
+    for home in (layer, neuron, surrogate):
+        for kind in vars(home).values():
+            # FlexSN compiles what it is given, so it stays outside.
+            if isinstance(kind, type) and issubclass(kind, nn.Module) and "flexsn" not in kind.__module__:
+                found.append(kind)
+    return found
+
+
+def _with_state(state: dict[str, torch.Tensor], path: Path, arch: str | None) -> nn.Module:
+    if arch is None:
+        fix = "give --arch package.module:factory, a function without arguments that makes the module"
+        raise BadInput(Problem("this is a state_dict: weights without a network", str(path), fix=fix))
+    home, _, factory = arch.partition(":")
+    try:
+        module = getattr(importlib.import_module(home), factory)()
+    except (ImportError, AttributeError, ValueError) as error:
+        fix = "it must be importable, and the factory callable without arguments"
+        raise UsageError(Problem(f"cannot make the module: {error}", "--arch", arch, fix=fix)) from error
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        what = "the weights do not belong to this architecture: " + " ".join(str(error).split())
+        raise BadInput(Problem(what, str(path), arch)) from error
+    result: nn.Module = module.eval()
+    return result
+
+
+def _from_plain(
+    content: dict[str, Any], path: Path, layout: Layout | None, readout: Read | None, carries: Any
+) -> TorchModel:
+    if content["version"] > _VERSION:
+        what = "a later version of neurocompile wrote this model"
+        raise BadInput(Problem(what, str(path), f"format {content['version']}", f"format {_VERSION}"))
+    if layout is not None and layout != content["layout"]:
+        raise UsageError(Problem("the file was saved with another layout", "--layout", layout, content["layout"]))
+    try:
+        root = nn.Module()
+        for target, plain in content["modules"].items():
+            _place(root, target, _module_from_plain(plain))
+        for target, tensor in content["tensors"].items():
+            _place(root, target, nn.Parameter(tensor, requires_grad=False))
+        graph = fx.Graph()
+        made: dict[str, fx.Node] = {}
+        for plain in content["nodes"]:
+            made[plain["name"]] = _node_from_plain(graph, plain, made)
+        graph.lint()
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise BadInput(Problem(f"the model file is damaged: {error!r}", str(path), fix="save it again")) from error
+    module = fx.GraphModule(root, graph)
+    module.training = False
+    check_module(module)
+    recording = content.get("recording")
+    return TorchModel(
+        prepare(module),  # type: ignore[arg-type]
+        content["layout"],
+        content["timesteps"],
+        {name: tuple(shape) for name, shape in content["input_shapes"].items()},
+        readout or content["readout"],
+        carries or content["carries"],
+        {name: x.numpy() for name, x in content["example"].items()},
+        None if recording is None else _recording_from_plain(recording),
+    )
+
+
+def _module_from_plain(plain: Any) -> nn.Module:
+    if isinstance(plain, nn.Module):
+        return plain
+    values = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in plain["equation"].items()}
+    return Recorded(plain["registered"], Neuron(**values))
+
+
+def _place(root: nn.Module, target: str, value: Any) -> None:
+    """Put a module or parameter under a dotted path, with plain modules on the way."""
+    *way, last = target.split(".")
+    for part in way:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    setattr(root, last, value)
+
+
+def _node_from_plain(graph: fx.Graph, plain: Mapping[str, Any], made: Mapping[str, fx.Node]) -> fx.Node:
+    target = _BY_NAME[plain["target"]] if plain["op"] == "call_function" else plain["target"]
+    args, kwargs = (_argument_from_plain(plain[key], made) for key in ("args", "kwargs"))
+    return graph.create_node(plain["op"], target, args, kwargs, plain["name"])
+
+
+def _argument_from_plain(value: Any, made: Mapping[str, fx.Node]) -> Any:
+    if isinstance(value, list):
+        return [_argument_from_plain(item, made) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value["kind"]:
+        case "node":
+            return made[value["name"]]
+        case "slice":
+            return slice(*(_argument_from_plain(part, made) for part in value["parts"]))
+        case "dtype":
+            return getattr(torch, value["name"])
+        case "tuple":
+            return tuple(_argument_from_plain(item, made) for item in value["items"])
+    return {key: _argument_from_plain(item, made) for key, item in value["items"].items()}
+
+
+def _recording_from_plain(plain: Mapping[str, Any]) -> Reference:
+    arrays = {kind: {name: x.numpy() for name, x in plain[kind].items()} for kind in ("outputs", "spikes", "margins")}
+    return Reference(arrays["outputs"], arrays["spikes"], arrays["margins"], dict(plain["thresholds"]))

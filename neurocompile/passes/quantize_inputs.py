@@ -1,0 +1,49 @@
+"""Real-valued inputs become integers of a stated number of bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.ops import Input, Scale
+
+__all__ = ["QuantizeInputs"]
+
+
+@dataclass(frozen=True)
+class QuantizeInputs:
+    """``x`` becomes ``round(x / unit)`` with a Scale by ``unit`` behind it, which folds into the first weights.
+
+    ``ranges[name]`` is the (smallest, largest) value seen in calibration. A range from 0 up uses all ``bits`` for
+    the magnitude; a range with negative values is symmetric.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    bits: int
+    name: str = "quantize-inputs"
+
+    def run(self, graph: Graph) -> tuple[Graph, list[str]]:
+        """Give every real-valued input its unit."""
+        changed: dict[str, Node | None] = {}
+        added, log = [], []
+        for node in graph.of(Input):
+            assert isinstance(node.op, Input)
+            if node.op.carries == "spikes":
+                changed[node.name] = replace(node, op=replace(node.op, low=0, high=1))
+                continue
+            low, high = self.ranges[node.name]
+            most = 2**self.bits - 1 if low >= 0 else 2 ** (self.bits - 1) - 1
+            unit = max(abs(low), abs(high)) / most or 1.0
+            least = 0 if low >= 0 else -most
+            changed[node.name] = replace(node, op=replace(node.op, unit=unit, low=least, high=most))
+            name = graph.fresh(f"{node.name}.unit")
+            added.append(Node(name, Scale(np.asarray(unit)), (node.name,)))
+            for reader in graph.consumers[node.name]:
+                current = changed.get(reader.name) or reader
+                reads = tuple(name if read == node.name else read for read in current.inputs)
+                changed[reader.name] = replace(current, inputs=reads)
+            log.append(f"{node.name}: {low:.6g}..{high:.6g} in {self.bits} bits, one step is {unit:.6g}")
+        return graph.rewritten(changed, added), log

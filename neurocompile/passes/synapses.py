@@ -1,0 +1,412 @@
+"""Every neuron gets synapses of its own: currents that fan out, add and concatenate become weights on events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.graph import Edge, Graph, Node
+from neurocompile.ir.kernels import apply, without_bias
+from neurocompile.ir.ops import (
+    Add,
+    Array,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Integrator,
+    Linear,
+    Neuron,
+    Op,
+    Output,
+    Reshape,
+    Scale,
+    SumPool,
+    Upsample,
+)
+from neurocompile.passes.base import compact
+from neurocompile.passes.fold_scale import scale_inputs, scale_outputs
+
+__all__ = ["Synapses"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """Bring a graph into the form in which a chip can hold it.
+
+    Afterwards a layer with weights (Linear, Conv, ConvTranspose, or Scale: one weight an event) reads events and
+    feeds one neuron or integrator, through Add, Concat and Reshape only; biases and gains are the neuron's.
+
+    1. A current with several readers is replicated: each reader gets its own synapses. The log says what that costs.
+    2. Layers that follow one another without a neuron between them are composed: a scale into the weights, a slice of
+       a concatenation into a convolution, anything else into a matrix that stores only the connections that exist.
+    3. An event that is added to a current (a skip) gets one weight.
+    4. What is constant (biases, shifts) moves to the neuron, place by place.
+
+    Raises:
+        DoesNotFit: for max-pooling of currents, layers behind a membrane readout, loops of currents, delayed biases,
+            and matrices above ``largest_matrix`` numbers.
+    """
+
+    largest_matrix: int = 1 << 26
+    name: str = "synapses"
+
+    def run(self, graph: Graph) -> tuple[Graph, list[str]]:
+        """Rewrite the currents of every neuron and integrator."""
+        problems: list[Problem] = []
+        build = _Build(graph, self.largest_matrix)
+        changed: dict[str, Node | None] = {}
+        for node in graph.of(Neuron, Integrator):
+            try:
+                changed[node.name] = build.consumer(node)
+            except _Stuck as stuck:
+                problems.append(Problem(stuck.what, stuck.where, fix=stuck.fix))
+        for node in graph.of(Output):
+            if not isinstance(graph[node.inputs[0]].op, Integrator):
+                what, fix = "a layer behind a membrane readout has no chip to run on", "read the membrane last"
+                problems.append(Problem(what, node.inputs[0], fix=fix))
+        if problems:
+            raise DoesNotFit(problems)
+        kept = [
+            changed.get(node.name) or node
+            for node in graph
+            if graph.edges[node.name].is_event or isinstance(node.op, Neuron | Integrator | Output)
+        ]
+        nodes = {node.name: node for node in (*kept, *build.added)}
+        return Graph(nodes.values()).rewritten({}), build.log()
+
+
+class _Stuck(Exception):
+    def __init__(self, what: str, where: str, fix: str) -> None:
+        super().__init__(what)
+        self.what, self.where, self.fix = what, where, fix
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The part of a concatenation that one branch fills: ``size`` of ``total`` along ``axis``, from ``start``."""
+
+    axis: int
+    start: int
+    size: int
+    total: int
+
+    def embed(self, x: Array) -> Array:
+        """``[N, *branch]`` into zeros ``[N, *whole]``."""
+        pads = [(0, 0)] * x.ndim
+        pads[self.axis + 1] = (self.start, self.total - self.start - self.size)
+        return np.pad(x, pads)
+
+    def take(self, values: Array) -> Array:
+        """The branch's part of the whole, without batch."""
+        return np.take(values, range(self.start, self.start + self.size), self.axis)
+
+
+Step = Op | _Place
+
+
+@dataclass(frozen=True)
+class _Path:
+    """One way from an event to a consumer: what is done to it, in order; ``origin`` names its first weights."""
+
+    source: str
+    steps: tuple[Step, ...] = ()
+    delay: int = 0
+    origin: str = ""
+
+    def then(self, step: Step, name: str) -> _Path:
+        origin = self.origin or (name if isinstance(step, Linear | Conv | ConvTranspose | Scale) else "")
+        return replace(self, steps=(*self.steps, step), origin=origin)
+
+
+class _Build:
+    def __init__(self, graph: Graph, largest_matrix: int) -> None:
+        self.graph = graph
+        self.largest_matrix = largest_matrix
+        self.added: list[Node] = []
+        self._names = {node.name for node in graph}
+        self._used_origins: dict[str, list[int]] = {}
+        self._composed: list[str] = []
+        self._event_nodes: dict[tuple[Any, ...], str] = {}
+
+    def log(self) -> list[str]:
+        lines = list(self._composed)
+        for origin, sizes in self._used_origins.items():
+            if origin in self.graph and len(sizes) > 1:
+                lines.append(f"{origin}: replicated for {len(sizes)} readers, {sum(sizes[1:])} weights more")
+        return lines
+
+    def emit(self, stem: str, op: Op, *inputs: str) -> str:
+        name, number = stem, 2
+        while name in self._names or name in {node.name for node in self.added}:
+            name, number = f"{stem}.{number}", number + 1
+        self.added.append(Node(name, op, inputs))
+        return name
+
+    # -- one consumer --------------------------------------------------------------------------------------------------
+
+    def consumer(self, node: Node) -> Node:
+        op: Any = node.op
+        (source,) = node.inputs
+        shape = self.graph.edges[node.name].shape
+        constant = self._constant(source)
+        paths = self._paths(source, ())
+        if np.any(op.gain != 1):
+            paths = [path.then(Scale(op.gain), f"{node.name}.gain") for path in paths]
+        settled = [self._settled(path, node.name) for path in paths]
+        ends = [(self._emit_path(path, node.name), path.after) for path in settled]
+        fed = self._joined(ends, node.name)
+        one = np.asarray(1.0)
+        if isinstance(op, Integrator):
+            return Node(node.name, replace(op, gain=one, bias=compact(op.bias + op.gain * constant, shape)), (fed,))
+        pushed = op.gain * (constant + op.input_bias)
+        if np.any(op.current_decay):
+            changed = replace(op, gain=one, input_bias=compact(pushed, shape))
+        else:
+            changed = replace(op, gain=one, input_bias=np.asarray(0.0), bias=compact(op.bias + pushed, shape))
+        return Node(node.name, changed, (fed,))
+
+    def _constant(self, name: str) -> Array:
+        """What a value is when nothing fires."""
+        node, edge = self.graph[name], self.graph.edges[name]
+        if edge.is_event:
+            return np.zeros(edge.shape)
+        if isinstance(node.op, Delay):
+            inner = self._constant(node.inputs[0]) if not self._loops(name) else np.zeros(edge.shape)
+            if np.any(inner):
+                raise _Stuck("a delayed current has a bias", name, "delay spikes instead")
+            return inner
+        if isinstance(node.op, Integrator):
+            return np.zeros(edge.shape)
+        return np.asarray(apply(node.op, [self._constant(source)[None] for source in node.inputs])[0])
+
+    def _loops(self, name: str, target: str = "", seen: frozenset[str] = frozenset()) -> bool:
+        """Whether a delayed current comes back to itself without passing a neuron."""
+        target = target or name
+        for source in self.graph[name].inputs:
+            if source == target:
+                return True
+            if source not in seen and not self.graph.edges[source].is_event:
+                seen = seen | {source}
+                if self._loops(source, target, seen):
+                    return True
+        return False
+
+    def _paths(self, name: str, behind: tuple[str, ...]) -> list[_Path]:
+        node, edge = self.graph[name], self.graph.edges[name]
+        if edge.is_event:
+            return [_Path(name)]
+        if name in behind:
+            raise _Stuck("a current feeds itself", name, "put a neuron into the loop")
+        behind = (*behind, name)
+        if isinstance(node.op, Add):
+            return [path for source in node.inputs for path in self._paths(source, behind)]
+        if isinstance(node.op, Concat):
+            axis, start, found = node.op.axis, 0, []
+            total = edge.shape[axis]
+            for source in node.inputs:
+                size = self.graph.edges[source].shape[axis]
+                place = _Place(axis, start, size, total)
+                found += [path.then(place, name) for path in self._paths(source, behind)]
+                start += size
+            return found
+        if isinstance(node.op, Delay):
+            found = self._paths(node.inputs[0], behind)
+            return [replace(path, delay=path.delay + node.op.steps) for path in found]
+        if isinstance(node.op, Linear | Conv | ConvTranspose | Scale | SumPool | Upsample | Reshape):
+            step = without_bias(node.op)
+            return [path.then(step, name) for path in self._paths(node.inputs[0], behind)]
+        what = f"{type(node.op).__name__} of currents cannot be done by synapses"
+        raise _Stuck(what, name, "put it behind the neuron, on spikes")
+
+    # -- one path ------------------------------------------------------------------------------------------------------
+
+    def _settled(self, path: _Path, reader: str) -> _Settled:
+        """Compose a path into wiring of events, one layer of weights, wiring of currents."""
+        done = _Settled(path, [], None, [], self.graph.edges[path.source])
+        for step in path.steps:
+            if not done.take(step):
+                self._to_matrix(done, step, reader)
+        if done.weights is None:
+            done.weights = Scale(np.ones(()))
+        return done
+
+    def _to_matrix(self, done: _Settled, step: Step, reader: str) -> None:
+        first = done.shape_of_events
+        parts = [done.weights, *done.after, step]
+        out = _run(parts, np.zeros((1, *first))).shape[1:]
+        inputs, outputs = int(np.prod(first)), int(np.prod(out))
+        what = f"{done.path.origin or done.path.source} and the layers up to {reader} compose into a matrix"
+        if inputs * outputs > self.largest_matrix:
+            size = f"{inputs * outputs} weights"
+            raise _Stuck(f"{what} of {size}, over {self.largest_matrix}", reader, "put neurons between the layers")
+        basis = np.eye(inputs).reshape(inputs, *first)
+        weight = _run(parts, basis).reshape(inputs, outputs).T
+        stored = _run([_structure(part) for part in parts], basis).reshape(inputs, outputs).T > 0
+        done.events += [Reshape((inputs,))] if len(first) > 1 else []
+        done.weights = Linear(np.ascontiguousarray(weight), None, None if stored.all() else stored)
+        done.after = [Reshape(out)] if len(out) > 1 else []
+        self._composed.append(f"{what} of {int(stored.sum())} weights")
+
+    def _emit_path(self, path: _Settled, reader: str) -> str:
+        name = path.path.source
+        if path.path.delay:
+            shape = self.graph.edges[name].shape
+            name = self._event(name, Delay(shape, path.path.delay), f"{name}.delay{path.path.delay}")
+        for op in path.events:
+            name = self._event(name, op, f"{name}.{type(op).__name__.lower()}")
+        origin = path.path.origin or f"{reader}.skip"
+        assert path.weights is not None
+        used = self._used_origins.setdefault(origin, [])
+        used.append(_weights(path.weights))
+        stem = origin if len(used) == 1 else f"{origin}@{reader}"
+        if stem in self.graph:
+            self._names.discard(stem)
+        return self.emit(stem, path.weights, name)
+
+    def _event(self, source: str, op: Op, stem: str) -> str:
+        """An operation on events, made once for all who need it."""
+        key = (source, type(op), str(vars(op)))
+        if key not in self._event_nodes:
+            self._event_nodes[key] = self.emit(stem, op, source)
+        return self._event_nodes[key]
+
+    def _joined(self, ends: Sequence[tuple[str, Sequence[Step]]], reader: str) -> str:
+        """Wire currents together: the last step of each first, equal ones once."""
+        terms = [name for name, after in ends if not after]
+        groups: dict[Any, list[tuple[str, Sequence[Step]]]] = {}
+        for name, after in ends:
+            if after:
+                last = after[-1]
+                key = (last.axis, last.total) if isinstance(last, _Place) else ("reshape", _reshaped_to(last))
+                groups.setdefault(key, []).append((name, after))
+        for members in groups.values():
+            last = members[0][1][-1]
+            if isinstance(last, _Place):
+                branches: dict[int, list[tuple[str, Sequence[Step]]]] = {}
+                for name, after in members:
+                    place: Any = after[-1]
+                    branches.setdefault(place.start, []).append((name, after[:-1]))
+                joined = [self._joined(branches[start], reader) for start in sorted(branches)]
+                terms.append(self.emit(f"{reader}.concat", Concat(last.axis), *joined))
+            else:
+                inner = self._joined([(name, after[:-1]) for name, after in members], reader)
+                terms.append(self.emit(f"{reader}.reshape", last, inner))
+        return terms[0] if len(terms) == 1 else self.emit(f"{reader}.add", Add(), *terms)
+
+
+def _reshaped_to(step: Step) -> Shape:
+    assert isinstance(step, Reshape)
+    return step.shape
+
+
+@dataclass
+class _Settled:
+    """A path on its way to the form events -> weights -> after."""
+
+    path: _Path
+    events: list[Op]
+    weights: Any
+    after: list[Step]
+    source: Edge
+
+    @property
+    def shape_of_events(self) -> Shape:
+        return _run(self.events, np.zeros((1, *self.source.shape))).shape[1:]
+
+    @property
+    def shape_of_weights(self) -> Shape:
+        return _run([*self.events, self.weights], np.zeros((1, *self.source.shape))).shape[1:]
+
+    def take(self, step: Step) -> bool:
+        """Take one more step without leaving the form, if that can be done."""
+        if self.weights is None:
+            if isinstance(step, Linear | Conv | ConvTranspose | Scale):
+                self.weights = step
+            elif isinstance(step, _Place):
+                self.weights, self.after = Scale(np.ones(())), [step]
+            else:
+                self.events.append(step)
+            return True
+        if isinstance(step, Reshape | _Place):
+            self.after.append(step)
+            return True
+        if isinstance(step, Scale):
+            return self._scale(step)
+        if not isinstance(self.weights, Scale):
+            return False
+        return self._behind_scale(step)
+
+    def _scale(self, step: Scale) -> bool:
+        """A scale on the result becomes a scale on the outputs of the weights."""
+        shapes = [self.shape_of_weights]
+        for wire in self.after:
+            shapes.append(_run([wire], np.zeros((1, *shapes[-1]))).shape[1:])
+        values = np.broadcast_to(step.scale, shapes[-1])
+        for wire, shape in zip(reversed(self.after), reversed(shapes[:-1])):
+            values = wire.take(values) if isinstance(wire, _Place) else values.reshape(shape)
+        shape = shapes[0]
+        if isinstance(self.weights, Scale):
+            self.weights = Scale(compact(self.weights.scale * values, shape))
+            return True
+        scaled = scale_outputs(self.weights, compact(values, shape), np.asarray(0.0), shape)
+        if scaled is None:
+            return False
+        self.weights = scaled
+        return True
+
+    def _behind_scale(self, step: Any) -> bool:
+        """A layer behind a mere scale: the scale goes into its columns, a slice of a concatenation takes its columns."""
+        shape = self.shape_of_events
+        if not self.after:
+            if isinstance(step, SumPool | Upsample):
+                small = compact(self.weights.scale, shape)
+                if small.ndim and small.shape[1:] != (1,) * (len(shape) - 1):
+                    return False
+                self.events.append(step)
+                self.weights = Scale(small)
+                return True
+            scaled = scale_inputs(step, self.weights.scale, shape)
+            if scaled is None:
+                return False
+            self.weights = scaled
+            return True
+        place = self.after[0]
+        if len(self.after) > 1 or not isinstance(place, _Place) or place.axis != 0:
+            return False
+        if not isinstance(step, Linear) and not (isinstance(step, Conv) and step.groups == 1):
+            return False
+        columns = step.weight[:, place.start : place.start + place.size]
+        part = scale_inputs(replace(step, weight=columns), self.weights.scale, shape)
+        if part is None:
+            return False
+        self.weights, self.after = part, []
+        return True
+
+
+def _run(steps: Sequence[Any], x: Array) -> Array:
+    for step in steps:
+        x = step.embed(x) if isinstance(step, _Place) else apply(step, [x])
+    return x
+
+
+def _structure(step: Any) -> Any:
+    """The step with every stored weight one: where its result is positive there is a connection."""
+    if isinstance(step, Linear):
+        return Linear(np.ones_like(step.weight) if step.stored is None else step.stored.astype(np.float64))
+    if isinstance(step, Conv | ConvTranspose):
+        return replace(step, weight=np.ones_like(step.weight))
+    return Scale(np.ones(())) if isinstance(step, Scale) else step
+
+
+def _weights(op: Any) -> int:
+    """How many weights a layer stores."""
+    if isinstance(op, Scale):
+        return int(op.scale.size)
+    return int(op.stored.sum()) if isinstance(op, Linear) and op.stored is not None else int(op.weight.size)

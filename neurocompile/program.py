@@ -1,0 +1,303 @@
+"""A Program: a network compiled for one target, as a folder that holds its reals, its integers and how they relate.
+
+``program.json`` has the two graphs as text-readable JSON, the arithmetic and the log of the compiler; ``arrays.npz`` has
+every array. The same model compiled twice gives the same bytes. Checksums tell whether a folder was altered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurocompile.data import Data, arrange_inputs
+from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
+from neurocompile.ir.graph import Graph, InvalidGraph, Node
+from neurocompile.ir.ops import OPS, Array, Input, Integrator, MembraneNorm, Neuron
+from neurocompile.targets import Arithmetic, Target, load_target
+
+__all__ = ["FORMAT_VERSION", "Program", "is_program", "load_program"]
+
+FORMAT_VERSION = 1
+_FORMAT = "neurocompile-program"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled network.
+
+    ``real`` is the folded graph in float64, ``integer`` the same network in the target's integers; ``units`` gives for
+    each neuron and integrator the real value of one step of its membrane. ``example`` holds a few samples by input
+    name, if the model brought them. ``notes`` is the log of the passes and of quantization; ``settings`` what the user
+    chose.
+    """
+
+    target: str
+    arithmetic: Arithmetic
+    timesteps: int
+    real: Graph
+    integer: Graph
+    units: dict[str, Array]
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    example: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs of the integer graph, by name."""
+        return {node.name: node.op for node in self.integer.of(Input) if isinstance(node.op, Input)}
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each input, without batch and time."""
+        return {name: op.shape for name, op in self.inputs.items()}
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons and integrators there are."""
+        return sum(self.integer.edges[node.name].size for node in self.integer.of(Neuron, Integrator))
+
+    def on_target(self) -> Target:
+        """The target's constants as this version of the package has them."""
+        return load_target(self.target)
+
+    def integers(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
+        """Real inputs as the program takes them, and how many of them were outside the range and are clipped."""
+        found, clipped = {}, 0
+        for name, op in self.inputs.items():
+            whole = np.rint(inputs[name] / op.unit)
+            clipped += int(((whole < op.low) | (whole > op.high)).sum())
+            found[name] = np.clip(whole, op.low, op.high).astype(np.int64)
+        return found, clipped
+
+    def example_data(self) -> Data | None:
+        """The samples that the model brought along, if any."""
+        if not self.example:
+            return None
+        return arrange_inputs(self.example, self.input_shapes, self.timesteps, "the example in the program")
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def files(self) -> dict[str, bytes]:
+        """The content of the folder, by file name."""
+        arrays: dict[str, Array] = {}
+        body = {
+            "format": _FORMAT,
+            "version": FORMAT_VERSION,
+            "target": self.target,
+            "arithmetic": asdict(self.arithmetic),
+            "timesteps": self.timesteps,
+            "settings": self.settings,
+            "notes": list(self.notes),
+            "real": _graph_to_json(self.real, "real", arrays),
+            "integer": _graph_to_json(self.integer, "integer", arrays),
+            "units": {name: _array_to_json(unit, f"units/{name}", arrays) for name, unit in self.units.items()},
+            "example": {name: _array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
+        }
+        packed = _pack(arrays)
+        body["sha256"] = {"arrays.npz": hashlib.sha256(packed).hexdigest()}
+        body["sha256"]["program.json"] = _digest(body)
+        text = json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        graphs = f"real\n----\n{self.real}\n\ninteger, for {self.target}\n-------\n{self.integer}\n"
+        return {"program.json": text.encode(), "arrays.npz": packed, "graph.txt": graphs.encode()}
+
+    def save(self, folder: Path, overwrite: bool = False, more: Mapping[str, bytes] | None = None) -> list[str]:
+        """Write the folder, complete or not at all; returns the names of its files.
+
+        Args:
+            folder: must not exist, unless ``overwrite`` and it is a Program.
+            overwrite: replace what is there.
+            more: other files of the target, by name.
+
+        Raises:
+            UsageError: if the folder exists.
+            ToolFailed: if the disk does not take it.
+        """
+        check_free(folder, overwrite)
+        files = {**self.files(), **(more or {})}
+        _write_folder(folder, files)
+        return sorted(files)
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse to write over what is there.
+
+    Raises:
+        UsageError: if the folder exists and may not be replaced.
+    """
+    if not folder.exists():
+        return
+    if not overwrite:
+        fix = "give another folder, or --overwrite"
+        raise UsageError(Problem("the output exists already", str(folder), fix=fix))
+    if not is_program(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        fix = "--overwrite replaces programs only; remove it yourself"
+        raise UsageError(Problem("the output exists and is no program", str(folder), fix=fix))
+
+
+def is_program(path: Path) -> bool:
+    """Whether a path looks like a Program's folder."""
+    return path.is_dir() and (path / "program.json").exists()
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, content in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            with open(partial / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
+        partial.rename(folder)
+    except OSError as error:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        fix = "free some space, or write elsewhere"
+        raise ToolFailed(
+            Problem(f"cannot write the program: {error.strerror or error}", str(folder), fix=fix)
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load_program(folder: Path) -> Program:
+    """Read a Program's folder.
+
+    Raises:
+        BadInput: if there is none, if it was altered, or if a later version of this package wrote it.
+    """
+    if not is_program(folder):
+        what = "no such folder" if not folder.exists() else "this is no program (no program.json in it)"
+        raise BadInput(
+            Problem(what, str(folder), fix="make one with: neurocompile export MODEL --target generic -o OUT")
+        )
+    fix = "export the model again"
+    try:
+        body = json.loads((folder / "program.json").read_bytes())
+        if body.get("format") != _FORMAT:
+            raise BadInput(Problem("this is no program", str(folder / "program.json"), fix=fix))
+        if body["version"] > FORMAT_VERSION:
+            what = "a later version of neurocompile wrote this program"
+            limit = f"format {FORMAT_VERSION}"
+            raise BadInput(Problem(what, str(folder), f"format {body['version']}", limit, "update neurocompile"))
+        sums = body["sha256"]
+        packed = (folder / "arrays.npz").read_bytes()
+        altered = [
+            name
+            for name, digest in (("program.json", _digest(body)), ("arrays.npz", hashlib.sha256(packed).hexdigest()))
+            if sums[name] != digest
+        ]
+        if altered:
+            what = "the program was altered after it was written: its checksum does not match"
+            raise BadInput([Problem(what, str(folder / name), fix=fix) for name in altered])
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+            arrays = {name: _widened(archive[name]) for name in archive.files}
+        return Program(
+            target=body["target"],
+            arithmetic=Arithmetic(**body["arithmetic"]),
+            timesteps=body["timesteps"],
+            real=_graph_from_json(body["real"], arrays),
+            integer=_graph_from_json(body["integer"], arrays),
+            units={name: _from_json(unit, arrays) for name, unit in body["units"].items()},
+            settings=body["settings"],
+            notes=tuple(body["notes"]),
+            example={name: _from_json(x, arrays) for name, x in body["example"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, InvalidGraph) as error:
+        what = f"the program is damaged: {type(error).__name__}: {error}"
+        raise BadInput(Problem(what, str(folder), fix=fix)) from error
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    """The checksum of everything in program.json but its own."""
+    sums = {name: digest for name, digest in body["sha256"].items() if name != "program.json"}
+    text = json.dumps({**body, "sha256": sums}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pack(arrays: Mapping[str, Array]) -> bytes:
+    """An npz without dates, in the order of the names."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            content = io.BytesIO()
+            np.lib.format.write_array(content, arrays[name].copy(order="C"), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, 6)
+    return buffer.getvalue()
+
+
+def _widened(array: Array) -> Array:
+    return array.astype(np.int64) if array.dtype.kind == "i" else array
+
+
+def _narrowed(array: Array) -> Array:
+    """The narrowest integers that hold the same numbers."""
+    if array.dtype.kind != "i" or not array.size:
+        return array
+    for kind in (np.int8, np.int16, np.int32):
+        if np.iinfo(kind).min <= array.min() and array.max() <= np.iinfo(kind).max:
+            return array.astype(kind)
+    return array
+
+
+def _graph_to_json(graph: Graph, prefix: str, arrays: dict[str, Array]) -> list[dict[str, Any]]:
+    nodes = []
+    for node in graph:
+        values = {
+            f.name: _to_json(getattr(node.op, f.name), f"{prefix}/{node.name}/{f.name}", arrays)
+            for f in fields(node.op)
+            if getattr(node.op, f.name) is not None
+        }
+        nodes.append({"name": node.name, "op": type(node.op).__name__, "inputs": list(node.inputs), "fields": values})
+    return nodes
+
+
+def _to_json(value: Any, key: str, arrays: dict[str, Array]) -> Any:
+    if isinstance(value, np.ndarray):
+        return _array_to_json(value, key, arrays)
+    if isinstance(value, MembraneNorm):
+        raise TypeError("a program holds no batch norm of the membrane: it is folded")
+    if isinstance(value, tuple):
+        return [_to_json(item, key, arrays) for item in value]
+    if isinstance(value, float | np.floating):
+        return {"number": float(value).hex()}
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _array_to_json(array: Array, key: str, arrays: dict[str, Array]) -> dict[str, str]:
+    arrays[key] = _narrowed(array)
+    return {"array": key}
+
+
+def _graph_from_json(nodes: list[dict[str, Any]], arrays: Mapping[str, Array]) -> Graph:
+    built = []
+    for node in nodes:
+        values = {name: _from_json(value, arrays) for name, value in node["fields"].items()}
+        built.append(Node(node["name"], OPS[node["op"]](**values), tuple(node["inputs"])))
+    return Graph(built)
+
+
+def _from_json(value: Any, arrays: Mapping[str, Array]) -> Any:
+    if isinstance(value, dict):
+        return arrays[value["array"]] if "array" in value else float.fromhex(value["number"])
+    if isinstance(value, list):
+        return tuple(_from_json(item, arrays) for item in value)
+    return value

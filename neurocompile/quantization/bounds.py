@@ -1,0 +1,190 @@
+"""Bounds on every integer of a program, from its actual weights: interval arithmetic over the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.kernels import apply, without_bias
+from neurocompile.ir.ops import (
+    WEIGHT_OPS,
+    Array,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Input,
+    Integrator,
+    Linear,
+    Neuron,
+    Scale,
+)
+from neurocompile.targets import Arithmetic
+
+__all__ = ["Interval", "event_ranges", "membrane_bounds", "sum_ranges"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Everything between two arrays, ends included."""
+
+    low: Array
+    high: Array
+
+    @property
+    def magnitude(self) -> int:
+        """The largest absolute value in it."""
+        return int(max(np.abs(self.low).max(initial=0), np.abs(self.high).max(initial=0)))
+
+
+def event_ranges(graph: Graph) -> dict[str, Interval]:
+    """The range of every event in an integer graph, without batch and time."""
+    ranges: dict[str, Interval] = {}
+    for node in graph:
+        edge = graph.edges[node.name]
+        if not edge.is_event or node.name in ranges:
+            continue
+        _range_of(graph, node, ranges)
+    return ranges
+
+
+def _range_of(graph: Graph, node: Node, ranges: dict[str, Interval]) -> Interval:
+    if node.name in ranges:
+        return ranges[node.name]
+    shape = graph.edges[node.name].shape
+    op = node.op
+    if isinstance(op, Input):
+        found = Interval(np.full(shape, float(op.low)), np.full(shape, float(op.high)))
+    elif isinstance(op, Neuron):
+        least = 0.0 if op.negative_threshold is None else -1.0
+        found = Interval(np.full(shape, least), np.ones(shape))
+    elif isinstance(op, Delay):
+        inner = _range_of(graph, graph[node.inputs[0]], ranges)
+        found = Interval(np.minimum(inner.low, 0), np.maximum(inner.high, 0))
+    else:
+        inner_ranges = [_range_of(graph, graph[name], ranges) for name in node.inputs]
+        low, high = (
+            apply(op, [end[None].astype(np.float64) for end in ends])[0]
+            for ends in ([r.low for r in inner_ranges], [r.high for r in inner_ranges])
+        )
+        found = Interval(low, high)
+    ranges[node.name] = found
+    return found
+
+
+def sum_ranges(graph: Graph, consumer: Node, events: Mapping[str, Interval]) -> Interval:
+    """The range of the synaptic sum that reaches a neuron or an integrator."""
+    return _current_range(graph, graph[consumer.inputs[0]], events)
+
+
+def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> Interval:
+    if isinstance(node.op, WEIGHT_OPS):
+        event = events[node.inputs[0]]
+        more, less = _part(node.op, 1), _part(node.op, -1)
+        low, high = (
+            (apply(more, [a[None]]) + apply(less, [b[None]]))[0]
+            for a, b in ((event.low, event.high), (event.high, event.low))
+        )
+        return Interval(low, high)
+    inner = [_current_range(graph, graph[name], events) for name in node.inputs]
+    low, high = (apply(node.op, [end[None] for end in ends])[0] for ends in zip(*((r.low, r.high) for r in inner)))
+    return Interval(low, high)
+
+
+def _part(op: Any, sign: int) -> Any:
+    """The positive or the negative weights alone, in float64 (exact below 2**53)."""
+    bare: Any = without_bias(op)
+    keep = (lambda w: np.maximum(w, 0.0)) if sign > 0 else (lambda w: np.minimum(w, 0.0))
+    match bare:
+        case Scale():
+            return Scale(keep(bare.scale.astype(np.float64)))
+        case Linear():
+            return Linear(keep(bare.weight.astype(np.float64)))
+        case Conv():
+            weight = keep(bare.weight.astype(np.float64))
+            return Conv(weight, None, bare.stride, bare.padding, bare.dilation, bare.groups)
+        case ConvTranspose():
+            return ConvTranspose(
+                keep(bare.weight.astype(np.float64)),
+                None,
+                bare.stride,
+                bare.padding,
+                bare.output_padding,
+                bare.dilation,
+                bare.groups,
+            )
+    raise TypeError(type(op).__name__)
+
+
+def membrane_bounds(
+    op: Neuron | Integrator, current: Interval, shape: tuple[int, ...], arithmetic: Arithmetic, timesteps: int
+) -> Interval:
+    """The range of everything a neuron's or an integrator's registers hold within ``timesteps`` steps from rest.
+
+    Args:
+        op: with integer parameters.
+        current: the range of its synaptic sum, before the shift.
+        shape: of the layer.
+        arithmetic: of the target.
+        timesteps: T.
+    """
+    one = 2.0**arithmetic.decay_fraction
+    x_low, x_high = current.low * 2.0**op.shift, current.high * 2.0**op.shift
+    worst = Interval(np.minimum(x_low, 0), np.maximum(x_high, 0))
+    if isinstance(op, Integrator):
+        value = Interval(np.zeros(shape), np.zeros(shape))
+        for _ in range(timesteps):
+            kept = _times(value, op.decay / one)
+            value = Interval(kept.low + x_low + op.bias, kept.high + x_high + op.bias)
+            worst = _hull(worst, value)
+        return worst
+    i = Interval(np.zeros(shape), np.zeros(shape))
+    v = Interval(*(np.broadcast_to(op.v_init, shape).astype(np.float64),) * 2)
+    worst = _hull(worst, v)
+    for _ in range(timesteps):
+        before = v
+        kept_i = _times(i, op.current_decay / one)
+        i = Interval(kept_i.low + x_low + op.input_bias, kept_i.high + x_high + op.input_bias)
+        kept = _times(v, op.decay / one)
+        h = Interval(kept.low + i.low + op.bias, kept.high + i.high + op.bias)
+        v = _after(op, h, one)
+        worst = _hull(_hull(worst, h), _hull(i, v))
+        if np.array_equal(before.low, v.low) and np.array_equal(before.high, v.high) and not np.any(op.current_decay):
+            break
+    return worst
+
+
+def _hull(a: Interval, b: Interval) -> Interval:
+    return Interval(np.minimum(a.low, b.low), np.maximum(a.high, b.high))
+
+
+def _times(value: Interval, factor: Array) -> Interval:
+    """A product with a decay, with one step of rounding either way unless the factor is whole."""
+    ends = np.stack((value.low * factor, value.high * factor))
+    slack = np.where(np.equal(np.mod(factor, 1), 0), 0, 1)
+    return Interval(np.floor(ends.min(0)) - slack, np.ceil(ends.max(0)) + slack)
+
+
+def _after(op: Neuron, h: Interval, one: float) -> Interval:
+    """What the membrane can be after the reset."""
+    if op.reset == "none":
+        return h
+    certain = op.refractory == 0 and op.negative_threshold is None
+    silent_high = np.where(op.flip, h.high, np.minimum(h.high, op.threshold - 1)) if certain else h.high
+    silent_low = np.where(op.flip, np.maximum(h.low, op.threshold + 1), h.low) if certain else h.low
+    fires = np.where(op.flip, h.low <= op.threshold, h.high >= op.threshold)
+    silent = silent_low <= silent_high
+    if op.reset == "to":
+        reset = Interval(np.broadcast_to(op.v_reset, h.low.shape), np.broadcast_to(op.v_reset, h.low.shape))
+    else:
+        fired_low = np.where(op.flip, h.low, np.maximum(h.low, op.threshold)) if certain else h.low
+        fired_high = np.where(op.flip, np.minimum(h.high, op.threshold), h.high) if certain else h.high
+        kept = _times(Interval(fired_low, np.maximum(fired_low, fired_high)), op.keep / one)
+        least = np.abs(op.amount) if op.negative_threshold is not None else op.amount
+        reset = Interval(kept.low - least, kept.high - (op.amount if op.negative_threshold is None else -least))
+    low = np.where(fires & silent, np.minimum(silent_low, reset.low), np.where(fires, reset.low, silent_low))
+    high = np.where(fires & silent, np.maximum(silent_high, reset.high), np.where(fires, reset.high, silent_high))
+    return Interval(low.astype(np.float64), high.astype(np.float64))

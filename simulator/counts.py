@@ -1,0 +1,204 @@
+"""Exact counts of what a run makes a chip do.
+
+One synaptic operation (SOP) is one non-zero event meeting one stored weight, zero weights included; weights outside a
+padded border are not stored. An event that is added to others (a sum pool, a sum of spikes) meets one weight for each
+sum that it is in. Real-valued inputs cost multiply-accumulates (MACs) instead, at every step whatever their value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import (
+    WEIGHT_OPS,
+    Add,
+    Array,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Input,
+    Integrator,
+    Linear,
+    Neuron,
+    Scale,
+    SumPool,
+)
+
+__all__ = ["Counts", "Fanout", "LayerCounts", "count_events", "fanouts", "stored_synapses"]
+
+
+@dataclass
+class LayerCounts:
+    """Counts of one layer, one whole number a sample ``[N]`` each."""
+
+    sops: Array
+    sops_nonzero: Array
+    macs: Array
+    spikes: Array
+    active: Array
+    inactive: Array
+
+    @staticmethod
+    def zero(samples: int) -> LayerCounts:
+        """Nothing counted yet."""
+        return LayerCounts(*(np.zeros(samples, np.int64) for _ in range(6)))
+
+
+@dataclass
+class Counts:
+    """The counts of every layer: of each neuron and integrator with the synapses that feed it, of each sum of events."""
+
+    layers: dict[str, LayerCounts] = field(default_factory=dict)
+
+    def total(self, name: str) -> Array:
+        """One of the counts summed over layers, ``[N]``."""
+        return np.sum([getattr(layer, name) for layer in self.layers.values()], axis=0, dtype=np.int64)
+
+    def joined(self, other: Counts) -> Counts:
+        """These samples and then the other's."""
+        if not self.layers:
+            return other
+        return Counts(
+            {
+                name: LayerCounts(*(np.concatenate(pair) for pair in zip(vars(layer).values(), vars(more).values())))
+                for name, layer in self.layers.items()
+                for more in (other.layers[name],)
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Fanout:
+    """How many stored weights (and how many of them non-zero) each element of an event meets in one layer."""
+
+    layer: str
+    event: str
+    stored: Array
+    nonzero: Array
+    real: Array
+
+    @property
+    def macs_per_step(self) -> int:
+        """What the real-valued elements cost at every step."""
+        return int(self.stored[self.real].sum())
+
+
+def fanouts(graph: Graph) -> list[Fanout]:
+    """Every place where events meet weights in an integer graph."""
+    real = _real_elements(graph)
+    found = []
+    for node in graph:
+        if isinstance(node.op, WEIGHT_OPS):
+            (event,) = node.inputs
+            stored, nonzero = (_adjoint(graph, node, ones) for ones in (_stored(node.op), _nonzero(node.op)))
+            found.append(Fanout(_consumer(graph, node), event, stored, nonzero, real[event]))
+        elif isinstance(node.op, SumPool | Add) and graph.edges[node.name].is_event:
+            for event in node.inputs:
+                stored = _adjoint(graph, node, node.op)
+                found.append(Fanout(node.name, event, stored, stored, real[event]))
+    return found
+
+
+def stored_synapses(graph: Graph) -> int:
+    """How many synapses (pairs of an event's element and a neuron) the network has, shared weights counted each time."""
+    return sum(int(fanout.stored.sum()) for fanout in fanouts(graph))
+
+
+def _real_elements(graph: Graph) -> dict[str, Array]:
+    """Which elements of each event are real numbers rather than spikes."""
+    real: dict[str, Array] = {}
+    for node in graph:
+        edge = graph.edges[node.name]
+        if not edge.is_event:
+            continue
+        if isinstance(node.op, Input):
+            real[node.name] = np.full(edge.shape, edge.carries == "real")
+        elif isinstance(node.op, Neuron) or edge.carries == "spikes":
+            real[node.name] = np.zeros(edge.shape, bool)
+        elif isinstance(node.op, Delay):
+            real[node.name] = np.ones(edge.shape, bool)
+        else:
+            inputs = [real[name][None].astype(np.float64) for name in node.inputs]
+            real[node.name] = apply(node.op, inputs)[0] > 0
+    return real
+
+
+def _consumer(graph: Graph, node: Node) -> str:
+    while not isinstance(node.op, Neuron | Integrator):
+        node = graph.consumers[node.name][0]
+    return node.name
+
+
+def _stored(op: Any) -> Any:
+    if isinstance(op, Linear):
+        return Linear(np.ones(op.weight.shape) if op.stored is None else op.stored.astype(np.float64))
+    return _with_weight(op, np.ones(op.scale.shape if isinstance(op, Scale) else op.weight.shape))
+
+
+def _nonzero(op: Any) -> Any:
+    return _with_weight(op, ((op.scale if isinstance(op, Scale) else op.weight) != 0).astype(np.float64))
+
+
+def _with_weight(op: Any, weight: Array) -> Any:
+    match op:
+        case Scale():
+            return Scale(weight)
+        case Linear():
+            return Linear(weight)
+        case Conv():
+            return Conv(weight, None, op.stride, op.padding, op.dilation, op.groups)
+    return ConvTranspose(weight, None, op.stride, op.padding, op.output_padding, op.dilation, op.groups)
+
+
+def _adjoint(graph: Graph, node: Node, ones: Any) -> Array:
+    """For each input element the sum of the weights that it meets, where the weights are 0 or 1."""
+    shape, out = graph.edges[node.inputs[0]].shape, graph.edges[node.name].shape
+    match ones:
+        case Scale():
+            met = np.broadcast_to(ones.scale, shape)
+        case Add():
+            met = np.ones(shape)
+        case Linear():
+            met = ones.weight.sum(0)
+        case SumPool():
+            rank = len(ones.kernel)
+            kernel = np.ones((shape[0], 1, *ones.kernel))
+            met = _adjoint_conv(Conv(kernel, None, ones.stride, ones.padding, (1,) * rank, shape[0]), shape, out)
+        case Conv():
+            met = _adjoint_conv(ones, shape, out)
+        case _:
+            pads = tuple((p, p) for p in ones.padding)
+            conv = Conv(ones.weight, None, ones.stride, pads, ones.dilation, ones.groups)
+            met = apply(conv, [np.ones((1, *out))])[0][(slice(None), *(slice(0, n) for n in shape[1:]))]
+    return np.rint(met).astype(np.int64)
+
+
+def _adjoint_conv(op: Conv, shape: tuple[int, ...], out: tuple[int, ...]) -> Array:
+    none = (0,) * len(op.stride)
+    transposed = ConvTranspose(op.weight, None, op.stride, none, none, op.dilation, op.groups)
+    full = apply(transposed, [np.ones((1, *out))])[0]
+    met = np.zeros(shape)
+    covered = [min(n, size - before) for n, size, (before, _) in zip(shape[1:], full.shape[1:], op.padding)]
+    inside = tuple(slice(0, max(n, 0)) for n in covered)
+    source = tuple(slice(before, before + max(n, 0)) for n, (before, _) in zip(covered, op.padding))
+    met[(slice(None), *inside)] = full[(slice(None), *source)]
+    return met
+
+
+def count_events(counts: Counts, events: Mapping[str, Array], found: list[Fanout], graded: bool) -> None:
+    """Add one step's events ``[N, *shape]`` to the counts. Without graded spikes a value of n is n events."""
+    for fanout in found:
+        event = events[fanout.event]
+        times = (event != 0).astype(np.int64) if graded else np.abs(event).astype(np.int64)
+        times = np.where(fanout.real, 0, times)
+        axes = tuple(range(1, event.ndim))
+        layer = counts.layers[fanout.layer]
+        layer.sops += (times * fanout.stored).sum(axes)
+        layer.sops_nonzero += (times * fanout.nonzero).sum(axes)
+        layer.macs += fanout.macs_per_step

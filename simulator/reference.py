@@ -1,0 +1,178 @@
+"""The functional simulator: a Program's integers, step by step, with the target's arithmetic. Slow and obvious.
+
+Engines that are faster are compared with this one, integer for integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.interpret import read_out, reset, spikes_of
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import Add, Array, Delay, Input, Integrator, Neuron, Output, SumPool
+from neurocompile.simulator.counts import Counts, Fanout, LayerCounts, count_events, fanouts
+from neurocompile.targets import Arithmetic
+
+__all__ = ["Simulation", "State", "simulate_integers"]
+
+State = dict[str, dict[str, Array]]
+
+
+@dataclass
+class Simulation:
+    """What a run left behind; arrays are ``[N, T, *shape]``, outputs in real units ``[N, *shape]``.
+
+    ``overflows`` counts the register values that met the end of their range (0 for what the compiler has proved).
+    """
+
+    outputs: dict[str, Array]
+    spikes: dict[str, Array]
+    membranes: dict[str, Array]
+    counts: Counts
+    overflows: int = 0
+    state: State = field(default_factory=dict)
+
+
+def simulate_integers(
+    graph: Graph,
+    arithmetic: Arithmetic,
+    inputs: Mapping[str, Array],
+    *,
+    membranes: bool = False,
+    state: State | None = None,
+    found: list[Fanout] | None = None,
+) -> Simulation:
+    """Run an integer graph.
+
+    Args:
+        graph: the integer graph of a Program.
+        arithmetic: of its target.
+        inputs: integers ``inputs[name][N, T, *shape]``.
+        membranes: whether to keep h of every neuron and y of every integrator.
+        state: what an earlier run left (``--stream``); None: everything at rest.
+        found: the graph's fan-outs, if they are at hand.
+    """
+    batch, timesteps = next(iter(inputs.values())).shape[:2]
+    machine = _Machine(graph, arithmetic, batch, state or {})
+    found = fanouts(graph) if found is None else found
+    counted = [n.name for n in graph if isinstance(n.op, Neuron | Integrator)]
+    counted += [n.name for n in graph.of(SumPool, Add) if graph.edges[n.name].is_event]
+    counts = Counts({name: LayerCounts.zero(batch) for name in counted})
+    trace: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Output)}
+    kept: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Integrator)} if membranes else {}
+    for t in range(timesteps):
+        now = machine.step({name: x[:, t] for name, x in inputs.items()}, counts)
+        count_events(counts, now, found, arithmetic.graded_spikes)
+        for name, steps in trace.items():
+            steps.append(now[name])
+        for name, steps in kept.items():
+            steps.append(machine.membrane[name])
+    stacked = {name: np.stack(steps, axis=1) for name, steps in trace.items()}
+    return Simulation(
+        outputs={n.name: read_out(n.op, stacked[n.name]) for n in graph.of(Output) if isinstance(n.op, Output)},
+        spikes={n.name: stacked[n.name].astype(np.int8) for n in graph.of(Neuron)},
+        membranes={name: np.stack(steps, axis=1) for name, steps in kept.items()},
+        counts=counts,
+        overflows=machine.overflows,
+        state=machine.state,
+    )
+
+
+class _Machine:
+    """All registers of the chip."""
+
+    def __init__(self, graph: Graph, arithmetic: Arithmetic, batch: int, state: State) -> None:
+        self.graph = graph
+        self.arithmetic = arithmetic
+        self.batch = batch
+        self.state = state
+        self.membrane: dict[str, Array] = {}
+        self.overflows = 0
+
+    def step(self, inputs: Mapping[str, Array], counts: Counts) -> dict[str, Array]:
+        """One time step: what every node emits ``[N, *shape]`` (whole numbers in float64)."""
+        now: dict[str, Array] = {}
+        for node in self.graph:
+            match node.op:
+                case Input():
+                    now[node.name] = np.asarray(inputs[node.name], np.float64)
+                case Output():
+                    now[node.name] = now[node.inputs[0]]
+                case Delay(shape=shape, steps=steps):
+                    line = self.state.setdefault(node.name, {"line": np.zeros((steps, self.batch, *shape))})["line"]
+                    now[node.name] = line[0]
+                case Integrator() as op:
+                    now[node.name] = self._integrate(node.name, op, now[node.inputs[0]], counts.layers[node.name])
+                case Neuron() as op:
+                    now[node.name] = self._fire(node.name, op, now[node.inputs[0]], counts.layers[node.name])
+                case op:
+                    now[node.name] = apply(op, [now[name] for name in node.inputs])
+        for node in self.graph.of(Delay):
+            line = self.state[node.name]["line"]
+            self.state[node.name]["line"] = np.concatenate((line[1:], now[node.inputs[0]][None]))
+        return now
+
+    def _integrate(self, name: str, op: Integrator, current: Array, counts: LayerCounts) -> Array:
+        x = current.astype(np.int64)
+        y = self.state[name]["y"] if name in self.state else np.zeros_like(x)
+        _count_updates(counts, (x != 0) | (y != 0))
+        y = self._held(self._decayed(y, op.decay) + (x << op.shift) + op.bias)
+        self.state[name] = {"y": y}
+        self.membrane[name] = y
+        return y.astype(np.float64)
+
+    def _fire(self, name: str, op: Neuron, current: Array, counts: LayerCounts) -> Array:
+        x = current.astype(np.int64)
+        state = self.state.setdefault(
+            name,
+            {
+                "v": np.broadcast_to(op.v_init, x.shape).astype(np.int64),
+                "i": np.zeros_like(x),
+                "wait": np.zeros_like(x),
+            },
+        )
+        _count_updates(counts, (x != 0) | (state["v"] != 0) | (state["i"] != 0))
+        state["i"] = self._held(self._decayed(state["i"], op.current_decay) + (x << op.shift) + op.input_bias)
+        h = self._held(self._decayed(state["v"], op.decay) + state["i"] + op.bias)
+        spikes = spikes_of(op, h, state)
+        kept = reset(op, h, spikes)
+        if op.reset == "by":
+            kept = np.where(spikes != 0, self._decayed(h, op.keep) - op.amount * spikes, h)
+        state["v"] = self._held(kept)
+        self.membrane[name] = h
+        counts.spikes += (spikes != 0).reshape(len(x), -1).sum(1)
+        return spikes.astype(np.float64)
+
+    def _decayed(self, value: Array, mantissa: Array) -> Array:
+        """A register times a fixed-point decay, rounded as the target does."""
+        fraction = self.arithmetic.decay_fraction
+        product = value * mantissa
+        match self.arithmetic.rounding:
+            case "nearest":
+                return np.asarray((product + (1 << (fraction - 1))) >> fraction)
+            case "floor":
+                return np.asarray(product >> fraction)
+            case "zero":
+                return np.asarray(np.sign(product) * (np.abs(product) >> fraction))
+
+    def _held(self, value: Array) -> Array:
+        """What a register keeps of a value that may be too large for it."""
+        most = self.arithmetic.state_max
+        least = -most - 1
+        outside = (value > most) | (value < least)
+        if not outside.any():
+            return value
+        self.overflows += int(outside.sum())
+        if self.arithmetic.overflow == "saturate":
+            return np.clip(value, least, most)
+        return (value - least) % (most - least + 1) + least
+
+
+def _count_updates(counts: LayerCounts, active: Array) -> None:
+    flat = active.reshape(len(active), -1)
+    counts.active += flat.sum(1)
+    counts.inactive += (~flat).sum(1)
