@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,6 @@ from neurocompile.quantization import Method, quantize
 from neurocompile.targets import load_target
 
 __all__ = ["PASS_NAMES", "Options", "compile_graph"]
-
-# Inputs are taken to lie in this range where no calibration data say otherwise.
-_DEFAULT_RANGE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -82,15 +78,12 @@ def compile_graph(
     seen = arrange_inputs(samples, shapes, timesteps, "calibration data").inputs if samples else None
     real, log = run_passes(graph, REAL_PASSES, after)
     steps: tuple[Pass, ...] = (
-        QuantizeInputs(_ranges(shapes, seen), options.input_bits),
+        QuantizeInputs(seen or {}, options.input_bits),
         FoldScale("fold-scale-2"),
         Synapses(),
     )
     synaptic, more = run_passes(real, steps, after)
     log += more
-    if seen is None and any(node.op.carries == "real" for node in graph.of(Input) if isinstance(node.op, Input)):
-        low, high = _DEFAULT_RANGE
-        log.append(f"quantize-inputs: no calibration data: inputs are taken to lie in {low:g}..{high:g}")
     quantized = quantize(
         synaptic,
         target.arithmetic,
@@ -116,12 +109,6 @@ def compile_graph(
     )
     check_fit(program, target, options.chips)
     return program
-
-
-def _ranges(shapes: Mapping[str, Any], seen: Mapping[str, Array] | None) -> dict[str, tuple[float, float]]:
-    if seen is None:
-        return dict.fromkeys(shapes, _DEFAULT_RANGE)
-    return {name: (float(x.min()), float(x.max())) for name, x in seen.items()}
 
 
 def _in_steps(graph: Graph, seen: Mapping[str, Array]) -> dict[str, Array]:

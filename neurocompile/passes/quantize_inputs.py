@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neurocompile.grid import uniform_grid
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.ops import Input, Scale
+from neurocompile.ir.ops import Array, Input, Scale
 
 __all__ = ["QuantizeInputs"]
 
@@ -17,12 +18,14 @@ __all__ = ["QuantizeInputs"]
 class QuantizeInputs:
     """``x`` becomes ``round(x / unit)`` with a Scale by ``unit`` behind it, which folds into the first weights.
 
-    ``ranges[name]`` is the (smallest, largest) value seen in calibration. A range from 0 up uses all ``bits`` for
-    the magnitude; a range with negative values is symmetric.
+    ``seen[name]`` holds values from calibration data; an input without any is taken to lie in ``otherwise``. A range
+    from 0 up uses all ``bits`` for the magnitude; a range with negative values is symmetric. Values that lie on a
+    uniform grid already (pixels) keep it, and are then exact.
     """
 
-    ranges: Mapping[str, tuple[float, float]]
+    seen: Mapping[str, Array]
     bits: int
+    otherwise: tuple[float, float] = (0.0, 1.0)
     name: str = "quantize-inputs"
 
     def run(self, graph: Graph) -> tuple[Graph, list[str]]:
@@ -34,9 +37,11 @@ class QuantizeInputs:
             if node.op.carries == "spikes":
                 changed[node.name] = replace(node, op=replace(node.op, low=0, high=1))
                 continue
-            low, high = self.ranges[node.name]
-            most = 2**self.bits - 1 if low >= 0 else 2 ** (self.bits - 1) - 1
-            unit = max(abs(low), abs(high)) / most or 1.0
+            values = self.seen.get(node.name, np.asarray(self.otherwise))
+            low, high = float(values.min()), float(values.max())
+            most = 2**self.bits - 1 if low >= 0 else max(2 ** (self.bits - 1) - 1, 1)
+            grid = uniform_grid(values, most) if node.name in self.seen else None
+            unit = grid or max(abs(low), abs(high)) / most or 1.0
             least = 0 if low >= 0 else -most
             changed[node.name] = replace(node, op=replace(node.op, unit=unit, low=least, high=most))
             name = graph.fresh(f"{node.name}.unit")
@@ -45,5 +50,8 @@ class QuantizeInputs:
                 current = changed.get(reader.name) or reader
                 reads = tuple(name if read == node.name else read for read in current.inputs)
                 changed[reader.name] = replace(current, inputs=reads)
-            log.append(f"{node.name}: {low:.6g}..{high:.6g} in {self.bits} bits, one step is {unit:.6g}")
+            kind = (
+                "the grid of the data" if grid else "seen" if node.name in self.seen else "assumed: no calibration data"
+            )
+            log.append(f"{node.name}: {low:.6g}..{high:.6g} ({kind}) in {self.bits} bits, one step is {unit:.6g}")
         return graph.rewritten(changed, added), log

@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from neurocompile.grid import uniform_grid
 from neurocompile.ir.ops import Array
 
-__all__ = ["METHODS", "Method", "group_scales", "uniform_grid"]
+__all__ = ["METHODS", "Method", "group_scales"]
 
 Method = Literal["max", "percentile", "membrane"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -17,27 +18,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 _PERCENTILE = 99.9
 # Least squares tries these parts of the largest weight as the end of the range.
 _FRACTIONS = np.linspace(1.0, 0.4, 31)
-# A weight this close to a whole number of steps lies on the grid (float32 training leaves about 1e-7).
-_ON_GRID = 1e-4
-
-
-def uniform_grid(weights: Array, largest: int) -> float | None:
-    """The step of the uniform grid ``step * {-largest..largest}`` that all weights lie on, if there is one.
-
-    Weights of a network that was trained with quantization do; they are then kept exactly. The coarsest step is given.
-    """
-    top = float(np.abs(weights).max(initial=0.0))
-    if top == 0.0:
-        return None
-    distinct = np.unique(np.abs(weights))
-    if len(distinct) > largest + 1:
-        return None
-    for parts in range(1, largest + 1):
-        steps = distinct * (parts / top)
-        whole = np.rint(steps)
-        if np.all(np.abs(steps - whole) <= _ON_GRID * np.maximum(whole, 1e-2)):
-            return top / parts
-    return None
 
 
 def group_scales(

@@ -1,0 +1,120 @@
+"""The same verbs as the command line's, for Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurocompile.compiler import Options, compile_graph
+from neurocompile.data import Data, arrange_inputs, load_data
+from neurocompile.ir.ops import Array, Read
+from neurocompile.program import Program, load_program
+from neurocompile.quantization import Method
+from neurocompile.simulation import Result, run_program
+from neurocompile.validate import Validation, validate_program
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neurocompile.frontends.pytorch import Layout, TorchModel
+
+__all__ = ["compile", "load", "simulate", "validate"]
+
+Path_ = str | os.PathLike[str]
+Inputs = Array | Mapping[str, Array] | Path_
+
+
+def compile(
+    model: nn.Module | TorchModel | Path_,
+    target: str = "generic",
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    bits: int | None = None,
+    per_channel: bool = True,
+    scale: Method = "max",
+    input_bits: int = 8,
+    calibrate: Inputs | None = None,
+    chips: int = 1,
+) -> Program:
+    """Compile a model for a target.
+
+    Args:
+        model: a live module in eval mode (it stays as it is), or a file that :func:`neurocompile.save` or torch.save
+            wrote.
+        target: a name from ``neurocompile targets``.
+        input_shape: without batch and time; a file of :func:`neurocompile.save` knows it.
+        timesteps: T; a file of :func:`neurocompile.save` knows it.
+        layout: how forward takes time and batch (:func:`neurocompile.save`); None: found out.
+        readout: how an output that still has time is read; None: its mean.
+        bits: of a weight; None: the target's.
+        per_channel: one weight scale for each output channel, or one for each layer.
+        scale: how scales are chosen: "max", "percentile" or "membrane".
+        input_bits: of a real-valued input.
+        calibrate: samples that choose the ranges of inputs and, with "membrane", of weights.
+        chips: how many chips the network may take.
+
+    Raises:
+        UnsupportedModel, DoesNotFit, BadInput, UsageError: see :mod:`neurocompile.errors`.
+    """
+    from neurocompile.frontends.pytorch import TorchModel, load_model
+
+    if isinstance(model, str | os.PathLike):
+        model = load_model(Path(model), input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout)
+    elif not isinstance(model, TorchModel):
+        if input_shape is None or timesteps is None:
+            raise TypeError("compiling a live module needs input_shape and timesteps")
+        model = TorchModel.from_module(model, input_shape, timesteps, layout, readout)
+    seen = None if calibrate is None else _data(calibrate, model.input_shapes, model.timesteps).inputs
+    options = Options(bits, per_channel, scale, input_bits, chips)
+    return compile_graph(model.graph, target, model.timesteps, options, calibration=seen, example=model.example)
+
+
+def load(folder: Path_) -> Program:
+    """Read a Program that :meth:`Program.save` or ``neurocompile export`` wrote."""
+    return load_program(Path(folder))
+
+
+def simulate(program: Program | Path_, x: Inputs, y: Any = None, *, real: bool = False, stream: bool = False) -> Result:
+    """Run a program on ``x`` (an array, arrays by input name, or an npz file), with labels ``y``, if any."""
+    program = load(program) if isinstance(program, str | os.PathLike) else program
+    data = _data(x, program.input_shapes, program.timesteps, y)
+    return run_program(program, data, real=real, keep_spikes=True, stream=stream)
+
+
+def validate(
+    program: Program | Path_,
+    x: Inputs,
+    y: Any = None,
+    *,
+    reference: nn.Module | TorchModel | Path_ | None = None,
+    recorded: Mapping[str, Array] | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+) -> Validation:
+    """Compare a program with the torch model that it was made from, and with recorded spikes ``[N, T, ...]``."""
+    from neurocompile.frontends.pytorch import TorchModel, load_model
+
+    program = load(program) if isinstance(program, str | os.PathLike) else program
+    shapes, steps = program.input_shapes, program.timesteps
+    if isinstance(reference, str | os.PathLike):
+        shape = next(iter(shapes.values()))
+        reference = load_model(Path(reference), input_shape=shape, timesteps=steps, layout=layout, readout=readout)
+    elif reference is not None and not isinstance(reference, TorchModel):
+        reference = TorchModel.from_module(reference, dict(shapes), steps, layout, readout)
+    return validate_program(program, _data(x, shapes, steps, y), reference, recorded)
+
+
+def _data(x: Inputs, shapes: Mapping[str, tuple[int, ...]], timesteps: int, y: Any = None) -> Data:
+    if isinstance(x, str | os.PathLike):
+        return load_data(Path(x), shapes, timesteps)
+    arrays = {name: np.asarray(value) for name, value in x.items()} if isinstance(x, Mapping) else {"x": np.asarray(x)}
+    if y is not None:
+        arrays["y"] = np.asarray(y)
+    return arrange_inputs(arrays, shapes, timesteps, "x")

@@ -1,0 +1,132 @@
+"""``neurocompile export``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neurocompile.cli.options import model_arguments, model_options, output_options, path
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("model", type=path)
+@click.option("--target", default="generic", show_default=True, help="A name from `neurocompile targets`.")
+@click.option("-o", "--output", "out", type=path, help="The folder to write (default: MODEL's name).")
+@click.option("--bits", type=int, help="Width of a weight, 2 to 16 (default: the target's).")
+@click.option("--per", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True,
+              help="One weight scale for each output channel, or one for each layer.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["max", "percentile", "membrane"]), default="max", show_default=True,
+              help="How weight scales are chosen.")  # fmt: skip
+@click.option("--input-bits", type=int, default=8, show_default=True, help="Width of a real-valued input.")
+@click.option("--calibrate", type=path, metavar="X.npz", help="Samples that choose ranges (default: the model's own).")
+@click.option("--chips", type=click.IntRange(1), default=1, show_default=True, help="How many chips it may take.")
+@click.option("--overwrite", is_flag=True, help="Replace the folder if it is a program.")
+@click.option("--dry-run", is_flag=True, help="Compile and report, but write nothing.")
+@click.option("--no-validate", is_flag=True, help="Do not compare the result with PyTorch on the model's own samples.")
+@click.option("--print-ir-after", metavar="PASS", help="Print the graph after a pass on stderr (`all`: after each).")
+@model_options
+@output_options
+def command(**options: Any) -> int:
+    """Compile MODEL for a target and write the program.
+
+    MODEL is a file of neurocompile.save, a pickled module (with --input-shape and --timesteps), or a state_dict (with
+    --arch).
+    """
+    from neurocompile.cli import console
+    from neurocompile.compiler import PASS_NAMES, Options, compile_graph
+    from neurocompile.data import load_data
+    from neurocompile.errors import Problem, UsageError
+    from neurocompile.frontends.pytorch import load_model
+    from neurocompile.program import check_free
+    from neurocompile.targets import load_target
+    from neurocompile.validate import validate_program
+
+    target = load_target(options["target"])
+    shown = options["print_ir_after"]
+    if shown and shown != "all" and shown not in PASS_NAMES:
+        raise UsageError(Problem("no such pass", "--print-ir-after", shown, ", ".join(PASS_NAMES)))
+    out: Path = options["out"] or Path(options["model"].stem)
+    if not options["dry_run"]:
+        check_free(out, options["overwrite"])
+    model = load_model(options["model"], **model_arguments(options))
+    calibration = None
+    if options["calibrate"]:
+        calibration = dict(load_data(options["calibrate"], model.input_shapes, model.timesteps).inputs)
+
+    def after(name: str, graph: Any) -> None:
+        if shown in (name, "all"):
+            print(f"-- after {name}\n{graph}\n", file=sys.stderr)
+
+    choices = Options(
+        options["bits"], options["per"] == "channel", options["scale"], options["input_bits"], options["chips"]
+    )
+    program = compile_graph(
+        model.graph, target.name, model.timesteps, choices, calibration=calibration, example=model.example, after=after
+    )
+    validation = None
+    data = program.example_data()
+    if data is not None and not options["no_validate"]:
+        with console.progress("validating", len(data), options["as_json"]) as step:
+            validation = validate_program(program, data, model, progress=step)
+    failed = validation is not None and not validation.passed
+    files = [] if options["dry_run"] else program.save(out, options["overwrite"])
+    body = _summary(program, target, None if options["dry_run"] else out, files, choices)
+    if validation is not None:
+        body["validate"] = validation.as_json()
+    if options["as_json"]:
+        console.print_json("export", body, ok=not failed)
+    else:
+        _show(program, body, validation)
+    return 5 if failed else 0
+
+
+def _summary(program: Any, target: Any, out: Path | None, files: list[str], choices: Any) -> dict[str, Any]:
+    from neurocompile.mapping import chips_needed, needs_of
+    from neurocompile.simulator.counts import stored_synapses
+
+    needs = needs_of(program.integer)
+    return {
+        "target": target.name,
+        "program": None if out is None else str(out),
+        "neurons": needs.neurons,
+        "synapses": stored_synapses(program.integer),
+        "weights": needs.weights,
+        "weight_bits": program.settings["bits"],
+        "cores": None,
+        "chips": chips_needed(program.integer, target) or 1,
+        "on_chip_fraction": 1.0,
+        "files": files,
+        "notes": list(program.notes),
+    }
+
+
+def _show(program: Any, body: dict[str, Any], validation: Any) -> None:
+    from neurocompile.cli import console
+    from neurocompile.cli.validate import stages_table
+
+    layers = console.table(f"{body['target']}: {body['weight_bits']}-bit weights, T = {program.timesteps}",
+                           "layer", "shape", "membrane step", "decay")  # fmt: skip
+    one = 2.0**program.arithmetic.decay_fraction
+    for name, unit in program.units.items():
+        node, shape = program.integer[name], program.integer.edges[name].shape
+        decay = node.op.decay / one
+        ends = f"{decay.min():.4g}" if decay.min() == decay.max() else f"{decay.min():.4g}..{decay.max():.4g}"
+        layers.add_row(name, " x ".join(map(str, shape)), f"{unit.min():.3g}..{unit.max():.3g}", ends)
+    console.show(layers)
+    console.show(
+        f"{body['neurons']:,} neurons, {body['synapses']:,} synapses from {body['weights']:,} stored weights; "
+        "all of it on the chip"
+    )
+    for note in program.notes:
+        console.say(f"  {note}")
+    if validation is not None:
+        console.show(stages_table(validation, "compared with PyTorch on the model's own samples"))
+    if body["program"]:
+        console.show(f"wrote {body['program']}/: {', '.join(body['files'])}")
+    else:
+        console.show("dry run: nothing was written")

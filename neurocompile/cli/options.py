@@ -1,0 +1,65 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["model_options", "output_options", "shape"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class _Shape(click.ParamType):
+    name = "C,H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            sizes = tuple(int(part) for part in str(value).replace("x", ",").split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of sizes like 1,8,8", param, ctx)
+        if not sizes or any(size < 1 for size in sizes):
+            self.fail(f"{value!r}: every size must be at least 1", param, ctx)
+        return sizes
+
+
+shape = _Shape()
+
+
+def output_options(function: Function) -> Function:
+    """``--json`` and ``--debug``."""
+    for decorate in (
+        click.option("--debug", is_flag=True, help="Print tracebacks."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def model_options(function: Function) -> Function:
+    """What a model file may not say about itself."""
+    layouts = click.Choice(["TN", "NT", "N..T", "fold", "loop", "N"])
+    reads = click.Choice(["mean", "sum", "last", "max", "sequence"])
+    for decorate in (
+        click.option("--trust", is_flag=True, help="Unpickle anything. This runs whatever code the file holds."),
+        click.option("--arch", metavar="MODULE:FACTORY", help="What makes the module that a state_dict belongs to."),
+        click.option("--input", "carries", type=click.Choice(["real", "spikes"]), help="What the input carries."),
+        click.option("--readout", type=reads, help="How an output that still has time is read (default: mean)."),
+        click.option("--layout", type=layouts, help="How forward takes time and batch (default: found out)."),
+        click.option("--timesteps", type=click.IntRange(1), metavar="T", help="Steps, where the file does not say."),
+        click.option("--input-shape", type=shape, help="Input without batch and time, where the file does not say."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def model_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of ``load_model`` out of a command's options."""
+    names = ("input_shape", "timesteps", "layout", "readout", "carries", "arch", "trust")
+    return {name: options[name] for name in names}
+
+
+path = click.Path(path_type=Path)

@@ -1,0 +1,106 @@
+"""``neurocompile simulate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from neurocompile.cli.options import output_options, path
+
+__all__ = ["command", "show_summary"]
+
+
+@click.command("simulate")
+@click.argument("program", type=path)
+@click.option("--data", type=path, required=True, metavar="X.npz", help="x [N, ...] or [N, T, ...], and labels y.")
+@click.option("--spikes", type=path, metavar="FILE.npz", help="Write what every layer fired, [N, T, ...] by layer.")
+@click.option("--real", is_flag=True, help="Run the folded graph in float64 instead of the integers.")
+@click.option("--price-as", metavar="TARGET", help="Price the counts as another target would.")
+@click.option("--stream", is_flag=True, help="Keep the state from one sample to the next.")
+@output_options
+def command(**options: Any) -> int:
+    """Run PROGRAM (a folder that export wrote) on data."""
+    import os
+    import tempfile
+
+    import numpy as np
+
+    from neurocompile.cli import console
+    from neurocompile.data import load_data
+    from neurocompile.program import load_program
+    from neurocompile.simulation import run_program, summary
+    from neurocompile.targets import load_target
+
+    if options["price_as"]:
+        load_target(options["price_as"])
+    program = load_program(options["program"])
+    data = load_data(options["data"], program.input_shapes, program.timesteps)
+    wanted = options["spikes"]
+    with console.progress("simulating", len(data), options["as_json"]) as step:
+        result = run_program(
+            program, data, real=options["real"], keep_spikes=wanted is not None, stream=options["stream"], progress=step
+        )
+    if wanted is not None:
+        handle, partial = tempfile.mkstemp(dir=wanted.parent, prefix=f".{wanted.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, **result.spikes)
+            os.replace(partial, wanted)
+        finally:
+            if os.path.exists(partial):
+                os.unlink(partial)
+    body = summary(result, options["price_as"])
+    body["arithmetic"] = "float64" if options["real"] else "integers"
+    if options["as_json"]:
+        console.print_json("simulate", body)
+    else:
+        show_summary(body)
+    return 0
+
+
+def show_summary(body: dict[str, Any]) -> None:
+    """The tables of a simulation, for a person."""
+    from neurocompile.cli import console
+
+    layers = console.table(
+        f"{body['samples']} samples, {body['timesteps']} steps",
+        "layer", "neurons", "firing rate", "spikes", "SOPs", "MACs", "active updates",
+    )  # fmt: skip
+    for layer in body["layers"]:
+        layers.add_row(
+            layer["name"],
+            console.number(layer["neurons"]),
+            console.percent(layer["firing_rate"]),
+            *(console.number(layer[name]) for name in ("spikes", "sops", "macs")),
+            console.number(layer["neuron_updates"]["active"]),
+        )
+    each = body["per_sample"]
+    totals = console.table(f"per inference, priced as {body['target']}", "", "")
+    totals.add_row("accuracy", console.percent(body["accuracy"]))
+    totals.add_row("firing rate", console.percent(body["firing_rate"]))
+    totals.add_row("spikes", console.number(each["spikes"]))
+    if body["sops"] is not None:
+        totals.add_row(
+            "SOPs (weight not zero)", f"{console.number(each['sops'])} ({console.number(each['sops_nonzero'])})"
+        )
+        totals.add_row("MACs of real-valued inputs", console.number(each["macs"]))
+        totals.add_row("energy", console.energy(each["energy_pj"], bool(body["energy_is_lower_bound"])))
+        totals.add_row("pJ/SOP", console.number(body["pj_per_sop"]))
+        for name, term in body["unpriced"].items():
+            totals.add_row(f"unpriced: {name}", unpriced(term, body["samples"]))
+    if body["chips_needed"] and body["chips_needed"] > 1:
+        totals.add_row("fits", f"priced only; would need at least {body['chips_needed']} chips")
+    if body["overflows"] or body["clipped_inputs"]:
+        totals.add_row("overflows / clipped inputs", f"{body['overflows']:,} / {body['clipped_inputs']:,}")
+    console.show(layers, totals)
+
+
+def unpriced(term: dict[str, Any], samples: int) -> str:
+    """An unpriced count for one inference, with its 45 nm estimate."""
+    from neurocompile.cli import console
+
+    said = console.number(term["count"] / samples)
+    if term["estimate_45nm_pj"] is not None:
+        said += f" (as 45 nm int8 arithmetic: {console.energy(term['estimate_45nm_pj'] / samples)})"
+    return said

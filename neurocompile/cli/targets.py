@@ -1,0 +1,87 @@
+"""``neurocompile targets``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from neurocompile.cli.options import output_options
+
+__all__ = ["command"]
+
+
+@click.command("targets")
+@click.argument("name", required=False)
+@output_options
+def command(**options: Any) -> int:
+    """List the chips; with NAME, everything that is known of one and where it comes from."""
+    from neurocompile.cli import console
+    from neurocompile.targets import load_target, target_names
+
+    names = [options["name"]] if options["name"] else target_names()
+    targets = [load_target(name) for name in names]
+    if options["as_json"]:
+        console.print_json("targets", {"targets": {target.name: _as_json(target) for target in targets}})
+    elif options["name"]:
+        _show_one(targets[0])
+    else:
+        listed = console.table("targets", "name", "pJ/SOP", "neurons a chip", "synapses a chip", "")
+        for target in targets:
+            price = target.prices.get("sop")
+            known = target.limits
+            listed.add_row(
+                target.name,
+                "unpriced" if price is None else f"{price.nominal:g} ({price.basis})",
+                _limit(target, known.neurons),
+                _limit(target, known.synapses),
+                target.description,
+            )
+        console.show(listed)
+    return 0
+
+
+def _limit(target: Any, value: int | None) -> str:
+    if value is not None:
+        return f"{value:,}"
+    if target.arithmetic is None:
+        return "prices only"
+    return "no limit" if target.arithmetic.published else "unknown"
+
+
+def _as_json(target: Any) -> dict[str, Any]:
+    return {**asdict(target), "emits": list(target.emits)}
+
+
+def _show_one(target: Any) -> None:
+    from neurocompile.cli import console
+    from neurocompile.targets.target import COUNTS
+
+    console.show(f"{target.name}: {target.description}")
+    if target.arithmetic is not None:
+        arithmetic = console.table(
+            "arithmetic" if target.arithmetic.published else "arithmetic (unpublished; taken as generic's)", "", ""
+        )
+        for key, value in vars(target.arithmetic).items():
+            if key != "published":
+                arithmetic.add_row(key.replace("_", " "), str(value))
+        console.show(arithmetic)
+    else:
+        console.show("a price list only: nothing can be compiled for it")
+    limits = console.table("limits of a chip", "", "")
+    limits.add_row("neurons", _limit(target, target.limits.neurons))
+    limits.add_row("synapses", _limit(target, target.limits.synapses))
+    console.show(limits, *([f"  {target.limits.source}"] if target.limits.source else []))
+    prices = console.table("prices", "count", "min", "nominal", "max", "unit", "basis", "scope")
+    for count, name in COUNTS.items():
+        price = target.prices.get(count)
+        if price is not None:
+            prices.add_row(
+                name, f"{price.min:g}", f"{price.nominal:g}", f"{price.max:g}", price.unit, price.basis, price.scope
+            )
+        else:
+            prices.add_row(name, "", "included" if count in target.covered else "unpriced", "", "", "", "")
+    console.show(prices)
+    for count, price in target.prices.items():
+        console.show(f"  {COUNTS[count]}: {price.source}")

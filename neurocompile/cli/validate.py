@@ -1,0 +1,110 @@
+"""``neurocompile validate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from neurocompile.cli.options import model_arguments, model_options, output_options, path
+
+__all__ = ["command", "stages_table"]
+
+
+@click.command("validate")
+@click.argument("program", type=path)
+@click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from.")
+@click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer.")
+@click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples).")
+@model_options
+@output_options
+def command(**options: Any) -> int:
+    """Compare PROGRAM with PyTorch, and with spikes that hardware really fired.
+
+    Stages: lowering (PyTorch against the folded graph, float64, every spike), quantization (the folded graph against
+    the integers), recorded (the integers against the hardware, every spike).
+    """
+    from neurocompile.cli import console
+    from neurocompile.data import load_arrays, load_data
+    from neurocompile.errors import Problem, UsageError
+    from neurocompile.frontends.pytorch import load_model
+    from neurocompile.program import load_program
+    from neurocompile.validate import validate_program
+
+    if options["reference"] is None and options["recorded"] is None:
+        raise UsageError(
+            Problem("nothing to compare with", fix="give --reference MODEL, --recorded SPIKES.npz, or both")
+        )
+    program = load_program(options["program"])
+    data = (
+        load_data(options["data"], program.input_shapes, program.timesteps)
+        if options["data"]
+        else program.example_data()
+    )
+    if data is None:
+        raise UsageError(Problem("the program brought no samples of its own", fix="give --data X.npz"))
+    recorded = load_arrays(options["recorded"]) if options["recorded"] else None
+    model = None
+    if options["reference"]:
+        arguments = model_arguments(options)
+        arguments["input_shape"] = arguments["input_shape"] or next(iter(program.input_shapes.values()))
+        arguments["timesteps"] = arguments["timesteps"] or program.timesteps
+        model = load_model(options["reference"], **arguments)
+    with console.progress("comparing", len(data), options["as_json"]) as step:
+        validation = validate_program(program, data, model, recorded, step)
+    if options["as_json"]:
+        console.print_json("validate", validation.as_json(), ok=validation.passed)
+    else:
+        console.show(stages_table(validation, f"{len(data)} samples, {program.timesteps} steps"))
+        console.show(*_details(validation))
+    return 0 if validation.passed else 5
+
+
+def stages_table(validation: Any, title: str) -> Any:
+    """The stages of a validation, for a person."""
+    from neurocompile.cli import console
+
+    made = console.table(title, "stage", "against", "spikes compared", "differing", "ties", "", left=2)
+    for stage in validation.stages:
+        c = stage.comparison
+        made.add_row(
+            stage.name,
+            stage.against or stage.reason,
+            console.number(c.compared),
+            console.number(c.mismatches) if stage.name != "quantization" else _differing(c),
+            console.number(c.ties),
+            console.verdict(stage.passed),
+        )
+    return made
+
+
+def _differing(comparison: Any) -> str:
+    share = sum(comparison.differing.values()) / comparison.compared if comparison.compared else 0.0
+    return f"{share:.2%}"
+
+
+def _details(validation: Any) -> list[Any]:
+    from neurocompile.cli import console
+
+    first = (
+        validation.stages[0].comparison if validation.stages[0].comparison.compared else validation.stages[1].comparison
+    )
+    rates = console.table("layers", "layer", "firing rate", "integers agree")
+    agreement = validation.stages[1].comparison.agreement
+    for name, rate in first.firing_rates.items():
+        rates.add_row(name, console.percent(rate), console.percent(agreement.get(name)))
+    lines: list[Any] = [rates]
+    if validation.accuracy_program is not None:
+        before, after = console.percent(validation.accuracy_reference), console.percent(validation.accuracy_program)
+        lines.append(f"accuracy: reference {before}, program {after}")
+    for stage in validation.stages:
+        if stage.comparison.first is not None and stage.passed is False:
+            d = stage.comparison.first
+            margin = "" if d.margin is None else f", {d.margin:+.3g} from the threshold"
+            lines.append(
+                f"{stage.name}: first difference in sample {d.sample}, step {d.step}, layer {d.layer}, "
+                f"neuron {list(d.neuron)}: expected {d.expected}, got {d.actual}{margin}"
+            )
+        elif stage.passed is not True and stage.reason:
+            lines.append(f"{stage.name}: {stage.reason}")
+    return lines

@@ -1,0 +1,31 @@
+"""Numbers that lie on a uniform grid already."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neurocompile.ir.ops import Array
+
+__all__ = ["uniform_grid"]
+
+# A number this close to a whole number of steps lies on the grid (float32 leaves about 1e-7).
+_ON_GRID = 1e-4
+
+
+def uniform_grid(values: Array, largest: int) -> float | None:
+    """The step of the uniform grid ``step * {-largest..largest}`` that all values lie on, if there is one.
+
+    Weights that were trained with quantization do, and pixels; they are then kept exactly. The coarsest step is given.
+    """
+    top = float(np.abs(values).max(initial=0.0))
+    if top == 0.0:
+        return None
+    distinct = np.unique(np.abs(values))
+    if len(distinct) > largest + 1:
+        return None
+    for parts in range(1, largest + 1):
+        steps = distinct * (parts / top)
+        whole = np.rint(steps)
+        if np.all(np.abs(steps - whole) <= _ON_GRID * np.maximum(whole, 1e-2)):
+            return top / parts
+    return None

@@ -1,0 +1,230 @@
+"""Running a Program on data of any length, and the summary of what it did and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neurocompile.data import Data
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.interpret import interpret
+from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.mapping import chips_needed
+from neurocompile.program import Program
+from neurocompile.simulator.counts import Counts, fanouts
+from neurocompile.simulator.energy import Bill, price
+from neurocompile.simulator.reference import State, simulate_integers
+from neurocompile.targets import Target, load_target
+
+__all__ = ["Result", "ann_macs", "run_program", "summary"]
+
+# Samples that are simulated at a time.
+_CHUNK = 128
+
+_COUNTS = ("sops", "sops_nonzero", "macs", "spikes", "active", "inactive")
+
+
+@dataclass
+class Result:
+    """What a program did with some data.
+
+    ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
+    is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs.
+    """
+
+    program: Program
+    samples: int
+    outputs: dict[str, Array]
+    labels: Array | None
+    counts: Counts
+    spike_counts: dict[str, int]
+    spikes: dict[str, Array] = field(default_factory=dict)
+    overflows: int = 0
+    clipped: int = 0
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of samples whose largest first output is the label; None without labels."""
+        return accuracy_of(self.outputs, self.labels)
+
+    @property
+    def firing_rate(self) -> float:
+        """Spikes a neuron and step, over all neuron layers."""
+        places = sum(self.places(name) for name in self.spike_counts)
+        return sum(self.spike_counts.values()) / places if places else 0.0
+
+    def places(self, layer: str) -> int:
+        """How many spikes a layer could have fired."""
+        return self.program.integer.edges[layer].size * self.program.timesteps * self.samples
+
+
+def accuracy_of(outputs: Mapping[str, Array], labels: Array | None) -> float | None:
+    """The share of samples whose largest output is the label; a sequence of outputs is averaged over time first."""
+    if labels is None or "output" not in outputs:
+        return None
+    scores = outputs["output"]
+    if scores.ndim > 2:
+        scores = scores.reshape(*scores.shape[:2], -1).mean(1)
+    return float((scores.reshape(len(scores), -1).argmax(1) == labels).mean())
+
+
+def run_program(
+    program: Program,
+    data: Data,
+    *,
+    real: bool = False,
+    keep_spikes: bool = False,
+    stream: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Simulate a program.
+
+    Args:
+        program: compiled.
+        data: inputs ``[N, T, *shape]``.
+        real: run the folded graph in float64 instead of the integers (nothing is counted then but spikes).
+        keep_spikes: whether the result holds every spike.
+        stream: keep the state from one sample to the next, as if they followed one another in time.
+        progress: called with the number of samples done since the last call.
+
+    Raises:
+        DoesNotFit: with ``stream`` and ``real`` together, which are not simulated.
+    """
+    if real and stream:
+        raise DoesNotFit(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
+    found = fanouts(program.integer)
+    outputs: dict[str, list[Array]] = {}
+    spikes: dict[str, list[Array]] = {}
+    totals: dict[str, int] = {node.name: 0 for node in program.integer.of(Neuron)}
+    result = Result(program, len(data), {}, data.labels, Counts(), totals)
+    state: State | None = None
+    size = 1 if stream else _CHUNK
+    for start in range(0, len(data), size):
+        inputs = data.part(start, start + size).inputs
+        if real:
+            run: Any = interpret(program.real, inputs, program.timesteps)
+        else:
+            whole, clipped = program.integers(inputs)
+            run = simulate_integers(program.integer, program.arithmetic, whole, state=state, found=found)
+            state = run.state if stream else None
+            result.counts = result.counts.joined(run.counts)
+            result.overflows += run.overflows
+            result.clipped += clipped
+        for name, values in run.outputs.items():
+            outputs.setdefault(name, []).append(values)
+        for name, fired in run.spikes.items():
+            totals[name] += int((fired != 0).sum())
+            if keep_spikes:
+                spikes.setdefault(name, []).append(fired)
+        if progress:
+            progress(len(next(iter(inputs.values()))))
+    result.outputs = {name: np.concatenate(parts) for name, parts in outputs.items()}
+    result.spikes = {name: np.concatenate(parts) for name, parts in spikes.items()}
+    return result
+
+
+def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
+    """The object that ``simulate --json`` prints: counts summed over all samples, and their price on a target."""
+    target = load_target(price_as or result.program.target)
+    counted = bool(result.counts.layers)
+    totals = {name: int(result.counts.total(name).sum()) for name in _COUNTS} if counted else dict.fromkeys(_COUNTS)
+    totals["spikes"] = sum(result.spike_counts.values())
+    body: dict[str, Any] = {
+        "target": target.name,
+        "samples": result.samples,
+        "timesteps": result.program.timesteps,
+        "accuracy": result.accuracy,
+        **_shown(totals),
+        "firing_rate": result.firing_rate,
+        "overflows": result.overflows,
+        "clipped_inputs": result.clipped,
+        **(_cost(totals, target) if counted else _no_cost()),
+        **_fit(result.program, target),
+        "layers": _layers(result, target),
+    }
+    numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj")
+    body["per_sample"] = {
+        **{name: None if body[name] is None else body[name] / result.samples for name in numbers},
+        "neuron_updates": {
+            name: None if count is None else count / result.samples for name, count in body["neuron_updates"].items()
+        },
+    }
+    return body
+
+
+def _shown(totals: Mapping[str, int | None]) -> dict[str, Any]:
+    return {
+        **{name: totals[name] for name in ("sops", "sops_nonzero", "macs", "spikes")},
+        "neuron_updates": {"active": totals["active"], "inactive": totals["inactive"]},
+    }
+
+
+def _bill(totals: Mapping[str, Any], target: Target) -> Bill:
+    named = {
+        "sop": totals["sops"],
+        "mac": totals["macs"],
+        "neuron_active": totals["active"],
+        "neuron_inactive": totals["inactive"],
+        "spike": totals["spikes"],
+    }
+    return price(named, target)
+
+
+def _cost(totals: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    bill = _bill(totals, target)
+    per_sop = bill.energy_pj / totals["sops"] if bill.energy_pj is not None and totals["sops"] else None
+    return {
+        "energy_pj": bill.energy_pj,
+        "energy_pj_bounds": None if bill.bounds_pj is None else list(bill.bounds_pj),
+        "energy_is_lower_bound": bill.is_lower_bound,
+        "energy_pj_by_term": bill.by_term_pj,
+        "pj_per_sop": per_sop,
+        "unpriced": bill.unpriced,
+        "latency_ns": None,
+        "cycles": None,
+    }
+
+
+def _no_cost() -> dict[str, Any]:
+    names = ("energy_pj", "energy_pj_bounds", "energy_is_lower_bound", "pj_per_sop", "latency_ns", "cycles")
+    return {**dict.fromkeys(names), "energy_pj_by_term": {}, "unpriced": {}}
+
+
+def _fit(program: Program, target: Target) -> dict[str, Any]:
+    needed = chips_needed(program.integer, target)
+    if target.arithmetic is not None and needed is None and target.name == "generic":
+        return {"fits": True, "chips_needed": 1}
+    return {"fits": None if needed is None else needed <= 1, "chips_needed": needed}
+
+
+def _layers(result: Result, target: Target) -> list[dict[str, Any]]:
+    graph = result.program.integer
+    layers = []
+    for node in graph:
+        fires = node.name in result.spike_counts
+        if not fires and node.name not in result.counts.layers and not isinstance(node.op, Integrator):
+            continue
+        counts = result.counts.layers.get(node.name)
+        totals: dict[str, Any] = (
+            dict.fromkeys(_COUNTS) if counts is None else {n: int(getattr(counts, n).sum()) for n in _COUNTS}
+        )
+        totals["spikes"] = result.spike_counts.get(node.name, 0)
+        layers.append(
+            {
+                "name": node.name,
+                "kind": type(node.op).__name__,
+                "neurons": graph.edges[node.name].size if isinstance(node.op, Neuron | Integrator) else 0,
+                **_shown(totals),
+                "firing_rate": totals["spikes"] / result.places(node.name) if fires else None,
+                **({"energy_pj": _bill(totals, target).energy_pj} if counts is not None else {"energy_pj": None}),
+            }
+        )
+    return layers
+
+
+def ann_macs(program: Program) -> int:
+    """The multiply-accumulates of one pass of the same network as a conventional one: every synapse, once."""
+    return sum(int(fanout.stored.sum()) for fanout in fanouts(program.integer))

@@ -1,0 +1,125 @@
+"""Spikes against spikes, down to the first neuron that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir.ops import Array
+
+__all__ = ["TIE", "Comparison", "Divergence", "compare_spikes"]
+
+TIE = 1e-9
+"""Two correct float64 computations may differ where |h - threshold| <= TIE * max(1, |threshold|)."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first spike that differs: earliest step, then earliest layer, of the first sample that differs."""
+
+    sample: int
+    step: int
+    layer: str
+    neuron: tuple[int, ...]
+    expected: int
+    actual: int
+    margin: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``first_divergence``."""
+        return {**asdict(self), "neuron": list(self.neuron)}
+
+
+@dataclass
+class Comparison:
+    """How many spikes were compared and how many differ; rates and agreement for each layer.
+
+    A sample whose first difference is a tie counts in ``ties`` and is followed no further.
+    """
+
+    compared: int = 0
+    mismatches: int = 0
+    ties: int = 0
+    first: Divergence | None = None
+    fired: dict[str, int] = field(default_factory=dict)
+    differing: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def firing_rates(self) -> dict[str, float]:
+        """Of the expected spikes, by layer."""
+        return {name: self.fired[name] / places if places else 0.0 for name, places in self.places.items()}
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """The share of places where both agree, by layer."""
+        return {name: 1.0 - self.differing[name] / places for name, places in self.places.items() if places}
+
+
+def compare_spikes(
+    found: Comparison,
+    expected: Mapping[str, Array],
+    actual: Mapping[str, Array],
+    order: Sequence[str],
+    first_sample: int = 0,
+    margins: Mapping[str, Array] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> Array:
+    """Add a chunk of samples to a comparison.
+
+    Args:
+        found: what was compared so far; changed in place.
+        expected: spikes ``[N, T, ...]`` by layer.
+        actual: the same layers.
+        order: the layers in the order of a step.
+        first_sample: the number of the chunk's first sample.
+        margins: for each layer, where known, the membrane minus the threshold ``[N, T, ...]`` behind ``expected``.
+        thresholds: the size of that threshold.
+
+    Returns:
+        For each sample whether it was a tie.
+    """
+    samples = len(next(iter(expected.values())))
+    tied = np.zeros(samples, bool)
+    differs = {name: expected[name] != actual[name] for name in order}
+    for name in order:
+        found.places[name] = found.places.get(name, 0) + differs[name].size
+        found.fired[name] = found.fired.get(name, 0) + int((expected[name] != 0).sum())
+        found.differing[name] = found.differing.get(name, 0) + int(differs[name].sum())
+        found.compared += differs[name].size
+    somewhere = np.zeros(samples, bool)
+    for name in order:
+        somewhere |= differs[name].reshape(samples, -1).any(1)
+    for sample in np.flatnonzero(somewhere):
+        step, layer = _first(differs, order, sample)
+        neurons = np.argwhere(differs[layer][sample, step])
+        margin = None if not margins or layer not in margins else margins[layer][sample, step]
+        if margin is not None:
+            limit = TIE * max(1.0, (thresholds or {}).get(layer, 1.0))
+            tied[sample] = all(abs(float(margin[tuple(neuron)])) <= limit for neuron in neurons)
+        if tied[sample]:
+            found.ties += 1
+            continue
+        found.mismatches += sum(int(differs[name][sample].sum()) for name in order)
+        if found.first is None:
+            where = tuple(int(i) for i in neurons[0])
+            found.first = Divergence(
+                first_sample + int(sample),
+                step,
+                layer,
+                where,
+                int(expected[layer][sample, step][where]),
+                int(actual[layer][sample, step][where]),
+                None if margin is None else float(margin[where]),
+            )
+    return tied
+
+
+def _first(differs: Mapping[str, Array], order: Sequence[str], sample: int) -> tuple[int, str]:
+    """The first step, and in it the first layer, in which a sample differs."""
+    steps = {name: np.flatnonzero(differs[name][sample].reshape(differs[name].shape[1], -1).any(1)) for name in order}
+    earliest = min(int(found[0]) for found in steps.values() if found.size)
+    return earliest, next(name for name in order if steps[name].size and int(steps[name][0]) == earliest)

@@ -1,0 +1,261 @@
+"""The stages of a validation: PyTorch against the reals, the reals against the integers, a recording against these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from neurocompile.data import Data, arrange_inputs
+from neurocompile.errors import BadInput, Problem
+from neurocompile.ir.interpret import Run, interpret
+from neurocompile.ir.ops import Array, Neuron
+from neurocompile.program import Program
+from neurocompile.simulation import accuracy_of
+from neurocompile.simulator.reference import simulate_integers
+from neurocompile.validate.compare import Comparison, compare_spikes
+
+__all__ = ["Reference", "ReferenceModel", "Stage", "Validation", "validate_program"]
+
+# Samples that are compared at a time.
+_CHUNK = 64
+# Outputs of two float64 computations may differ by this part of the largest.
+_OUTPUT_TOLERANCE = 1e-9
+# How far quantization may change the result.
+_ACCURACY_POINTS = 0.5
+_AGREEMENT = 0.95
+
+
+class Reference(Protocol):
+    """What a reference computed; see :class:`neurocompile.frontends.pytorch.Reference`."""
+
+    outputs: dict[str, Array]
+    spikes: dict[str, Array]
+    margins: dict[str, Array]
+    thresholds: dict[str, float]
+
+
+class ReferenceModel(Protocol):
+    """What can be run for reference; see :class:`neurocompile.frontends.pytorch.TorchModel`."""
+
+    timesteps: int
+    input_shapes: dict[str, tuple[int, ...]]
+    example: dict[str, Array]
+
+    @property
+    def recording(self) -> Reference | None:
+        """What the live model did with the example, where the model itself cannot be run."""
+
+    def run(self, inputs: Mapping[str, Array]) -> Reference:
+        """Run on ``inputs[name][N, T, ...]``."""
+
+
+@dataclass
+class Stage:
+    """One comparison; ``passed`` is None where it could not run, for the ``reason`` given."""
+
+    name: str
+    target: str
+    against: str
+    comparison: Comparison = field(default_factory=Comparison)
+    passed: bool | None = None
+    reason: str = ""
+    output_error: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """One of ``stages``."""
+        c = self.comparison
+        return {
+            "name": self.name,
+            "target": self.target,
+            "against": self.against,
+            "compared": c.compared,
+            "mismatches": c.mismatches,
+            "ties": c.ties,
+            "first_divergence": None if c.first is None else c.first.as_json(),
+            "firing_rates": c.firing_rates,
+            "agreement": c.agreement,
+            "output_error": self.output_error,
+            "passed": self.passed,
+            "reason": self.reason,
+        }
+
+
+@dataclass
+class Validation:
+    """All stages, with the accuracy of the reference and of the program (None without labels)."""
+
+    stages: list[Stage]
+    accuracy_reference: float | None
+    accuracy_program: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared, and nothing failed."""
+        ran = [stage.passed for stage in self.stages if stage.passed is not None]
+        return bool(ran) and all(ran)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``validate --json`` prints."""
+        return {
+            "stages": [stage.as_json() for stage in self.stages],
+            "accuracy_reference": self.accuracy_reference,
+            "accuracy_program": self.accuracy_program,
+            "passed": self.passed,
+        }
+
+
+def validate_program(
+    program: Program,
+    data: Data,
+    reference: ReferenceModel | None = None,
+    recorded: Mapping[str, Array] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Validation:
+    """Compare a program with its reference and with what hardware did.
+
+    Args:
+        program: compiled.
+        data: inputs ``[N, T, ...]`` and labels, if any.
+        reference: the torch model; None: the lowering is not checked.
+        recorded: spikes ``[N, T, ...]`` by layer that hardware fired for these data.
+        progress: called with the number of samples done since the last call.
+
+    Raises:
+        BadInput: if the reference or the recording does not belong to this program.
+    """
+    order = [node.name for node in program.real.of(Neuron)]
+    if reference is not None:
+        _check_reference(program, reference)
+    lowering = Stage("lowering", program.target, "pytorch, float64")
+    quantization = Stage("quantization", program.target, "the folded graph in float64")
+    stages = [lowering, quantization]
+    backend = Stage(
+        "backend", program.target, "", reason=f"target {program.target} has no executor besides the simulator"
+    )
+    stages.append(backend)
+    hardware = None
+    if recorded is not None:
+        _check_recording(program, data, recorded)
+        hardware = Stage("recorded", program.target, "the recording")
+        stages.append(hardware)
+    if reference is None:
+        lowering.reason = "no reference model was given"
+    elif reference.recording is not None:
+        lowering.against = "a recording of the live model, float64 (it has registered neurons)"
+        _compare_recording(lowering, program, reference, order)
+    scores: dict[str, list[dict[str, Array]]] = {"pytorch": [], "real": [], "integer": []}
+    for start in range(0, len(data), _CHUNK):
+        part = data.part(start, start + _CHUNK)
+        real = interpret(program.real, part.inputs, program.timesteps)
+        if reference is not None and reference.recording is None:
+            torch_run = reference.run(part.inputs)
+            _compare_lowering(lowering, torch_run, real, order, start)
+            scores["pytorch"].append(torch_run.outputs)
+        whole, _ = program.integers(part.inputs)
+        integer = simulate_integers(program.integer, program.arithmetic, whole, found=[])
+        compare_spikes(quantization.comparison, real.spikes, integer.spikes, order, start)
+        if hardware is not None and recorded is not None:
+            fired = {name: np.asarray(spikes[start : start + _CHUNK]) for name, spikes in recorded.items()}
+            names = [name for name in order if name in fired]
+            compare_spikes(hardware.comparison, integer.spikes, fired, names, start)
+        scores["real"].append(real.outputs)
+        scores["integer"].append(integer.outputs)
+        if progress:
+            progress(len(part))
+    accuracies = {name: accuracy_of(_joined(parts), data.labels) if parts else None for name, parts in scores.items()}
+    if reference is not None:
+        lowering.passed = lowering.comparison.mismatches == 0 and lowering.output_error <= _OUTPUT_TOLERANCE
+        if lowering.comparison.compared == 0:
+            lowering.passed, lowering.reason = None, "the network has no spiking neurons to compare"
+            if lowering.output_error <= _OUTPUT_TOLERANCE:
+                lowering.passed = True
+    _judge_quantization(quantization, accuracies["real"], accuracies["integer"])
+    if hardware is not None:
+        hardware.passed = hardware.comparison.mismatches == 0
+    return Validation(
+        stages,
+        accuracies["pytorch"] if accuracies["pytorch"] is not None else accuracies["real"],
+        accuracies["integer"],
+    )
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_reference(program: Program, reference: ReferenceModel) -> None:
+    pairs = (
+        ("number of steps", reference.timesteps, program.timesteps),
+        ("inputs", dict(reference.input_shapes), program.input_shapes),
+    )
+    problems = [
+        Problem(f"the reference has another {what} than the program", "--reference", str(a), str(b))
+        for what, a, b in pairs
+        if a != b
+    ]
+    if problems:
+        raise BadInput(problems)
+
+
+def _check_recording(program: Program, data: Data, recorded: Mapping[str, Array]) -> None:
+    layers = {node.name for node in program.integer.of(Neuron)}
+    problems = []
+    for name, spikes in recorded.items():
+        if name not in layers:
+            problems.append(Problem("the program has no such layer", name, limit=", ".join(sorted(layers))))
+            continue
+        shape = (len(data), program.timesteps, *program.integer.edges[name].shape)
+        if spikes.shape != shape:
+            fix = "record [samples, steps, ...] in network time"
+            problems.append(Problem("recorded spikes have the wrong shape", name, str(spikes.shape), str(shape), fix))
+    if not recorded:
+        problems.append(Problem("the recording is empty", "--recorded", limit=", ".join(sorted(layers))))
+    if problems:
+        raise BadInput(problems)
+
+
+def _compare_recording(stage: Stage, program: Program, reference: ReferenceModel, order: list[str]) -> None:
+    recording = reference.recording
+    assert recording is not None
+    inputs = arrange_inputs(reference.example, program.input_shapes, program.timesteps, "the recording").inputs
+    _compare_lowering(stage, recording, interpret(program.real, inputs, program.timesteps), order, 0)
+
+
+def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: list[str], start: int) -> None:
+    missing = [name for name in order if name not in expected.spikes]
+    if missing:
+        raise BadInput(
+            [
+                Problem("the reference has no such neuron layer", name, fix="give the model that was exported")
+                for name in missing
+            ]
+        )
+    if order:
+        tied = compare_spikes(
+            stage.comparison, expected.spikes, actual.spikes, order, start, expected.margins, expected.thresholds
+        )
+    else:
+        tied = np.zeros(len(next(iter(expected.outputs.values()))), bool)
+    for name, values in expected.outputs.items():
+        known = values[~tied]
+        if known.size:
+            size = max(1.0, float(np.abs(known).max()))
+            error = float(np.abs(known - actual.outputs[name][~tied]).max()) / size
+            stage.output_error = max(stage.output_error, error)
+
+
+def _judge_quantization(stage: Stage, before: float | None, after: float | None) -> None:
+    agreement = stage.comparison.agreement
+    if before is not None and after is not None:
+        fall = (before - after) * 100
+        stage.passed = fall <= _ACCURACY_POINTS + 1e-9
+        stage.reason = f"accuracy {before:.2%} to {after:.2%}"
+    elif agreement:
+        least = 1.0 - sum(stage.comparison.differing.values()) / stage.comparison.compared
+        stage.passed = least >= _AGREEMENT
+        stage.reason = f"no labels: {least:.2%} of the spikes agree"
+    else:
+        stage.reason = "no labels and no spikes to compare"
