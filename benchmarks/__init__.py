@@ -1,0 +1,1 @@
+"""Side-by-side measurements, printed; none of them is a test."""

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
-from neurocompile.models.mpbn import MPBNLIF, NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
 from numpy.typing import NDArray
 from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.neuron import MPBNLIFNode
 from torch import Tensor, nn
+
+from neurocompile.models.mpbn import MPBNLIF, NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
 
 TIMESTEPS = 4
 INITIAL_BETA = -0.8  # of MPBN: normalized membranes start 1.3 standard deviations below V_th = 0.5, so few fire

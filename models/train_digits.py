@@ -26,6 +26,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils import parametrize
+
 from neurocompile.models.digits import (
     TIMESTEPS,
     DigitsNet,
@@ -34,10 +39,6 @@ from neurocompile.models.digits import (
     spikingjelly_network,
     to_sequence,
 )
-from spikingjelly.activation_based import functional
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
-from torch.nn.utils import parametrize
 
 NETWORKS: dict[str, Callable[[], DigitsNet]] = {"paper": paper_network, "spikingjelly": spikingjelly_network}
 ALL: tuple[tuple[str, int | None], ...] = (("paper", None), ("spikingjelly", None), ("paper", 4), ("paper", 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neurocompile.errors import BadInput, Problem
+from neurocompile.errors import BadInput, Problem, ToolFailed
 from neurocompile.ir.ops import Array
 
-__all__ = ["Data", "arrange_inputs", "load_arrays", "load_data"]
+__all__ = ["Data", "arrange_inputs", "load_arrays", "load_data", "pack_arrays", "write_file"]
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,34 @@ def arrange_inputs(
     if problems:
         raise BadInput(problems)
     return Data(inputs, labels)
+
+
+def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
+    """The content of an npz without dates, in the order of the names: the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            content = io.BytesIO()
+            np.lib.format.write_array(content, arrays[name].copy(order="C"), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, 6)
+    return buffer.getvalue()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """A file that appears under its name only when it is complete.
+
+    Raises:
+        ToolFailed: if the disk does not take it.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        what = f"cannot write the file: {error.strerror or error}"
+        raise ToolFailed(Problem(what, str(path), fix="free some space, or write elsewhere")) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """A Program: a network compiled for one target, as a folder that holds its reals, its integers and how they relate.
 
-``program.json`` has the two graphs as text-readable JSON, the arithmetic and the log of the compiler; ``arrays.npz`` has
-every array. The same model compiled twice gives the same bytes. Checksums tell whether a folder was altered.
+``program.json`` has the two graphs, the arithmetic and the log of the compiler; ``arrays.npz`` has every array.
+The same model compiled twice gives the same bytes. Checksums tell whether a folder was altered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.data import Data, arrange_inputs
+from neurocompile.data import Data, arrange_inputs, pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
 from neurocompile.ir.graph import Graph, InvalidGraph, Node
 from neurocompile.ir.ops import OPS, Array, Input, Integrator, MembraneNorm, Neuron
@@ -90,7 +90,7 @@ class Program:
     def files(self) -> dict[str, bytes]:
         """The content of the folder, by file name."""
         arrays: dict[str, Array] = {}
-        body = {
+        body: dict[str, Any] = {
             "format": _FORMAT,
             "version": FORMAT_VERSION,
             "target": self.target,
@@ -103,7 +103,7 @@ class Program:
             "units": {name: _array_to_json(unit, f"units/{name}", arrays) for name, unit in self.units.items()},
             "example": {name: _array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
         }
-        packed = _pack(arrays)
+        packed = pack_arrays(arrays)
         body["sha256"] = {"arrays.npz": hashlib.sha256(packed).hexdigest()}
         body["sha256"]["program.json"] = _digest(body)
         text = json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
@@ -231,17 +231,6 @@ def _digest(body: Mapping[str, Any]) -> str:
     sums = {name: digest for name, digest in body["sha256"].items() if name != "program.json"}
     text = json.dumps({**body, "sha256": sums}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _pack(arrays: Mapping[str, Array]) -> bytes:
-    """An npz without dates, in the order of the names."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(arrays):
-            content = io.BytesIO()
-            np.lib.format.write_array(content, arrays[name].copy(order="C"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, 6)
-    return buffer.getvalue()
 
 
 def _widened(array: Array) -> Array:

@@ -52,13 +52,13 @@ class LayerCounts:
 
 @dataclass
 class Counts:
-    """The counts of every layer: of each neuron and integrator with the synapses that feed it, of each sum of events."""
+    """The counts of every layer: of each neuron (integrator) with its synapses, of each sum of events."""
 
     layers: dict[str, LayerCounts] = field(default_factory=dict)
 
     def total(self, name: str) -> Array:
         """One of the counts summed over layers, ``[N]``."""
-        return np.sum([getattr(layer, name) for layer in self.layers.values()], axis=0, dtype=np.int64)
+        return np.asarray(np.sum([getattr(layer, name) for layer in self.layers.values()], axis=0, dtype=np.int64))
 
     def joined(self, other: Counts) -> Counts:
         """These samples and then the other's."""
@@ -106,7 +106,7 @@ def fanouts(graph: Graph) -> list[Fanout]:
 
 
 def stored_synapses(graph: Graph) -> int:
-    """How many synapses (pairs of an event's element and a neuron) the network has, shared weights counted each time."""
+    """How many synapses (pairs of an event's element and a neuron) the network has; shared weights count each time."""
     return sum(int(fanout.stored.sum()) for fanout in fanouts(graph))
 
 
@@ -176,7 +176,8 @@ def _adjoint(graph: Graph, node: Node, ones: Any) -> Array:
             pads = tuple((p, p) for p in ones.padding)
             conv = Conv(ones.weight, None, ones.stride, pads, ones.dilation, ones.groups)
             met = apply(conv, [np.ones((1, *out))])[0][(slice(None), *(slice(0, n) for n in shape[1:]))]
-    return np.rint(met).astype(np.int64)
+    whole: Array = np.rint(met).astype(np.int64)
+    return whole
 
 
 def _adjoint_conv(op: Conv, shape: tuple[int, ...], out: tuple[int, ...]) -> Array:

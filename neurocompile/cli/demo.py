@@ -21,15 +21,14 @@ __all__ = ["command"]
 @output_options
 def command(**options: Any) -> int:
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits."""
-    import numpy as np
-
     from neurocompile.cli import console
+    from neurocompile.data import pack_arrays, write_file
     from neurocompile.models.digits import load_digits_split
 
     _, _, x, y = load_digits_split()
     if options["write_data"]:
         target = Path(options["write_data"])
-        np.savez_compressed(target if target.suffix == ".npz" else target.with_suffix(".npz"), x=x, y=y)
+        write_file(target, pack_arrays({"x": x, "y": y}))
         if options["as_json"]:
             console.print_json("demo", {"data": str(target), "samples": len(x)})
         else:
@@ -84,7 +83,7 @@ def _show(program: Any, result: Any, validation: Any, body: dict[str, Any], chos
     from neurocompile.targets import load_target
 
     console.show(
-        f"An MPBN network, trained on handwritten digits: {len(result.labels)} held-out digits, T = {program.timesteps}",
+        f"An MPBN network trained on handwritten digits: {len(result.labels)} held-out digits, T = {program.timesteps}",
         f"accuracy in PyTorch {console.percent(body['accuracy_reference'])}, "
         f"as a program of {program.settings['bits']}-bit weights {console.percent(body['accuracy_program'])}",
         "",

@@ -13,7 +13,7 @@ __all__ = ["model_options", "output_options", "shape"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class _Shape(click.ParamType):
+class _Shape(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "C,H,W"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

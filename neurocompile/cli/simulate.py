@@ -21,13 +21,8 @@ __all__ = ["command", "show_summary"]
 @output_options
 def command(**options: Any) -> int:
     """Run PROGRAM (a folder that export wrote) on data."""
-    import os
-    import tempfile
-
-    import numpy as np
-
     from neurocompile.cli import console
-    from neurocompile.data import load_data
+    from neurocompile.data import load_data, pack_arrays, write_file
     from neurocompile.program import load_program
     from neurocompile.simulation import run_program, summary
     from neurocompile.targets import load_target
@@ -42,14 +37,7 @@ def command(**options: Any) -> int:
             program, data, real=options["real"], keep_spikes=wanted is not None, stream=options["stream"], progress=step
         )
     if wanted is not None:
-        handle, partial = tempfile.mkstemp(dir=wanted.parent, prefix=f".{wanted.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **result.spikes)
-            os.replace(partial, wanted)
-        finally:
-            if os.path.exists(partial):
-                os.unlink(partial)
+        write_file(wanted, pack_arrays(result.spikes))
     body = summary(result, options["price_as"])
     body["arithmetic"] = "float64" if options["real"] else "integers"
     if options["as_json"]:

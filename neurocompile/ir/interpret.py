@@ -75,7 +75,7 @@ def interpret(
             history.append(now[name])
     stacked = {name: np.stack(steps, axis=1) for name, steps in trace.items()}
     return Run(
-        outputs={node.name: read_out(node.op, stacked[node.name]) for node in graph.of(Output)},
+        outputs={n.name: read_out(n.op, stacked[n.name]) for n in graph.of(Output) if isinstance(n.op, Output)},
         spikes={node.name: stacked[node.name].astype(np.int8) for node in graph.of(Neuron)},
         membranes={name: np.stack(steps, axis=1) for name, steps in membrane.items() if steps},
         values={name: stacked[name] for name in values},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -36,8 +37,8 @@ def apply(op: Op, inputs: Sequence[Array]) -> Array:
     (x, *_) = inputs
     match op:
         case Linear():
-            y = x @ op.weight.T.astype(x.dtype)
-            return y if op.bias is None else y + op.bias
+            y: Array = x @ op.weight.T.astype(x.dtype)
+            return y if op.bias is None else np.asarray(y + op.bias)
         case Conv():
             y = _conv(x, op)
             return y if op.bias is None else y + op.bias
@@ -45,7 +46,7 @@ def apply(op: Op, inputs: Sequence[Array]) -> Array:
             y = _conv_transpose(x, op)
             return y if op.bias is None else y + op.bias
         case Scale():
-            return op.scale * x + op.shift
+            return np.asarray(op.scale * x + op.shift)
         case SumPool():
             kernel_axes = tuple(range(-len(op.kernel), 0))
             return np.asarray(_windows(x, op.kernel, op.stride, op.padding, (1,) * len(op.kernel)).sum(kernel_axes))
@@ -112,7 +113,8 @@ def _conv(x: Array, op: Conv) -> Array:
 
 
 def _conv_transpose(x: Array, op: ConvTranspose) -> Array:
-    inputs, out, *kernel = op.weight.shape
+    weight: Any = op.weight
+    inputs, out, *kernel = weight.shape
     batch, _, *size = x.shape
     per_group = inputs // op.groups
     full = [
@@ -123,7 +125,7 @@ def _conv_transpose(x: Array, op: ConvTranspose) -> Array:
     for g in range(op.groups):
         channels = slice(g * per_group, (g + 1) * per_group)
         for tap in product(*map(range, kernel)):
-            part = np.moveaxis(np.tensordot(x[:, channels], op.weight[(channels, slice(None), *tap)], (1, 0)), -1, 1)
+            part = np.moveaxis(np.tensordot(x[:, channels], weight[(channels, slice(None), *tap)], (1, 0)), -1, 1)
             places = tuple(
                 slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in zip(tap, op.dilation, size, op.stride)
             )

@@ -105,7 +105,7 @@ class Conv:
 
 @dataclass(frozen=True, eq=False)
 class ConvTranspose:
-    """The transpose of a convolution, as ``torch.nn.ConvTranspose1d`` and ``2d``: ``weight[in, out / groups, *kernel]``."""
+    """The transpose of a convolution, as ``torch.nn.ConvTranspose2d``: ``weight[in, out / groups, *kernel]``."""
 
     weight: Array
     bias: Array | None = None
@@ -118,7 +118,7 @@ class ConvTranspose:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """``y = scale * x + shift``, both broadcast to x: batch norm in eval mode, an amplitude, a pool's divisor, a skip."""
+    """``y = scale * x + shift``, both broadcast to x: batch norm, an amplitude, a pool's divisor, a skip."""
 
     scale: Array
     shift: Array = _array(0.0)

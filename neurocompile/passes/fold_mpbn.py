@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.ops import Neuron
+from neurocompile.ir.ops import Array, Neuron
 from neurocompile.passes.base import compact
 
 __all__ = ["FoldMpbn", "folded"]
@@ -72,5 +72,5 @@ def _said(before: Neuron, after: Neuron) -> str:
     return said
 
 
-def _range(values: np.ndarray) -> str:  # type: ignore[type-arg]
+def _range(values: Array) -> str:
     return f"{values.min():.4g}..{values.max():.4g}"

@@ -94,10 +94,9 @@ def _skipping(graph: Graph, node: Node, instead: str, changed: dict[str, Node | 
 
 
 def scale_outputs(op: Any, scale: Array, shift: Array, shape: Shape) -> Any | None:
-    """A layer with weights whose output ``[*shape]`` is scaled and shifted; None if its weights are shared too widely."""
+    """A layer with weights whose output ``[*shape]`` is scaled and shifted; None if it shares weights too widely."""
     if isinstance(op, Linear):
-        rows = np.broadcast_to(scale, shape)
-        weight = op.weight * rows[:, None]
+        weight = op.weight * np.broadcast_to(scale, shape)[:, None]
     else:
         rows = _per_channel(scale, shape)
         if rows is None:
@@ -150,7 +149,7 @@ def _down(graph: Graph, node: Node) -> tuple[Graph, str] | None:
                 changed[later.name] = replace(
                     current, inputs=tuple(name if read == reader.name else read for read in current.inputs)
                 )
-    if len({name for name in (new.name for new in added)}) != len(added):
+    if len({new.name for new in added}) != len(added):
         return None
     return graph.rewritten(changed | {node.name: None}, added), f"{node.name} into {', '.join(readers)}"
 

@@ -362,7 +362,7 @@ class _Settled:
         return True
 
     def _behind_scale(self, step: Any) -> bool:
-        """A layer behind a mere scale: the scale goes into its columns, a slice of a concatenation takes its columns."""
+        """A layer behind a mere scale: the scale goes into its columns, a slice takes its columns."""
         shape = self.shape_of_events
         if not self.after:
             if isinstance(step, SumPool | Upsample):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,9 @@ from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
     WEIGHT_OPS,
     Array,
-    Conv,
-    ConvTranspose,
     Delay,
     Input,
     Integrator,
-    Linear,
     Neuron,
     Scale,
 )
@@ -97,26 +94,9 @@ def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> 
 def _part(op: Any, sign: int) -> Any:
     """The positive or the negative weights alone, in float64 (exact below 2**53)."""
     bare: Any = without_bias(op)
-    keep = (lambda w: np.maximum(w, 0.0)) if sign > 0 else (lambda w: np.minimum(w, 0.0))
-    match bare:
-        case Scale():
-            return Scale(keep(bare.scale.astype(np.float64)))
-        case Linear():
-            return Linear(keep(bare.weight.astype(np.float64)))
-        case Conv():
-            weight = keep(bare.weight.astype(np.float64))
-            return Conv(weight, None, bare.stride, bare.padding, bare.dilation, bare.groups)
-        case ConvTranspose():
-            return ConvTranspose(
-                keep(bare.weight.astype(np.float64)),
-                None,
-                bare.stride,
-                bare.padding,
-                bare.output_padding,
-                bare.dilation,
-                bare.groups,
-            )
-    raise TypeError(type(op).__name__)
+    name = "scale" if isinstance(bare, Scale) else "weight"
+    weight = getattr(bare, name).astype(np.float64)
+    return replace(bare, **{name: np.maximum(weight, 0.0) if sign > 0 else np.minimum(weight, 0.0)})
 
 
 def membrane_bounds(

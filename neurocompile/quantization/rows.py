@@ -82,7 +82,7 @@ def _synapse(graph: Graph, consumer: Node, node: Node, others: Sequence[Node], w
             rows = op.weight.reshape(len(op.weight), -1)
         each = (-1, *(1,) * (len(shape) - 1)) if isinstance(op, Conv | ConvTranspose) else (-1,)
         row_of = np.broadcast_to(np.arange(len(rows)).reshape(each), shape)
-    values = {other.name: np.zeros((1, *graph.edges[other.name].shape)) for other in others}
+    values: dict[str, Array] = {other.name: np.zeros((1, *graph.edges[other.name].shape)) for other in others}
     values[node.name] = row_of[None] + 1.0
     for wire in wiring:
         values[wire.name] = apply(wire.op, [values[name] for name in wire.inputs])

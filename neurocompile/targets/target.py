@@ -27,7 +27,7 @@ COUNTS = {
 class Constant:
     """A published number: nominal value with bounds (equal to it where none are known), unit, basis and source.
 
-    ``basis`` is measured, simulated or derived; ``scope`` is "per event" or "all-in" (the terms in ``covers`` are in it).
+    ``basis`` is measured, simulated or derived; ``scope`` is "per event" or "all-in" (with ``covers`` in it).
     """
 
     nominal: float

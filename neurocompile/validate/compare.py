@@ -93,7 +93,7 @@ def compare_spikes(
     somewhere = np.zeros(samples, bool)
     for name in order:
         somewhere |= differs[name].reshape(samples, -1).any(1)
-    for sample in np.flatnonzero(somewhere):
+    for sample in map(int, np.flatnonzero(somewhere)):
         step, layer = _first(differs, order, sample)
         neurons = np.argwhere(differs[layer][sample, step])
         margin = None if not margins or layer not in margins else margins[layer][sample, step]
@@ -107,7 +107,7 @@ def compare_spikes(
         if found.first is None:
             where = tuple(int(i) for i in neurons[0])
             found.first = Divergence(
-                first_sample + int(sample),
+                first_sample + sample,
                 step,
                 layer,
                 where,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import io
 import operator
 import os
 import pickle
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -19,7 +19,8 @@ import torch
 from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import fx, nn
 
-from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
+from neurocompile.data import write_file
+from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.pytorch.lower import FUNCTIONS
 from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel, likely_layouts, separate
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
@@ -98,7 +99,9 @@ def save(
     if traced.registered:
         inputs = _with_time(traced.example, traced.input_shapes, steps)
         content["recording"] = _recording_to_plain(traced.run(inputs))
-    _write(Path(path), content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_file(Path(path), buffer.getvalue())
 
 
 def _tensors(example: Any) -> dict[str, torch.Tensor]:
@@ -208,23 +211,6 @@ def _recording_to_plain(reference: Reference) -> dict[str, Any]:
         "margins": tensors(reference.margins),
         "thresholds": dict(reference.thresholds),
     }
-
-
-def _write(path: Path, content: Any) -> None:
-    """A file that is complete, or not there."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        raise ToolFailed(
-            Problem(f"cannot write the model: {error.strerror}", str(path), fix="free some space")
-        ) from error
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -395,7 +381,7 @@ def _from_plain(
 def _module_from_plain(plain: Any) -> nn.Module:
     if isinstance(plain, nn.Module):
         return plain
-    values = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in plain["equation"].items()}
+    values: dict[str, Any] = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in plain["equation"].items()}
     return Recorded(plain["registered"], Neuron(**values))
 
 

@@ -1,4 +1,4 @@
-"""A torch model as the compiler holds it: traced, in float64, with the layout of its input; what runs it for reference."""
+"""A torch model as the compiler holds it: traced, in float64, with its layout; and what runs it for reference."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TorchModel:
         if isinstance(value, list):
             value = torch.stack(value)
         if "TN" in axes:
-            value, axes = value.unflatten(0, (self.timesteps, batch)), ("T", "N", *axes[1:])
+            value, axes = value.reshape(self.timesteps, batch, *value.shape[1:]), ("T", "N", *axes[1:])
         if "T" not in axes:
             return np.asarray(value.numpy())
         value = value.movedim((axes.index("N"), axes.index("T")), (0, 1))

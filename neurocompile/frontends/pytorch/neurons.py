@@ -110,7 +110,7 @@ def _reset(module: Any) -> dict[str, Any]:
     return {"reset": "to", "v_reset": _array(module.v_reset), "v_init": v_init}
 
 
-def _leak(rate: Array, decay_input: bool, v_reset: float | None) -> dict[str, Array]:
+def _leak(rate: Array, decay_input: bool, v_reset: float | None) -> dict[str, Any]:
     """h = v + (x - (v - v_reset)) * rate, or with x outside the parenthesis."""
     return {
         "decay": 1.0 - rate,
@@ -177,7 +177,8 @@ def _norm(bn: Any, shape: Shape, on: Any) -> MembraneNorm:
     beta = zeros if bn.bias is None else _array(bn.bias)
     std = np.sqrt(_array(bn.running_var) + bn.eps)
     vectors = (gamma, beta, _array(bn.running_mean), std)
-    return MembraneNorm(*(_per_feature(vector, shape) for vector in vectors), on=on)
+    gamma, beta, mean, std = (_per_feature(vector, shape) for vector in vectors)
+    return MembraneNorm(gamma, beta, mean, std, on)
 
 
 def _mpbn_paper(module: MPBNLIF, shape: Shape) -> Neuron:
@@ -185,7 +186,8 @@ def _mpbn_paper(module: MPBNLIF, shape: Shape) -> Neuron:
         norm = _norm(module.vbn, shape, "compare")
     else:
         flat = _norm(module.vbn, (module.vbn.num_features,), "compare")
-        norm = MembraneNorm(*(getattr(flat, f).reshape(shape) for f in ("gamma", "beta", "mean", "std")), on="compare")
+        gamma, beta, mean, std = (vector.reshape(shape) for vector in (flat.gamma, flat.beta, flat.mean, flat.std))
+        norm = MembraneNorm(gamma, beta, mean, std, "compare")
     return Neuron(threshold=_array(module.v_threshold), decay=_array(module.tau), strict=True, reset="to", norm=norm)
 
 
@@ -222,7 +224,7 @@ def _normalize_residual(op: Neuron, k: Array, c: Array) -> Neuron:
     Where k = 0 the threshold is infinite, and nothing that the neuron keeps is ever seen.
     """
     k = np.where(k == 0, 1.0, k)
-    changed = {"decay": op.decay * k, "bias": op.bias + op.decay * c, "v_init": (op.v_init - c) / k}
+    changed: dict[str, Any] = {"decay": op.decay * k, "bias": op.bias + op.decay * c, "v_init": (op.v_init - c) / k}
     if op.reset == "to":
         return Neuron(**{**vars(op), **changed, "v_reset": (op.v_reset - c) / k})
     return Neuron(**{**vars(op), **changed, "keep": 1.0 / k, "amount": (op.amount + c) / k})

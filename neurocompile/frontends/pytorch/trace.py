@@ -36,7 +36,7 @@ def check_module(model: nn.Module) -> None:
     problems = []
     for path, module in model.named_modules():
         kind = type(module).__name__
-        if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+        if any(nn.parameter.is_lazy(p) for p in (*module.parameters(False), *module.buffers(False))):
             problems.append(
                 Problem(f"{kind} has no weights yet", path, fix="run the model once on real data before saving it")
             )
@@ -70,7 +70,7 @@ def cleaned(model: nn.Module) -> nn.Module:
     functional.reset_net(copied)
     for module in copied.modules():
         if getattr(module, "v_seq", None) is not None:
-            module.v_seq = None
+            setattr(module, "v_seq", None)  # noqa: B010 (a state, no submodule)
     return copied
 
 
@@ -173,7 +173,8 @@ class _Tracer(fx.Tracer):
 
     def iter(self, obj: fx.Proxy) -> Any:
         value = obj.node.meta["value"]
-        return iter([obj[i] for i in range(len(value))])
+        items: Any = obj
+        return iter([items[i] for i in range(len(value))])
 
 
 @torch.no_grad()

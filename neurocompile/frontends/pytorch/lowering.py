@@ -1,0 +1,283 @@
+"""Walking a traced graph: what each value is, what was emitted for it, what could not be lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from neurocompile.errors import BadInput, NeurocompileError, Problem
+from neurocompile.frontends.pytorch.axes import Axes, MixedAxes, features
+from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
+from neurocompile.frontends.pytorch.trace import run_node
+from neurocompile.ir.graph import Node
+from neurocompile.ir.ops import Input, Op, Read, Reshape, Scale
+
+__all__ = ["Build", "Handler", "Lowering", "Refused", "Tables", "Value", "array", "flat", "shown", "sizes_of"]
+
+Handler: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the traced graph: its node, the names of its axes, its value on the example.
+
+    ``read`` is set once time was taken out of it: the node still emits a value each step, to be read so.
+    """
+
+    node: str
+    axes: Axes
+    example: Any
+    read: Read | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor, time and batch included."""
+        return tuple(self.example.shape)
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The sizes of its feature axes: the shape of its node."""
+        return features(self.axes, self.shape)
+
+
+class Unknown:
+    """The result of something that was reported already."""
+
+
+class Refused(Exception):
+    """Something that this operation, used so, cannot be lowered for."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.fix = what, fix
+
+
+class Build:
+    """The nodes so far, and the problems so far."""
+
+    def __init__(self, timesteps: int) -> None:
+        self.timesteps = timesteps
+        self.nodes: dict[str, Node] = {}
+        self.problems: list[Problem] = []
+        self.stateful: set[str] = set()
+
+    def emit(self, stem: str, op: Op, *inputs: str) -> str:
+        """Add a node with a name that starts with ``stem``."""
+        name, number = stem, 2
+        while name in self.nodes:
+            name, number = f"{stem}.{number}", number + 1
+        self.nodes[name] = Node(name, op, inputs)
+        return name
+
+
+def flat(results: Any) -> list[Any]:
+    """All values in nested tuples, lists and dicts."""
+    if isinstance(results, tuple | list):
+        return [leaf for item in results for leaf in flat(item)]
+    if isinstance(results, dict):
+        return [leaf for item in results.values() for leaf in flat(item)]
+    return [results]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What lowers what: handlers by class of a module, by function, by name of a tensor's method.
+
+    A handler is called with the lowering, the module (if it is one) and the arguments of the call.
+    """
+
+    modules: Mapping[type, Handler]
+    functions: Mapping[Callable[..., Any], Handler]
+    methods: Mapping[str, Handler]
+
+
+class Lowering:
+    """One traced module; containers are lowered by a lowering of their own for what they hold.
+
+    While a handler runs, ``where`` is the path of what it lowers and ``result`` what torch computes there on the
+    example. ``loop`` says that every value is one step of many; otherwise time is an axis.
+    """
+
+    def __init__(self, build: Build, traced: fx.GraphModule, prefix: str, loop: bool, tables: Tables) -> None:
+        self.build = build
+        self.tables = tables
+        self.traced = traced
+        self.prefix = prefix
+        self.loop = loop
+        self.where = ""
+        self.result: Any = None
+
+    # -- walking -------------------------------------------------------------------------------------------------------
+
+    def run(self, inputs: Sequence[Value]) -> Any:
+        """Lower everything; returns what forward returns, with a value for each tensor."""
+        values: dict[fx.Node, Any] = {}
+        given = iter(inputs)
+        for node in self.traced.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(given)
+                continue
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            if node.op == "output":
+                return args[0]
+            values[node] = self._node(node, args, kwargs)
+        raise AssertionError("a torch.fx graph without an output")
+
+    def _node(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        self.where = self.prefix + (str(node.target) if node.op == "call_module" else node.name)
+        module = self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+        handler = self._handler(node, module)
+        given = flat((list(args), kwargs))
+        if any(isinstance(value, Unknown) for value in given):
+            if handler is None:
+                self._report(node, module, _unsupported(node, module))
+            return Unknown()
+        try:
+            self.result = run_node(self.traced, node, *_examples((args, kwargs)))
+        except BadInput as error:
+            self.build.problems += error.problems
+            return Unknown()
+        if not any(isinstance(value, Value) for value in given):
+            return self.result
+        if node.op == "call_function" and node.target is getattr and args[1] in ("shape", "ndim", "dtype", "device"):
+            return self.result
+        try:
+            if handler is None:
+                raise _unsupported(node, module)
+            return handler(self, *args, **kwargs) if module is None else handler(self, module, *args, **kwargs)
+        except (Refused, MixedAxes) as error:
+            self._report(node, module, error if isinstance(error, Refused) else Refused(str(error), FIX_MIXED))
+        except NeurocompileError as error:
+            self.build.problems += [replace(p, where=self._place(node, module)) for p in error.problems]
+        return self._stand_in(given)
+
+    def _handler(self, node: fx.Node, module: nn.Module | None) -> Handler | None:
+        if module is not None:
+            if is_registered(module):
+                return self.tables.modules[nn.Module]
+            handlers = self.tables.modules
+            return next(
+                (handlers[kind] for kind in type(module).__mro__ if kind in handlers and _plain(module, kind)), None
+            )
+        if node.op == "call_method":
+            return self.tables.methods.get(str(node.target))
+        return self.tables.functions.get(node.target)  # type: ignore[arg-type]
+
+    def _place(self, node: fx.Node, module: nn.Module | None) -> str:
+        return f"{self.where} ({type(module).__name__})" if module is not None else self.where
+
+    def _report(self, node: fx.Node, module: nn.Module | None, error: Refused) -> None:
+        self.build.problems.append(Problem(error.what, self._place(node, module), fix=error.fix))
+
+    def _stand_in(self, given: list[Any]) -> Any:
+        """A made-up value after something unsupported, so that what comes after it is checked too."""
+        value = next(v for v in given if isinstance(v, Value))
+        if not isinstance(self.result, torch.Tensor) or self.result.ndim != len(value.axes):
+            return Unknown()
+        shape = features(value.axes, self.result.shape)
+        return Value(self.build.emit(f"{self.where}.unsupported", Input(shape)), value.axes, self.result, value.read)
+
+    # -- emitting ------------------------------------------------------------------------------------------------------
+
+    def emit(self, op: Op, *inputs: str, part: str = "") -> str:
+        """Add a node named by where it comes from."""
+        return self.build.emit(f"{self.where}.{part}" if part else self.where, op, *inputs)
+
+    def out(self, node: str, axes: Axes, read: Read | None = None) -> Value:
+        """The value of what is being lowered."""
+        return Value(node, axes, self.result, read)
+
+    def settled(self, x: Value) -> Value:
+        """The value as a layer sees it: axes of size one have become features, or the one step of T = 1."""
+        axes = list(x.axes)
+        if axes[0] == "1" and "N" in axes and "T" not in axes and self.build.timesteps == 1 and not self.loop:
+            axes[0] = "T"
+        settled = tuple("F" if name == "1" else name for name in axes)
+        if settled == x.axes:
+            return x
+        value = replace(x, axes=settled)
+        if value.features == x.features:
+            return value
+        return replace(value, node=self.emit(Reshape(value.features), x.node, part="reshape"))
+
+    def layer_input(self, x: Value, module: Any, rank: int | None = None, any_lead: bool = False) -> Value:
+        """Check that a layer's leading axes are what it takes for batch (and time), the rest its features."""
+        x = self.settled(x)
+        lead = 2 if getattr(module, "step_mode", "s") == "m" else 1
+        if any_lead:
+            lead = len(x.axes) - len(x.features)
+        elif lead == 2 and x.axes[:2] != ("T", "N"):
+            raise Refused(f"a multi-step layer reads axes {shown(x.axes)}", 'give it [T, N, ...], or set step_mode="s"')
+        if x.axes[lead:] != ("F",) * (len(x.axes) - lead) or any(name == "F" for name in x.axes[:lead]):
+            raise Refused(f"it reads axes {shown(x.axes)}", "time and batch must come before the channels here")
+        if rank is not None and len(x.features) != rank:
+            raise Refused(f"it reads a layer of shape {list(x.features)}, where {rank} axes are supported")
+        return x
+
+    def affine(self, x: Value, op: Any, *, bias: Any = None, **fields: Any) -> str:
+        """Emit an operation with a bias, which a sum over time (taken later) counts T times: so a T-th of it."""
+        if x.read in ("max", "max-abs"):
+            raise Refused(f"a layer after the {x.read} over time cannot be moved before it", "read the maximum last")
+        if bias is not None and x.read == "sum":
+            bias = bias / self.build.timesteps
+        return self.emit(op(**fields, **({} if bias is None else {"shift" if op is Scale else "bias": bias})), x.node)
+
+    def scaled(self, x: Value, scale: Any = 1.0, shift: Any = None) -> Value:
+        """Emit ``scale * x + shift``."""
+        scale = np.asarray(scale, np.float64)
+        shift = None if shift is None else np.asarray(shift, np.float64)
+        return self.out(self.affine(x, Scale, bias=shift, scale=scale), x.axes, x.read)
+
+
+FIX_MIXED = "keep time and batch apart from the features: reshape only one of them at a time"
+
+
+def shown(axes: Axes) -> str:
+    """The names of axes as messages give them."""
+    return "[" + ", ".join({"F": "feature"}.get(name, name) for name in axes) + "]"
+
+
+def _examples(args: Any) -> Any:
+    """The same arguments with each value replaced by its example."""
+    if isinstance(args, Value):
+        return args.example
+    if isinstance(args, tuple | list):
+        return type(args)(_examples(item) for item in args)
+    if isinstance(args, dict):
+        return {key: _examples(item) for key, item in args.items()}
+    if isinstance(args, slice):
+        return slice(*map(_examples, (args.start, args.stop, args.step)))
+    return args
+
+
+def _unsupported(node: fx.Node, module: nn.Module | None) -> Refused:
+    if module is None:
+        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
+        return Refused(f"{name} is not supported", "see the table of supported operations in the README")
+    bases = [kind.__name__ for kind in (*NEURONS, *READOUTS) if isinstance(module, kind)]
+    if bases or hasattr(module, "surrogate_function"):
+        derived = f", which derives from {bases[0]}," if bases else ""
+        what = f"the neuron {type(module).__name__}{derived} may compute something of its own"
+        return Refused(what, "give its equation with the decorator neurocompile.neuron")
+    return Refused(f"{type(module).__name__} is not supported", "replace it, or leave it outside the exported model")
+
+
+def _plain(module: nn.Module, kind: type) -> bool:
+    """Whether a module computes what ``kind`` does: it is one, or SpikingJelly's wrapper directly around one."""
+    cls = type(module)
+    return cls is kind or (cls.__mro__[1] is kind and cls.__module__.startswith("spikingjelly.activation_based.layer"))
+
+
+def array(tensor: torch.Tensor | None) -> Any:
+    """A tensor in float64, None as None."""
+    return None if tensor is None else tensor.detach().double().numpy()
+
+
+def sizes_of(value: Any, rank: int) -> tuple[int, ...]:
+    """One number for each of ``rank`` axes."""
+    return (int(value),) * rank if isinstance(value, int) else tuple(int(v) for v in value)

@@ -1,0 +1,232 @@
+"""Functions and methods of tensors: shapes, arithmetic with constants, taking time out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from neurocompile.frontends.pytorch.axes import features, regroup
+from neurocompile.frontends.pytorch.lowering import Lowering, Refused, Value, array, shown
+from neurocompile.ir.ops import Add, Concat, Reshape, Scale, SumPool
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+def identity(low: Lowering, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """Nothing changes."""
+    return x
+
+
+def identity_module(low: Lowering, module: Any, x: Value) -> Value:
+    """Nothing changes (Dropout in eval mode, Identity)."""
+    return x
+
+
+def _reshaped(low: Lowering, x: Value) -> Value:
+    """Any row-major reshape, told from the shapes before and after."""
+    shape = tuple(low.result.shape)
+    axes = regroup(x.axes, x.shape, shape, low.build.timesteps)
+    to = features(axes, shape)
+    return low.out(x.node if to == x.features else low.emit(Reshape(to), x.node), axes, x.read)
+
+
+def reshape_module(low: Lowering, module: Any, x: Value) -> Value:
+    """nn.Flatten and Unflatten."""
+    return _reshaped(low, low.settled(x))
+
+
+def reshape_call(low: Lowering, x: Value, *args: Any, **kwargs: Any) -> Value:
+    """flatten, reshape, view, squeeze, unsqueeze, unflatten."""
+    return _reshaped(low, x)
+
+
+def permute(low: Lowering, x: Value, *dims: Any, **kwargs: Any) -> Value:
+    """Axes in another order."""
+    order = dims[0] if dims and isinstance(dims[0], tuple | list) else dims or kwargs["dims"]
+    return _reordered(low, x, [d % len(x.axes) for d in order])
+
+
+def transpose(low: Lowering, x: Value, dim0: int, dim1: int) -> Value:
+    """Two axes exchanged."""
+    order = list(range(len(x.axes)))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return _reordered(low, x, order)
+
+
+def movedim(low: Lowering, x: Value, source: int, destination: int) -> Value:
+    """One axis moved."""
+    order = list(range(len(x.axes)))
+    axis = order.pop(source)
+    order.insert(destination % len(x.axes), axis)
+    return _reordered(low, x, order)
+
+
+def _reordered(low: Lowering, x: Value, order: Sequence[int]) -> Value:
+    kept = [i for i in order if x.axes[i] == "F"]
+    if kept != sorted(kept) and any(x.shape[i] != 1 for i in kept):
+        raise Refused("it exchanges feature axes", "only time and batch may change places")
+    return low.out(x.node, tuple(x.axes[i] for i in order), x.read)
+
+
+def repeat(low: Lowering, x: Value, *sizes: Any) -> Value:
+    """repeat and expand where they make the time axis out of one of size one."""
+    new = len(low.result.shape) - len(x.axes)
+    axes = ["1"] * new + list(x.axes)
+    before = [1] * new + list(x.shape)
+    for i, (old, size) in enumerate(zip(before, low.result.shape)):
+        if size == old:
+            continue
+        if axes[i] == "1" and size == low.build.timesteps and "T" not in axes and not low.loop:
+            axes[i] = "T"
+        else:
+            raise Refused(f"it repeats axis {i} {size // old} times", "only a time axis may be made by repeating")
+    if low.build.timesteps == 1 and axes[0] == "1" and not low.loop:
+        axes[0] = "T"
+    return low.out(x.node, tuple(axes), x.read)
+
+
+def stack(low: Lowering, values: Any, dim: int = 0) -> Value:
+    """One tensor stacked T times: the time axis of a constant input."""
+    if isinstance(values, Value):  # the list of membranes of a non-spiking node
+        return low.out(values.node, values.axes, values.read)
+    same = all(isinstance(v, Value) and v.node == values[0].node for v in values)
+    if not same or len(values) != low.build.timesteps or "T" in values[0].axes or low.loop:
+        raise Refused("it stacks different tensors", "only one tensor may be stacked T times, to make the time axis")
+    axes = list(values[0].axes)
+    axes.insert(dim % (len(axes) + 1), "T")
+    return low.out(values[0].node, tuple(axes))
+
+
+def cat(low: Lowering, tensors: Sequence[Any], dim: int = 0, axis: int | None = None) -> Value:
+    """Features one after the other."""
+    values = [low.settled(value) for value in tensors if isinstance(value, Value)]
+    if len(values) != len(tensors) or any(v.axes != values[0].axes or v.read != values[0].read for v in values):
+        raise Refused("it concatenates values with different axes", "bring them all to [T, N, ...] first")
+    at = (dim if axis is None else axis) % len(values[0].axes)
+    if values[0].axes[at] != "F":
+        raise Refused(f"it concatenates along {values[0].axes[at]}", "only feature axes can be concatenated")
+    feature = values[0].axes[:at].count("F")
+    return low.out(low.emit(Concat(feature), *(v.node for v in values)), values[0].axes, values[0].read)
+
+
+# -- arithmetic and time -----------------------------------------------------------------------------------------------
+
+
+def _constant(low: Lowering, x: Value, other: Any) -> Any:
+    """A number, or a tensor that broadcasts over the features alone, as an array for a Scale."""
+    if not isinstance(other, torch.Tensor):
+        return float(other)
+    lead = len(x.axes) - len(x.features)
+    shape = (1,) * (len(x.axes) - other.ndim) + tuple(other.shape)
+    if other.ndim > len(x.axes) or any(size != 1 for size in shape[:lead]) or "F" in x.axes[:lead]:
+        raise Refused(
+            f"a constant of shape {list(other.shape)} varies over time or batch", "let it vary over features only"
+        )
+    return array(other).reshape(shape[lead:])
+
+
+def add(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
+    """Two values, or a value and a constant."""
+    if not isinstance(a, Value):
+        if alpha != 1:
+            b = low.scaled(replace(low.settled(b), example=b.example), alpha)
+        a, b, alpha = b, a, 1
+    a = low.settled(a)
+    if not isinstance(b, Value):
+        return low.scaled(a, 1.0, np.multiply(alpha, _constant(low, a, b)))
+    b = low.settled(b)
+    longer, shorter = (a, b) if len(a.axes) >= len(b.axes) else (b, a)
+    constant_in_time = longer.axes == ("T", *shorter.axes) and not low.loop
+    if a.features != b.features or a.read != b.read or (a.axes != b.axes and not constant_in_time):
+        shapes = f"{shown(a.axes)} of {list(a.features)} and {shown(b.axes)} of {list(b.features)}"
+        raise Refused(f"it adds {shapes}", "both sides must have the same shape")
+    right = b.node if alpha == 1 else low.emit(Scale(np.asarray(float(alpha))), b.node, part="scale")
+    return low.out(low.emit(Add(), a.node, right), longer.axes, a.read)
+
+
+def sub(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
+    """A difference."""
+    if isinstance(a, Value):
+        return add(low, a, b, alpha=-alpha)
+    return low.scaled(low.settled(b), -alpha, _constant(low, b, a))
+
+
+def mul(low: Lowering, a: Any, b: Any) -> Value:
+    """A value times a constant."""
+    if not isinstance(a, Value):
+        a, b = b, a
+    if isinstance(b, Value):
+        raise Refused("it multiplies two values of the network", "only a constant may be multiplied")
+    a = low.settled(a)
+    return low.scaled(a, _constant(low, a, b))
+
+
+def div(low: Lowering, a: Any, b: Any) -> Value:
+    """A value divided by a constant."""
+    if not isinstance(a, Value) or isinstance(b, Value):
+        raise Refused("it divides by a value of the network", "only a constant may divide")
+    a = low.settled(a)
+    return low.scaled(a, 1.0 / np.asarray(_constant(low, a, b)))
+
+
+def neg(low: Lowering, x: Value) -> Value:
+    """The negative."""
+    return low.scaled(low.settled(x), -1.0)
+
+
+def _over(low: Lowering, x: Value, dim: Any, keepdim: bool, mean: bool) -> Value:
+    """mean or sum over time, over all places of each channel, or both."""
+    if dim is None:
+        raise Refused("it takes everything together, the batch too", "name the axes: dim=0 for time")
+    dims = {d % len(x.axes) for d in ([dim] if isinstance(dim, int) else dim)}
+    names = {x.axes[d] for d in dims}
+    places = [d for d in dims if x.axes[d] == "F"]
+    feature_axes = [d for d, name in enumerate(x.axes) if name == "F"]
+    if not names <= {"T", "F"} or (keepdim and "T" in names) or (places and sorted(places) != feature_axes[1:]):
+        what = f"a mean or sum over axes {shown(tuple(x.axes[d] for d in sorted(dims)))}"
+        raise Refused(what, "time, or all axes after the channels, can be taken together")
+    read, node = x.read, x.node
+    if places:
+        if read is not None:
+            raise Refused("pooling after time was taken out is not supported", "pool before the mean over time")
+        kernel = x.features[1:]
+        node = low.emit(SumPool(kernel, kernel, ((0, 0),) * len(kernel)), node, part="sum")
+        node = low.emit(Reshape((x.features[0],)), node, part="flatten")
+        if mean:
+            node = low.emit(Scale(np.asarray(1.0 / np.prod(kernel))), node, part="mean")
+    if "T" in names:
+        read = "mean" if mean else "sum"
+    axes = tuple("1" if d in dims else name for d, name in enumerate(x.axes) if keepdim or d not in dims)
+    return low.out(node, axes, read)
+
+
+def mean_over(low: Lowering, x: Value, *dims: int, dim: Any = None, keepdim: bool = False, **_: Any) -> Value:
+    """mean over time or places."""
+    return _over(low, x, _dims(dims, dim), keepdim, mean=True)
+
+
+def sum_over(low: Lowering, x: Value, *dims: int, dim: Any = None, keepdim: bool = False, **_: Any) -> Value:
+    """sum over time or places."""
+    return _over(low, x, _dims(dims, dim), keepdim, mean=False)
+
+
+def _dims(dims: tuple[Any, ...], dim: Any) -> Any:
+    if dims and isinstance(dims[-1], bool):
+        raise Refused("keepdim given by position", "give keepdim by name")
+    if not dims:
+        return dim
+    return dims[0] if len(dims) == 1 else dims
+
+
+def getitem(low: Lowering, x: Value, index: Any) -> Value:
+    """The last step."""
+    first = index[0] if isinstance(index, tuple) else index
+    rest = index[1:] if isinstance(index, tuple) else ()
+    last = isinstance(first, int) and first in (-1, low.build.timesteps - 1)
+    if not last or x.axes[0] != "T" or x.read is not None or any(r != slice(None) for r in rest):
+        raise Refused(f"it takes the part {index} of a tensor", "only the last step, [-1], can be taken")
+    return low.out(x.node, x.axes[1:], "last")
