@@ -11,6 +11,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from torch import fx, nn
 
 from neurocompile.data import write_file
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.frontends.pytorch.lower import FUNCTIONS
+from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel, likely_layouts, separate
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
 from neurocompile.frontends.pytorch.trace import check_module, cleaned, is_leaf, prepare
@@ -350,6 +351,7 @@ def _from_plain(
     if layout is not None and layout != content["layout"]:
         raise UsageError(Problem("the file was saved with another layout", "--layout", layout, content["layout"]))
     try:
+        _check_plain(content, path)
         root = nn.Module()
         for target, plain in content["modules"].items():
             _place(root, target, _module_from_plain(plain))
@@ -360,7 +362,7 @@ def _from_plain(
         for plain in content["nodes"]:
             made[plain["name"]] = _node_from_plain(graph, plain, made)
         graph.lint()
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BadInput(Problem(f"the model file is damaged: {error!r}", str(path), fix="save it again")) from error
     module = fx.GraphModule(root, graph)
     module.training = False
@@ -375,6 +377,85 @@ def _from_plain(
         carries or content["carries"],
         {name: x.numpy() for name, x in content["example"].items()},
         None if recording is None else _recording_from_plain(recording),
+    )
+
+
+# What a traced graph asks of a tensor besides computing with it.
+_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
+
+
+def _check_plain(content: Mapping[str, Any], path: Path) -> None:
+    """Hold a file against what :func:`save` writes, before torch.fx turns its graph into source code.
+
+    Raises:
+        BadInput: if a node names anything but the layers, functions and methods that can be lowered.
+    """
+    nodes = content["nodes"]
+    wrong = [
+        str(node.get("name"))
+        for node in nodes
+        if not isinstance(node, dict) or not _is_known(node, content) or not _is_plain((node["args"], node["kwargs"]))
+    ]
+    wrong += [str(name) for name in content["input_shapes"] if not str(name).isidentifier()]
+    wrong += [
+        target
+        for target, module in content["modules"].items()
+        if isinstance(module, dict) and not _is_equation(module["equation"])
+    ]
+    if wrong:
+        what = "the model file names operations that neurocompile.save never writes; nothing was run"
+        raise BadInput(
+            Problem(what, str(path), ", ".join(wrong[:5]), fix="save the model again with neurocompile.save")
+        )
+
+
+def _is_known(node: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    target, args = node["target"], node["args"]
+    if not str(node["name"]).isidentifier() or not isinstance(target, str):
+        return False
+    match node["op"]:
+        case "placeholder" | "output":
+            return target.isidentifier()
+        case "call_module":
+            return target in content["modules"]
+        case "get_attr":
+            return target in content["tensors"]
+        case "call_method":
+            return target in METHODS
+        case "call_function":
+            attribute = args["items"][1] if target == _name(getattr) else _ATTRIBUTES[0]
+            return target in _BY_NAME and attribute in _ATTRIBUTES
+    return False
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an argument is built of numbers, strings of options and references to nodes only."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        match value.get("kind"):
+            case "node":
+                return str(value["name"]).isidentifier()
+            case "dtype":
+                return isinstance(getattr(torch, str(value["name"]), None), torch.dtype)
+            case "slice":
+                return all(map(_is_plain, value["parts"]))
+            case "tuple":
+                return all(map(_is_plain, value["items"]))
+            case "dict":
+                return all(str(key).isidentifier() and _is_plain(item) for key, item in value["items"].items())
+        return False
+    if isinstance(value, str):
+        return value.replace("-", "_").isidentifier()
+    return value is None or type(value) in (int, float, bool)
+
+
+def _is_equation(values: Any) -> bool:
+    """Whether the fields of a neuron equation hold numbers and the names of resets only."""
+    names = {f.name for f in fields(Neuron)}
+    return set(values) <= names and all(
+        value is None or isinstance(value, torch.Tensor | int | bool) or value in ("to", "by", "none")
+        for value in values.values()
     )
 
 

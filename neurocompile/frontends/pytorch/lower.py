@@ -64,7 +64,7 @@ from neurocompile.frontends.pytorch.tensors import (
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Input, Integrator, Output, Read
 
-__all__ = ["FUNCTIONS", "lower"]
+__all__ = ["FUNCTIONS", "METHODS", "lower"]
 
 
 def lower(
@@ -206,7 +206,7 @@ FUNCTIONS: dict[Callable[..., Any], Handler] = {
     operator.getitem: getitem,
 }
 
-_METHODS: dict[str, Handler] = {
+METHODS: dict[str, Handler] = {
     **dict.fromkeys(
         ("flatten", "reshape", "view", "unflatten", "squeeze", "unsqueeze", "squeeze_", "unsqueeze_"), reshape_call
     ),
@@ -226,4 +226,4 @@ _METHODS: dict[str, Handler] = {
     "sum": sum_over,
 }
 
-_TABLES = Tables(_MODULES, FUNCTIONS, _METHODS)
+_TABLES = Tables(_MODULES, FUNCTIONS, METHODS)

@@ -216,7 +216,7 @@ def separate(x: torch.Tensor, layout: Layout, timesteps: int | None) -> Array:
         if not timesteps or len(x) % timesteps:
             what = "the batch axis does not hold a whole number of steps"
             raise UsageError(Problem(what, "example_input", str(len(x)), f"a multiple of timesteps ({timesteps})"))
-        x = x.unflatten(0, (timesteps, -1)).transpose(0, 1)
+        x = x.reshape(timesteps, -1, *x.shape[1:]).transpose(0, 1)
     elif layout == "TN":
         x = x.transpose(0, 1)
     elif layout == "N..T":
