@@ -7,13 +7,13 @@ import importlib
 import io
 import operator
 import os
-import pickle
+import pickletools
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import fx, nn
 
 from neurocompile.data import write_file
-from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
 from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel, likely_layouts, separate
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
@@ -277,23 +277,19 @@ def _unpickle(path: Path, trust: bool) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        unsafe = _unsafe_names(path)
-        if not unsafe and "Unsupported" not in str(error) and "not an allowed" not in str(error):
-            raise BadInput(Problem("cannot be read as a torch file", str(path), fix=damaged)) from error
-        what = "the file wants to load " + (", ".join(unsafe) or "code") + ", which could run anything; nothing was run"
+    except Exception as error:
+        unsafe = [] if trust else _unsafe_names(path)
+        if not unsafe:
+            raise BadInput(
+                Problem(f"cannot be read as a torch file: {_first(error)}", str(path), fix=damaged)
+            ) from error
+        what = "the file wants to load " + ", ".join(unsafe) + ", which could run anything; nothing was run"
         fix = (
             "in the program that has the class: neurocompile.save(model, path, example_input); "
             "or save model.state_dict() and give --arch package.module:factory; "
             "or, only if you trust who made the file, --trust"
         )
         raise BadInput(Problem(what, str(path), fix=fix)) from error
-    except (EOFError, RuntimeError, ValueError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise BadInput(Problem(f"cannot be read as a torch file: {_first(error)}", str(path), fix=damaged)) from error
-    except Exception as error:
-        if not trust:
-            raise BadInput(Problem(f"cannot be read: {_first(error)}", str(path), fix=damaged)) from error
-        raise
 
 
 def _first(error: Exception) -> str:
@@ -302,11 +298,34 @@ def _first(error: Exception) -> str:
 
 def _unsafe_names(path: Path) -> list[str]:
     """What a checkpoint would import beyond what is allowed, without importing it."""
+    known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+        except (zipfile.BadZipFile, OSError, EOFError):
+            return []
+    else:
+        pickles = [path.read_bytes()]
+    found = {name for content in pickles for name in _imports(content)}
+    return sorted(name for name in found - known if not name.startswith(("torch.", "collections.", "_codecs.")))
+
+
+def _imports(content: bytes) -> Iterator[str]:
+    """The names that pickles, one after the other, would import: read from their opcodes, which are not run."""
+    stream = io.BytesIO(content)
+    strings: list[str] = []
     try:
-        with torch.serialization.safe_globals(_allowed()):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:
-        return []
+        while stream.tell() < len(content):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield str(argument).replace(" ", ".").replace("__builtin__.", "builtins.")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(strings[-2:])
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    except Exception:  # the rest is no pickle: storages follow, or the file is cut short
+        return
 
 
 def _allowed() -> list[Any]:
@@ -345,39 +364,49 @@ def _with_state(state: dict[str, torch.Tensor], path: Path, arch: str | None) ->
 def _from_plain(
     content: dict[str, Any], path: Path, layout: Layout | None, readout: Read | None, carries: Any
 ) -> TorchModel:
-    if content["version"] > _VERSION:
-        what = "a later version of neurocompile wrote this model"
-        raise BadInput(Problem(what, str(path), f"format {content['version']}", f"format {_VERSION}"))
-    if layout is not None and layout != content["layout"]:
-        raise UsageError(Problem("the file was saved with another layout", "--layout", layout, content["layout"]))
     try:
+        version = content["version"]
+        if version > _VERSION:
+            what = "a later version of neurocompile wrote this model"
+            raise BadInput(Problem(what, str(path), f"format {version}", f"format {_VERSION}", "update neurocompile"))
         _check_plain(content, path)
-        root = nn.Module()
-        for target, plain in content["modules"].items():
-            _place(root, target, _module_from_plain(plain))
-        for target, tensor in content["tensors"].items():
-            _place(root, target, nn.Parameter(tensor, requires_grad=False))
-        graph = fx.Graph()
-        made: dict[str, fx.Node] = {}
-        for plain in content["nodes"]:
-            made[plain["name"]] = _node_from_plain(graph, plain, made)
-        graph.lint()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise BadInput(Problem(f"the model file is damaged: {error!r}", str(path), fix="save it again")) from error
+        if layout is not None and layout != content["layout"]:
+            raise UsageError(Problem("the file was saved with another layout", "--layout", layout, content["layout"]))
+        module = _module_of(content)
+        check_module(module)
+        recording = content.get("recording")
+        return TorchModel(
+            prepare(module),  # type: ignore[arg-type]
+            content["layout"],
+            content["timesteps"],
+            {name: tuple(shape) for name, shape in content["input_shapes"].items()},
+            readout or content["readout"],
+            carries or content["carries"],
+            {name: x.numpy() for name, x in content["example"].items()},
+            None if recording is None else _recording_from_plain(recording),
+        )
+    except NeurocompileError:
+        raise
+    except Exception as error:
+        what = f"the model file is damaged: {type(error).__name__}: {_first(error)}"
+        raise BadInput(Problem(what, str(path), fix="save it again with neurocompile.save")) from error
+
+
+def _module_of(content: Mapping[str, Any]) -> fx.GraphModule:
+    """The torch graph of a file that was checked, as a module."""
+    root = nn.Module()
+    for target, plain in content["modules"].items():
+        _place(root, target, _module_from_plain(plain))
+    for target, tensor in content["tensors"].items():
+        _place(root, target, nn.Parameter(tensor, requires_grad=False))
+    graph = fx.Graph()
+    made: dict[str, fx.Node] = {}
+    for plain in content["nodes"]:
+        made[plain["name"]] = _node_from_plain(graph, plain, made)
+    graph.lint()
     module = fx.GraphModule(root, graph)
     module.training = False
-    check_module(module)
-    recording = content.get("recording")
-    return TorchModel(
-        prepare(module),  # type: ignore[arg-type]
-        content["layout"],
-        content["timesteps"],
-        {name: tuple(shape) for name, shape in content["input_shapes"].items()},
-        readout or content["readout"],
-        carries or content["carries"],
-        {name: x.numpy() for name, x in content["example"].items()},
-        None if recording is None else _recording_from_plain(recording),
-    )
+    return module
 
 
 # What a traced graph asks of a tensor besides computing with it.
@@ -397,13 +426,21 @@ def _check_plain(content: Mapping[str, Any], path: Path) -> None:
         if not isinstance(node, dict) or not _is_known(node, content) or not _is_plain((node["args"], node["kwargs"]))
     ]
     wrong += [str(name) for name in content["input_shapes"] if not str(name).isidentifier()]
+    header = {
+        "layout": content["layout"] in LAYOUTS,
+        "timesteps": type(content["timesteps"]) is int and content["timesteps"] >= 1,
+        "readout": content["readout"] in (None, *get_args(Read)),
+        "carries": content["carries"] in ("real", "spikes"),
+        "output": [node.get("op") for node in nodes].count("output") == 1,
+    }
+    wrong += [name for name, fits in header.items() if not fits]
     wrong += [
         target
         for target, module in content["modules"].items()
         if isinstance(module, dict) and not _is_equation(module["equation"])
     ]
     if wrong:
-        what = "the model file names operations that neurocompile.save never writes; nothing was run"
+        what = "the model file holds what neurocompile.save never writes; nothing was run"
         raise BadInput(
             Problem(what, str(path), ", ".join(wrong[:5]), fix="save the model again with neurocompile.save")
         )

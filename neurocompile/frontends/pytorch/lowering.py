@@ -137,11 +137,7 @@ class Lowering:
             if handler is None:
                 self._report(node, module, _unsupported(node, module))
             return Unknown()
-        try:
-            self.result = run_node(self.traced, node, *_examples((args, kwargs)))
-        except BadInput as error:
-            self.build.problems += error.problems
-            return Unknown()
+        self.result = run_node(self.traced, node, *_examples((args, kwargs)))
         if not any(isinstance(value, Value) for value in given):
             return self.result
         if node.op == "call_function" and node.target is getattr and args[1] in ("shape", "ndim", "dtype", "device"):
@@ -152,6 +148,8 @@ class Lowering:
             return handler(self, *args, **kwargs) if module is None else handler(self, module, *args, **kwargs)
         except (Refused, MixedAxes) as error:
             self._report(node, module, error if isinstance(error, Refused) else Refused(str(error), FIX_MIXED))
+        except BadInput:
+            raise
         except NeurocompileError as error:
             self.build.problems += [replace(p, where=self._place(node, module)) for p in error.problems]
         return self._stand_in(given)
