@@ -42,7 +42,8 @@ def main(samples: int, seed: int, as_json: bool, markdown: bool) -> None:
         return
     layers = list(rows[0]["agreement"])
     columns = ["network", "bits", "per", "scale", "float", "integers", *layers]
-    line = "| " + " | ".join("{}" for _ in columns) + " |" if markdown else "{:20} {:>4} {:8} {:11} {:>8} {:>8}" + " {:>9}" * len(layers)  # fmt: skip
+    plain = "{:20} {:>4} {:8} {:11} {:>8} {:>8}" + " {:>9}" * len(layers)
+    line = "| " + " | ".join("{}" for _ in columns) + " |" if markdown else plain
     print(line.format(*columns))
     if markdown:
         print("|" + "---|" * len(columns))

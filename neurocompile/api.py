@@ -104,8 +104,8 @@ def validate(
     program = load(program) if isinstance(program, str | os.PathLike) else program
     shapes, steps = program.input_shapes, program.timesteps
     if isinstance(reference, str | os.PathLike):
-        shape = next(iter(shapes.values()))
-        reference = load_model(Path(reference), input_shape=shape, timesteps=steps, layout=layout, readout=readout)
+        otherwise = next(iter(shapes.values())), steps
+        reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
     elif reference is not None and not isinstance(reference, TorchModel):
         reference = TorchModel.from_module(reference, dict(shapes), steps, layout, readout)
     return validate_program(program, _data(x, shapes, steps, y), reference, recorded)

@@ -46,10 +46,8 @@ def command(**options: Any) -> int:
     recorded = load_arrays(options["recorded"]) if options["recorded"] else None
     model = None
     if options["reference"]:
-        arguments = model_arguments(options)
-        arguments["input_shape"] = arguments["input_shape"] or next(iter(program.input_shapes.values()))
-        arguments["timesteps"] = arguments["timesteps"] or program.timesteps
-        model = load_model(options["reference"], **arguments)
+        otherwise = next(iter(program.input_shapes.values())), program.timesteps
+        model = load_model(options["reference"], **model_arguments(options), otherwise=otherwise)
     with console.progress("comparing", len(data), options["as_json"]) as step:
         validation = validate_program(program, data, model, recorded, step)
     if options["as_json"]:

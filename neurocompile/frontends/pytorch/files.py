@@ -21,7 +21,7 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import fx, nn
 
 from neurocompile.data import write_file
-from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
+from neurocompile.errors import BadInput, NeurocompileError, Problem, UnsupportedModel, UsageError
 from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel, likely_layouts, separate
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
@@ -227,6 +227,7 @@ def load_model(
     carries: Literal["real", "spikes"] | None = None,
     arch: str | None = None,
     trust: bool = False,
+    otherwise: tuple[tuple[int, ...], int] | None = None,
 ) -> TorchModel:
     """Read a model, trace it and lower it.
 
@@ -239,6 +240,7 @@ def load_model(
         carries: as for :func:`save`; None: what the file says, or "real".
         arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
         trust: unpickle anything, which runs whatever code the file holds.
+        otherwise: the input shape and T for a file that does not say them, where the user gave none.
 
     Raises:
         BadInput: for a file that is missing, damaged, or that wants classes which are not allowed.
@@ -247,12 +249,15 @@ def load_model(
     """
     found = _unpickle(path, trust)
     if isinstance(found, dict) and found.get("format") == _FORMAT:
-        return _from_plain(found, path, layout, readout, carries)
+        _check_agrees(found, input_shape, timesteps, layout)
+        return _from_plain(found, path, readout, carries)
     if isinstance(found, dict) and found and all(isinstance(v, torch.Tensor) for v in found.values()):
         found = _with_state(found, path, arch)
     if not isinstance(found, nn.Module):
         what = f"this holds a {type(found).__name__}, no model"
         raise BadInput(Problem(what, str(path), fix="write it with neurocompile.save or torch.save(model, path)"))
+    if otherwise is not None:
+        input_shape, timesteps = input_shape or otherwise[0], timesteps or otherwise[1]
     missing = [
         Problem(f"a pickled module does not say its {what}", option, fix=f"give {option}, or use neurocompile.save")
         for what, option, value in (
@@ -279,6 +284,12 @@ def _unpickle(path: Path, trust: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:
         unsafe = [] if trust else _unsafe_names(path)
+        if any(name.endswith(".UninitializedParameter") for name in unsafe):
+            what, fix = (
+                "it holds lazy modules, which have no weights yet",
+                "run the model once on real data, then save it",
+            )
+            raise UnsupportedModel(Problem(what, str(path), fix=fix)) from error
         if not unsafe:
             raise BadInput(
                 Problem(f"cannot be read as a torch file: {_first(error)}", str(path), fix=damaged)
@@ -308,7 +319,8 @@ def _unsafe_names(path: Path) -> list[str]:
     else:
         pickles = [path.read_bytes()]
     found = {name for content in pickles for name in _imports(content)}
-    return sorted(name for name in found - known if not name.startswith(("torch.", "collections.", "_codecs.")))
+    usual = ("torch._", "torch.nn.parameter.Parameter", "torch.Size", "torch.float", "collections.", "_codecs.")
+    return sorted(name for name in found - known if not name.startswith(usual) and not name.endswith("Storage"))
 
 
 def _imports(content: bytes) -> Iterator[str]:
@@ -361,17 +373,13 @@ def _with_state(state: dict[str, torch.Tensor], path: Path, arch: str | None) ->
     return result
 
 
-def _from_plain(
-    content: dict[str, Any], path: Path, layout: Layout | None, readout: Read | None, carries: Any
-) -> TorchModel:
+def _from_plain(content: dict[str, Any], path: Path, readout: Read | None, carries: Any) -> TorchModel:
     try:
         version = content["version"]
         if version > _VERSION:
             what = "a later version of neurocompile wrote this model"
             raise BadInput(Problem(what, str(path), f"format {version}", f"format {_VERSION}", "update neurocompile"))
         _check_plain(content, path)
-        if layout is not None and layout != content["layout"]:
-            raise UsageError(Problem("the file was saved with another layout", "--layout", layout, content["layout"]))
         module = _module_of(content)
         check_module(module)
         recording = content.get("recording")
@@ -390,6 +398,24 @@ def _from_plain(
     except Exception as error:
         what = f"the model file is damaged: {type(error).__name__}: {_first(error)}"
         raise BadInput(Problem(what, str(path), fix="save it again with neurocompile.save")) from error
+
+
+def _check_agrees(
+    content: Mapping[str, Any], input_shape: tuple[int, ...] | None, timesteps: int | None, layout: Layout | None
+) -> None:
+    """Refuse options that say other than a save file does."""
+    shapes = [tuple(shape) for shape in content.get("input_shapes", {}).values()]
+    problems = [
+        Problem(f"the file was saved with another {what}", option, str(given), str(known), f"leave out {option}")
+        for what, option, given, known in (
+            ("layout", "--layout", layout, content.get("layout")),
+            ("number of steps", "--timesteps", timesteps, content.get("timesteps")),
+            ("input shape", "--input-shape", input_shape, shapes[0] if shapes else None),
+        )
+        if given is not None and given != known
+    ]
+    if problems:
+        raise UsageError(problems)
 
 
 def _module_of(content: Mapping[str, Any]) -> fx.GraphModule:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.pytorch.lowering import Lowering, Refused, Value, array, shown, sizes_of
 from neurocompile.frontends.pytorch.neurons import lower_neuron, lower_readout
 from neurocompile.ir.ops import Conv, ConvTranspose, Linear, MaxPool, Neuron, Pairs, Reshape, SumPool, Upsample
@@ -197,6 +198,12 @@ def spiking_neuron(low: Lowering, module: Any, x: Value) -> Value:
     x = low.settled(x)
     _check_time(low, module, x)
     op: Neuron = lower_neuron(module, x.features, low.where)
+    for name, value in vars(op).items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            continue
+        # A threshold may be infinite: such a neuron always or never fires.
+        if np.isnan(value).any() or (np.isinf(value).any() and "threshold" not in name):
+            raise BadInput(Problem(f"its {name} is no number", low.where, str(value), "finite", "restore the model"))
     return low.out(low.emit(op, x.node), x.axes)
 
 

@@ -39,7 +39,7 @@ from neurocompile.frontends.pytorch.layers import (
     upsample,
     voting,
 )
-from neurocompile.frontends.pytorch.lowering import Build, Handler, Lowering, Tables, Value, flat
+from neurocompile.frontends.pytorch.lowering import Build, Handler, Lowering, Tables, Value, flat, unsupported
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS
 from neurocompile.frontends.pytorch.tensors import (
     add,
@@ -61,10 +61,11 @@ from neurocompile.frontends.pytorch.tensors import (
     sum_over,
     transpose,
 )
+from neurocompile.frontends.pytorch.trace import is_leaf
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Input, Integrator, Output, Read
 
-__all__ = ["FUNCTIONS", "METHODS", "lower"]
+__all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
 
 
 def lower(
@@ -117,7 +118,6 @@ def _emit_output(build: Build, value: Any, name: str, read: Read | None) -> None
 
 
 _MODULES: dict[type, Handler] = {
-    nn.Module: spiking_neuron,  # of a registered class
     nn.Linear: linear,
     nn.Conv1d: conv,
     nn.Conv2d: conv,
@@ -226,4 +226,17 @@ METHODS: dict[str, Handler] = {
     "sum": sum_over,
 }
 
-_TABLES = Tables(_MODULES, FUNCTIONS, METHODS)
+_TABLES = Tables(_MODULES, FUNCTIONS, METHODS, registered=spiking_neuron)
+
+
+def unsupported_modules(model: nn.Module, prefix: str = "") -> list[Problem]:
+    """Every layer and neuron of a model that nothing lowers, found without running it."""
+    problems = []
+    for name, child in model.named_children():
+        path = f"{prefix}{name}"
+        if not is_leaf(child):
+            problems += unsupported_modules(child, f"{path}.")
+        elif _TABLES.of_module(child) is None:
+            refused = unsupported(child)
+            problems.append(Problem(refused.what, f"{path} ({type(child).__name__})", fix=refused.fix))
+    return problems

@@ -17,7 +17,19 @@ from neurocompile.frontends.pytorch.trace import run_node
 from neurocompile.ir.graph import Node
 from neurocompile.ir.ops import Input, Op, Read, Reshape, Scale
 
-__all__ = ["Build", "Handler", "Lowering", "Refused", "Tables", "Value", "array", "flat", "shown", "sizes_of"]
+__all__ = [
+    "Build",
+    "Handler",
+    "Lowering",
+    "Refused",
+    "Tables",
+    "Value",
+    "array",
+    "flat",
+    "shown",
+    "sizes_of",
+    "unsupported",
+]
 
 Handler: TypeAlias = Callable[..., Any]
 
@@ -86,7 +98,8 @@ def flat(results: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Tables:
-    """What lowers what: handlers by class of a module, by function, by name of a tensor's method.
+    """What lowers what: handlers by class of a module, by function, by name of a tensor's method;
+    ``registered`` is for neuron classes that users registered.
 
     A handler is called with the lowering, the module (if it is one) and the arguments of the call.
     """
@@ -94,6 +107,14 @@ class Tables:
     modules: Mapping[type, Handler]
     functions: Mapping[Callable[..., Any], Handler]
     methods: Mapping[str, Handler]
+    registered: Handler
+
+    def of_module(self, module: nn.Module) -> Handler | None:
+        """What lowers a module; None if nothing does."""
+        if is_registered(module):
+            return self.registered
+        kinds = (kind for kind in type(module).__mro__ if kind in self.modules and _plain(module, kind))
+        return next((self.modules[kind] for kind in kinds), None)
 
 
 class Lowering:
@@ -135,7 +156,7 @@ class Lowering:
         given = flat((list(args), kwargs))
         if any(isinstance(value, Unknown) for value in given):
             if handler is None:
-                self._report(node, module, _unsupported(node, module))
+                self._report(node, module, unsupported(module) if module else _unsupported_call(node))
             return Unknown()
         self.result = run_node(self.traced, node, *_examples((args, kwargs)))
         if not any(isinstance(value, Value) for value in given):
@@ -144,7 +165,7 @@ class Lowering:
             return self.result
         try:
             if handler is None:
-                raise _unsupported(node, module)
+                raise unsupported(module) if module else _unsupported_call(node)
             return handler(self, *args, **kwargs) if module is None else handler(self, module, *args, **kwargs)
         except (Refused, MixedAxes) as error:
             self._report(node, module, error if isinstance(error, Refused) else Refused(str(error), FIX_MIXED))
@@ -156,12 +177,7 @@ class Lowering:
 
     def _handler(self, node: fx.Node, module: nn.Module | None) -> Handler | None:
         if module is not None:
-            if is_registered(module):
-                return self.tables.modules[nn.Module]
-            handlers = self.tables.modules
-            return next(
-                (handlers[kind] for kind in type(module).__mro__ if kind in handlers and _plain(module, kind)), None
-            )
+            return self.tables.of_module(module)
         if node.op == "call_method":
             return self.tables.methods.get(str(node.target))
         return self.tables.functions.get(node.target)  # type: ignore[arg-type]
@@ -214,7 +230,8 @@ class Lowering:
         if x.axes[lead:] != ("F",) * (len(x.axes) - lead) or any(name == "F" for name in x.axes[:lead]):
             raise Refused(f"it reads axes {shown(x.axes)}", "time and batch must come before the channels here")
         if rank is not None and len(x.features) != rank:
-            raise Refused(f"it reads a layer of shape {list(x.features)}, where {rank} axes are supported")
+            what = f"it reads features of shape {list(x.features)}, where it can have {rank} axes"
+            raise Refused(what, "flatten them before, or check --input-shape and --layout")
         return x
 
     def affine(self, x: Value, op: Any, *, bias: Any = None, **fields: Any) -> str:
@@ -253,10 +270,13 @@ def _examples(args: Any) -> Any:
     return args
 
 
-def _unsupported(node: fx.Node, module: nn.Module | None) -> Refused:
-    if module is None:
-        name = node.target if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-        return Refused(f"{name} is not supported", "see the table of supported operations in the README")
+def _unsupported_call(node: fx.Node) -> Refused:
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
+    return Refused(f"{name} is not supported", "see the table of supported operations in the README")
+
+
+def unsupported(module: nn.Module) -> Refused:
+    """Why a module that nothing lowers is refused."""
     bases = [kind.__name__ for kind in (*NEURONS, *READOUTS) if isinstance(module, kind)]
     if bases or hasattr(module, "surrogate_function"):
         derived = f", which derives from {bases[0]}," if bases else ""

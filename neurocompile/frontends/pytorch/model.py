@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
 from neurocompile.frontends.pytorch.axes import Axes
-from neurocompile.frontends.pytorch.lower import lower
+from neurocompile.frontends.pytorch.lower import lower, unsupported_modules
 from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered
 from neurocompile.frontends.pytorch.trace import check_module, prepare, trace_module
 from neurocompile.ir.graph import Graph
@@ -122,6 +122,9 @@ class TorchModel:
             except (BadInput, UnsupportedModel) as error:
                 first_error = first_error or error
         assert first_error is not None
+        # What cannot run on any input often holds a layer that nothing lowers: that is the better thing to say.
+        if isinstance(first_error, BadInput) and (problems := unsupported_modules(prepared)):
+            raise UnsupportedModel(problems) from first_error
         raise first_error
 
     @property

@@ -77,7 +77,7 @@ def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron:
     surrogate = getattr(module, "surrogate_function", None)
     if getattr(surrogate, "spiking", True) is False:
         raise _refused(where, module, "its surrogate function does not spike (spiking=False)", "set spiking=True")
-    return NEURONS[type(module)](module, shape)
+    return _with_arrays(NEURONS[type(module)](module, shape))
 
 
 def _with_arrays(op: Neuron) -> Neuron:
@@ -257,4 +257,4 @@ def lower_readout(module: Any) -> tuple[Integrator, Read]:
     rate = _array(1.0 / module.tau) if isinstance(module, sj.NonSpikingLIFNode) else None
     if rate is None:
         return Integrator(decay=np.asarray(1.0)), _READ_BY_DECODE[module.decode]
-    return Integrator(decay=1.0 - rate, gain=rate), _READ_BY_DECODE[module.decode]
+    return Integrator(decay=np.asarray(1.0 - rate), gain=rate), _READ_BY_DECODE[module.decode]

@@ -52,6 +52,9 @@ def check_module(model: nn.Module) -> None:
     broken = []
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
         bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+        if not bad and path.endswith("running_var") and bool((tensor < 0).any()):
+            fix = "the file is damaged; restore an earlier checkpoint"
+            broken.append(Problem("a variance is negative", path, f"{float(tensor.min()):g}", ">= 0", fix))
         if bad:
             fix = "the training diverged or the file is damaged; restore an earlier checkpoint"
             broken.append(Problem("weights are NaN or infinite", path, f"{bad} of {tensor.numel()}", "finite", fix))
@@ -157,12 +160,17 @@ class _Tracer(fx.Tracer):
             return value
         if node.op == "output":
             return None
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
         self._computing = True
         try:
             return run_node(self.root, node, args, kwargs)
         finally:
             self._computing = False
+
+    def _known(self, node: fx.Node) -> Any:
+        if "value" not in node.meta:  # fx makes nodes for buffers without asking for a proxy
+            node.meta["value"] = self._value(node)
+        return node.meta["value"]
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = obj.node.meta["value"]
