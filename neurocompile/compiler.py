@@ -72,7 +72,9 @@ def compile_graph(
         fix = f"export for another target, then: neurocompile simulate OUT --price-as {target.name}"
         raise UsageError(Problem(what, "--target", target.name, fix=fix))
     if not 1 <= options.input_bits <= 16:
-        raise UsageError(Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16"))
+        raise UsageError(
+            Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16", "8 is usual")
+        )
     shapes = {node.name: graph.edges[node.name].shape for node in graph.of(Input)}
     samples = calibration or example or None
     seen = arrange_inputs(samples, shapes, timesteps, "calibration data").inputs if samples else None

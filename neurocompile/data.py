@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def arrange_inputs(
         x = arrays[key]
         wanted = f"[N, {', '.join(map(str, shape))}] or [N, {timesteps}, {', '.join(map(str, shape))}]"
         if x.dtype.kind not in "fiub":
-            problems.append(Problem(f"{key} holds no numbers", where, str(x.dtype), "float or integer"))
+            fix = "convert it with astype"
+            problems.append(Problem(f"{key} holds no real numbers", where, str(x.dtype), "float or integer", fix))
         elif x.shape[1:] == shape and len(x):
             inputs[name] = np.broadcast_to(x[:, None], (len(x), timesteps, *shape))
         elif x.shape[1:] == (timesteps, *shape) and len(x):
@@ -91,10 +93,14 @@ def arrange_inputs(
             problems.append(Problem(f"{key} has the wrong shape", where, str(list(x.shape)), wanted, fix))
         if name in inputs and x.dtype.kind == "f" and not np.isfinite(x).all():
             bad = int((~np.isfinite(x)).sum())
-            problems.append(Problem(f"{key} holds NaN or infinite values", where, f"{bad} of {x.size}", "finite"))
+            problems.append(
+                Problem(f"{key} holds NaN or infinite values", where, f"{bad} of {x.size}", "finite", "clean the data")
+            )
     lengths = {name: len(x) for name, x in inputs.items()}
     if len(set(lengths.values())) > 1:
-        problems.append(Problem("inputs have different numbers of samples", where, str(lengths), "the same"))
+        problems.append(
+            Problem("inputs have different numbers of samples", where, str(lengths), "the same", "pair them up")
+        )
     labels = arrays.get("y")
     if labels is not None and lengths:
         samples = next(iter(lengths.values()))
@@ -135,4 +141,5 @@ def write_file(path: Path, content: bytes) -> None:
         what = f"cannot write the file: {error.strerror or error}"
         raise ToolFailed(Problem(what, str(path), fix="free some space, or write elsewhere")) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

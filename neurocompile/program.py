@@ -134,12 +134,16 @@ def check_free(folder: Path, overwrite: bool) -> None:
     Raises:
         UsageError: if the folder exists and may not be replaced.
     """
-    if not folder.exists():
+    if not folder.name:
+        fix = "name a folder that is to be made"
+        raise UsageError(Problem("this cannot be the output", "-o", str(folder), fix=fix))
+    if not os.path.lexists(folder):
         return
     if not overwrite:
         fix = "give another folder, or --overwrite"
         raise UsageError(Problem("the output exists already", str(folder), fix=fix))
-    if not is_program(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.is_symlink() or not (_is_ours(folder) or empty):
         fix = "--overwrite replaces programs only; remove it yourself"
         raise UsageError(Problem("the output exists and is no program", str(folder), fix=fix))
 
@@ -147,6 +151,15 @@ def check_free(folder: Path, overwrite: bool) -> None:
 def is_program(path: Path) -> bool:
     """Whether a path looks like a Program's folder."""
     return path.is_dir() and (path / "program.json").exists()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether this package wrote the folder, however damaged it is now."""
+    try:
+        body = json.loads((folder / "program.json").read_bytes())
+        return isinstance(body, dict) and body.get("format") == _FORMAT
+    except (OSError, ValueError):
+        return False
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -210,6 +223,8 @@ def load_program(folder: Path) -> Program:
             raise BadInput([Problem(what, str(folder / name), fix=fix) for name in altered])
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
             arrays = {name: _widened(archive[name]) for name in archive.files}
+        if not body["real"] or not body["integer"]:
+            raise ValueError("it holds no network")
         return Program(
             target=body["target"],
             arithmetic=Arithmetic(**body["arithmetic"]),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.data import Data
-from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Integrator, Neuron
 from neurocompile.mapping import chips_needed
@@ -19,7 +19,7 @@ from neurocompile.simulator.energy import Bill, price
 from neurocompile.simulator.reference import State, simulate_integers
 from neurocompile.targets import Target, load_target
 
-__all__ = ["Result", "ann_macs", "run_program", "summary"]
+__all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "run_program", "summary"]
 
 # Samples that are simulated at a time.
 _CHUNK = 128
@@ -71,6 +71,21 @@ def accuracy_of(outputs: Mapping[str, Array], labels: Array | None) -> float | N
     return float((scores.reshape(len(scores), -1).argmax(1) == labels).mean())
 
 
+def check_labels(program: Program, data: Data) -> None:
+    """Refuse labels that no output of the program stands for.
+
+    Raises:
+        BadInput: with the smallest and the largest label.
+    """
+    if data.labels is None or "output" not in program.integer:
+        return
+    classes = program.integer.edges["output"].size
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= classes:
+        what, fix = "the labels do not match the outputs", "number the classes from 0, as the network does"
+        raise BadInput(Problem(what, "y", f"{low} to {high}", f"0 to {classes - 1}", fix))
+
+
 def run_program(
     program: Program,
     data: Data,
@@ -91,10 +106,12 @@ def run_program(
         progress: called with the number of samples done since the last call.
 
     Raises:
-        DoesNotFit: with ``stream`` and ``real`` together, which are not simulated.
+        UsageError: with ``stream`` and ``real`` together, which are not simulated.
+        BadInput: if labels do not match the outputs.
     """
+    check_labels(program, data)
     if real and stream:
-        raise DoesNotFit(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
+        raise UsageError(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
     found = fanouts(program.integer)
     outputs: dict[str, list[Array]] = {}
     spikes: dict[str, list[Array]] = {}

@@ -49,7 +49,7 @@ def command(**options: Any) -> int:
     target = load_target(options["target"])
     shown = options["print_ir_after"]
     if shown and shown != "all" and shown not in PASS_NAMES:
-        raise UsageError(Problem("no such pass", "--print-ir-after", shown, ", ".join(PASS_NAMES)))
+        raise UsageError(Problem("no such pass", "--print-ir-after", shown, ", ".join(PASS_NAMES), "name one, or all"))
     out: Path = options["out"] or Path(options["model"].stem)
     if not options["dry_run"]:
         check_free(out, options["overwrite"])

@@ -112,29 +112,43 @@ def membrane_bounds(
         timesteps: T.
     """
     one = 2.0**arithmetic.decay_fraction
-    x_low, x_high = current.low * 2.0**op.shift, current.high * 2.0**op.shift
-    worst = Interval(np.minimum(x_low, 0), np.maximum(x_high, 0))
-    if isinstance(op, Integrator):
-        value = Interval(np.zeros(shape), np.zeros(shape))
-        for _ in range(timesteps):
-            kept = _times(value, op.decay / one)
-            value = Interval(kept.low + x_low + op.bias, kept.high + x_high + op.bias)
-            worst = _hull(worst, value)
-        return worst
-    i = Interval(np.zeros(shape), np.zeros(shape))
-    v = Interval(*(np.broadcast_to(op.v_init, shape).astype(np.float64),) * 2)
-    worst = _hull(worst, v)
-    for _ in range(timesteps):
-        before = v
-        kept_i = _times(i, op.current_decay / one)
-        i = Interval(kept_i.low + x_low + op.input_bias, kept_i.high + x_high + op.input_bias)
-        kept = _times(v, op.decay / one)
-        h = Interval(kept.low + i.low + op.bias, kept.high + i.high + op.bias)
-        v = _after(op, h, one)
-        worst = _hull(_hull(worst, h), _hull(i, v))
-        if np.array_equal(before.low, v.low) and np.array_equal(before.high, v.high) and not np.any(op.current_decay):
-            break
+    x = Interval(current.low * 2.0**op.shift, current.high * 2.0**op.shift)
+    start = np.zeros(shape) if isinstance(op, Integrator) else np.broadcast_to(op.v_init, shape).astype(np.float64)
+    v, i = Interval(start, start), Interval(np.zeros(shape), np.zeros(shape))
+    worst = _hull(_hull(v, x), i)
+    steady = not any(np.any(np.abs(getattr(op, name, 0)) > one) for name in ("decay", "keep"))
+    steady = steady and not np.any(getattr(op, "current_decay", 0))
+    for step in range(timesteps):
+        before = worst
+        if isinstance(op, Integrator):
+            kept = _times(v, op.decay / one)
+            v = Interval(kept.low + x.low + op.bias, kept.high + x.high + op.bias)
+            worst = _hull(worst, v)
+        else:
+            kept_i = _times(i, op.current_decay / one)
+            i = Interval(kept_i.low + x.low + op.input_bias, kept_i.high + x.high + op.input_bias)
+            kept = _times(v, op.decay / one)
+            h = Interval(kept.low + i.low + op.bias, kept.high + i.high + op.bias)
+            v = _after(op, h, one)
+            worst = _hull(_hull(worst, h), _hull(i, v))
+        growth = np.maximum(worst.high - before.high, before.low - worst.low)
+        if worst.magnitude > arithmetic.state_max or (steady and step + 1 == _EXACT_STEPS):
+            return _extrapolated(op, worst, growth, timesteps - step - 1)
     return worst
+
+
+# So many steps are followed one by one; what still grows then is extrapolated.
+_EXACT_STEPS = 256
+
+
+def _extrapolated(op: Neuron | Integrator, worst: Interval, growth: Array, steps: int) -> Interval:
+    """A bound after more steps: a membrane that does not amplify itself grows by no more a step than it did before."""
+    if not np.any(growth):
+        return worst
+    more = growth * steps
+    if isinstance(op, Neuron):
+        more = more + np.abs(op.v_reset) + np.abs(op.amount)
+    return Interval(worst.low - more, worst.high + more)
 
 
 def _hull(a: Interval, b: Interval) -> Interval:

@@ -64,7 +64,9 @@ def quantize(
     """
     if not arithmetic.weight_bits_min <= bits <= arithmetic.weight_bits_max:
         limit = f"{arithmetic.weight_bits_min} to {arithmetic.weight_bits_max}"
-        raise UsageError(Problem("the target has no weights of this width", "--bits", str(bits), limit))
+        raise UsageError(
+            Problem("the target has no weights of this width", "--bits", str(bits), limit, "choose one that it has")
+        )
     if method == "membrane" and calibration is None:
         what = "the scale that minimises the error of the membrane needs calibration data"
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
@@ -101,7 +103,7 @@ def quantize(
     for node in consumers:
         shape = graph.edges[node.name].shape
         current = sum_ranges(weighted, weighted[node.name], events)
-        op, unit, trouble = _fitted(node, shape, scales[node.name], current, arithmetic, timesteps, bits)
+        op, unit, trouble = _fitted(node, shape, scales[node.name], current, arithmetic, timesteps)
         problems += trouble
         units[node.name] = unit
         final[node.name] = replace(node, op=op)
@@ -110,9 +112,24 @@ def quantize(
         assert isinstance(node.op, Output)
         unit = node.op.unit * units[node.inputs[0]]
         final[node.name] = replace(node, op=replace(node.op, unit=compact(unit, graph.edges[node.name].shape)))
+    if any("overflow" in problem.what for problem in problems):
+        settings = {"per_channel": per_channel, "method": method, "calibration": calibration}
+        fix = _way_out(graph, arithmetic, timesteps, bits, settings)
+        problems = [replace(problem, fix=problem.fix or fix) for problem in problems]
     if problems:
         raise DoesNotFit(problems)
     return Quantization(weighted.rewritten(final), units, log)
+
+
+def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, bits: int, settings: dict[str, Any]) -> str:
+    """What to do about an overflow: the widest weights that are proved not to, if there are any."""
+    if bits > arithmetic.weight_bits_min:
+        try:
+            quantize(graph, arithmetic, timesteps, bits=bits - 1, **settings)
+        except DoesNotFit as error:
+            return error.problems[0].fix
+        return f"use --bits {bits - 1} or fewer"
+    return "use fewer steps, fewer --input-bits, or a leak"
 
 
 def _least_scales(
@@ -197,7 +214,6 @@ def _fitted(
     current: Interval,
     arithmetic: Arithmetic,
     timesteps: int,
-    bits: int,
 ) -> tuple[Any, Array, list[Problem]]:
     """The integer neuron with the finest membrane that cannot overflow, the unit of it, and what does not fit."""
     problems = _decays_out_of_range(node, arithmetic)
@@ -211,7 +227,6 @@ def _fitted(
             return op, unit, []
     worst = np.unravel_index(np.argmax(np.maximum(np.abs(reach.low), np.abs(reach.high))), shape)
     over = reach.magnitude / arithmetic.state_max
-    spare = int(np.ceil(np.log2(over + 1e-12))) + 1
     return (
         op,
         unit,
@@ -221,7 +236,6 @@ def _fitted(
                 f"{node.name}{[int(i) for i in worst]}",
                 f"+-{reach.magnitude}",
                 f"+-{arithmetic.state_max} ({arithmetic.state_bits} bits)",
-                f"use --bits {bits - spare} or fewer" if bits - spare >= 2 else "use fewer steps or a smaller layer",
             )
         ],
     )

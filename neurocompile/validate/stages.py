@@ -13,7 +13,7 @@ from neurocompile.errors import BadInput, Problem
 from neurocompile.ir.interpret import Run, interpret
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.program import Program
-from neurocompile.simulation import accuracy_of
+from neurocompile.simulation import accuracy_of, check_labels
 from neurocompile.simulator.reference import simulate_integers
 from neurocompile.validate.compare import Comparison, compare_spikes
 
@@ -127,6 +127,7 @@ def validate_program(
         BadInput: if the reference or the recording does not belong to this program.
     """
     order = [node.name for node in program.real.of(Neuron)]
+    check_labels(program, data)
     if reference is not None:
         _check_reference(program, reference)
     lowering = Stage("lowering", program.target, "pytorch, float64")

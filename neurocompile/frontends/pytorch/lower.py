@@ -98,13 +98,14 @@ def lower(
         shape = features(axes, tensor.shape)
         build.emit(name, Input(shape, "spikes" if carries == "spikes" else "real"))
         values.append(Value(name, axes, tensor))
-    results = Lowering(build, traced, "", loop, _TABLES).run(values)
+    lowering = Lowering(build, traced, "", loop, _TABLES)
+    results = [lowering.settled(v) if isinstance(v, Value) else v for v in flat(lowering.run(values))]
     if not build.problems:
-        for number, result in enumerate(flat(results)):
+        for number, result in enumerate(results):
             _emit_output(build, result, "output" if number == 0 else f"output.{number + 1}", read)
     if build.problems:
         raise UnsupportedModel(build.problems)
-    return Graph(build.nodes.values()), tuple(value.axes for value in flat(results))
+    return Graph(build.nodes.values()), tuple(value.axes for value in results)
 
 
 def _emit_output(build: Build, value: Any, name: str, read: Read | None) -> None:
