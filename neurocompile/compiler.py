@@ -75,6 +75,7 @@ def compile_graph(
         raise UsageError(
             Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16", "8 is usual")
         )
+    bits = target.arithmetic.weight_bits if options.bits is None else options.bits
     shapes = {node.name: graph.edges[node.name].shape for node in graph.of(Input)}
     samples = calibration or example or None
     seen = arrange_inputs(samples, shapes, timesteps, "calibration data").inputs if samples else None
@@ -90,7 +91,7 @@ def compile_graph(
         synaptic,
         target.arithmetic,
         timesteps,
-        bits=options.bits or target.arithmetic.weight_bits,
+        bits=bits,
         per_channel=options.per_channel,
         method=options.method,
         calibration=_in_steps(synaptic, seen) if seen and options.method == "membrane" else None,
@@ -105,7 +106,7 @@ def compile_graph(
         real=real,
         integer=quantized.graph,
         units=quantized.units,
-        settings={**asdict(options), "bits": options.bits or target.arithmetic.weight_bits},
+        settings={**asdict(options), "bits": bits},
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
     )

@@ -20,10 +20,11 @@ __all__ = ["Data", "arrange_inputs", "load_arrays", "load_data", "pack_arrays", 
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs ``[N, T, *shape]`` (views, where one frame repeats) and labels ``[N]``, if any."""
+    """Inputs ``[N, T, *shape]`` (views, where one frame repeats), labels ``[N]``, if any, and where they came from."""
 
     inputs: dict[str, Array]
     labels: Array | None = None
+    where: str = "the data"
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -31,7 +32,7 @@ class Data:
     def part(self, start: int, stop: int) -> Data:
         """Samples ``start`` to ``stop``."""
         labels = None if self.labels is None else self.labels[start:stop]
-        return Data({name: x[start:stop] for name, x in self.inputs.items()}, labels)
+        return Data({name: x[start:stop] for name, x in self.inputs.items()}, labels, self.where)
 
 
 def load_arrays(path: Path) -> dict[str, Array]:
@@ -83,7 +84,7 @@ def arrange_inputs(
         wanted = f"[N, {', '.join(map(str, shape))}] or [N, {timesteps}, {', '.join(map(str, shape))}]"
         if x.dtype.kind not in "fiub":
             fix = "convert it with astype"
-            problems.append(Problem(f"{key} holds no real numbers", where, str(x.dtype), "float or integer", fix))
+            problems.append(Problem(f"{key} holds no numbers", where, str(x.dtype), "float or integer", fix))
         elif x.shape[1:] == shape and len(x):
             inputs[name] = np.broadcast_to(x[:, None], (len(x), timesteps, *shape))
         elif x.shape[1:] == (timesteps, *shape) and len(x):
@@ -110,7 +111,7 @@ def arrange_inputs(
             problems.append(Problem("the labels do not match the samples", where, actual, f"int [{samples}]", fix))
     if problems:
         raise BadInput(problems)
-    return Data(inputs, labels)
+    return Data(inputs, labels, where)
 
 
 def pack_arrays(arrays: Mapping[str, Array]) -> bytes:

@@ -134,16 +134,13 @@ def check_free(folder: Path, overwrite: bool) -> None:
     Raises:
         UsageError: if the folder exists and may not be replaced.
     """
-    if not folder.name:
-        fix = "name a folder that is to be made"
-        raise UsageError(Problem("this cannot be the output", "-o", str(folder), fix=fix))
     if not os.path.lexists(folder):
         return
     if not overwrite:
         fix = "give another folder, or --overwrite"
         raise UsageError(Problem("the output exists already", str(folder), fix=fix))
     empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.is_symlink() or not (_is_ours(folder) or empty):
+    if not (_is_ours(folder) or empty):
         fix = "--overwrite replaces programs only; remove it yourself"
         raise UsageError(Problem("the output exists and is no program", str(folder), fix=fix))
 
@@ -163,10 +160,13 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write beside the folder, then rename; whatever stops it, the folder is the old one or the new one."""
+    folder = folder.resolve()
     partial = folder.with_name(f".{folder.name}.partial")
     replaced = folder.with_name(f".{folder.name}.replaced")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _restore(replaced, folder)  # an earlier run may have been killed between its two renames
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         for name, content in files.items():
@@ -176,19 +176,21 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         if folder.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
             folder.rename(replaced)
         partial.rename(folder)
     except OSError as error:
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
-        fix = "free some space, or write elsewhere"
-        raise ToolFailed(
-            Problem(f"cannot write the program: {error.strerror or error}", str(folder), fix=fix)
-        ) from error
+        what = f"cannot write the program: {error.strerror or error}"
+        raise ToolFailed(Problem(what, str(folder), fix="free some space, or write elsewhere")) from error
     finally:
+        _restore(replaced, folder)
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _restore(replaced: Path, folder: Path) -> None:
+    """Bring back a folder that was set aside, if nothing took its place; else drop it."""
+    if replaced.exists() and not folder.exists():
+        replaced.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_program(folder: Path) -> Program:
@@ -197,6 +199,7 @@ def load_program(folder: Path) -> Program:
     Raises:
         BadInput: if there is none, if it was altered, or if a later version of this package wrote it.
     """
+    folder = folder.resolve()
     if not is_program(folder):
         what = "no such folder" if not folder.exists() else "this is no program (no program.json in it)"
         raise BadInput(

@@ -83,7 +83,7 @@ def check_labels(program: Program, data: Data) -> None:
     low, high = int(data.labels.min()), int(data.labels.max())
     if low < 0 or high >= classes:
         what, fix = "the labels do not match the outputs", "number the classes from 0, as the network does"
-        raise BadInput(Problem(what, "y", f"{low} to {high}", f"0 to {classes - 1}", fix))
+        raise BadInput(Problem(what, data.where, f"{low} to {high}", f"0 to {classes - 1}", fix))
 
 
 def run_program(

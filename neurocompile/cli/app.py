@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import sys
 import traceback
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         result = _app.main(given, prog_name="neurocompile", standalone_mode=False)
         code = result if isinstance(result, int) else 0
+        sys.stdout.flush()  # an interrupt while Python shuts down would lose what is still buffered
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
@@ -77,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _failed(wrapped, name, as_json, error, debug)
     except NeurocompileError as error:
         code = _failed(error, name, as_json, error, debug)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit):  # click exits so on a closed pipe: who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
         problem = Problem(f"the system refused: {error.strerror or error}", str(error.filename or ""))

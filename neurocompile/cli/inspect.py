@@ -22,7 +22,6 @@ def command(**options: Any) -> int:
     from neurocompile.cli import console
     from neurocompile.compiler import Options, compile_graph
     from neurocompile.errors import DoesNotFit, Problem
-    from neurocompile.frontends.pytorch import load_model
     from neurocompile.mapping import needs_of
     from neurocompile.passes import REAL_PASSES, run_passes
     from neurocompile.program import is_program, load_program
@@ -30,10 +29,12 @@ def command(**options: Any) -> int:
 
     problems: list[Problem] = []
     program = None
-    if is_program(options["what"]):
+    if is_program(options["what"].resolve()):
         program = load_program(options["what"])
         graph, notes, timesteps = program.real, list(program.notes), program.timesteps
     else:
+        from neurocompile.frontends.pytorch import load_model
+
         model = load_model(options["what"], **model_arguments(options))
         graph, notes = run_passes(model.graph, REAL_PASSES)
         timesteps = model.timesteps

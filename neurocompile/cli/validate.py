@@ -27,7 +27,6 @@ def command(**options: Any) -> int:
     from neurocompile.cli import console
     from neurocompile.data import load_arrays, load_data
     from neurocompile.errors import Problem, UsageError
-    from neurocompile.frontends.pytorch import load_model
     from neurocompile.program import load_program
     from neurocompile.validate import validate_program
 
@@ -46,6 +45,8 @@ def command(**options: Any) -> int:
     recorded = load_arrays(options["recorded"]) if options["recorded"] else None
     model = None
     if options["reference"]:
+        from neurocompile.frontends.pytorch import load_model
+
         otherwise = next(iter(program.input_shapes.values())), program.timesteps
         model = load_model(options["reference"], **model_arguments(options), otherwise=otherwise)
     with console.progress("comparing", len(data), options["as_json"]) as step:

@@ -189,11 +189,12 @@ def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 def _check_reference(program: Program, reference: ReferenceModel) -> None:
     pairs = (
-        ("number of steps", reference.timesteps, program.timesteps),
+        ("a number of steps", reference.timesteps, program.timesteps),
         ("inputs", dict(reference.input_shapes), program.input_shapes),
     )
+    fix = "give the model that was exported"
     problems = [
-        Problem(f"the reference has another {what} than the program", "--reference", str(a), str(b))
+        Problem(f"the reference has {what} that the program has not", "--reference", str(a), str(b), fix)
         for what, a, b in pairs
         if a != b
     ]
@@ -206,14 +207,20 @@ def _check_recording(program: Program, data: Data, recorded: Mapping[str, Array]
     problems = []
     for name, spikes in recorded.items():
         if name not in layers:
-            problems.append(Problem("the program has no such layer", name, limit=", ".join(sorted(layers))))
+            fix = "name recorded layers as `simulate --spikes` does"
+            problems.append(Problem("the program has no such layer", name, limit=", ".join(sorted(layers)), fix=fix))
+            continue
+        if spikes.dtype.kind not in "fiub" or not np.isin(spikes, (-1, 0, 1)).all():
+            fix = "record 1 for a spike and 0 for none"
+            problems.append(Problem("what was recorded are no spikes", name, str(spikes.dtype), "-1, 0 or 1", fix))
             continue
         shape = (len(data), program.timesteps, *program.integer.edges[name].shape)
         if spikes.shape != shape:
             fix = "record [samples, steps, ...] in network time"
             problems.append(Problem("recorded spikes have the wrong shape", name, str(spikes.shape), str(shape), fix))
     if not recorded:
-        problems.append(Problem("the recording is empty", "--recorded", limit=", ".join(sorted(layers))))
+        fix = "record at least one layer"
+        problems.append(Problem("the recording is empty", "--recorded", limit=", ".join(sorted(layers)), fix=fix))
     if problems:
         raise BadInput(problems)
 

@@ -138,16 +138,17 @@ class TorchModel:
             raise BadInput(Problem("a model with registered neurons was saved with a recording, which cannot be run"))
         module = prepare(self.traced)
         batch = len(next(iter(inputs.values())))
+        returns = next(node.args[0] for node in self.traced.graph.nodes if node.op == "output")
         with _Listening(module, batch) as heard, torch.no_grad():
             if self.layout == "loop":
                 steps = [
-                    _flat(module(*(torch.from_numpy(x[:, t].astype(np.float64)) for x in inputs.values())))
+                    _leaves(returns, module(*(torch.from_numpy(x[:, t].astype(np.float64)) for x in inputs.values())))
                     for t in range(self.timesteps)
                 ]
                 values = [torch.stack(parts, dim=1) for parts in zip(*steps)]
                 axes = [("N", "T", *a[1:]) for a in self._output_axes]
             else:
-                values = _flat(module(*(arrange(x, self.layout) for x in inputs.values())))
+                values = _leaves(returns, module(*(arrange(x, self.layout) for x in inputs.values())))
                 axes = list(self._output_axes)
             outputs = {}
             for number, (value, names) in enumerate(zip(values, axes)):
@@ -155,8 +156,6 @@ class TorchModel:
             return Reference(outputs, heard.spikes(self.timesteps), heard.margins(), heard.thresholds)
 
     def _read(self, value: Any, axes: Axes, batch: int) -> Array:
-        if isinstance(value, list):
-            value = torch.stack(value)
         if "TN" in axes:
             value, axes = value.reshape(self.timesteps, batch, *value.shape[1:]), ("T", "N", *axes[1:])
         if "T" not in axes:
@@ -228,12 +227,14 @@ def separate(x: torch.Tensor, layout: Layout, timesteps: int | None) -> Array:
     return array[:, 0] if np.array_equal(array, np.broadcast_to(array[:, :1], array.shape)) else array
 
 
-def _flat(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, tuple) or (isinstance(value, list) and value and value[0].ndim == 0):
-        return [leaf for item in value for leaf in _flat(item)]
-    return [value]
+def _leaves(structure: Any, value: Any) -> list[torch.Tensor]:
+    """The tensors in what forward returned; ``structure`` is the same with torch.fx's nodes in their places."""
+    if isinstance(structure, dict):
+        return [leaf for key, part in structure.items() for leaf in _leaves(part, value[key])]
+    if isinstance(structure, tuple | list):
+        return [leaf for part, item in zip(structure, value) for leaf in _leaves(part, item)]
+    # A non-spiking node without a decode returns a list of one membrane a step.
+    return [torch.stack(value) if isinstance(value, list) else value]
 
 
 class _Listening:
