@@ -4,7 +4,7 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup system demo test test-all bench lint clean
+.PHONY: setup system demo test test-all test-lowest bench lint clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,12 @@ test: setup
 test-all: setup
 	$(PY) -m pytest -n 2
 
+# The lower bounds of setup.cfg, in an environment of their own.
+test-lowest:
+	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	$(VENV)-lowest/bin/python -m pytest -n 2 -m "not slow"
+
 bench: setup
 	$(PY) -m benchmarks.startup
 	$(PY) -m benchmarks.mpbn_folding
@@ -39,4 +45,4 @@ lint: setup
 	cd build/lint && ../../$(PY) -m mypy --config-file ../../pyproject.toml -p neurocompile
 
 clean:
-	rm -rf build dist $(VENV)
+	rm -rf build dist $(VENV) $(VENV)-lowest

@@ -11,7 +11,7 @@ import numpy as np
 from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.ir.interpret import interpret
-from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.ir.ops import Add, Array, Integrator, Neuron, SumPool
 from neurocompile.mapping import chips_needed
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
@@ -243,5 +243,6 @@ def _layers(result: Result, target: Target) -> list[dict[str, Any]]:
 
 
 def ann_macs(program: Program) -> int:
-    """The multiply-accumulates of one pass of the same network as a conventional one: every synapse, once."""
-    return sum(int(fanout.stored.sum()) for fanout in fanouts(program.integer))
+    """The multiply-accumulates of one pass of the same network as a conventional one: every weight's synapses, once."""
+    sums = {node.name for node in program.integer.of(SumPool, Add)}
+    return sum(int(fanout.stored.sum()) for fanout in fanouts(program.integer) if fanout.layer not in sums)

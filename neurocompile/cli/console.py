@@ -41,13 +41,15 @@ def progress(what: str, total: int, quiet: bool = False) -> Iterator[Callable[[i
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
-    """An empty table whose first ``left`` columns are text and whose others are numbers."""
+    """An empty table whose first ``left`` columns are text, as is a last one without a name; the others are numbers."""
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    headed = any(columns)
+    shape = box.SIMPLE_HEAD if headed else None
+    made = Table(title=title, title_justify="left", box=shape, title_style="bold", pad_edge=False, show_header=headed)
     for number_, column in enumerate(columns):
-        made.add_column(column, justify="left" if number_ < left else "right", overflow="fold")
+        made.add_column(column, justify="left" if number_ < left or not column else "right", overflow="fold")
     return made
 
 

@@ -93,7 +93,8 @@ def _show(program: Any, result: Any, validation: Any, body: dict[str, Any], chos
     for target in chosen:
         priced = body["targets"][target.name]
         terms = "; ".join(f"{name}: {unpriced(term, result.samples)}" for name, term in priced["unpriced"].items())
-        fits = "unknown" if priced["fits"] is None else "yes" if priced["fits"] else "no"
+        unknown = "-" if target.arithmetic is None else "unknown"
+        fits = unknown if priced["fits"] is None else "yes" if priced["fits"] else "no"
         if priced["fits"] is False:
             fits = f"priced only; would need at least {priced['chips_needed']} chips"
         price = target.prices.get("sop")
