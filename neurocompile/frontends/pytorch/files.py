@@ -8,6 +8,7 @@ import io
 import operator
 import os
 import pickletools
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -90,8 +91,13 @@ def save(
         raise UsageError(Problem("unknown layout", "layout", str(layout), ", ".join(LAYOUTS)))
     tensors = _tensors(example_input)
     chosen = layout or likely_layouts(model)[0]
-    steps = timesteps or _timesteps(next(iter(tensors.values())), chosen)
+    steps = _timesteps(next(iter(tensors.values())), chosen, timesteps)
     example = {name: separate(x, chosen, steps) for name, x in tensors.items()}
+    broken = [name or "example_input" for name, x in example.items() if not np.isfinite(x).all()]
+    if broken:
+        raise BadInput(
+            [Problem("the example holds NaN or infinite values", name, fix="give real samples") for name in broken]
+        )
     rank = next(iter(tensors.values())).ndim - (0 if chosen in ("TN", "NT", "N..T") else -1)
     shapes = {name: x.shape[x.ndim - (rank - 2) :] for name, x in example.items()}
     traced = TorchModel.from_module(model, shapes, steps, chosen, readout, carries)
@@ -113,8 +119,13 @@ def _tensors(example: Any) -> dict[str, torch.Tensor]:
     return {str(number): x for number, x in enumerate(example)}
 
 
-def _timesteps(x: torch.Tensor, layout: Layout) -> int:
+def _timesteps(x: torch.Tensor, layout: Layout, given: int | None) -> int:
     axis = {"TN": 0, "NT": 1, "N..T": -1}.get(layout)
+    if axis is not None and given not in (None, x.shape[axis]):
+        what, fix = f"axis {axis} of the example is time", "leave out timesteps"
+        raise UsageError(Problem(what, "timesteps", str(given), str(x.shape[axis]), fix))
+    if axis is None and given is not None:
+        return given
     if axis is None:
         what = f"layout {layout!r} does not tell the number of steps"
         raise UsageError(Problem(what, "timesteps", fix="give timesteps=T"))
@@ -359,16 +370,21 @@ def _with_state(state: dict[str, torch.Tensor], path: Path, arch: str | None) ->
         fix = "give --arch package.module:factory, a function without arguments that makes the module"
         raise BadInput(Problem("this is a state_dict: weights without a network", str(path), fix=fix))
     home, _, factory = arch.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the user's own code lies where the command is run
+    usage = "give package.module:factory, a function without arguments that returns the module"
     try:
         module = getattr(importlib.import_module(home), factory)()
-    except (ImportError, AttributeError, ValueError) as error:
-        fix = "it must be importable, and the factory callable without arguments"
-        raise UsageError(Problem(f"cannot make the module: {error}", "--arch", arch, fix=fix)) from error
+    except Exception as error:
+        what = f"cannot make the module: {type(error).__name__}: {_first(error)}"
+        raise UsageError(Problem(what, "--arch", arch, fix=usage)) from error
+    if not isinstance(module, nn.Module):
+        raise UsageError(Problem(f"it made a {type(module).__name__}, no module", "--arch", arch, fix=usage))
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         what = "the weights do not belong to this architecture: " + " ".join(str(error).split())
-        raise BadInput(Problem(what, str(path), arch)) from error
+        raise BadInput(Problem(what, str(path), arch, fix="name the factory that made the trained module")) from error
     result: nn.Module = module.eval()
     return result
 

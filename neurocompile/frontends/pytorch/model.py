@@ -63,7 +63,7 @@ class TorchModel:
     def __post_init__(self) -> None:
         batch = 3 if self.timesteps != 3 else 2
         probe = {
-            name: torch.rand(arranged_shape(shape, self.layout, batch, self.timesteps), dtype=torch.float64)
+            name: torch.full(arranged_shape(shape, self.layout, batch, self.timesteps), 0.5, dtype=torch.float64)
             for name, shape in self.input_shapes.items()
         }
         axes = axes_of(len(next(iter(self.input_shapes.values()))), self.layout)
@@ -112,7 +112,7 @@ class TorchModel:
         for guess in guesses:
             try:
                 inputs = tuple(
-                    torch.rand(arranged_shape(shape, guess, 2 + (timesteps == 2), timesteps), dtype=torch.float64)
+                    torch.full(arranged_shape(shape, guess, 2 + (timesteps == 2), timesteps), 0.5, dtype=torch.float64)
                     for shape in shapes.values()
                 )
                 traced = trace_module(prepared, inputs)

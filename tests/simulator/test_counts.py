@@ -1,0 +1,107 @@
+"""Counts, membranes and integers of the simulator against a count in plain Python and SpikingJelly's op counters."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neurocompile.compiler import Options, compile_graph
+from neurocompile.errors import DoesNotFit
+from neurocompile.ir import Graph
+from neurocompile.ir.ops import Integrator, Neuron
+from neurocompile.program import Program
+from neurocompile.quantization.bounds import event_ranges, membrane_bounds, sum_ranges
+from neurocompile.simulator.reference import Simulation, simulate_integers
+from tests.exactness import lowered
+from tests.networks import WANTED, random_network
+from tests.simulator.brute_force import NAMES, Walk, walk
+
+# Sums with plain Python loops take their time: layers up to this many neurons.
+LARGEST = 150
+SAMPLES = 2
+# What may stop a network from being an integer program, or from being walked.
+REFUSED = re.compile("MaxPool of currents|membrane readout|beyond what the target holds|too large for plain Python")
+
+
+def compiled(source: random.Random, wanted: str) -> tuple[Program, dict[str, np.ndarray]] | str:
+    """A random network as a program with weights of a few bits and its integer inputs; or why there is none."""
+    network = random_network(source, wanted)
+    model = lowered(network)
+    if max(edge.size for edge in model.graph.edges.values()) > LARGEST:
+        return "too large for plain Python"
+    inputs = {name: x[:SAMPLES] for name, x in network.inputs.items()}
+    bits = source.randint(2, 8)
+    try:
+        program = compile_graph(
+            model.graph,
+            "generic",
+            network.timesteps,
+            Options(bits=bits, per_channel=source.random() < 0.7, input_bits=source.randint(2, 8)),
+            calibration=inputs if source.random() < 0.8 else None,
+        )
+    except DoesNotFit as error:
+        return "; ".join(problem.what for problem in error.problems)
+    return program, program.integers(inputs)[0]
+
+
+def run_case(source: random.Random, wanted: str) -> str:
+    """Hold one random program against the walk; what became of it."""
+    found = compiled(source, wanted)
+    if isinstance(found, str):
+        return found
+    program, inputs = found
+    run = simulate_integers(program.integer, program.arithmetic, inputs, membranes=True)
+    assert run.overflows == 0
+    check_bounds(program, run)
+    for sample in range(len(next(iter(inputs.values())))):
+        one = walk(program.integer, program.arithmetic, {name: x[sample] for name, x in inputs.items()})
+        check_walk(program.integer, run, one, sample)
+    return "compared"
+
+
+def check_walk(graph: Graph, run: Simulation, one: Walk, sample: int) -> None:
+    """The same spikes, membranes and counts for one sample."""
+    for name, steps in one.membranes.items():
+        for t, values in enumerate(steps):
+            ours = run.membranes[name][sample, t]
+            assert {p: int(ours[p]) for p in values} == values, f"{name}, step {t}: membranes"
+    for node in graph.of(Neuron):
+        for t, values in enumerate(one.emitted[node.name]):
+            ours = run.spikes[node.name][sample, t]
+            assert {p: int(ours[p]) for p in values} == values, f"{node.name}, step {t}: spikes"
+    assert set(one.counts) == set(run.counts.layers)
+    for name, counts in one.counts.items():
+        ours = {count: int(getattr(run.counts.layers[name], count)[sample]) for count in NAMES}
+        assert ours == counts, name
+
+
+def check_bounds(program: Program, run: Simulation) -> None:
+    """Every membrane lies within what the compiler has proved, and that within the register."""
+    graph, arithmetic = program.integer, program.arithmetic
+    events = event_ranges(graph)
+    for node in graph.of(Neuron, Integrator):
+        shape = graph.edges[node.name].shape
+        op: Any = node.op
+        bounds = membrane_bounds(op, sum_ranges(graph, node, events), shape, arithmetic, program.timesteps)
+        seen = run.membranes[node.name]
+        assert (seen >= bounds.low).all(), node.name
+        assert (seen <= bounds.high).all(), node.name
+        assert bounds.magnitude <= arithmetic.state_max
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+def test_simulator_agrees_with_a_walk_over_every_spike_and_weight(wanted: str) -> None:
+    outcomes = [run_case(random.Random(f"{wanted} {seed}"), wanted) for seed in range(2)]
+    assert all(outcome == "compared" or REFUSED.search(outcome) for outcome in outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", WANTED)
+def test_simulator_agrees_with_a_walk_over_every_spike_and_weight_at_length(wanted: str) -> None:
+    outcomes = [run_case(random.Random(f"{wanted} {seed}"), wanted) for seed in range(2, 22)]
+    assert all(outcome == "compared" or REFUSED.search(outcome) for outcome in outcomes)
+    assert outcomes.count("compared") >= 5

@@ -1,0 +1,124 @@
+"""The wheel holds all that the checkout's four houses hold, and runs outside the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOUSES = {"neurocompile": "neurocompile", "backends": "neurocompile/backends", "models": "neurocompile/models",
+          "simulator": "neurocompile/simulator"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing of an earlier build is packed and nothing is left in the checkout."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for house in HOUSES:
+        shutil.copytree(ROOT / house, source / house, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    built = subprocess.run([*pip, "-w", out, source], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (file,) = out.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    return target
+
+
+def _run(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python with the installed wheel, away from the checkout; its dependencies are this environment's."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_file_of_the_houses_is_in_it(wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        f"{inside}/{file.relative_to(ROOT / house)}"
+        for house, inside in HOUSES.items()
+        for file in (ROOT / house).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
+    }
+    assert {"neurocompile/py.typed", "neurocompile/targets/generic.toml", "neurocompile/models/checkpoints/digits.pt",
+            "neurocompile/simulator/__init__.py", "neurocompile/backends/__init__.py"} <= wanted  # fmt: skip
+    assert wanted - packed == set(), "missing from the wheel: see packages and package_data in setup.cfg"
+    extra = {name for name in packed - wanted if ".dist-info/" not in name}
+    assert extra == set(), "in the wheel, but in no house"
+
+
+def test_the_files_are_the_same(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for house, inside in HOUSES.items():
+            for file in (ROOT / house).rglob("*.p[yt]"):
+                if "__pycache__" not in file.parts:
+                    assert archive.read(f"{inside}/{file.relative_to(ROOT / house)}") == file.read_bytes(), file
+
+
+def test_metadata(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+        scripts = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
+        assert any(name.endswith("LICENSE") for name in archive.namelist())
+    assert "Name: neurocompile\n" in text
+    assert "Apache-2.0" in text
+    assert "Requires-Python: >=3.11" in text
+    for package in ("torch", "spikingjelly", "numpy", "click", "rich", "networkx", "scikit-learn"):
+        assert any(
+            line.startswith(f"Requires-Dist: {package}>=") for line in text.splitlines()
+        ), f"{package} has no lower bound"
+    assert "neurocompile = neurocompile.cli:main" in scripts
+
+
+def test_it_is_the_wheel_that_is_imported(installed: Path, tmp_path: Path) -> None:
+    rooms = ("simulator", "backends", "models", "cli", "program")
+    names = ["neurocompile", *(f"neurocompile.{room}" for room in rooms)]
+    script = f"import importlib\nfor name in {names}: print(importlib.import_module(name).__file__)"
+    ran = _run(installed, tmp_path, "-c", script)
+    assert ran.returncode == 0, ran.stderr
+    files = ran.stdout.split()
+    assert len(files) == len(names)
+    assert all(Path(file).is_relative_to(installed) for file in files), files
+
+
+def test_it_runs_the_demo_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    main = "import neurocompile.cli, sys; print(neurocompile.__file__, file=sys.stderr); neurocompile.cli.main()"
+    ran = _run(installed, tmp_path, "-c", main, "demo", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert str(installed) in ran.stderr
+    body = json.loads(ran.stdout)
+    assert body["passed"] is True
+    assert body["accuracy_reference"] >= 0.98
+    assert {"anp-i", "async28"} <= set(body["targets"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_m(installed: Path, tmp_path: Path) -> None:
+    ran = _run(installed, tmp_path, "-m", "neurocompile", "targets", "generic", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["command"] == "targets"
+
+
+def test_the_command_that_it_installs(installed: Path, tmp_path: Path) -> None:
+    script = installed / "bin" / "neurocompile"
+    assert script.exists()
+    ran = _run(installed, tmp_path, str(script), "--version")
+    assert ran.returncode == 0, ran.stderr
+    assert "neurocompile" in ran.stdout
