@@ -266,6 +266,4 @@ COMMON = ("IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode")
 def fits(kind: str, shape: Shape, multi_step: bool) -> bool:
     if kind.startswith(("DSR", "MPBNLIF:")) and not multi_step:
         return False
-    if kind == "MPBNLIF:channel" and len(shape) == 2:
-        return False
-    return not kind.startswith("MPBNLIFNode") or len(shape) in (1, 3)
+    return not kind.startswith(("MPBNLIFNode", "MPBNLIF:channel")) or len(shape) in (1, 3)

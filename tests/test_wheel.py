@@ -81,9 +81,9 @@ def test_metadata(wheel: Path) -> None:
     assert "Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text
     for package in ("torch", "spikingjelly", "numpy", "click", "rich", "networkx", "scikit-learn"):
-        assert any(
-            line.startswith(f"Requires-Dist: {package}>=") for line in text.splitlines()
-        ), f"{package} has no lower bound"
+        assert any(line.startswith(f"Requires-Dist: {package}>=") for line in text.splitlines()), (
+            f"{package} has no lower bound"
+        )
     assert "neurocompile = neurocompile.cli:main" in scripts
 
 

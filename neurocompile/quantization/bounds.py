@@ -170,6 +170,8 @@ def _after(op: Neuron, h: Interval, one: float) -> Interval:
     silent_high = np.where(op.flip, h.high, np.minimum(h.high, op.threshold - 1)) if certain else h.high
     silent_low = np.where(op.flip, np.maximum(h.low, op.threshold + 1), h.low) if certain else h.low
     fires = np.where(op.flip, h.low <= op.threshold, h.high >= op.threshold)
+    if op.negative_threshold is not None:
+        fires = fires | (h.low <= op.negative_threshold)
     silent = silent_low <= silent_high
     if op.reset == "to":
         reset = Interval(np.broadcast_to(op.v_reset, h.low.shape), np.broadcast_to(op.v_reset, h.low.shape))

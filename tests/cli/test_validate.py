@@ -185,9 +185,7 @@ def test_a_recording_of_one_layer_only(program: Path, data: Data, spikes: dict[s
 
 
 @pytest.mark.parametrize("dtype", ["bool", "float32", "int64", "uint8"])
-def test_recordings_of_all_kinds(
-    dtype: str, program: Path, data: Data, spikes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_recordings_of_all_kinds(dtype: str, program: Path, data: Data, spikes: dict[str, Any], tmp_path: Path) -> None:
     file = npz(tmp_path / "recorded.npz", **{name: array.astype(dtype) for name, array in spikes.items()})
     done("validate", program, "--recorded", file, "--data", data.path)
 

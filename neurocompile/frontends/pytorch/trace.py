@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
 
 __all__ = ["check_module", "cleaned", "is_leaf", "prepare", "trace_module"]
+
+# torch says on stderr that it found no Triton, whoever asks.
+logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 
 def is_leaf(module: nn.Module) -> bool:

@@ -1,0 +1,165 @@
+"""Scales, thresholds and bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neurocompile.errors import DoesNotFit, UsageError
+from neurocompile.grid import uniform_grid
+from neurocompile.ir import Graph, Node
+from neurocompile.ir.ops import Add, Conv, Input, Integrator, Linear, Neuron, Output, Reshape
+from neurocompile.quantization import quantize
+from neurocompile.quantization.rows import row_groups, synapses_of
+from neurocompile.simulator import simulate_integers
+from neurocompile.targets import Arithmetic, load_target
+
+GENERIC = load_target("generic").arithmetic
+assert isinstance(GENERIC, Arithmetic)
+
+
+def _layer(weight: np.ndarray, op: Neuron, high: int = 1) -> Graph:
+    """Spikes (or small whole numbers), one Linear, one neuron layer."""
+    return Graph(
+        [
+            Node("x", Input((weight.shape[1],), "spikes", low=0, high=high)),
+            Node("fc", Linear(weight), ("x",)),
+            Node("neuron", op, ("fc",)),
+            Node("skip", Linear(np.eye(len(weight))), ("neuron",)),
+            Node("output.integrator", Integrator(), ("skip",)),
+            Node("output", Output(), ("output.integrator",)),
+        ]
+    )
+
+
+@given(st.integers(1, 127), st.floats(1e-4, 1e4), st.integers(0, 2**32 - 1))
+def test_a_grid_is_found(parts: int, step: float, seed: int) -> None:
+    whole = np.random.default_rng(seed).integers(-parts, parts + 1, 40)
+    whole[0] = parts
+    found = uniform_grid((whole * step).astype(np.float32).astype(np.float64), 127)
+    assert found is not None
+    steps = whole * step / found
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+    assert found >= step * 0.999
+
+
+def test_random_weights_are_on_no_grid() -> None:
+    rng = np.random.default_rng(0)
+    assert not any(uniform_grid(rng.normal(size=64), 127) for _ in range(200))
+    assert uniform_grid(np.zeros(5), 127) is None
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("threshold", [1.0, 0.3, -0.5, 0.0, 2 / 3])
+def test_thresholds_keep_their_meaning_on_whole_membranes(strict: bool, flip: bool, threshold: float) -> None:
+    """Weights on a grid, no leak: every membrane is whole, and the integers must fire exactly when the reals do."""
+    rng = np.random.default_rng(3)
+    weight = rng.integers(-7, 8, (16, 12)) * 0.05
+    weight[:, 0] = 0.35
+    op = Neuron(np.asarray(threshold), strict=strict, flip=np.asarray(flip), reset="none")
+    quantized = quantize(_layer(weight, op), GENERIC, 6, bits=4)
+    x = rng.integers(0, 2, (50, 6, 12))
+    spikes = simulate_integers(quantized.graph, GENERIC, {"x": x}).spikes["neuron"]
+    membrane = np.cumsum(np.rint(x @ weight.T * 20), axis=1) / 20
+    compare = {
+        (False, False): membrane >= threshold,
+        (True, False): membrane > threshold,
+        (False, True): membrane <= threshold,
+        (True, True): membrane < threshold,
+    }
+    np.testing.assert_array_equal(spikes, compare[strict, flip])
+
+
+def test_infinite_thresholds_always_or_never_fire() -> None:
+    weight = np.random.default_rng(0).normal(size=(3, 5))
+    threshold = np.array([-np.inf, np.inf, 1e30])
+    quantized = quantize(_layer(weight, Neuron(threshold, decay=np.asarray(0.5))), GENERIC, 4, bits=8)
+    spikes = simulate_integers(quantized.graph, GENERIC, {"x": np.ones((2, 4, 5), int)}).spikes["neuron"]
+    assert spikes[..., 0].all()
+    assert not spikes[..., 1:].any()
+
+
+def test_synapses_that_meet_share_a_scale() -> None:
+    """A convolution and a Linear behind a Reshape meet channel by channel: one scale for each channel of the first."""
+    rng = np.random.default_rng(0)
+    graph = Graph(
+        [
+            Node("x", Input((1, 4, 4), "spikes", low=0, high=1)),
+            Node(
+                "conv",
+                Conv(rng.normal(size=(3, 1, 1, 1)), padding=((0, 0),) * 2, stride=(1, 1), dilation=(1, 1)),
+                ("x",),
+            ),
+            Node("flat", Reshape((48,)), ("conv",)),
+            Node("z", Input((5,), "spikes", low=0, high=1)),
+            Node("fc", Linear(rng.normal(size=(48, 5))), ("z",)),
+            Node("add", Add(), ("flat", "fc")),
+            Node("neuron", Neuron(np.asarray(1.0)), ("add",)),
+            Node("skip", Linear(np.eye(48)), ("neuron",)),
+            Node("output.integrator", Integrator(), ("skip",)),
+            Node("output", Output(), ("output.integrator",)),
+        ]
+    )
+    conv, fc = row_groups(synapses_of(graph, graph["neuron"]), together=False)
+    assert len(set(conv)) == 3
+    np.testing.assert_array_equal(fc, np.repeat(conv, 16))
+    units = quantize(graph, GENERIC, 4, bits=8).units["neuron"]
+    assert len(np.unique(units)) == 3
+    assert len(np.unique(quantize(graph, GENERIC, 4, bits=8, per_channel=False).units["neuron"])) == 1
+
+
+def test_the_membrane_method_is_never_worse_on_its_own_measure() -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_t(2, (8, 40))
+    x = {"x": rng.integers(0, 2, (30, 5, 40))}
+    graph = _layer(weight, Neuron(np.asarray(3.0), decay=np.asarray(0.5)))
+
+    def error(method: str) -> float:
+        done = quantize(graph, GENERIC, 5, bits=3, method=method, calibration=x)  # type: ignore[arg-type]
+        scale = done.units["neuron"] * 2.0 ** done.graph["neuron"].op.shift  # type: ignore[union-attr]
+        off = x["x"] @ (done.graph["fc"].op.weight * scale[:, None] - weight).T  # type: ignore[union-attr]
+        v, total = np.zeros((30, 8)), 0.0
+        for t in range(5):
+            v = 0.5 * v + off[:, t]
+            total += float((v**2).sum())
+        return total
+
+    assert error("membrane") < error("max")
+
+
+def test_a_decay_beyond_the_target_names_its_channels() -> None:
+    op = Neuron(np.asarray(1.0), decay=np.array([0.5, 9.0, -20.0]))
+    with pytest.raises(DoesNotFit, match="channels 1, 2"):
+        quantize(_layer(np.ones((3, 4)), op), GENERIC, 4, bits=8)
+
+
+def test_an_overflow_is_refused_and_its_way_out_works() -> None:
+    graph = _layer(np.random.default_rng(0).uniform(-1, -0.5, (3, 200)), Neuron(np.asarray(1.0)))
+    with pytest.raises(DoesNotFit, match=r"(?s)could overflow within 100 steps.*use --bits \d+") as caught:
+        quantize(graph, GENERIC, 100, bits=16)
+    bits = int(caught.value.problems[0].fix.split("--bits ")[1].split()[0])
+    done = quantize(graph, GENERIC, 100, bits=bits)
+    run = simulate_integers(done.graph, GENERIC, {"x": np.ones((1, 100, 200), int)}, membranes=True)
+    assert run.overflows == 0
+    with pytest.raises(DoesNotFit):
+        quantize(graph, GENERIC, 100, bits=bits + 1)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 17])
+def test_widths_that_the_target_has_not(bits: int) -> None:
+    with pytest.raises(UsageError, match="2 to 16"):
+        quantize(_layer(np.ones((2, 2)), Neuron(np.asarray(1.0))), GENERIC, 4, bits=bits)
+
+
+def test_long_runs_are_bounded_quickly() -> None:
+    """A million steps: what still grows after a few hundred is extrapolated."""
+    graph = _layer(np.full((2, 3), 0.5), Neuron(np.asarray(1.0)))
+    done = quantize(graph, GENERIC, 1_000_000, bits=8)
+    assert done.graph["neuron"].op.shift >= 0  # type: ignore[union-attr]
+    with pytest.raises(DoesNotFit, match="1000000 steps"):
+        quantize(
+            _layer(np.random.default_rng(0).normal(size=(2, 3)), Neuron(np.asarray(1.0))), GENERIC, 1_000_000, bits=16
+        )
