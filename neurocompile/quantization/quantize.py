@@ -77,7 +77,7 @@ def quantize(
     log = []
     for node in consumers:
         synapses = synapses_of(graph, node)
-        error = _membrane_error(node, synapses, seen) if method == "membrane" else None
+        error = _membrane_error(node, graph.edges[node.name].shape, synapses, seen) if method == "membrane" else None
         groups = row_groups(synapses, together=not per_channel)
         scale, exact = group_scales([s.rows for s in synapses], groups, bits, method, error)
         floor = _least_scales(node, synapses, groups, len(scale), graph.edges[node.name].shape, arithmetic, timesteps)
@@ -180,7 +180,7 @@ def _calibrate(
     return interpret(graph, calibration, timesteps, values=sources).values
 
 
-def _membrane_error(node: Node, synapses: Sequence[Synapse], seen: Mapping[str, Array]) -> Any:
+def _membrane_error(node: Node, shape: tuple[int, ...], synapses: Sequence[Synapse], seen: Mapping[str, Array]) -> Any:
     """The squared error, through the leak, that other weights give to the membranes behind each row."""
     decay = node.op.decay if isinstance(node.op, Neuron | Integrator) else 0.0
 
@@ -192,9 +192,9 @@ def _membrane_error(node: Node, synapses: Sequence[Synapse], seen: Mapping[str, 
             batch, steps = events.shape[:2]
             x = apply(op, [events.reshape(batch * steps, *events.shape[2:]).astype(np.float64)])
             x = x.reshape(batch, steps, *x.shape[1:])
-            leak = (
-                decay if np.ndim(decay) == 0 or np.broadcast_shapes(np.shape(decay), x.shape[2:]) == x.shape[2:] else 0
-            )
+            # Currents that are reshaped or concatenated behind their weights are weighed without the leak.
+            alike = np.ndim(decay) == 0 or x.shape[2:] == shape
+            leak = decay if alike else 0.0
             squares, v = np.zeros(x.shape[2:]), np.zeros((batch, *x.shape[2:]))
             for t in range(steps):
                 v = leak * v + x[:, t]
