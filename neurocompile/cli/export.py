@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.option("--chips", type=click.IntRange(1), default=1, show_default=True, help="How many chips it may take.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder if it is a program.")
 @click.option("--dry-run", is_flag=True, help="Compile and report, but write nothing.")
-@click.option("--no-validate", is_flag=True, help="Do not compare the result with PyTorch on the model's own samples.")
+@click.option("--no-validate", is_flag=True, help="Do not compare the result with PyTorch.")
 @click.option("--print-ir-after", metavar="PASS", help="Print the graph after a pass on stderr (`all`: after each).")
 @model_options
 @output_options
@@ -54,9 +54,9 @@ def command(**options: Any) -> int:
     if not options["dry_run"]:
         check_free(out, options["overwrite"])
     model = load_model(options["model"], **model_arguments(options))
-    calibration = None
+    given = None
     if options["calibrate"]:
-        calibration = dict(load_data(options["calibrate"], model.input_shapes, model.timesteps).inputs)
+        given = load_data(options["calibrate"], model.input_shapes, model.timesteps)
 
     def after(name: str, graph: Any) -> None:
         if shown in (name, "all"):
@@ -66,10 +66,16 @@ def command(**options: Any) -> int:
         options["bits"], options["per"] == "channel", options["scale"], options["input_bits"], options["chips"]
     )
     program = compile_graph(
-        model.graph, target.name, model.timesteps, choices, calibration=calibration, example=model.example, after=after
+        model.graph,
+        target.name,
+        model.timesteps,
+        choices,
+        calibration=None if given is None else given.inputs,
+        example=model.example,
+        after=after,
     )
     validation = None
-    data = program.example_data()
+    data = program.example_data() if given is None else given
     if data is not None and not options["no_validate"]:
         with console.progress("validating", len(data), options["as_json"]) as step:
             validation = validate_program(program, data, model, progress=step)
@@ -81,7 +87,8 @@ def command(**options: Any) -> int:
     if options["as_json"]:
         console.print_json("export", body, ok=not failed)
     else:
-        _show(program, body, validation)
+        samples = "the model's own samples" if given is None else str(options["calibrate"])
+        _show(program, body, validation, f"compared with PyTorch on {samples}")
     return 5 if failed else 0
 
 
@@ -105,7 +112,7 @@ def _summary(program: Any, target: Any, out: Path | None, files: list[str], choi
     }
 
 
-def _show(program: Any, body: dict[str, Any], validation: Any) -> None:
+def _show(program: Any, body: dict[str, Any], validation: Any, title: str) -> None:
     from neurocompile.cli import console
     from neurocompile.cli.validate import stages_table
 
@@ -125,7 +132,7 @@ def _show(program: Any, body: dict[str, Any], validation: Any) -> None:
     for note in program.notes:
         console.say(f"  {note}")
     if validation is not None:
-        console.show(stages_table(validation, "compared with PyTorch on the model's own samples"))
+        console.show(stages_table(validation, title))
     if body["program"]:
         console.show(f"wrote {body['program']}/: {', '.join(body['files'])}")
     else:

@@ -347,3 +347,17 @@ def test_the_way_of_a_new_user(digits: Path, tmp_path: Path, demo: dict[str, Any
     assert {**body, "arithmetic": ""} == {
         **body, **demo["targets"]["anp-i"], "arithmetic": ""
     }, "simulate and the demo say the same"  # fmt: skip
+
+
+def test_export_compares_with_pytorch_on_the_calibration_data(tmp_path: Path) -> None:
+    """A pickled module brings no samples of its own; --calibrate puts some at hand."""
+    model, data = (
+        pickled(small_net(), tmp_path / "model.pt"),
+        npz(tmp_path / "x.npz", x=np.random.default_rng(0).random((20, 4))),
+    )
+    options = ("--input-shape", "4", "--timesteps", STEPS, "-o", tmp_path / "out")
+    assert "validate" not in result("export", model, *options)
+    stages = result("export", model, *options, "--overwrite", "--calibrate", data)["validate"]["stages"]
+    assert stages[0]["name"] == "lowering"
+    assert stages[0]["compared"] > 0
+    assert stages[0]["passed"] is True
