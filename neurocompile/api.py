@@ -15,7 +15,7 @@ from neurocompile.ir.ops import Array, Read
 from neurocompile.program import Program, load_program
 from neurocompile.quantization import Method
 from neurocompile.simulation import Result, run_program
-from neurocompile.validate import Validation, validate_program
+from neurocompile.validation import Validation, validate_program
 
 if TYPE_CHECKING:
     from torch import nn

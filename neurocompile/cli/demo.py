@@ -44,7 +44,7 @@ def _run(options: dict[str, Any], x: Any, y: Any) -> int:
     from neurocompile.frontends.pytorch import load_model
     from neurocompile.simulation import run_program, summary
     from neurocompile.targets import load_target, target_names
-    from neurocompile.validate import validate_program
+    from neurocompile.validation import validate_program
 
     started = time.perf_counter()
     names = options["targets"] or [name for name in target_names() if load_target(name).priced]

@@ -44,7 +44,7 @@ def command(**options: Any) -> int:
     from neurocompile.frontends.pytorch import load_model
     from neurocompile.program import check_free
     from neurocompile.targets import load_target
-    from neurocompile.validate import validate_program
+    from neurocompile.validation import validate_program
 
     target = load_target(options["target"])
     shown = options["print_ir_after"]

@@ -28,7 +28,7 @@ def command(**options: Any) -> int:
     from neurocompile.data import load_arrays, load_data
     from neurocompile.errors import Problem, UsageError
     from neurocompile.program import load_program
-    from neurocompile.validate import validate_program
+    from neurocompile.validation import validate_program
 
     if options["reference"] is None and options["recorded"] is None:
         raise UsageError(

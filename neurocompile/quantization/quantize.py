@@ -146,10 +146,9 @@ def _least_scales(
     Weights can be so small beside them that one step of a weight would be too fine for the membrane.
     """
     op: Any = node.op
-    growth = np.sum([np.abs(op.decay) ** t for t in range(timesteps)], axis=0)
-    bias = np.abs(op.bias) + np.abs(getattr(op, "input_bias", 0.0)) * timesteps ** np.any(
-        getattr(op, "current_decay", 0)
-    )
+    growth = _geometric(np.abs(op.decay), timesteps)
+    current = np.abs(getattr(op, "input_bias", 0.0)) * _geometric(np.abs(getattr(op, "current_decay", 0.0)), timesteps)
+    bias = np.abs(op.bias) + current
     reach = np.broadcast_to(bias * growth, shape).copy()
     for name in ("v_reset", "amount", "v_init"):
         reach += np.abs(getattr(op, name, 0.0))
@@ -158,6 +157,14 @@ def _least_scales(
         met = synapse.reaches >= 0
         np.maximum.at(floor, group[synapse.reaches[met]], reach[met])
     return floor * 4.0 / arithmetic.state_max
+
+
+def _geometric(ratio: Array, terms: int) -> Array:
+    """``1 + ratio + ... + ratio**(terms - 1)`` (capped, where it explodes)."""
+    apart = np.where(ratio == 1, 0.5, ratio)
+    with np.errstate(over="ignore"):
+        summed = np.where(ratio == 1, float(terms), (1.0 - apart**terms) / (1.0 - apart))
+    return np.minimum(summed, 1e12)
 
 
 def _scale_of_neurons(

@@ -112,7 +112,7 @@ def test_a_signal_in_the_middle_of_the_work(
     def interrupted(*_: object, **__: object) -> None:
         signal.raise_signal(signal_)
 
-    monkeypatch.setattr("neurocompile.validate.validate_program", interrupted)
+    monkeypatch.setattr("neurocompile.validation.validate_program", interrupted)
     error = refused(130, "export", model, "-o", tmp_path / "out")[0]
     assert error["what"] == "interrupted"
     assert os.listdir(tmp_path) == []

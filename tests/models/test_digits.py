@@ -15,7 +15,7 @@ from neurocompile.data import arrange_inputs
 from neurocompile.frontends.pytorch import load_model
 from neurocompile.models import digits
 from neurocompile.models.mpbn import MPBNLIF
-from neurocompile.validate import validate_program
+from neurocompile.validation import validate_program
 
 CHECKPOINTS = Path(digits.__file__).parent / "checkpoints"
 NAMES = ["digits", "digits-spikingjelly", "digits-4bit", "digits-2bit"]

@@ -15,7 +15,7 @@ from neurocompile.ir.ops import Array, Neuron
 from neurocompile.program import Program
 from neurocompile.simulation import accuracy_of, check_labels
 from neurocompile.simulator.reference import simulate_integers
-from neurocompile.validate.compare import Comparison, compare_spikes
+from neurocompile.validation.compare import Comparison, compare_spikes
 
 __all__ = ["Reference", "ReferenceModel", "Stage", "Validation", "validate_program"]
 
@@ -130,57 +130,46 @@ def validate_program(
     check_labels(program, data)
     if reference is not None:
         _check_reference(program, reference)
-    lowering = Stage("lowering", program.target, "pytorch, float64")
-    quantization = Stage("quantization", program.target, "the folded graph in float64")
-    stages = [lowering, quantization]
-    backend = Stage(
-        "backend", program.target, "", reason=f"target {program.target} has no executor besides the simulator"
-    )
-    stages.append(backend)
-    hardware = None
     if recorded is not None:
         _check_recording(program, data, recorded)
-        hardware = Stage("recorded", program.target, "the recording")
-        stages.append(hardware)
-    if reference is None:
-        lowering.reason = "no reference model was given"
-    elif reference.recording is not None:
+    lowering = Stage("lowering", program.target, "pytorch, float64")
+    quantization = Stage("quantization", program.target, "the folded graph in float64")
+    backend = Stage("backend", program.target, "")
+    backend.reason = f"target {program.target} has no executor besides the simulator"
+    hardware = Stage("recorded", program.target, "the recording")
+    runs_torch = reference is not None and reference.recording is None
+    if reference is not None and not runs_torch:
         lowering.against = "a recording of the live model, float64 (it has registered neurons)"
         _compare_recording(lowering, program, reference, order)
     scores: dict[str, list[dict[str, Array]]] = {"pytorch": [], "real": [], "integer": []}
     for start in range(0, len(data), _CHUNK):
         part = data.part(start, start + _CHUNK)
         real = interpret(program.real, part.inputs, program.timesteps)
-        if reference is not None and reference.recording is None:
-            torch_run = reference.run(part.inputs)
-            _compare_lowering(lowering, torch_run, real, order, start)
-            scores["pytorch"].append(torch_run.outputs)
         whole, _ = program.integers(part.inputs)
         integer = simulate_integers(program.integer, program.arithmetic, whole, found=[])
-        compare_spikes(quantization.comparison, real.spikes, integer.spikes, order, start)
-        if hardware is not None and recorded is not None:
-            fired = {name: np.asarray(spikes[start : start + _CHUNK]) for name, spikes in recorded.items()}
-            names = [name for name in order if name in fired]
-            compare_spikes(hardware.comparison, integer.spikes, fired, names, start)
         scores["real"].append(real.outputs)
         scores["integer"].append(integer.outputs)
+        if reference is not None and runs_torch:
+            expected = reference.run(part.inputs)
+            scores["pytorch"].append(expected.outputs)
+            _compare_lowering(lowering, expected, real, order, start)
+        if order:
+            compare_spikes(quantization.comparison, real.spikes, integer.spikes, order, start)
+        if recorded is not None:
+            fired = {name: spikes[start : start + _CHUNK] for name, spikes in recorded.items()}
+            names = [name for name in order if name in fired]
+            compare_spikes(hardware.comparison, integer.spikes, fired, names, start)
         if progress:
             progress(len(part))
     accuracies = {name: accuracy_of(_joined(parts), data.labels) if parts else None for name, parts in scores.items()}
-    if reference is not None:
-        lowering.passed = lowering.comparison.mismatches == 0 and lowering.output_error <= _OUTPUT_TOLERANCE
-        if lowering.comparison.compared == 0:
-            lowering.passed, lowering.reason = None, "the network has no spiking neurons to compare"
-            if lowering.output_error <= _OUTPUT_TOLERANCE:
-                lowering.passed = True
+    _judge_lowering(lowering, reference)
     _judge_quantization(quantization, accuracies["real"], accuracies["integer"])
-    if hardware is not None:
+    stages = [lowering, quantization, backend]
+    if recorded is not None:
         hardware.passed = hardware.comparison.mismatches == 0
-    return Validation(
-        stages,
-        accuracies["pytorch"] if accuracies["pytorch"] is not None else accuracies["real"],
-        accuracies["integer"],
-    )
+        stages.append(hardware)
+    before = accuracies["real"] if accuracies["pytorch"] is None else accuracies["pytorch"]
+    return Validation(stages, before, accuracies["integer"])
 
 
 def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
@@ -253,6 +242,17 @@ def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: lis
             size = max(1.0, float(np.abs(known).max()))
             error = float(np.abs(known - actual.outputs[name][~tied]).max()) / size
             stage.output_error = max(stage.output_error, error)
+
+
+def _judge_lowering(stage: Stage, reference: ReferenceModel | None) -> None:
+    if reference is None:
+        stage.reason = "no reference model was given"
+        return
+    stage.passed = stage.comparison.mismatches == 0 and stage.output_error <= _OUTPUT_TOLERANCE
+    if not stage.comparison.compared:
+        stage.reason = "no neuron spikes in this network: outputs alone were compared"
+    if stage.output_error > _OUTPUT_TOLERANCE:
+        stage.reason = f"outputs differ by {stage.output_error:.3g} of the largest (allowed: {_OUTPUT_TOLERANCE:g})"
 
 
 def _judge_quantization(stage: Stage, before: float | None, after: float | None) -> None:
