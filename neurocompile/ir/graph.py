@@ -10,7 +10,6 @@ from typing import Literal
 import networkx as nx
 import numpy as np
 
-from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
     Add,
     Concat,
@@ -25,6 +24,7 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
+from neurocompile.ir.shapes import output_shape
 
 __all__ = ["Edge", "Graph", "InvalidGraph", "Node"]
 
@@ -202,11 +202,9 @@ def _edge(node: Node, inputs: list[Edge]) -> Edge:
                 if not fits:
                     raise InvalidGraph(f"{node.name}: {name} has shape {value.shape}, the layer {inputs[0].shape}")
         return Edge(inputs[0].shape, "spikes" if isinstance(op, Neuron) else "currents")
-    if isinstance(op, Add) and any(edge.shape != inputs[0].shape for edge in inputs):
-        raise InvalidGraph(f"{node.name}: adds shapes {', '.join(str(edge.shape) for edge in inputs)}")
     try:
-        shape = apply(op, [np.zeros((1, *edge.shape)) for edge in inputs]).shape[1:]
-    except (ValueError, IndexError) as error:
+        shape = output_shape(op, [edge.shape for edge in inputs])
+    except ValueError as error:
         shapes = ", ".join(str(edge.shape) for edge in inputs)
         raise InvalidGraph(
             f"{node.name}: {type(op).__name__} does not fit an input of shape {shapes}: {error}"

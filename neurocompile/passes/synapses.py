@@ -28,6 +28,7 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
+from neurocompile.ir.shapes import output_shape
 from neurocompile.passes.base import compact
 from neurocompile.passes.fold_scale import scale_inputs, scale_outputs
 
@@ -102,6 +103,10 @@ class _Place:
         pads = [(0, 0)] * x.ndim
         pads[self.axis + 1] = (self.start, self.total - self.start - self.size)
         return np.pad(x, pads)
+
+    def whole(self, shape: Shape) -> Shape:
+        """The shape of the concatenation around a branch."""
+        return (*shape[: self.axis], self.total, *shape[self.axis + 1 :])
 
     def take(self, values: Array) -> Array:
         """The branch's part of the whole, without batch."""
@@ -184,7 +189,11 @@ class _Build:
             return inner
         if isinstance(node.op, Integrator):
             return np.zeros(edge.shape)
-        return np.asarray(apply(node.op, [self._constant(source)[None] for source in node.inputs])[0])
+        inputs = [self._constant(source)[None] for source in node.inputs]
+        if isinstance(node.op, Linear | Conv | ConvTranspose) and not np.any(inputs[0]):
+            bias = np.zeros(()) if node.op.bias is None else node.op.bias
+            return np.broadcast_to(bias, edge.shape)
+        return np.asarray(apply(node.op, inputs)[0])
 
     def _loops(self, name: str, target: str = "", seen: frozenset[str] = frozenset()) -> bool:
         """Whether a delayed current comes back to itself without passing a neuron."""
@@ -240,7 +249,7 @@ class _Build:
     def _to_matrix(self, done: _Settled, step: Step, reader: str) -> None:
         first = done.shape_of_events
         parts = [done.weights, *done.after, step]
-        out = _run(parts, np.zeros((1, *first))).shape[1:]
+        out = _shape(parts, first)
         inputs, outputs = int(np.prod(first)), int(np.prod(out))
         what = f"{done.path.origin or done.path.source} and the layers up to {reader} compose into a matrix"
         if inputs * outputs > self.largest_matrix:
@@ -318,11 +327,11 @@ class _Settled:
 
     @property
     def shape_of_events(self) -> Shape:
-        return _run(self.events, np.zeros((1, *self.source.shape))).shape[1:]
+        return _shape(self.events, self.source.shape)
 
     @property
     def shape_of_weights(self) -> Shape:
-        return _run([*self.events, self.weights], np.zeros((1, *self.source.shape))).shape[1:]
+        return _shape([*self.events, self.weights], self.source.shape)
 
     def take(self, step: Step) -> bool:
         """Take one more step without leaving the form, if that can be done."""
@@ -347,7 +356,7 @@ class _Settled:
         """A scale on the result becomes a scale on the outputs of the weights."""
         shapes = [self.shape_of_weights]
         for wire in self.after:
-            shapes.append(_run([wire], np.zeros((1, *shapes[-1]))).shape[1:])
+            shapes.append(_shape([wire], shapes[-1]))
         values = np.broadcast_to(step.scale, shapes[-1])
         for wire, shape in zip(reversed(self.after), reversed(shapes[:-1])):
             values = wire.take(values) if isinstance(wire, _Place) else values.reshape(shape)
@@ -394,6 +403,12 @@ def _run(steps: Sequence[Any], x: Array) -> Array:
     for step in steps:
         x = step.embed(x) if isinstance(step, _Place) else apply(step, [x])
     return x
+
+
+def _shape(steps: Sequence[Any], shape: Shape) -> Shape:
+    for step in steps:
+        shape = step.whole(shape) if isinstance(step, _Place) else output_shape(step, [shape])
+    return shape
 
 
 def _structure(step: Any) -> Any:
