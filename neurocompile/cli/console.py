@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,8 @@ def progress(what: str, total: int, quiet: bool = False) -> Iterator[Callable[[i
         yield lambda done: bars.advance(task, done)
 
 
-def table(title: str, *columns: str, left: int = 1) -> Table:
-    """An empty table whose first ``left`` columns are text, as is a last one without a name; the others are numbers."""
+def table(title: str, *columns: str, words: int | Collection[str] = 1) -> Table:
+    """An empty table; ``words`` names the columns of text (or counts them, from the left), the others hold numbers."""
     from rich import box
     from rich.table import Table
 
@@ -49,7 +49,9 @@ def table(title: str, *columns: str, left: int = 1) -> Table:
     shape = box.SIMPLE_HEAD if headed else None
     made = Table(title=title, title_justify="left", box=shape, title_style="bold", pad_edge=False, show_header=headed)
     for number_, column in enumerate(columns):
-        made.add_column(column, justify="left" if number_ < left or not column else "right", overflow="fold")
+        text = number_ < words if isinstance(words, int) else column in words
+        text = text or not column
+        made.add_column(column, justify="left" if text else "right", overflow="fold", no_wrap=not text)
     return made
 
 

@@ -89,7 +89,11 @@ def _show(program: Any, result: Any, validation: Any, body: dict[str, Any], chos
         "",
     )
     show_summary({**summary(result, chosen[0].name), "unpriced": {}} if chosen else summary(result))
-    bills = console.table("energy per inference", "chip", "energy", "pJ/SOP", "basis", "unpriced there", "fits", left=1)
+    bills = console.table(
+        "energy per inference",
+        "chip", "energy", "pJ/SOP", "basis", "unpriced there", "fits",
+        words=("chip", "basis", "unpriced there", "fits"),
+    )  # fmt: skip
     for target in chosen:
         priced = body["targets"][target.name]
         terms = "; ".join(f"{name}: {unpriced(term, result.samples)}" for name, term in priced["unpriced"].items())

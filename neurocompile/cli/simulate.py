@@ -52,19 +52,19 @@ def show_summary(body: dict[str, Any]) -> None:
     from neurocompile.cli import console
 
     layers = console.table(
-        f"{body['samples']} samples, {body['timesteps']} steps",
-        "layer", "neurons", "firing rate", "spikes", "SOPs", "MACs", "active updates",
+        f"per inference (mean of {body['samples']:,} samples, {body['timesteps']} steps)",
+        "layer", "neurons", "firing rate", "spikes", "SOPs", "MACs", "updates",
     )  # fmt: skip
     for layer in body["layers"]:
+        counts = (layer["spikes"], layer["sops"], layer["macs"], layer["neuron_updates"]["active"])
         layers.add_row(
             layer["name"],
             console.number(layer["neurons"]),
             console.percent(layer["firing_rate"]),
-            *(console.number(layer[name]) for name in ("spikes", "sops", "macs")),
-            console.number(layer["neuron_updates"]["active"]),
+            *(console.number(None if count is None else count / body["samples"]) for count in counts),
         )
     each = body["per_sample"]
-    totals = console.table(f"per inference, priced as {body['target']}", "", "")
+    totals = console.table(f"in all, priced as {body['target']}", "", "")
     totals.add_row("accuracy", console.percent(body["accuracy"]))
     totals.add_row("firing rate", console.percent(body["firing_rate"]))
     totals.add_row("spikes", console.number(each["spikes"]))

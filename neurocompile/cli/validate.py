@@ -63,7 +63,7 @@ def stages_table(validation: Any, title: str) -> Any:
     """The stages of a validation, for a person."""
     from neurocompile.cli import console
 
-    made = console.table(title, "stage", "against", "spikes compared", "differing", "ties", "", left=2)
+    made = console.table(title, "stage", "against", "spikes compared", "differing", "ties", "", words=2)
     for stage in validation.stages:
         c = stage.comparison
         made.add_row(
