@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from neurocompile.errors import NeurocompileError
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array
 
-__all__ = ["Pass", "PassFailed", "compact", "run_passes"]
+__all__ = ["Pass", "PassFailed", "run_passes"]
 
 
 class Pass(Protocol):
@@ -52,12 +49,3 @@ def run_passes(
         if after:
             after(step.name, graph)
     return graph, log
-
-
-def compact(values: Array, shape: tuple[int, ...]) -> Array:
-    """The smallest array that broadcasts to the same values over ``shape``: one number, one a channel, or all."""
-    full = np.broadcast_to(values, shape)
-    if full.size == 0 or np.all(full == full.flat[0]):
-        return np.asarray(full.flat[0] if full.size else 0.0)
-    first = full[(slice(None), *(slice(0, 1) for _ in shape[1:]))]
-    return np.ascontiguousarray(first if np.array_equal(np.broadcast_to(first, shape), full) else full)

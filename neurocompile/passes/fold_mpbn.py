@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Neuron
-from neurocompile.passes.base import compact
 
 __all__ = ["FoldMpbn", "folded"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
@@ -25,7 +26,6 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
-from neurocompile.passes.base import compact
 
 __all__ = ["FoldScale", "scale_inputs", "scale_outputs"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurocompile.grid import uniform_grid
+from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Input, Scale
 

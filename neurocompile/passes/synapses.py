@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Edge, Graph, Node
 from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
@@ -29,7 +30,6 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
-from neurocompile.passes.base import compact
 from neurocompile.passes.fold_scale import scale_inputs, scale_outputs
 
 __all__ = ["Synapses"]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem, UsageError
+from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Integrator, Neuron, Output
-from neurocompile.passes.base import compact
 from neurocompile.quantization.bounds import Interval, event_ranges, membrane_bounds, sum_ranges
 from neurocompile.quantization.rows import Synapse, row_groups, synapses_of
 from neurocompile.quantization.scales import Method, group_scales

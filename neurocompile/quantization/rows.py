@@ -9,10 +9,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import WEIGHT_OPS, Array, Conv, ConvTranspose, Scale
-from neurocompile.passes.base import compact
 
 __all__ = ["Synapse", "row_groups", "synapses_of"]
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from neurocompile.grid import uniform_grid
+from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.ops import Array
 
 __all__ = ["METHODS", "Method", "group_scales"]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurocompile.errors import DoesNotFit, UsageError
-from neurocompile.grid import uniform_grid
 from neurocompile.ir import Graph, Node
+from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.ops import Add, Conv, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.quantization import quantize
 from neurocompile.quantization.rows import row_groups, synapses_of

@@ -1,4 +1,4 @@
-"""Numbers that lie on a uniform grid already."""
+"""Arrays as parameters: in the fewest numbers, on the coarsest grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from neurocompile.ir.ops import Array
 
-__all__ = ["uniform_grid"]
+__all__ = ["compact", "uniform_grid"]
 
 # A number this close to a whole number of steps lies on the grid (float32 leaves about 1e-7).
 _ON_GRID = 1e-4
@@ -29,3 +29,12 @@ def uniform_grid(values: Array, largest: int) -> float | None:
         if np.all(np.abs(steps - whole) <= _ON_GRID * np.maximum(whole, 1e-2)):
             return top / parts
     return None
+
+
+def compact(values: Array, shape: tuple[int, ...]) -> Array:
+    """The smallest array that broadcasts to the same values over ``shape``: one number, one a channel, or all."""
+    full = np.broadcast_to(values, shape)
+    if full.size == 0 or np.all(full == full.flat[0]):
+        return np.asarray(full.flat[0] if full.size else 0.0)
+    first = full[(slice(None), *(slice(0, 1) for _ in shape[1:]))]
+    return np.ascontiguousarray(first if np.array_equal(np.broadcast_to(first, shape), full) else full)

@@ -1,0 +1,109 @@
+"""Reading what torch.save wrote without running what it holds."""
+
+from __future__ import annotations
+
+import io
+import operator
+import pickletools
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import layer, neuron, surrogate
+from torch import nn
+
+from neurocompile.errors import BadInput, Problem, UnsupportedModel
+from neurocompile.models.mpbn import MPBNLIF, StrictRectangle
+
+__all__ = ["first_line", "unpickle"]
+
+
+def unpickle(path: Path, trust: bool) -> Any:
+    """What a file of torch.save holds, if that is tensors, torch's and SpikingJelly's modules and plain data only.
+
+    Raises:
+        BadInput: if it is missing or damaged, or wants anything else (nothing of it is run then).
+        UnsupportedModel: if it holds modules without weights.
+    """
+    if not path.is_file():
+        what = "no such file" if not path.exists() else "this is a folder, not a model"
+        raise BadInput(Problem(what, str(path), fix="check the path"))
+    damaged = "train or save it again, or copy it again: it may be cut short"
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=not trust)
+    except Exception as error:
+        unsafe = [] if trust else _unsafe_names(path)
+        if any(name.endswith(".UninitializedParameter") for name in unsafe):
+            what, fix = (
+                "it holds lazy modules, which have no weights yet",
+                "run the model once on real data, then save it",
+            )
+            raise UnsupportedModel(Problem(what, str(path), fix=fix)) from error
+        if not unsafe:
+            raise BadInput(
+                Problem(f"cannot be read as a torch file: {first_line(error)}", str(path), fix=damaged)
+            ) from error
+        what = "the file wants to load " + ", ".join(unsafe) + ", which could run anything; nothing was run"
+        fix = (
+            "in the program that has the class: neurocompile.save(model, path, example_input); "
+            "or save model.state_dict() and give --arch package.module:factory; "
+            "or, only if you trust who made the file, --trust"
+        )
+        raise BadInput(Problem(what, str(path), fix=fix)) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _unsafe_names(path: Path) -> list[str]:
+    """What a checkpoint would import beyond what is allowed, without importing it."""
+    known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+        except (zipfile.BadZipFile, OSError, EOFError):
+            return []
+    else:
+        pickles = [path.read_bytes()]
+    found = {name for content in pickles for name in _imports(content)}
+    usual = ("torch._", "torch.nn.parameter.Parameter", "torch.Size", "torch.float", "collections.", "_codecs.")
+    return sorted(name for name in found - known if not name.startswith(usual) and not name.endswith("Storage"))
+
+
+def _imports(content: bytes) -> Iterator[str]:
+    """The names that pickles, one after the other, would import: read from their opcodes, which are not run."""
+    stream = io.BytesIO(content)
+    strings: list[str] = []
+    try:
+        while stream.tell() < len(content):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield str(argument).replace(" ", ".").replace("__builtin__.", "builtins.")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(strings[-2:])
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    except Exception:  # the rest is no pickle: storages follow, or the file is cut short
+        return
+
+
+def _allowed() -> list[Any]:
+    """The classes that a model file may name: torch's and SpikingJelly's layers and neurons, and the MPBN neuron."""
+    found: list[Any] = [MPBNLIF, StrictRectangle, set, slice, operator.add, torch.add]
+    for name, kind in vars(nn).items():
+        if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
+            found.append(kind)
+    for home in (layer, neuron, surrogate):
+        for kind in vars(home).values():
+            # FlexSN compiles what it is given, so it stays outside.
+            if isinstance(kind, type) and issubclass(kind, nn.Module) and "flexsn" not in kind.__module__:
+                found.append(kind)
+    return found

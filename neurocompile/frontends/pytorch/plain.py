@@ -1,0 +1,289 @@
+"""The content of a model file: a traced torch graph as numbers, names and modules, and back."""
+
+from __future__ import annotations
+
+import builtins
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
+from neurocompile.frontends.pytorch.model import LAYOUTS, Reference, TorchModel
+from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
+from neurocompile.frontends.pytorch.trace import cleaned, is_leaf
+from neurocompile.ir.ops import Array, Neuron, Read
+
+__all__ = ["FORMAT", "VERSION", "check_plain", "module_of", "recording_from_plain", "recording_to_plain", "to_plain"]
+
+FORMAT = "neurocompile-model"
+VERSION = 1
+
+# Functions that a traced graph may name beside those that are lowered: arithmetic on sizes.
+_ON_SIZES = (
+    builtins.getattr,
+    operator.floordiv,
+    operator.mod,
+    operator.eq,
+    operator.ne,
+    operator.lt,
+    operator.gt,
+    operator.le,
+    operator.ge,
+)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    home = function.__module__ or "torch"
+    return f"{home.removeprefix('_')}.{function.__name__}"
+
+
+_BY_NAME: dict[str, Callable[..., Any]] = {_name(f): f for f in (*FUNCTIONS, *_ON_SIZES)}
+
+
+# -- to plain data -----------------------------------------------------------------------------------------------------
+
+
+def to_plain(model: nn.Module, traced: TorchModel) -> dict[str, Any]:
+    """What a model file holds: everything but a recording."""
+    graph = traced.traced.graph
+    graph.eliminate_dead_code()
+    root = nn.Sequential(model) if is_leaf(model) else model
+    leaves = {str(n.target): root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "layout": traced.layout,
+        "timesteps": traced.timesteps,
+        "input_shapes": {name: tuple(shape) for name, shape in traced.input_shapes.items()},
+        "readout": traced.read,
+        "carries": traced.carries,
+        "nodes": [_node_to_plain(node) for node in graph.nodes],
+        "modules": {path: _module_to_plain(path, module, traced) for path, module in leaves.items()},
+        "tensors": {
+            str(n.target): _attribute(root, str(n.target)).detach().clone() for n in graph.nodes if n.op == "get_attr"
+        },
+        "example": {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in traced.example.items()},
+    }
+
+
+def _module_to_plain(path: str, module: nn.Module, traced: TorchModel) -> Any:
+    if is_registered(module):
+        shape = traced.graph.edges[path].shape
+        op = lower_neuron(module, shape, path)
+        plain = {k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for k, v in vars(op).items()}
+        return {"registered": type(module).__name__, "equation": plain}
+    if any(is_registered(inner) for inner in module.modules()):
+        what = "a registered neuron inside a SpikingJelly container cannot be saved"
+        raise UsageError(Problem(what, path, fix="call it outside the container, in multi-step mode"))
+    return cleaned(module)
+
+
+def _attribute(root: Any, path: str) -> Any:
+    for part in path.split("."):
+        root = getattr(root, part)
+    return root
+
+
+def _node_to_plain(node: fx.Node) -> dict[str, Any]:
+    target: Any = node.target
+    if node.op == "call_function":
+        target = _name(target)
+        if target not in _BY_NAME:
+            raise UsageError(Problem(f"{target} cannot be saved", node.name, fix="write it with torch functions"))
+    return {
+        "op": node.op,
+        "name": node.name,
+        "target": target,
+        "args": _argument_to_plain(node.args),
+        "kwargs": _argument_to_plain(dict(node.kwargs)),
+    }
+
+
+def _argument_to_plain(value: Any) -> Any:
+    if isinstance(value, fx.Node):
+        return {"kind": "node", "name": value.name}
+    if isinstance(value, slice):
+        return {"kind": "slice", "parts": [_argument_to_plain(p) for p in (value.start, value.stop, value.step)]}
+    if isinstance(value, torch.dtype):
+        return {"kind": "dtype", "name": str(value).removeprefix("torch.")}
+    if isinstance(value, tuple):
+        return {"kind": "tuple", "items": [_argument_to_plain(item) for item in value]}
+    if isinstance(value, list):
+        return [_argument_to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {"kind": "dict", "items": {key: _argument_to_plain(item) for key, item in value.items()}}
+    return value
+
+
+def recording_to_plain(reference: Reference) -> dict[str, Any]:
+    """A reference run as tensors."""
+
+    def tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in arrays.items()}
+
+    return {
+        "outputs": tensors(reference.outputs),
+        "spikes": tensors(reference.spikes),
+        "margins": tensors(reference.margins),
+        "thresholds": dict(reference.thresholds),
+    }
+
+
+# -- and back, from a file that may hold anything ----------------------------------------------------------------------
+
+
+def module_of(content: Mapping[str, Any]) -> fx.GraphModule:
+    """The torch graph of a file that was checked, as a module."""
+    root = nn.Module()
+    for target, plain in content["modules"].items():
+        _place(root, target, _module_from_plain(plain))
+    for target, tensor in content["tensors"].items():
+        _place(root, target, nn.Parameter(tensor, requires_grad=False))
+    graph = fx.Graph()
+    made: dict[str, fx.Node] = {}
+    for plain in content["nodes"]:
+        made[plain["name"]] = _node_from_plain(graph, plain, made)
+    graph.lint()
+    module = fx.GraphModule(root, graph)
+    module.training = False
+    return module
+
+
+# What a traced graph asks of a tensor besides computing with it.
+_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
+
+
+def check_plain(content: Mapping[str, Any], path: Path) -> None:
+    """Hold a file against what :func:`save` writes, before torch.fx turns its graph into source code.
+
+    Raises:
+        BadInput: if a node names anything but the layers, functions and methods that can be lowered.
+    """
+    nodes = content["nodes"]
+    wrong = [
+        str(node.get("name"))
+        for node in nodes
+        if not isinstance(node, dict) or not _is_known(node, content) or not _is_plain((node["args"], node["kwargs"]))
+    ]
+    wrong += [str(name) for name in content["input_shapes"] if not str(name).isidentifier()]
+    header = {
+        "layout": content["layout"] in LAYOUTS,
+        "timesteps": type(content["timesteps"]) is int and content["timesteps"] >= 1,
+        "readout": content["readout"] in (None, *get_args(Read)),
+        "carries": content["carries"] in ("real", "spikes"),
+        "output": [node.get("op") for node in nodes].count("output") == 1,
+    }
+    wrong += [name for name, fits in header.items() if not fits]
+    wrong += [
+        target
+        for target, module in content["modules"].items()
+        if isinstance(module, dict) and not _is_equation(module["equation"])
+    ]
+    if wrong:
+        what = "the model file holds what neurocompile.save never writes; nothing was run"
+        raise BadInput(
+            Problem(what, str(path), ", ".join(wrong[:5]), fix="save the model again with neurocompile.save")
+        )
+
+
+def _is_known(node: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    target, args = node["target"], node["args"]
+    if not str(node["name"]).isidentifier() or not isinstance(target, str):
+        return False
+    match node["op"]:
+        case "placeholder" | "output":
+            return target.isidentifier()
+        case "call_module":
+            return target in content["modules"]
+        case "get_attr":
+            return target in content["tensors"]
+        case "call_method":
+            return target in METHODS
+        case "call_function":
+            attribute = args["items"][1] if target == _name(getattr) else _ATTRIBUTES[0]
+            return target in _BY_NAME and attribute in _ATTRIBUTES
+    return False
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an argument is built of numbers, strings of options and references to nodes only."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        match value.get("kind"):
+            case "node":
+                return str(value["name"]).isidentifier()
+            case "dtype":
+                return isinstance(getattr(torch, str(value["name"]), None), torch.dtype)
+            case "slice":
+                return all(map(_is_plain, value["parts"]))
+            case "tuple":
+                return all(map(_is_plain, value["items"]))
+            case "dict":
+                return all(str(key).isidentifier() and _is_plain(item) for key, item in value["items"].items())
+        return False
+    if isinstance(value, str):
+        return value.replace("-", "_").isidentifier()
+    return value is None or type(value) in (int, float, bool)
+
+
+def _is_equation(values: Any) -> bool:
+    """Whether the fields of a neuron equation hold numbers and the names of resets only."""
+    names = {f.name for f in fields(Neuron)}
+    return set(values) <= names and all(
+        value is None or isinstance(value, torch.Tensor | int | bool) or value in ("to", "by", "none")
+        for value in values.values()
+    )
+
+
+def _module_from_plain(plain: Any) -> nn.Module:
+    if isinstance(plain, nn.Module):
+        return plain
+    values: dict[str, Any] = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in plain["equation"].items()}
+    return Recorded(plain["registered"], Neuron(**values))
+
+
+def _place(root: nn.Module, target: str, value: Any) -> None:
+    """Put a module or parameter under a dotted path, with plain modules on the way."""
+    *way, last = target.split(".")
+    for part in way:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    setattr(root, last, value)
+
+
+def _node_from_plain(graph: fx.Graph, plain: Mapping[str, Any], made: Mapping[str, fx.Node]) -> fx.Node:
+    target = _BY_NAME[plain["target"]] if plain["op"] == "call_function" else plain["target"]
+    args, kwargs = (_argument_from_plain(plain[key], made) for key in ("args", "kwargs"))
+    return graph.create_node(plain["op"], target, args, kwargs, plain["name"])
+
+
+def _argument_from_plain(value: Any, made: Mapping[str, fx.Node]) -> Any:
+    if isinstance(value, list):
+        return [_argument_from_plain(item, made) for item in value]
+    if not isinstance(value, dict):
+        return value
+    match value["kind"]:
+        case "node":
+            return made[value["name"]]
+        case "slice":
+            return slice(*(_argument_from_plain(part, made) for part in value["parts"]))
+        case "dtype":
+            return getattr(torch, value["name"])
+        case "tuple":
+            return tuple(_argument_from_plain(item, made) for item in value["items"])
+    return {key: _argument_from_plain(item, made) for key, item in value["items"].items()}
+
+
+def recording_from_plain(plain: Mapping[str, Any]) -> Reference:
+    """The reference run that a file holds."""
+    arrays = {kind: {name: x.numpy() for name, x in plain[kind].items()} for kind in ("outputs", "spikes", "margins")}
+    return Reference(arrays["outputs"], arrays["spikes"], arrays["margins"], dict(plain["thresholds"]))
