@@ -120,7 +120,7 @@ class _Machine:
         x = current.astype(np.int64)
         y = self.state[name]["y"] if name in self.state else np.zeros_like(x)
         _count_updates(counts, (x != 0) | (y != 0))
-        y = self._held(self._decayed(y, op.decay) + (x << op.shift) + op.bias)
+        y = self._held(self._decayed(y, op.decay) + self._shifted(x, op.shift) + op.bias)
         self.state[name] = {"y": y}
         self.membrane[name] = y
         return y.astype(np.float64)
@@ -136,7 +136,9 @@ class _Machine:
             },
         )
         _count_updates(counts, (x != 0) | (state["v"] != 0) | (state["i"] != 0))
-        state["i"] = self._held(self._decayed(state["i"], op.current_decay) + (x << op.shift) + op.input_bias)
+        state["i"] = self._held(
+            self._decayed(state["i"], op.current_decay) + self._shifted(x, op.shift) + op.input_bias
+        )
         h = self._held(self._decayed(state["v"], op.decay) + state["i"] + op.bias)
         spikes = spikes_of(op, h, state)
         kept = reset(op, h, spikes)
@@ -149,15 +151,19 @@ class _Machine:
 
     def _decayed(self, value: Array, mantissa: Array) -> Array:
         """A register times a fixed-point decay, rounded as the target does."""
-        fraction = self.arithmetic.decay_fraction
-        product = value * mantissa
+        return self._shifted(value * mantissa, -self.arithmetic.decay_fraction)
+
+    def _shifted(self, value: Array, shift: int) -> Array:
+        """A whole number times ``2**shift``, rounded as the target does where shift is negative."""
+        if shift >= 0:
+            return np.asarray(value << shift)
         match self.arithmetic.rounding:
             case "nearest":
-                return np.asarray((product + (1 << (fraction - 1))) >> fraction)
+                return np.asarray((value + (1 << (-shift - 1))) >> -shift)
             case "floor":
-                return np.asarray(product >> fraction)
+                return np.asarray(value >> -shift)
             case "zero":
-                return np.asarray(np.sign(product) * (np.abs(product) >> fraction))
+                return np.asarray(np.sign(value) * (np.abs(value) >> -shift))
 
     def _held(self, value: Array) -> Array:
         """What a register keeps of a value that may be too large for it."""

@@ -8,8 +8,8 @@ from neurocompile.ir.ops import Array
 
 __all__ = ["compact", "uniform_grid"]
 
-# A number this close to a whole number of steps lies on the grid (float32 leaves about 1e-7).
-_ON_GRID = 1e-4
+# A number that differs from a whole number of steps by this part of it lies on the grid (float32 leaves about 1e-7).
+_ON_GRID = 1e-6
 
 
 def uniform_grid(values: Array, largest: int) -> float | None:
@@ -23,12 +23,13 @@ def uniform_grid(values: Array, largest: int) -> float | None:
     distinct = np.unique(np.abs(values))
     if len(distinct) > largest + 1:
         return None
-    for parts in range(1, largest + 1):
-        steps = distinct * (parts / top)
+    parts = np.arange(1, largest + 1)
+    # A few of the values rule out most grids; those that are left must hold them all.
+    for few in (distinct[:4], distinct):
+        steps = few[:, None] * (parts / top)
         whole = np.rint(steps)
-        if np.all(np.abs(steps - whole) <= _ON_GRID * np.maximum(whole, 1e-2)):
-            return top / parts
-    return None
+        parts = parts[np.all(np.abs(steps - whole) <= _ON_GRID * whole, axis=0)]
+    return top / int(parts[0]) if parts.size else None
 
 
 def compact(values: Array, shape: tuple[int, ...]) -> Array:

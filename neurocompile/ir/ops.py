@@ -210,7 +210,7 @@ class Neuron:
     ``v`` starts at ``v_init``, ``i`` at 0. After a spike a neuron stays silent for ``refractory`` steps (-1: for
     ever), while its membrane goes on. With ``negative_threshold`` set, ``s = -1`` where ``h <= negative_threshold``
     and the reset by ``amount`` takes that sign. ``norm``, if any, is applied to h before the comparison. ``shift``
-    belongs to integer graphs: x is multiplied by ``2**shift`` before it is added.
+    belongs to integer graphs: x is multiplied by ``2**shift`` before it is added (and rounded, if shift is negative).
     """
 
     threshold: Array

@@ -112,7 +112,8 @@ def membrane_bounds(
         timesteps: T.
     """
     one = 2.0**arithmetic.decay_fraction
-    x = Interval(current.low * 2.0**op.shift, current.high * 2.0**op.shift)
+    slack = 0 if op.shift >= 0 else 1
+    x = Interval(np.floor(current.low * 2.0**op.shift) - slack, np.ceil(current.high * 2.0**op.shift) + slack)
     start = np.zeros(shape) if isinstance(op, Integrator) else np.broadcast_to(op.v_init, shape).astype(np.float64)
     v, i = Interval(start, start), Interval(np.zeros(shape), np.zeros(shape))
     worst = _hull(_hull(v, x), i)

@@ -226,25 +226,26 @@ def _fitted(
     problems = _decays_out_of_range(node, arithmetic)
     if problems:
         return node.op, scale, problems
-    for shift in range(arithmetic.max_shift, -1, -1):
+    if current.magnitude > arithmetic.accumulator_max:
+        limit = arithmetic.accumulator_max, arithmetic.accumulator_bits
+        return node.op, scale, [_overflow(node, "synaptic sum", current, *limit, timesteps)]
+    for shift in range(arithmetic.max_shift, arithmetic.min_shift - 1, -1):
         unit = scale / 2.0**shift
         op = _integer(node.op, unit, shape, shift, arithmetic)
         reach = membrane_bounds(op, current, shape, arithmetic, timesteps)
         if reach.magnitude < arithmetic.state_max:
             return op, unit, []
-    worst = np.unravel_index(np.argmax(np.maximum(np.abs(reach.low), np.abs(reach.high))), shape)
-    over = reach.magnitude / arithmetic.state_max
-    return (
-        op,
-        unit,
-        [
-            Problem(
-                f"its membrane could overflow within {timesteps} steps, by a factor of {over:.3g}",
-                f"{node.name}{[int(i) for i in worst]}",
-                f"+-{reach.magnitude}",
-                f"+-{arithmetic.state_max} ({arithmetic.state_bits} bits)",
-            )
-        ],
+    return op, unit, [_overflow(node, "membrane", reach, arithmetic.state_max, arithmetic.state_bits, timesteps)]
+
+
+def _overflow(node: Node, what: str, reach: Interval, most: int, bits: int, timesteps: int) -> Problem:
+    size = np.maximum(np.abs(reach.low), np.abs(reach.high))
+    worst = [int(i) for i in np.unravel_index(np.argmax(size), size.shape)]
+    return Problem(
+        f"its {what} could overflow within {timesteps} steps, by a factor of {reach.magnitude / most:.3g}",
+        f"{node.name}{worst}",
+        f"+-{reach.magnitude}",
+        f"+-{most} ({bits} bits)",
     )
 
 

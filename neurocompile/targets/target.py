@@ -44,17 +44,20 @@ class Constant:
 class Arithmetic:
     """How the target computes: widths in bits, and what happens at their ends.
 
-    A membrane, a current and an accumulator are signed integers of ``state_bits``. A decay d is the mantissa
-    ``round(d * 2**decay_fraction)``, signed, of ``decay_bits``; a product with it is divided by ``2**decay_fraction``
-    and rounded as ``rounding`` says. A synaptic sum is multiplied by 2 to the layer's shift, at most ``max_shift``.
+    A synaptic sum is a signed integer of ``accumulator_bits``, a membrane or a current one of ``state_bits``. A decay d
+    is the mantissa ``round(d * 2**decay_fraction)``, signed, of ``decay_bits``; a product with it is divided by
+    ``2**decay_fraction`` and rounded as ``rounding`` says. A synaptic sum is multiplied by 2 to the layer's shift, from
+    ``min_shift`` to ``max_shift``, and rounded likewise.
     """
 
     weight_bits_min: int
     weight_bits_max: int
     weight_bits: int
+    accumulator_bits: int
     state_bits: int
     decay_bits: int
     decay_fraction: int
+    min_shift: int
     max_shift: int
     rounding: Literal["nearest", "floor", "zero"]
     overflow: Literal["saturate", "wrap"]
@@ -65,6 +68,11 @@ class Arithmetic:
     def state_max(self) -> int:
         """The largest membrane; the smallest is one less than its negative."""
         return int(2 ** (self.state_bits - 1) - 1)
+
+    @property
+    def accumulator_max(self) -> int:
+        """The largest synaptic sum."""
+        return int(2 ** (self.accumulator_bits - 1) - 1)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
+import neurocompile
 from tests.cli.helpers import done, nothing_in, npz, one, pickled, refused, result, run, says, small_net
 
 BIG = ("--input-shape", "20", "--timesteps", "3", "--target", "async28")
@@ -163,27 +164,43 @@ def test_another_target_prices_what_does_not_fit_on_it(big: Path, tmp_path: Path
 def _sinking() -> nn.Sequential:
     """Membranes that only fall, and neither leak nor fire."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 3), neuron.IFNode()).eval()
+    net = nn.Sequential(nn.Linear(400, 3), neuron.IFNode()).eval()
     with torch.no_grad():
-        net[0].weight.uniform_(-1.0, -0.1)
+        net[0].weight.uniform_(-1.0, -0.9)
+        net[0].bias.zero_()
     return net
 
 
-@pytest.mark.parametrize(("steps", "bits"), [(20, 16), (1000, 16), (1000, 8)])
+@pytest.mark.parametrize(("steps", "bits"), [(20, 16), (1000, 16)])
 def test_a_possible_overflow_says_where_and_by_how_much_and_the_way_out_works(
     steps: int, bits: int, tmp_path: Path
 ) -> None:
     model, out = pickled(_sinking(), tmp_path / "model.pt"), tmp_path / "out"
-    options = ("--input-shape", "4", "--timesteps", steps, "-o", out)
+    options = ("--input-shape", "400", "--timesteps", steps, "-o", out)
     error = one(refused(4, "export", model, *options, "--bits", bits))
-    says(error, what="overflow", limit="8388607 (24 bits)", fix="--bits")
+    says(error, what="overflow", limit="2147483647 (32 bits)", fix="--bits")
     assert error["where"].startswith("1")
     assert f"{steps} steps" in error["what"]
-    assert int(error["actual"].lstrip("+-")) > 8388607
+    assert int(error["actual"].lstrip("+-")) > 2147483647
     nothing_in(tmp_path, ["model.pt"])
     enough = int(error["fix"].split("--bits ")[1].split()[0])
     assert 2 <= enough < bits
     assert run("export", model, *options, "--bits", enough).code == 0
+
+
+class _SideBySide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = _sinking(), _sinking()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat((self.left(x), self.right(x)), -1)
+
+
+def test_all_layers_that_could_overflow_are_named(tmp_path: Path) -> None:
+    neurocompile.save(_SideBySide().eval(), tmp_path / "model.pt", torch.rand(5, 400), layout="loop", timesteps=20)
+    errors = refused(4, "export", tmp_path / "model.pt", "-o", tmp_path / "out", "--bits", "16")
+    assert {error["where"].split("[")[0] for error in errors} == {"left.1", "right.1"}
 
 
 # -- what the targets are --------------------------------------------------------------------------------------------

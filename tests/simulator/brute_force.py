@@ -248,14 +248,20 @@ def _rest(op: Any) -> Any:
 
 def _decayed(value: int, mantissa: int, arithmetic: Arithmetic) -> int:
     """``value * mantissa / 2**fraction``, rounded as the target rounds."""
-    whole = 2**arithmetic.decay_fraction
-    product_ = value * mantissa
+    return _divided(value * mantissa, 2**arithmetic.decay_fraction, arithmetic)
+
+
+def _shifted(value: int, shift: int, arithmetic: Arithmetic) -> int:
+    return value * 2**shift if shift >= 0 else _divided(value, 2**-shift, arithmetic)
+
+
+def _divided(value: int, whole: int, arithmetic: Arithmetic) -> int:
     match arithmetic.rounding:
         case "floor":
-            return product_ // whole
+            return value // whole
         case "nearest":  # halves upwards
-            return (2 * product_ + whole) // (2 * whole)
-    return abs(product_) // whole * (1 if product_ >= 0 else -1)
+            return (2 * value + whole) // (2 * whole)
+    return abs(value) // whole * (1 if value >= 0 else -1)
 
 
 def neuron_step(
@@ -266,7 +272,9 @@ def neuron_step(
     def of(name: str) -> int:
         return _at(getattr(op, name), place, places)
 
-    state["i"] = _decayed(state["i"], of("current_decay"), arithmetic) + x * 2**op.shift + of("input_bias")
+    state["i"] = (
+        _decayed(state["i"], of("current_decay"), arithmetic) + _shifted(x, op.shift, arithmetic) + of("input_bias")
+    )
     h = _decayed(state["v"], of("decay"), arithmetic) + state["i"] + of("bias")
     threshold = of("threshold")
     if of("flip"):
@@ -307,7 +315,7 @@ def _update(
         counts["active" if x[p] or rest["v"] or rest["i"] else "inactive"] += 1
         if isinstance(op, Integrator):
             decayed = _decayed(rest["v"], _at(op.decay, p, places), arithmetic)
-            rest["v"] = out[p] = membranes[p] = decayed + x[p] * 2**op.shift + _at(op.bias, p, places)
+            rest["v"] = out[p] = membranes[p] = decayed + _shifted(x[p], op.shift, arithmetic) + _at(op.bias, p, places)
             continue
         membranes[p], out[p] = neuron_step(op, p, places, x[p], rest, arithmetic)
         counts["spikes"] += int(out[p] != 0)
