@@ -23,7 +23,7 @@ from neurocompile.data import Data, arrange_inputs, pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
 from neurocompile.ir.graph import Graph, InvalidGraph, Node
 from neurocompile.ir.ops import OPS, Array, Input, Integrator, MembraneNorm, Neuron
-from neurocompile.targets import Arithmetic, Target, load_target
+from neurocompile.targets import Arithmetic
 
 __all__ = ["FORMAT_VERSION", "Program", "is_program", "load_program"]
 
@@ -65,10 +65,6 @@ class Program:
     def neurons(self) -> int:
         """How many neurons and integrators there are."""
         return sum(self.integer.edges[node.name].size for node in self.integer.of(Neuron, Integrator))
-
-    def on_target(self) -> Target:
-        """The target's constants as this version of the package has them."""
-        return load_target(self.target)
 
     def integers(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
         """Real inputs as the program takes them, and how many of them were outside the range and are clipped."""

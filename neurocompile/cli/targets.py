@@ -51,7 +51,7 @@ def _limit(target: Any, value: int | None) -> str:
 
 
 def _as_json(target: Any) -> dict[str, Any]:
-    return {**asdict(target), "emits": list(target.emits)}
+    return asdict(target)
 
 
 def _show_one(target: Any) -> None:

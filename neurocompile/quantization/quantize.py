@@ -71,30 +71,15 @@ def quantize(
         what = "the scale that minimises the error of the membrane needs calibration data"
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
     consumers = graph.of(Neuron, Integrator)
-    seen = _calibrate(graph, consumers, calibration, timesteps) if method == "membrane" else {}
+    seen = _calibrate(graph, consumers, calibration, timesteps) if method == "membrane" else None
+    choices = _Choices(arithmetic, timesteps, bits, per_channel, method)
     changed: dict[str, Node | None] = {}
     scales: dict[str, Array] = {}
     log = []
     for node in consumers:
-        synapses = synapses_of(graph, node)
-        error = _membrane_error(node, graph.edges[node.name].shape, synapses, seen) if method == "membrane" else None
-        groups = row_groups(synapses, together=not per_channel)
-        scale, exact = group_scales([s.rows for s in synapses], groups, bits, method, error)
-        floor = _least_scales(node, synapses, groups, len(scale), graph.edges[node.name].shape, arithmetic, timesteps)
-        coarsened = scale < floor
-        scale, exact = np.maximum(scale, floor), exact & ~coarsened
-        scales[node.name] = _scale_of_neurons(synapses, groups, scale, graph.edges[node.name].shape)
-        largest = 2 ** (bits - 1) - 1
-        clipped = 0
-        for synapse, group in zip(synapses, groups):
-            whole = np.rint(synapse.rows / scale[group][:, None])
-            clipped += int((np.abs(whole) > largest).sum())
-            rows = np.clip(whole, -largest, largest).astype(np.int64)
-            changed[synapse.node.name] = replace(synapse.node, op=synapse.with_rows(rows))
-        said = f"{node.name}: {bits}-bit weights, {len(scale)} scales {scale.min():.4g}..{scale.max():.4g}"
-        said += f", {clipped} weights clipped" if clipped else ""
-        said += f", {int(coarsened.sum())} made coarser so that biases and resets fit" if coarsened.any() else ""
-        log.append(said + (f", {int(exact.sum())} on their own grid and kept exactly" if exact.any() else ""))
+        nodes, scales[node.name], said = _whole_weights(graph, node, choices, seen)
+        changed |= {done.name: done for done in nodes}
+        log.append(said)
     weighted = graph.rewritten(changed)
     events = event_ranges(weighted)
     problems: list[Problem] = []
@@ -121,6 +106,43 @@ def quantize(
     return Quantization(weighted.rewritten(final), units, log)
 
 
+@dataclass(frozen=True)
+class _Choices:
+    arithmetic: Arithmetic
+    timesteps: int
+    bits: int
+    per_channel: bool
+    method: Method
+
+
+def _whole_weights(
+    graph: Graph, node: Node, choices: _Choices, seen: Mapping[str, Array] | None
+) -> tuple[list[Node], Array, str]:
+    """The synapses of one consumer with integer weights, the scale of each of its neurons, and what was done."""
+    bits, shape = choices.bits, graph.edges[node.name].shape
+    synapses = synapses_of(graph, node)
+    error = None if seen is None else _membrane_error(node, shape, synapses, seen)
+    groups = row_groups(synapses, together=not choices.per_channel)
+    scale, exact = group_scales([s.rows for s in synapses], groups, bits, choices.method, error)
+    floor = _least_scales(node, synapses, groups, len(scale), shape, choices)
+    coarsened = scale < floor
+    scale, exact = np.maximum(scale, floor), exact & ~coarsened
+    largest = 2 ** (bits - 1) - 1
+    nodes, clipped = [], 0
+    for synapse, group in zip(synapses, groups):
+        whole = np.rint(synapse.rows / scale[group][:, None])
+        clipped += int((np.abs(whole) > largest).sum())
+        rows = np.clip(whole, -largest, largest).astype(np.int64)
+        nodes.append(replace(synapse.node, op=synapse.with_rows(rows)))
+    said = [
+        f"{node.name}: {bits}-bit weights, {len(scale)} scales {scale.min():.4g}..{scale.max():.4g}",
+        f"{clipped} weights clipped" if clipped else "",
+        f"{int(coarsened.sum())} made coarser so that biases and resets fit" if coarsened.any() else "",
+        f"{int(exact.sum())} on their own grid and kept exactly" if exact.any() else "",
+    ]
+    return nodes, _scale_of_neurons(synapses, groups, scale, shape), ", ".join(filter(None, said))
+
+
 def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, bits: int, settings: dict[str, Any]) -> str:
     """What to do about an overflow: the widest weights that are proved not to, if there are any."""
     if bits > arithmetic.weight_bits_min:
@@ -138,16 +160,17 @@ def _least_scales(
     groups: Sequence[Array],
     count: int,
     shape: tuple[int, ...],
-    arithmetic: Arithmetic,
-    timesteps: int,
+    choices: _Choices,
 ) -> Array:
     """For each group the finest scale in which its biases and resets leave three quarters of the membrane's range free.
 
     Weights can be so small beside them that one step of a weight would be too fine for the membrane.
     """
     op: Any = node.op
-    growth = _geometric(np.abs(op.decay), timesteps)
-    current = np.abs(getattr(op, "input_bias", 0.0)) * _geometric(np.abs(getattr(op, "current_decay", 0.0)), timesteps)
+    growth = _geometric(np.abs(op.decay), choices.timesteps)
+    current = np.abs(getattr(op, "input_bias", 0.0)) * _geometric(
+        np.abs(getattr(op, "current_decay", 0.0)), choices.timesteps
+    )
     bias = np.abs(op.bias) + current
     reach = np.broadcast_to(bias * growth, shape).copy()
     for name in ("v_reset", "amount", "v_init"):
@@ -156,7 +179,7 @@ def _least_scales(
     for synapse, group in zip(synapses, groups):
         met = synapse.reaches >= 0
         np.maximum.at(floor, group[synapse.reaches[met]], reach[met])
-    return floor * 4.0 / arithmetic.state_max
+    return floor * 4.0 / choices.arithmetic.state_max
 
 
 def _geometric(ratio: Array, terms: int) -> Array:

@@ -93,7 +93,6 @@ class Target:
     arithmetic: Arithmetic | None
     limits: Limits
     prices: dict[str, Constant] = field(default_factory=dict)
-    emits: tuple[str, ...] = ()
 
     @property
     def priced(self) -> bool:
@@ -138,7 +137,6 @@ def load_target(name: str) -> Target:
         arithmetic=None if arithmetic is None else Arithmetic(**{"published": True, **arithmetic}),
         limits=Limits(**data.get("limits", {})),
         prices={count: _constant(price) for count, price in data.get("prices", {}).items()},
-        emits=tuple(data.get("emits", ())),
     )
 
 

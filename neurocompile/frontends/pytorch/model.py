@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import base, functional, neuron
+from spikingjelly.activation_based import base, neuron
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
@@ -139,7 +139,8 @@ class TorchModel:
         module = prepare(self.traced)
         batch = len(next(iter(inputs.values())))
         returns = next(node.args[0] for node in self.traced.graph.nodes if node.op == "output")
-        with _Listening(module, batch) as heard, torch.no_grad():
+        heard = _Listening(module)
+        with torch.no_grad():
             if self.layout == "loop":
                 steps = [
                     _leaves(returns, module(*(torch.from_numpy(x[:, t].astype(np.float64)) for x in inputs.values())))
@@ -240,29 +241,21 @@ def _leaves(structure: Any, value: Any) -> list[torch.Tensor]:
 class _Listening:
     """Hooks on every neuron of a prepared module: what fired, and how far each membrane was from its threshold."""
 
-    def __init__(self, module: nn.Module, batch: int) -> None:
-        self._module = module
-        self._batch = batch
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self._fired: dict[str, list[torch.Tensor]] = {}
         self._margins: dict[str, list[torch.Tensor]] = {}
         self.thresholds: dict[str, float] = {}
-
-    def __enter__(self) -> _Listening:
-        functional.reset_net(self._module)
-        for path, module in list(self._module.named_modules()):
+        for path, module in list(model.named_modules()):
             if isinstance(module, neuron.DSRIFNode | neuron.DSRLIFNode):
                 module = _DSR(module)
-                self._module.set_submodule(path, module)
+                model.set_submodule(path, module)
             if isinstance(module, (*NEURONS, _DSR)) or is_registered(module):
                 module.register_forward_hook(self._hear(path))
                 if hasattr(module, "surrogate_function"):
                     module.surrogate_function = _Recorder(module.surrogate_function, self._margins.setdefault(path, []))
                     threshold = torch.as_tensor(getattr(module, "v_threshold", 1.0))
                     self.thresholds[path] = float(threshold.abs().min())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
     def _hear(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -275,7 +268,7 @@ class _Listening:
         found = {}
         for path, parts in self._fired.items():
             seq = parts[0] if len(parts) == 1 and len(parts[0]) == timesteps and timesteps > 1 else torch.stack(parts)
-            if len(parts) == 1 and timesteps == 1 and _takes_time(self._module.get_submodule(path)):
+            if len(parts) == 1 and timesteps == 1 and _takes_time(self._model.get_submodule(path)):
                 seq = parts[0]
             found[path] = seq.transpose(0, 1).numpy().astype(np.int8)
         return found
