@@ -276,3 +276,9 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     ran = run("export", tmp_path / "nothing.pt", "--debug", "--json")
     assert ran.code == 6
     assert ran.json["ok"] is False
+
+
+def test_nobody_is_told_to_load_a_file_unsafely(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"\x00\x01")
+    error = one(refused(6, "export", tmp_path / "model.pt", "-o", tmp_path / "out"))
+    assert not any("weights_only" in text for text in error.values())
