@@ -228,5 +228,9 @@ def getitem(low: Lowering, x: Value, index: Any) -> Value:
     rest = index[1:] if isinstance(index, tuple) else ()
     last = isinstance(first, int) and first in (-1, low.build.timesteps - 1)
     if not last or x.axes[0] != "T" or x.read is not None or any(r != slice(None) for r in rest):
-        raise Refused(f"it takes the part {index} of a tensor", "only the last step, [-1], can be taken")
+        fix = (
+            "only the last step, [-1], can be taken; instead of a loop over time in forward use multi-step modules, "
+            'or save the module of one step with layout="loop"'
+        )
+        raise Refused(f"it takes the part {index} of a tensor", fix)
     return low.out(x.node, x.axes[1:], "last")
