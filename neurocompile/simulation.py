@@ -212,7 +212,7 @@ def _no_cost() -> dict[str, Any]:
 
 def _fit(program: Program, target: Target) -> dict[str, Any]:
     needed = chips_needed(program.integer, target)
-    if target.arithmetic is not None and needed is None and target.name == "generic":
+    if target.is_unlimited:
         return {"fits": True, "chips_needed": 1}
     return {"fits": None if needed is None else needed <= 1, "chips_needed": needed}
 
@@ -236,7 +236,7 @@ def _layers(result: Result, target: Target) -> list[dict[str, Any]]:
                 "neurons": graph.edges[node.name].size if isinstance(node.op, Neuron | Integrator) else 0,
                 **_shown(totals),
                 "firing_rate": totals["spikes"] / result.places(node.name) if fires else None,
-                **({"energy_pj": _bill(totals, target).energy_pj} if counts is not None else {"energy_pj": None}),
+                "energy_pj": None if counts is None else _bill(totals, target).energy_pj,
             }
         )
     return layers

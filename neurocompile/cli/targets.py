@@ -47,7 +47,7 @@ def _limit(target: Any, value: int | None) -> str:
         return f"{value:,}"
     if target.arithmetic is None:
         return "prices only"
-    return "no limit" if target.arithmetic.published else "unknown"
+    return "no limit" if target.is_unlimited else "unknown"
 
 
 def _as_json(target: Any) -> dict[str, Any]:

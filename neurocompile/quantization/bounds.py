@@ -120,7 +120,7 @@ def membrane_bounds(
     steady = not any(np.any(np.abs(getattr(op, name, 0)) > one) for name in ("decay", "keep"))
     steady = steady and not np.any(getattr(op, "current_decay", 0))
     for step in range(timesteps):
-        before = worst
+        before = v, i
         if isinstance(op, Integrator):
             kept = _times(v, op.decay / one)
             v = Interval(kept.low + x.low + op.bias, kept.high + x.high + op.bias)
@@ -132,23 +132,32 @@ def membrane_bounds(
             h = Interval(kept.low + i.low + op.bias, kept.high + i.high + op.bias)
             v = _after(op, h, one)
             worst = _hull(_hull(worst, h), _hull(i, v))
-        growth = np.maximum(worst.high - before.high, before.low - worst.low)
+        if _same(before[0], v) and _same(before[1], i):
+            return worst
         if worst.magnitude > arithmetic.state_max or (steady and step + 1 == _EXACT_STEPS):
-            return _extrapolated(op, worst, growth, timesteps - step - 1)
+            return _extrapolated(op, worst, x, timesteps - step - 1)
     return worst
 
 
-# So many steps are followed one by one; what still grows then is extrapolated.
+# So many steps are followed one by one; what has not settled by then is extrapolated.
 _EXACT_STEPS = 256
 
 
-def _extrapolated(op: Neuron | Integrator, worst: Interval, growth: Array, steps: int) -> Interval:
-    """A bound after more steps: a membrane that does not amplify itself grows by no more a step than it did before."""
-    if not np.any(growth):
-        return worst
-    more = growth * steps
+def _same(a: Interval, b: Interval) -> bool:
+    return np.array_equal(a.low, b.low) and np.array_equal(a.high, b.high)
+
+
+def _extrapolated(op: Neuron | Integrator, worst: Interval, x: Interval, steps: int) -> Interval:
+    """A bound after more steps, for a membrane that does not amplify itself.
+
+    A step adds at most its input, its biases, a reset by ``amount`` and two roundings; a reset to a value goes there.
+    """
+    step = np.maximum(np.abs(x.low), np.abs(x.high)) + np.abs(op.bias) + 2
+    once = np.zeros(())
     if isinstance(op, Neuron):
-        more = more + np.abs(op.v_reset) + np.abs(op.amount)
+        step = step + np.abs(op.input_bias) + (np.abs(op.amount) if op.reset == "by" else 0)
+        once = np.abs(op.v_reset)
+    more = step * steps + once
     return Interval(worst.low - more, worst.high + more)
 
 

@@ -100,6 +100,12 @@ class Target:
         return bool(self.prices)
 
     @property
+    def is_unlimited(self) -> bool:
+        """Whether it is as large as the network: its arithmetic is its own, and it has no limits."""
+        own = self.arithmetic is not None and self.arithmetic.published
+        return own and self.limits.neurons is None and self.limits.synapses is None
+
+    @property
     def covered(self) -> frozenset[str]:
         """The counts that its prices pay for, directly or as part of an all-in price."""
         return frozenset(self.prices) | {name for price in self.prices.values() for name in price.covers}

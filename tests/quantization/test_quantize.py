@@ -11,7 +11,8 @@ from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.ops import Add, Conv, Input, Integrator, Linear, Neuron, Output, Reshape
-from neurocompile.quantization import quantize
+from neurocompile.quantization import event_ranges, membrane_bounds, quantize
+from neurocompile.quantization.bounds import sum_ranges
 from neurocompile.quantization.rows import row_groups, synapses_of
 from neurocompile.simulator import simulate_integers
 from neurocompile.targets import Arithmetic, load_target
@@ -179,3 +180,41 @@ def test_amplifying_membranes_still_fit() -> None:
     assert run.overflows == 0
     real = interpret(graph, {"x": x}, 12)
     assert (run.spikes["neuron"] == real.spikes["neuron"]).mean() > 0.95
+
+
+@pytest.mark.parametrize("reset", ["to", "by", "none"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_bounds_hold_over_long_runs(reset: str, flip: bool) -> None:
+    """Longer than what is followed step by step, with first values far from where the membranes go."""
+    rng, steps, neurons = np.random.default_rng(0), 900, 40
+    one = 2**GENERIC.decay_fraction
+    op = Neuron(
+        threshold=rng.integers(-500, 500, neurons),
+        decay=rng.choice([one, -one, one // 2, int(0.999 * one)], neurons),
+        keep=np.asarray(one),
+        current_decay=np.asarray(0),
+        bias=rng.integers(-20, 20, neurons),
+        input_bias=np.asarray(0),
+        flip=np.asarray(flip),
+        reset=reset,  # type: ignore[arg-type]
+        v_reset=rng.integers(-3000, 3000, neurons),
+        amount=rng.integers(-50, 50, neurons),
+        v_init=rng.integers(-20000, 20000, neurons),
+    )
+    graph = Graph(
+        [
+            Node("x", Input((neurons,), "spikes", low=-3, high=9)),
+            Node("w", Linear(np.diag(rng.integers(-9, 10, neurons))), ("x",)),
+            Node("neuron", op, ("w",)),
+            Node("skip", Linear(np.eye(neurons, dtype=int)), ("neuron",)),
+            Node("output.integrator", Integrator(decay=np.asarray(0), bias=np.asarray(0)), ("skip",)),
+            Node("output", Output(), ("output.integrator",)),
+        ]
+    )
+    current = sum_ranges(graph, graph["neuron"], event_ranges(graph))
+    reach = membrane_bounds(op, current, (neurons,), GENERIC, steps)
+    ends = np.stack([np.full((steps, neurons), end) for end in (-3, 9)])
+    x = {"x": np.concatenate((ends, rng.integers(-3, 10, (6, steps, neurons))))}
+    seen = simulate_integers(graph, GENERIC, x, membranes=True).membranes["neuron"]
+    assert (seen >= reach.low).all()
+    assert (seen <= reach.high).all()
