@@ -91,12 +91,23 @@ class _Stuck(Exception):
 
 @dataclass(frozen=True)
 class _Place:
-    """The part of a concatenation that one branch fills: ``size`` of ``total`` along ``axis``, from ``start``."""
+    """The part of a concatenation that one branch fills: number ``branch`` of branches of ``sizes`` along ``axis``."""
 
     axis: int
-    start: int
-    size: int
-    total: int
+    branch: int
+    sizes: tuple[int, ...]
+
+    @property
+    def start(self) -> int:
+        return sum(self.sizes[: self.branch])
+
+    @property
+    def size(self) -> int:
+        return self.sizes[self.branch]
+
+    @property
+    def total(self) -> int:
+        return sum(self.sizes)
 
     def embed(self, x: Array) -> Array:
         """``[N, *branch]`` into zeros ``[N, *whole]``."""
@@ -217,14 +228,13 @@ class _Build:
         if isinstance(node.op, Add):
             return [path for source in node.inputs for path in self._paths(source, behind)]
         if isinstance(node.op, Concat):
-            axis, start, found = node.op.axis, 0, []
-            total = edge.shape[axis]
-            for source in node.inputs:
-                size = self.graph.edges[source].shape[axis]
-                place = _Place(axis, start, size, total)
-                found += [path.then(place, name) for path in self._paths(source, behind)]
-                start += size
-            return found
+            axis = node.op.axis
+            sizes = tuple(self.graph.edges[source].shape[axis] for source in node.inputs)
+            return [
+                path.then(_Place(axis, branch, sizes), name)
+                for branch, source in enumerate(node.inputs)
+                for path in self._paths(source, behind)
+            ]
         if isinstance(node.op, Delay):
             found = self._paths(node.inputs[0], behind)
             return [replace(path, delay=path.delay + node.op.steps) for path in found]
@@ -293,7 +303,7 @@ class _Build:
         for name, after in ends:
             if after:
                 last = after[-1]
-                key = (last.axis, last.total) if isinstance(last, _Place) else ("reshape", _reshaped_to(last))
+                key = (last.axis, last.sizes) if isinstance(last, _Place) else ("reshape", _reshaped_to(last))
                 groups.setdefault(key, []).append((name, after))
         for members in groups.values():
             last = members[0][1][-1]
@@ -301,8 +311,8 @@ class _Build:
                 branches: dict[int, list[tuple[str, Sequence[Step]]]] = {}
                 for name, after in members:
                     place: Any = after[-1]
-                    branches.setdefault(place.start, []).append((name, after[:-1]))
-                joined = [self._joined(branches[start], reader) for start in sorted(branches)]
+                    branches.setdefault(place.branch, []).append((name, after[:-1]))
+                joined = [self._joined(branches[branch], reader) for branch in sorted(branches)]
                 terms.append(self.emit(f"{reader}.concat", Concat(last.axis), *joined))
             else:
                 inner = self._joined([(name, after[:-1]) for name, after in members], reader)

@@ -163,6 +163,29 @@ def test_what_cannot_be_synapses_is_said_all_at_once() -> None:
     assert [(p.where, bool(p.fix)) for p in caught.value.problems] == [("late", True), ("loop", True), ("behind", True)]
 
 
+def test_concatenations_that_are_cut_differently_add_up() -> None:
+    rng = np.random.default_rng(0)
+    sizes = {"a": 2, "b": 4, "c": 3, "d": 3}
+    graph = Graph(
+        [
+            Node("x", Input((5,))),
+            *(Node(name, Linear(rng.normal(size=(size, 5))), ("x",)) for name, size in sizes.items()),
+            Node("ab", Concat(), ("a", "b")),
+            Node("cd", Concat(), ("c", "d")),
+            Node("sum", Add(), ("ab", "cd")),
+            Node("neuron", Neuron(np.asarray(1.0), decay=np.asarray(0.5)), ("sum",)),
+            Node("output.integrator", Integrator(), ("neuron",)),
+            Node("output", Output(), ("output.integrator",)),
+        ]
+    )
+    synaptic, _ = Synapses().run(graph)
+    _is_synaptic(synaptic)
+    x = {"x": rng.normal(size=(30, 6, 5))}
+    before, after = interpret(graph, x, 6).spikes["neuron"], interpret(synaptic, x, 6).spikes["neuron"]
+    np.testing.assert_array_equal(before, after)
+    assert 0.02 < before.mean() < 0.98
+
+
 def test_a_residual_network_says_what_replication_costs() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
