@@ -1,5 +1,5 @@
 """Chips as data: one TOML file each, with arithmetic, limits and prices, and where every constant comes from."""
 
-from neurocompile.targets.target import Arithmetic, Constant, Limits, Target, load_target, target_names
+from neurocompile.targets.target import Arithmetic, Constant, Lif, Limits, Target, load_target, target_names
 
-__all__ = ["Arithmetic", "Constant", "Limits", "Target", "load_target", "target_names"]
+__all__ = ["Arithmetic", "Constant", "Lif", "Limits", "Target", "load_target", "target_names"]

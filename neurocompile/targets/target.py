@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from neurocompile.errors import Problem, UsageError
 
-__all__ = ["COUNTS", "Arithmetic", "Constant", "Limits", "Target", "load_target", "target_names"]
+__all__ = ["COUNTS", "Arithmetic", "Constant", "Lif", "Limits", "Target", "load_target", "target_names"]
 
 COUNTS = {
     "sop": "synaptic operations",
@@ -41,6 +41,39 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Lif:
+    """A leaky integrate-and-fire neuron in silicon: what of the neuron equation it can do, with which mantissas.
+
+    It fires where ``v > vth << threshold_shift``, with ``0 <= vth < 2**threshold_bits``, one vth for all neurons of a
+    population, and is reset to 0. A bias is a signed mantissa of ``bias_bits`` times 2 to an exponent from
+    ``bias_exponent_min`` to ``bias_exponent_max``, one for the population; it acts on the membrane. Decays are mantissas
+    from ``decay_min`` to ``decay_max`` (membrane) and from 0 to ``current_decay_max`` (current), one for the population.
+    A weight is a mantissa times 2 to an exponent that its layer shares, at most ``weight_exponent_max``; convolutions,
+    whose kernels are shared, have none.
+    """
+
+    threshold_bits: int
+    threshold_shift: int
+    bias_bits: int
+    bias_exponent_min: int
+    bias_exponent_max: int
+    decay_min: int
+    decay_max: int
+    current_decay_max: int
+    weight_exponent_max: int
+
+    @property
+    def threshold_max(self) -> int:
+        """The largest vth."""
+        return int(2**self.threshold_bits - 1)
+
+    @property
+    def bias_max(self) -> int:
+        """The largest bias, in steps of the membrane."""
+        return int(2 ** (self.bias_bits - 1) - 1) << self.bias_exponent_max
+
+
+@dataclass(frozen=True)
 class Arithmetic:
     """How the target computes: widths in bits, and what happens at their ends.
 
@@ -48,6 +81,13 @@ class Arithmetic:
     is the mantissa ``round(d * 2**decay_fraction)``, signed, of ``decay_bits``; a product with it is divided by
     ``2**decay_fraction`` and rounded as ``rounding`` says. A synaptic sum is multiplied by 2 to the layer's shift, from
     ``min_shift`` to ``max_shift``, and rounded likewise.
+
+    A register that would leave its range saturates or wraps: the membrane as ``overflow`` says, the current as
+    ``current_overflow`` ("" is the same; "wrap-once" adds or subtracts the range once, and holds its upper end, which
+    two's complement does not). A ``symmetric`` membrane has no number below ``-state_max``.
+
+    ``event_sums`` says whether events can be added up on their way (pools, spikes added to spikes); where they cannot,
+    they become part of the weights. ``lif`` describes the neuron in silicon, where it is less than the neuron equation.
     """
 
     weight_bits_min: int
@@ -63,11 +103,20 @@ class Arithmetic:
     overflow: Literal["saturate", "wrap"]
     graded_spikes: bool
     published: bool
+    current_overflow: Literal["", "saturate", "wrap", "wrap-once"] = ""
+    symmetric: bool = False
+    event_sums: bool = True
+    lif: Lif | None = None
 
     @property
     def state_max(self) -> int:
-        """The largest membrane; the smallest is one less than its negative."""
+        """The largest membrane."""
         return int(2 ** (self.state_bits - 1) - 1)
+
+    @property
+    def state_min(self) -> int:
+        """The smallest membrane."""
+        return -self.state_max - (0 if self.symmetric else 1)
 
     @property
     def accumulator_max(self) -> int:
@@ -77,10 +126,22 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one chip holds; None where it was never published."""
+    """What one chip holds, and each of its cores; None where it was never published.
+
+    ``mesh`` is the number of tiles (east-west, north-south), each of ``cores_per_tile`` cores. Synapse memory is in
+    bytes, ``delay`` the longest synaptic delay in steps beyond the one that every synapse takes.
+    """
 
     neurons: int | None = None
     synapses: int | None = None
+    cores: int | None = None
+    neurons_per_core: int | None = None
+    synapse_bytes_per_core: int | None = None
+    input_axons_per_core: int | None = None
+    output_axons_per_core: int | None = None
+    cores_per_tile: int | None = None
+    mesh: tuple[int, int] | None = None
+    delay: int | None = None
     source: str = ""
 
 
@@ -102,8 +163,7 @@ class Target:
     @property
     def is_unlimited(self) -> bool:
         """Whether it is as large as the network: its arithmetic is its own, and it has no limits."""
-        own = self.arithmetic is not None and self.arithmetic.published
-        return own and self.limits.neurons is None and self.limits.synapses is None
+        return self.arithmetic is not None and self.arithmetic.published and self.limits == Limits()
 
     @property
     def covered(self) -> frozenset[str]:
@@ -136,12 +196,18 @@ def load_target(name: str) -> Target:
     if arithmetic is not None and "same_as" in arithmetic:
         like = load_target(arithmetic["same_as"]).arithmetic
         assert like is not None
-        arithmetic = {**vars(like), "published": False}
+        arithmetic = {**vars(like), "published": False, **arithmetic}
+        del arithmetic["same_as"]
+    elif arithmetic is not None and "lif" in arithmetic:
+        arithmetic["lif"] = Lif(**arithmetic["lif"])
+    limits = data.get("limits", {})
+    if "mesh" in limits:
+        limits["mesh"] = tuple(limits["mesh"])
     return Target(
         name=name,
         description=data["description"],
         arithmetic=None if arithmetic is None else Arithmetic(**{"published": True, **arithmetic}),
-        limits=Limits(**data.get("limits", {})),
+        limits=Limits(**limits),
         prices={count: _constant(price) for count, price in data.get("prices", {}).items()},
     )
 
