@@ -10,9 +10,10 @@ import numpy as np
 from neurocompile.data import arrange_inputs
 from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Input
+from neurocompile.ir.ops import Array, Input, Neuron
 from neurocompile.mapping import check_fit
-from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
+from neurocompile.passes import REAL_PASSES, CommonThreshold, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
+from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
 from neurocompile.quantization import Method, quantize
 from neurocompile.targets import load_target
@@ -36,6 +37,7 @@ PASS_NAMES: tuple[str, ...] = (
     "quantize-inputs",
     "fold-scale-2",
     "synapses",
+    "common-threshold",
     "quantize",
 )
 """The names that ``--print-ir-after`` takes, in the order in which the passes run."""
@@ -83,10 +85,14 @@ def compile_graph(
     steps: tuple[Pass, ...] = (
         QuantizeInputs(seen or {}, options.input_bits),
         FoldScale("fold-scale-2"),
-        Synapses(),
+        Synapses(event_sums=target.arithmetic.event_sums),
     )
     synaptic, more = run_passes(real, steps, after)
     log += more
+    free = synaptic
+    if target.arithmetic.lif is not None:
+        synaptic, more = run_passes(synaptic, (CommonThreshold(target.arithmetic),), after)
+        log += more
     quantized = quantize(
         synaptic,
         target.arithmetic,
@@ -105,13 +111,23 @@ def compile_graph(
         timesteps=timesteps,
         real=real,
         integer=quantized.graph,
-        units=quantized.units,
+        units=_real_units(quantized.units, free, synaptic),
         settings={**asdict(options), "bits": bits},
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
     )
     check_fit(program, target, options.chips)
     return program
+
+
+def _real_units(units: Mapping[str, Array], before: Graph, after: Graph) -> dict[str, Array]:
+    """The real value of a step of each membrane, where the neurons were multiplied by something on their way."""
+    found = {}
+    for name, unit in units.items():
+        first, then = before[name].op, after[name].op
+        neuron = isinstance(first, Neuron) and isinstance(then, Neuron)
+        found[name] = unit / membrane_factors(first, then) if neuron else unit
+    return found
 
 
 def _in_steps(graph: Graph, seen: Mapping[str, Array]) -> dict[str, Array]:

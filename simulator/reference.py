@@ -26,12 +26,14 @@ State = dict[str, dict[str, Array]]
 class Simulation:
     """What a run left behind; arrays are ``[N, T, *shape]``, outputs in real units ``[N, *shape]``.
 
+    ``membranes`` holds h, ``potentials`` what is left of it after the reset (of an integrator both are y).
     ``overflows`` counts the register values that met the end of their range (0 for what the compiler has proved).
     """
 
     outputs: dict[str, Array]
     spikes: dict[str, Array]
     membranes: dict[str, Array]
+    potentials: dict[str, Array]
     counts: Counts
     overflows: int = 0
     state: State = field(default_factory=dict)
@@ -52,7 +54,7 @@ def simulate_integers(
         graph: the integer graph of a Program.
         arithmetic: of its target.
         inputs: integers ``inputs[name][N, T, *shape]``.
-        membranes: whether to keep h of every neuron and y of every integrator.
+        membranes: whether to keep the membranes and potentials of every neuron and integrator.
         state: what an earlier run left (``--stream``); None: everything at rest.
         found: the graph's fan-outs, if they are at hand.
     """
@@ -64,6 +66,7 @@ def simulate_integers(
     counts = Counts({name: LayerCounts.zero(batch) for name in counted})
     trace: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Output)}
     kept: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Integrator)} if membranes else {}
+    left: dict[str, list[Array]] = {name: [] for name in kept}
     for t in range(timesteps):
         now = machine.step({name: x[:, t] for name, x in inputs.items()}, counts)
         count_events(counts, now, found, arithmetic.graded_spikes)
@@ -71,11 +74,13 @@ def simulate_integers(
             steps.append(now[name])
         for name, steps in kept.items():
             steps.append(machine.membrane[name])
+            left[name].append(machine.state[name]["y" if "y" in machine.state[name] else "v"])
     stacked = {name: np.stack(steps, axis=1) for name, steps in trace.items()}
     return Simulation(
         outputs={n.name: read_out(n.op, stacked[n.name]) for n in graph.of(Output) if isinstance(n.op, Output)},
         spikes={n.name: stacked[n.name].astype(np.int8) for n in graph.of(Neuron)},
         membranes={name: np.stack(steps, axis=1) for name, steps in kept.items()},
+        potentials={name: np.stack(steps, axis=1) for name, steps in left.items()},
         counts=counts,
         overflows=machine.overflows,
         state=machine.state,
@@ -120,7 +125,10 @@ class _Machine:
         x = current.astype(np.int64)
         y = self.state[name]["y"] if name in self.state else np.zeros_like(x)
         _count_updates(counts, (x != 0) | (y != 0))
-        y = self._held(self._decayed(y, op.decay) + self._shifted(x, op.shift) + op.bias)
+        x = self._shifted(x, op.shift)
+        if self.arithmetic.current_overflow:
+            x = self._current(x)
+        y = self._held(self._decayed(y, op.decay) + x + op.bias)
         self.state[name] = {"y": y}
         self.membrane[name] = y
         return y.astype(np.float64)
@@ -136,7 +144,7 @@ class _Machine:
             },
         )
         _count_updates(counts, (x != 0) | (state["v"] != 0) | (state["i"] != 0))
-        state["i"] = self._held(
+        state["i"] = self._current(
             self._decayed(state["i"], op.current_decay) + self._shifted(x, op.shift) + op.input_bias
         )
         h = self._held(self._decayed(state["v"], op.decay) + state["i"] + op.bias)
@@ -166,16 +174,28 @@ class _Machine:
                 return np.asarray(np.sign(value) * (np.abs(value) >> -shift))
 
     def _held(self, value: Array) -> Array:
-        """What a register keeps of a value that may be too large for it."""
-        most = self.arithmetic.state_max
-        least = -most - 1
+        """What a membrane's register keeps of a value that may be too large for it."""
+        return self._kept(value, self.arithmetic.overflow, self.arithmetic.state_min, self.arithmetic.state_max)
+
+    def _current(self, value: Array) -> Array:
+        """What a current's register keeps of a value that may be too large for it."""
+        how, most = self.arithmetic.current_overflow or self.arithmetic.overflow, self.arithmetic.state_max
+        if how == "wrap-once":
+            return self._kept(value, how, -most, most + 1)
+        return self._kept(value, how, -most - 1, most)
+
+    def _kept(self, value: Array, how: str, least: int, most: int) -> Array:
         outside = (value > most) | (value < least)
         if not outside.any():
             return value
         self.overflows += int(outside.sum())
-        if self.arithmetic.overflow == "saturate":
-            return np.clip(value, least, most)
-        return (value - least) % (most - least + 1) + least
+        span = most - least + 1
+        match how:
+            case "saturate":
+                return np.clip(value, least, most)
+            case "wrap":
+                return (value - least) % span + least
+        return np.where(value > most, value - span, np.where(value < least, value + span, value))
 
 
 def _count_updates(counts: LayerCounts, active: Array) -> None:

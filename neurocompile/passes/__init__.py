@@ -1,6 +1,7 @@
 """Graph to graph: each pass in a file of its own, run in an explicit order."""
 
 from neurocompile.passes.base import Pass, PassFailed, run_passes
+from neurocompile.passes.common_threshold import CommonThreshold
 from neurocompile.passes.fold_mpbn import FoldMpbn
 from neurocompile.passes.fold_scale import FoldScale
 from neurocompile.passes.quantize_inputs import QuantizeInputs
@@ -9,6 +10,7 @@ from neurocompile.passes.unit_amplitude import UnitAmplitude
 
 __all__ = [
     "REAL_PASSES",
+    "CommonThreshold",
     "FoldMpbn",
     "FoldScale",
     "Pass",

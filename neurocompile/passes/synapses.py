@@ -19,8 +19,10 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Input,
     Integrator,
     Linear,
+    MaxPool,
     Neuron,
     Op,
     Output,
@@ -30,11 +32,15 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
+from neurocompile.passes.compose import as_weights, compose, is_depthwise
 from neurocompile.passes.fold_scale import scale_inputs, scale_outputs
 
 __all__ = ["Synapses"]
 
 Shape = tuple[int, ...]
+
+# Unit vectors that are pushed through layers at a time, where these compose into a matrix.
+_BASIS = 256
 
 
 @dataclass(frozen=True)
@@ -49,19 +55,29 @@ class Synapses:
        a concatenation into a convolution, anything else into a matrix that stores only the connections that exist.
     3. An event that is added to a current (a skip) gets one weight.
     4. What is constant (biases, shifts) moves to the neuron, place by place.
+    5. Where the target cannot add events up on their way (``event_sums`` false), pools, upsampling, sums and
+       concatenations of events become part of the weights: what is left reads neurons, inputs and max-pools.
 
     Raises:
         DoesNotFit: for max-pooling of currents, layers behind a membrane readout, loops of currents, delayed biases,
-            and matrices above ``largest_matrix`` numbers.
+            matrices above ``largest_matrix`` numbers, and max-pooling of sums where events are not summed.
     """
 
     largest_matrix: int = 1 << 26
+    event_sums: bool = True
     name: str = "synapses"
 
     def run(self, graph: Graph) -> tuple[Graph, list[str]]:
         """Rewrite the currents of every neuron and integrator."""
         problems: list[Problem] = []
-        build = _Build(graph, self.largest_matrix)
+        build = _Build(graph, self.largest_matrix, self.event_sums)
+        if not self.event_sums:
+            problems += [
+                Problem("it pools what the target cannot route: sums, or other pools of neurons", node.name,
+                        type(graph[node.inputs[0]].op).__name__, "spikes of one layer", "pool behind a neuron")
+                for node in graph.of(MaxPool)
+                if graph.edges[node.name].is_event and not isinstance(graph[node.inputs[0]].op, Neuron | Input | MaxPool)
+            ]  # fmt: skip
         changed: dict[str, Node | None] = {}
         for node in graph.of(Neuron, Integrator):
             try:
@@ -142,9 +158,10 @@ class _Path:
 
 
 class _Build:
-    def __init__(self, graph: Graph, largest_matrix: int) -> None:
+    def __init__(self, graph: Graph, largest_matrix: int, event_sums: bool) -> None:
         self.graph = graph
         self.largest_matrix = largest_matrix
+        self.event_sums = event_sums
         self.added: list[Node] = []
         self._names = {node.name for node in graph}
         self._used_origins: dict[str, list[int]] = {}
@@ -220,7 +237,7 @@ class _Build:
 
     def _paths(self, name: str, behind: tuple[str, ...]) -> list[_Path]:
         node, edge = self.graph[name], self.graph.edges[name]
-        if edge.is_event:
+        if edge.is_event and (self.event_sums or isinstance(node.op, Neuron | Input | MaxPool)):
             return [_Path(name)]
         if name in behind:
             raise _Stuck("a current feeds itself", name, "put a neuron into the loop")
@@ -238,6 +255,10 @@ class _Build:
         if isinstance(node.op, Delay):
             found = self._paths(node.inputs[0], behind)
             return [replace(path, delay=path.delay + node.op.steps) for path in found]
+        if isinstance(node.op, SumPool | Upsample) and not self.event_sums:
+            channels = self.graph.edges[node.inputs[0]].shape[0]
+            found = self._paths(node.inputs[0], behind)
+            return [replace(path, steps=(*path.steps, as_weights(node.op, channels))) for path in found]
         if isinstance(node.op, Linear | Conv | ConvTranspose | Scale | SumPool | Upsample | Reshape):
             step = without_bias(node.op)
             return [path.then(step, name) for path in self._paths(node.inputs[0], behind)]
@@ -265,11 +286,15 @@ class _Build:
         if inputs * outputs > self.largest_matrix:
             size = f"{inputs * outputs} weights"
             raise _Stuck(f"{what} of {size}, over {self.largest_matrix}", reader, "put neurons between the layers")
-        basis = np.eye(inputs).reshape(inputs, *first)
-        weight = _run(parts, basis).reshape(inputs, outputs).T
-        stored = _run([_structure(part) for part in parts], basis).reshape(inputs, outputs).T > 0
+        structure = [_structure(part) for part in parts]
+        weight, stored = np.empty((outputs, inputs)), np.empty((outputs, inputs), bool)
+        for start in range(0, inputs, _BASIS):
+            basis = np.eye(min(_BASIS, inputs - start), inputs, start).reshape(-1, *first)
+            part = slice(start, start + len(basis))
+            weight[:, part] = _run(parts, basis).reshape(-1, outputs).T
+            stored[:, part] = _run(structure, basis).reshape(-1, outputs).T > 0
         done.events += [Reshape((inputs,))] if len(first) > 1 else []
-        done.weights = Linear(np.ascontiguousarray(weight), None, None if stored.all() else stored)
+        done.weights = Linear(weight, None, None if stored.all() else stored)
         done.after = [Reshape(out)] if len(out) > 1 else []
         self._composed.append(f"{what} of {int(stored.sum())} weights")
 
@@ -358,9 +383,45 @@ class _Settled:
             return True
         if isinstance(step, Scale):
             return self._scale(step)
-        if not isinstance(self.weights, Scale):
+        if self.after:
+            part = self._part(step)
+            if part is None:
+                return False
+            step, after = part
+        else:
+            after = []
+        weights = self._one(step)
+        if weights is None:
             return False
-        return self._behind_scale(step)
+        self.weights, self.after = weights, after
+        return True
+
+    def _part(self, step: Any) -> tuple[Any, list[Step]] | None:
+        """What a layer behind a concatenation does to this branch alone, and what is left behind it."""
+        place = self.after[0]
+        if len(self.after) > 1 or not isinstance(place, _Place) or place.axis != 0:
+            return None
+        branch = slice(place.start, place.start + place.size)
+        if is_depthwise(step):
+            return replace(step, weight=step.weight[branch], groups=place.size), [place]
+        if isinstance(step, Linear) or (isinstance(step, Conv) and step.groups == 1):
+            return replace(step, weight=step.weight[:, branch]), []
+        if isinstance(step, ConvTranspose) and step.groups == 1:
+            return replace(step, weight=step.weight[branch]), []
+        return None
+
+    def _one(self, step: Any) -> Any | None:
+        """The weights and a layer behind them as one layer."""
+        shape = self.shape_of_events
+        if not isinstance(self.weights, Scale):
+            return compose(self.weights, step, shape)
+        if isinstance(step, SumPool | Upsample):
+            small = compact(self.weights.scale, shape)
+            if small.ndim and small.shape[1:] != (1,) * (len(shape) - 1):
+                return None
+            self.events.append(step)
+            return Scale(small)
+        return scale_inputs(step, self.weights.scale, shape)
 
     def _scale(self, step: Scale) -> bool:
         """A scale on the result becomes a scale on the outputs of the weights."""
@@ -378,34 +439,6 @@ class _Settled:
         if scaled is None:
             return False
         self.weights = scaled
-        return True
-
-    def _behind_scale(self, step: Any) -> bool:
-        """A layer behind a mere scale: the scale goes into its columns, a slice takes its columns."""
-        shape = self.shape_of_events
-        if not self.after:
-            if isinstance(step, SumPool | Upsample):
-                small = compact(self.weights.scale, shape)
-                if small.ndim and small.shape[1:] != (1,) * (len(shape) - 1):
-                    return False
-                self.events.append(step)
-                self.weights = Scale(small)
-                return True
-            scaled = scale_inputs(step, self.weights.scale, shape)
-            if scaled is None:
-                return False
-            self.weights = scaled
-            return True
-        place = self.after[0]
-        if len(self.after) > 1 or not isinstance(place, _Place) or place.axis != 0:
-            return False
-        if not isinstance(step, Linear) and not (isinstance(step, Conv) and step.groups == 1):
-            return False
-        columns = step.weight[:, place.start : place.start + place.size]
-        part = scale_inputs(replace(step, weight=columns), self.weights.scale, shape)
-        if part is None:
-            return False
-        self.weights, self.after = part, []
         return True
 
 

@@ -1,0 +1,145 @@
+"""What changes nothing (shift, flip, scale) gives every population one threshold, above a reset to 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir.arrays import compact
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.quantization.rows import Synapse, synapses_of
+from neurocompile.quantization.silicon import Shortfall, shortfalls
+from neurocompile.targets import Arithmetic
+
+__all__ = ["CommonThreshold", "membrane_factors"]
+
+
+@dataclass(frozen=True)
+class CommonThreshold:
+    """Bring neurons into the form that the chip's neuron holds, exactly, where that can be done.
+
+    1. Shift: ``v_reset`` is subtracted from the membrane; biases take ``(decay - 1) * v_reset``.
+    2. Flip: where the comparison is flipped, the neuron and its weights are negated.
+    3. Scale: each neuron and its weights are multiplied so that all thresholds of a population are one. A neuron that
+       never fires gets no weights, one that always fires a bias above the threshold and none.
+
+    It leaves a layer as it is where the chip's neuron could not hold it all the same (the log says why, and what
+    would), and where neurons that share weights would want different signs or scales.
+    """
+
+    arithmetic: Arithmetic
+    name: str = "common-threshold"
+
+    def run(self, graph: Graph) -> tuple[Graph, list[str]]:
+        """Rewrite all neurons that the chip can hold afterwards."""
+        changed: dict[str, Node | None] = {}
+        log = []
+        for node in graph.of(Neuron, Integrator):
+            if isinstance(node.op, Integrator):
+                log += _said(node, shortfalls(node.op, self.arithmetic))
+                continue
+            nodes, missing = self._normalized(graph, node)
+            changed |= {made.name: made for made in nodes}
+            log += _said(node, missing)
+        return graph.rewritten(changed), log
+
+    def _normalized(self, graph: Graph, node: Node) -> tuple[list[Node], list[Shortfall]]:
+        op: Any = node.op
+        shape = graph.edges[node.name].shape
+        moved = _shifted(op, shape)
+        synapses = synapses_of(graph, node)
+        factor = _factors(moved, synapses, shape)
+        candidate = moved if factor is None else _scaled(moved, factor, shape)
+        missing = shortfalls(candidate, self.arithmetic)
+        if missing:
+            return [], missing
+        if factor is None:
+            return [replace(node, op=candidate)], []
+        return [*_rescaled(synapses, factor), replace(node, op=candidate)], []
+
+
+def membrane_factors(before: Neuron, after: Neuron) -> Array:
+    """What the membrane of each neuron was multiplied by on its way from ``before`` to ``after`` (0: it is constant)."""
+    if after is before:
+        return np.asarray(1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = after.threshold / (before.threshold - before.v_reset)
+    return np.where(np.isfinite(factor), factor, 1.0)
+
+
+def _said(node: Node, missing: list[Shortfall]) -> list[str]:
+    return [f"{node.name}: not a neuron of the chip: {each.what}; to make it one: {each.fix}" for each in missing]
+
+
+def _shifted(op: Neuron, shape: tuple[int, ...]) -> Neuron:
+    """The same neuron with its membrane counted from ``v_reset``."""
+    if op.reset != "to" or not np.any(op.v_reset):
+        return op
+    start = op.v_reset
+    negative = op.negative_threshold
+    return replace(
+        op,
+        threshold=compact(op.threshold - start, shape),
+        bias=compact(op.bias + (op.decay - 1.0) * start, shape),
+        v_init=compact(op.v_init - start, shape),
+        v_reset=np.asarray(0.0),
+        negative_threshold=None if negative is None else compact(negative - start, shape),
+    )
+
+
+def _factors(op: Neuron, synapses: list[Synapse], shape: tuple[int, ...]) -> Array | None:
+    """What each neuron is to be multiplied by, ``[*shape]``; None where that is nothing, or cannot be done."""
+    if op.reset != "to" or op.negative_threshold is not None:
+        return None
+    if op.threshold.ndim == 0 and op.flip.ndim == 0 and not op.flip and np.isfinite(op.threshold):
+        return None
+    sign = np.where(op.flip, -1.0, 1.0)
+    height = np.broadcast_to(sign * op.threshold, shape)
+    finite = np.isfinite(height)
+    if not np.all(height[finite] > 0):
+        return None
+    common = float(np.median(height[finite])) if finite.any() else 1.0
+    factor = np.where(finite, np.broadcast_to(sign, shape) * common / np.where(finite, height, 1.0), 0.0)
+    return factor if _shared(synapses, factor) else None
+
+
+def _shared(synapses: list[Synapse], factor: Array) -> bool:
+    """Whether every set of weights that is shared between neurons wants one factor."""
+    for synapse in synapses:
+        met = synapse.reaches >= 0
+        if np.any(met & (_of_rows(synapse, factor)[np.maximum(synapse.reaches, 0)] != factor)):
+            return False
+    return True
+
+
+def _of_rows(synapse: Synapse, factor: Array) -> Array:
+    found = np.ones(len(synapse.rows))
+    met = synapse.reaches >= 0
+    found[synapse.reaches[met]] = factor[met]
+    return found
+
+
+def _scaled(op: Neuron, factor: Array, shape: tuple[int, ...]) -> Neuron:
+    height = np.broadcast_to(np.where(op.flip, -1.0, 1.0) * op.threshold, shape)
+    finite = np.isfinite(height)
+    common = float(np.median(height[finite])) if finite.any() else 1.0
+    # One that never fires would stay at 0 < threshold; one that always does starts each step above it.
+    constant = np.where(height == -np.inf, 2.0 * common, 0.0)
+    return replace(
+        op,
+        threshold=np.asarray(common),
+        flip=np.asarray(False),
+        bias=compact(np.where(finite, factor * op.bias, constant), shape),
+        input_bias=compact(factor * op.input_bias, shape),
+        v_init=compact(factor * op.v_init, shape),
+    )
+
+
+def _rescaled(synapses: list[Synapse], factor: Array) -> list[Node]:
+    return [
+        replace(synapse.node, op=synapse.with_rows(synapse.rows * _of_rows(synapse, factor)[:, None]))
+        for synapse in synapses
+    ]

@@ -1,0 +1,132 @@
+"""The parameters of a neuron or an integrator as whole numbers of steps of its membrane."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir.arrays import compact
+from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.targets import Arithmetic, Lif
+
+__all__ = ["aligned_unit", "in_silicon", "integer_parameters"]
+
+# A real this close to a whole number of steps is that number: the division left the rest.
+_WHOLE = 1e-9
+
+
+def integer_parameters(op: Any, unit: Array, shape: tuple[int, ...], shift: int, arithmetic: Arithmetic) -> Any:
+    """A neuron or an integrator in steps of ``unit``, its comparison as >= (or <= where flipped)."""
+    end = float(arithmetic.state_max)
+
+    def steps(value: Array) -> Array:
+        return compact(np.clip(np.rint(value / unit), -end, end).astype(np.int64), shape)
+
+    def mantissa(value: Array) -> Array:
+        return np.rint(value * 2.0**arithmetic.decay_fraction).astype(np.int64)
+
+    if isinstance(op, Integrator):
+        return replace(op, decay=mantissa(op.decay), gain=np.asarray(1), bias=steps(op.bias), shift=shift)
+    return replace(
+        op,
+        threshold=compact(np.clip(_threshold(op.threshold, op, unit, op.flip), -end, end).astype(np.int64), shape),
+        decay=mantissa(op.decay),
+        current_decay=mantissa(op.current_decay),
+        keep=mantissa(op.keep),
+        gain=np.asarray(1),
+        bias=steps(op.bias),
+        input_bias=steps(op.input_bias),
+        strict=False,
+        v_reset=steps(op.v_reset),
+        amount=steps(op.amount),
+        v_init=steps(op.v_init),
+        amplitude=np.asarray(1),
+        negative_threshold=(
+            None
+            if op.negative_threshold is None
+            else compact(
+                np.clip(_threshold(op.negative_threshold, op, unit, np.asarray(True)), -end, end).astype(np.int64),
+                shape,
+            )
+        ),
+        shift=shift,
+    )
+
+
+def _threshold(threshold: Array, op: Neuron, unit: Array, flip: Array) -> Array:
+    """The integer threshold with the same meaning: h >= t is h_int >= ceil(t / unit), h > t is h_int >= floor + 1."""
+    value = _steps(threshold, unit)
+    if op.strict:
+        return np.where(flip, np.ceil(value) - 1, np.floor(value) + 1)
+    return np.where(flip, np.floor(value), np.ceil(value))
+
+
+def _steps(threshold: Array, unit: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        value = threshold / unit
+        near = np.rint(value)
+        return np.where(np.abs(value - near) <= _WHOLE * np.maximum(1.0, np.abs(near)), near, value)
+
+
+def aligned_unit(op: Any, unit: float, lif: Lif) -> float:
+    """The least step from ``unit`` up in which the threshold of a population lies on the chip's grid.
+
+    The scale of a population is free; taken so, the threshold loses nothing.
+    """
+    if not isinstance(op, Neuron) or op.threshold <= 0:
+        return unit
+    above = 0 if op.strict else 1
+    mantissa = int((float(op.threshold) / unit - above) // 2**lif.threshold_shift)
+    if mantissa < 1:
+        return unit
+    return float(op.threshold) / (mantissa * 2**lif.threshold_shift + above)
+
+
+def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic) -> Any | None:
+    """Integer parameters rounded to the grids of the chip's neuron; None where one is beyond its range.
+
+    Args:
+        op: with integer parameters.
+        real: the same neuron with real ones.
+        unit: of the membrane.
+        arithmetic: of a target that describes its neuron.
+    """
+    lif = arithmetic.lif
+    assert lif is not None
+    bias = _on_bias_grid(op.bias, lif)
+    if bias is None:
+        return None
+    if isinstance(op, Integrator):
+        return replace(op, bias=bias)
+    vth = _mantissa(op, float(_steps(real.threshold, np.asarray(unit))), real.strict, arithmetic)
+    if not 0 <= vth <= lif.threshold_max:
+        return None
+    return replace(
+        op,
+        bias=bias,
+        threshold=np.asarray((vth << lif.threshold_shift) + 1),
+        decay=np.clip(op.decay, lif.decay_min, lif.decay_max),
+        current_decay=np.clip(op.current_decay, 0, lif.current_decay_max),
+    )
+
+
+def _on_bias_grid(bias: Array, lif: Lif) -> Array | None:
+    most = 2 ** (lif.bias_bits - 1) - 1
+    for exponent in range(lif.bias_exponent_min, lif.bias_exponent_max + 1):
+        mantissa = np.rint(bias / 2.0**exponent).astype(np.int64)
+        if np.abs(mantissa).max(initial=0) <= most:
+            return np.asarray(mantissa << exponent)
+    return None
+
+
+def _mantissa(op: Any, steps: float, strict: bool, arithmetic: Arithmetic) -> int:
+    """The threshold's mantissa, for a threshold of so many steps of the membrane."""
+    lif = arithmetic.lif
+    assert lif is not None
+    grid = 2.0**lif.threshold_shift
+    on_grid = np.all(op.decay == 2**arithmetic.decay_fraction) and not np.any(op.current_decay)
+    if on_grid:  # then so are all membranes, and the comparison keeps its meaning
+        return int(np.floor(steps / grid) if strict else np.ceil(steps / grid) - 1)
+    return int(np.rint((steps - (0.0 if strict else 1.0)) / grid))

@@ -1,0 +1,369 @@
+"""One neuron (or integrator) with its synapses in the target's integers: scales, shift, and the proof that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.errors import Problem
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import Array, Conv, Integrator, Neuron
+from neurocompile.quantization.bounds import Interval, membrane_bounds, sum_ranges
+from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_parameters
+from neurocompile.quantization.rows import Synapse, row_groups, synapses_of
+from neurocompile.quantization.scales import Method, group_scales
+from neurocompile.quantization.silicon import shortfalls
+from neurocompile.targets import Arithmetic
+
+__all__ = ["Choices", "Layer", "fit_layer"]
+
+# A row of weights of which the largest has fewer steps than this has lost more than half of its bits.
+_FEW_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen for all layers; see :func:`neurocompile.quantization.quantize`."""
+
+    arithmetic: Arithmetic
+    timesteps: int
+    bits: int
+    per_channel: bool
+    method: Method
+
+    @property
+    def largest(self) -> int:
+        """The largest mantissa of a weight."""
+        return int(2 ** (self.bits - 1) - 1)
+
+
+@dataclass
+class Layer:
+    """The nodes of one layer with integers in them, the real value of a step of each membrane ``[*shape]``."""
+
+    nodes: list[Node]
+    unit: Array
+    problems: list[Problem] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+
+def fit_layer(
+    graph: Graph, node: Node, choices: Choices, events: Mapping[str, Interval], seen: Mapping[str, Array] | None
+) -> Layer:
+    """Quantize a neuron or an integrator and everything that feeds it.
+
+    Args:
+        graph: in synaptic form, with reals.
+        node: the neuron or integrator.
+        choices: of the target and the user.
+        events: the ranges of all events (:func:`neurocompile.quantization.event_ranges`).
+        seen: the events of calibration data, for the method "membrane".
+    """
+    problems = _decays_out_of_range(node, choices.arithmetic)
+    if problems:
+        return Layer([], np.ones(graph.edges[node.name].shape), problems)
+    weights = _Weights(graph, node, choices, seen)
+    best: Layer | None = None
+    for coarser, shift in weights.attempts():
+        made = weights.with_scale(coarser, shift)
+        layer = _checked(graph, node, weights, made, shift, events)
+        best = layer
+        if not layer.problems:
+            said = [made.said, *weights.losses(made)]
+            if coarser:
+                said.append(f"made coarser by {coarser} bits, so that nothing can overflow and biases fit")
+            layer.log.insert(0, f"{node.name}: {', '.join(filter(None, said))}")
+            return layer
+    assert best is not None
+    return best
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Synapses with integers: their nodes, the scale of each group and of each neuron ``[*shape]``."""
+
+    nodes: list[Node]
+    scale: Array
+    of_neurons: Array
+    said: str
+
+
+class _Weights:
+    """The synapses of one layer, and the scales that they may have."""
+
+    def __init__(self, graph: Graph, node: Node, choices: Choices, seen: Mapping[str, Array] | None) -> None:
+        self.node, self.choices = node, choices
+        self.shape = graph.edges[node.name].shape
+        self.synapses = synapses_of(graph, node)
+        lif = choices.arithmetic.lif
+        op: Any = node.op
+        self.silicon = lif is not None and not shortfalls(op, choices.arithmetic)
+        # One threshold for all neurons of a population leaves one scale for all of their weights.
+        self.common = self.silicon and isinstance(op, Neuron)
+        self.groups = row_groups(self.synapses, together=self.common or not choices.per_channel)
+        self.exponents = _exponents(self.synapses, self.groups, lif.weight_exponent_max) if lif else self._none()
+        rows = [s.rows / 2.0**e for s, e in zip(self.synapses, self.exponents)]
+        error = None if seen is None else _membrane_error(node, self.shape, self.synapses, self.exponents, seen)
+        scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
+        floor = _least_scales(node, self.synapses, self.groups, len(scale), self.shape, choices)
+        self.coarsened = (scale < floor) & (not self.silicon)
+        self.scale = np.where(self.coarsened, floor, scale)
+        self.exact &= ~self.coarsened
+
+    def _none(self) -> list[int]:
+        return [0] * len(self.synapses)
+
+    def attempts(self) -> Iterator[tuple[int, int]]:
+        """By how many bits scales may be made coarser, and by how many the sum may be shifted: finest first."""
+        arithmetic, bits = self.choices.arithmetic, self.choices.bits
+        if arithmetic.lif is None:
+            yield from ((0, shift) for shift in range(arithmetic.max_shift, arithmetic.min_shift - 1, -1))
+            return
+        # Loihi shifts a sum left by 6; mantissas are even (the lowest bit of signed weights is lost), so that a step of
+        # a weight is at least 2**7 but where the exponent of the layer halves it; kernels have no exponent.
+        kernels = any(isinstance(s.node.op, Conv) for s in self.synapses)
+        least = arithmetic.min_shift + 1 if kernels else arithmetic.min_shift
+        most = least + 8 - bits if kernels else arithmetic.max_shift + 1 - max(self.exponents, default=0)
+        for coarser in range(bits - 1):
+            yield from ((coarser, shift) for shift in range(min(most, arithmetic.max_shift), least - 1, -1))
+
+    def with_scale(self, coarser: int, shift: int) -> _Made:
+        """The synapses in integers."""
+        lif, largest = self.choices.arithmetic.lif, self.choices.largest
+        scale = self.scale * 2.0**coarser
+        if lif is not None and self.common and not self.exact.any():
+            scale = np.full(len(scale), aligned_unit(self.node.op, scale[0] / 2.0**shift, lif) * 2.0**shift)
+        nodes, clipped = [], 0
+        for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
+            whole = np.rint(synapse.rows / (scale[group][:, None] * 2.0**exponent))
+            clipped += int((np.abs(whole) > largest).sum())
+            rows = np.clip(whole, -largest, largest).astype(np.int64) << exponent
+            nodes.append(replace(synapse.node, op=synapse.with_rows(rows)))
+        said = [
+            f"{self.choices.bits}-bit weights, {len(scale)} scales {scale.min():.4g}..{scale.max():.4g}",
+            f"{clipped} weights clipped" if clipped else "",
+            f"{int(self.coarsened.sum())} made coarser so that biases and resets fit" if self.coarsened.any() else "",
+            f"{int(self.exact.sum())} on their own grid and kept exactly" if self.exact.any() and not coarser else "",
+            *(f"{s.node.name} times 2**{e}" for s, e in zip(self.synapses, self.exponents) if e),
+        ]
+        of_neurons = np.full(self.shape, scale[0]) if self.common else self._of_neurons(scale)
+        return _Made(nodes, scale, of_neurons, ", ".join(filter(None, said)))
+
+    def _of_neurons(self, scale: Array) -> Array:
+        """The scale of each neuron: that of the rows that reach it."""
+        found = np.ones(self.shape)
+        for synapse, group in zip(self.synapses, self.groups):
+            row = synapse.reaches
+            found = np.where(row >= 0, scale[group][np.maximum(row, 0)], found)
+        return found
+
+    def losses(self, made: _Made) -> list[str]:
+        """Which rows have few steps left, because what they share a scale (or an exponent) with is much larger."""
+        said = []
+        for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
+            tops = np.abs(synapse.rows).max(1, initial=0.0)
+            steps = np.rint(tops / (made.scale[group] * 2.0**exponent))
+            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0)
+            if few.any():
+                worst = int(np.argmin(np.where(few, steps, np.inf)))
+                ratio = float(tops.max() / tops[worst])
+                said.append(
+                    f"PRECISION LOST: {synapse.node.name} keeps at most {int(steps[few].max())} of "
+                    f"{self.choices.largest} steps in {int(few.sum())} of {len(few)} rows (worst: row {worst}, "
+                    f"{int(steps[worst])} steps; others of this layer reach {max(ratio, self._above(tops, worst)):.3g} "
+                    "times as far)"
+                )
+        return said
+
+    def _above(self, tops: Array, worst: int) -> float:
+        """How far the other synapses of the layer reach above one row."""
+        return max(float(np.abs(s.rows).max(initial=0.0)) for s in self.synapses) / float(tops[worst])
+
+
+def _exponents(synapses: Sequence[Synapse], groups: Sequence[Array], most: int) -> list[int]:
+    """How many bits each layer's weights are shifted left by, so that larger ones do not make the others coarse.
+
+    A convolution has none. Where it meets larger weights (a skip of 1 beside trained weights), these get an exponent.
+    """
+    count = max((int(g.max(initial=-1)) for g in groups), default=-1) + 1
+    tops = np.zeros((len(synapses), count))
+    for top, synapse, group in zip(tops, synapses, groups):
+        np.maximum.at(top, group, np.abs(synapse.rows).max(1, initial=0.0))
+    kernels = [isinstance(s.node.op, Conv) for s in synapses]
+    if any(kernels):
+        base = tops[kernels].max(0, initial=0.0)
+    else:
+        base = np.where(tops > 0, tops, np.inf).min(0, initial=np.inf)
+    found = []
+    for top, kernel in zip(tops, kernels):
+        both = (top > 0) & (base > 0) & np.isfinite(base)
+        ratio = float((top[both] / base[both]).max(initial=1.0))
+        found.append(0 if kernel else min(most, max(0, int(np.ceil(np.log2(ratio) - 1e-9)))))
+    return found
+
+
+def _least_scales(
+    node: Node,
+    synapses: Sequence[Synapse],
+    groups: Sequence[Array],
+    count: int,
+    shape: tuple[int, ...],
+    choices: Choices,
+) -> Array:
+    """For each group the finest scale in which its biases and resets leave three quarters of the membrane's range free.
+
+    Weights can be so small beside them that one step of a weight would be too fine for the membrane.
+    """
+    op: Any = node.op
+    growth = _geometric(np.abs(op.decay), choices.timesteps)
+    current = np.abs(getattr(op, "input_bias", 0.0)) * _geometric(
+        np.abs(getattr(op, "current_decay", 0.0)), choices.timesteps
+    )
+    bias = np.abs(op.bias) + current
+    reach = np.broadcast_to(bias * growth, shape).copy()
+    for name in ("v_reset", "amount", "v_init"):
+        reach += np.abs(getattr(op, name, 0.0))
+    floor = np.zeros(count)
+    for synapse, group in zip(synapses, groups):
+        met = synapse.reaches >= 0
+        np.maximum.at(floor, group[synapse.reaches[met]], reach[met])
+    return floor * 4.0 * 2.0 ** max(choices.arithmetic.min_shift, 0) / choices.arithmetic.state_max
+
+
+def _geometric(ratio: Array, terms: int) -> Array:
+    """``1 + ratio + ... + ratio**(terms - 1)`` (capped, where it explodes)."""
+    apart = np.where(ratio == 1, 0.5, ratio)
+    with np.errstate(over="ignore"):
+        summed = np.where(ratio == 1, float(terms), (1.0 - apart**terms) / (1.0 - apart))
+    return np.minimum(summed, 1e12)
+
+
+def _membrane_error(
+    node: Node,
+    shape: tuple[int, ...],
+    synapses: Sequence[Synapse],
+    exponents: Sequence[int],
+    seen: Mapping[str, Array],
+) -> Any:
+    """The squared error, through the leak, that other weights give to the membranes behind each row."""
+    decay = node.op.decay if isinstance(node.op, Neuron | Integrator) else 0.0
+
+    def error(quantized: Sequence[Array]) -> list[Array]:
+        found = []
+        for synapse, rows, exponent in zip(synapses, quantized, exponents):
+            events = seen[synapse.node.inputs[0]]
+            op = synapse.with_rows(rows * 2.0**exponent - synapse.rows)
+            batch, steps = events.shape[:2]
+            x = apply(op, [events.reshape(batch * steps, *events.shape[2:]).astype(np.float64)])
+            x = x.reshape(batch, steps, *x.shape[1:])
+            # Currents that are reshaped or concatenated behind their weights are weighed without the leak.
+            alike = np.ndim(decay) == 0 or x.shape[2:] == shape
+            leak = decay if alike else 0.0
+            squares, v = np.zeros(x.shape[2:]), np.zeros((batch, *x.shape[2:]))
+            for t in range(steps):
+                v = leak * v + x[:, t]
+                squares += (v**2).sum(0)
+            of_rows = np.zeros(len(synapse.rows))
+            np.add.at(of_rows, synapse.row_of.ravel(), squares.ravel())
+            found.append(of_rows)
+        return found
+
+    return error
+
+
+def _checked(
+    graph: Graph, node: Node, weights: _Weights, made: _Made, shift: int, events: Mapping[str, Interval]
+) -> Layer:
+    """The integer layer, with what could leave its range."""
+    choices, shape = weights.choices, weights.shape
+    arithmetic, timesteps = choices.arithmetic, choices.timesteps
+    unit = made.of_neurons / 2.0**shift
+    weighted = graph.rewritten({done.name: done for done in made.nodes})
+    current = sum_ranges(weighted, weighted[node.name], events)
+    if current.magnitude > arithmetic.accumulator_max:
+        limit = arithmetic.accumulator_max, arithmetic.accumulator_bits
+        return Layer([], unit, [_overflow(node, "synaptic sum", current, *limit, timesteps)])
+    op: Any = integer_parameters(node.op, unit, shape, shift, arithmetic)
+    log = [f"{node.name}: membrane in steps of {unit.min():.4g}..{unit.max():.4g} (shift {shift})"]
+    if weights.silicon:
+        rounded = in_silicon(op, node.op, float(unit.flat[0]), arithmetic)
+        if rounded is None:
+            return Layer([], unit, [_beyond_registers(node, op, unit, arithmetic)])
+        op = rounded
+        log.append(_grid_losses(node, op, unit, arithmetic))
+    reach = membrane_bounds(op, current, shape, arithmetic, timesteps)
+    if reach.magnitude >= arithmetic.state_max:
+        limit = arithmetic.state_max, arithmetic.state_bits
+        return Layer([], unit, [_overflow(node, "membrane", reach, *limit, timesteps)])
+    return Layer([*made.nodes, replace(node, op=op)], unit, [], log)
+
+
+def _grid_losses(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> str:
+    """What rounding to the chip's registers changed, beside the threshold."""
+    real: Any = node.op
+    lif = arithmetic.lif
+    assert lif is not None
+    one = 2.0**arithmetic.decay_fraction
+    decays = [float(np.abs(op.decay / one - real.decay).max())]
+    if isinstance(op, Neuron):
+        decays.append(float(np.abs(op.current_decay / one - real.current_decay).max()))
+    bias = float(np.abs(op.bias * unit - real.bias).max())
+    said = f"{node.name}: on the chip's grid"
+    if isinstance(op, Neuron):
+        height = max(abs(float(real.threshold)), 1e-300)
+        above = 0 if real.strict else 1
+        chip = (int(op.threshold) - 1 + above) * float(unit.flat[0])
+        off = abs(chip - float(real.threshold)) / height
+        said += f" the threshold {'is exact' if off < 1e-9 else f'is off by {off:.2%}'}"
+        said += f", biases by at most {bias / height:.2%} of it"
+    else:
+        said += f" biases are off by at most {bias:.3g}"
+    return said + f", decays by at most {max(decays):.2g}"
+
+
+def _beyond_registers(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> Problem:
+    lif = arithmetic.lif
+    assert lif is not None
+    bias = int(np.abs(op.bias).max(initial=0))
+    if bias > lif.bias_max:
+        return Problem(
+            "its biases are too large for the chip's registers, even where its weights have a single bit left: "
+            "they could overflow",
+            node.name,
+            f"{bias} steps of the membrane",
+            f"{lif.bias_max} ({lif.bias_bits}-bit mantissa << {lif.bias_exponent_max})",
+            "train smaller biases, or larger weights beside them",
+        )
+    limit = f"{lif.threshold_max} << {lif.threshold_shift}"
+    what = "its threshold is too large for the chip's register beside its weights: it could overflow"
+    return Problem(what, node.name, str(int(np.max(op.threshold))), limit, "train a lower threshold, or larger weights")
+
+
+def _overflow(node: Node, what: str, reach: Interval, most: int, bits: int, timesteps: int) -> Problem:
+    size = np.maximum(np.abs(reach.low), np.abs(reach.high))
+    worst = [int(i) for i in np.unravel_index(np.argmax(size), size.shape)]
+    return Problem(
+        f"its {what} could overflow within {timesteps} steps, by a factor of {reach.magnitude / most:.3g}",
+        f"{node.name}{worst}",
+        f"+-{reach.magnitude}",
+        f"+-{most} ({bits} bits)",
+    )
+
+
+def _decays_out_of_range(node: Node, arithmetic: Arithmetic) -> list[Problem]:
+    limit = 2.0 ** (arithmetic.decay_bits - 1 - arithmetic.decay_fraction)
+    problems = []
+    for name in ("decay", "current_decay", "keep"):
+        values = np.atleast_1d(getattr(node.op, name, np.zeros(())))
+        bad = np.flatnonzero(np.abs(values).ravel() >= limit)
+        if bad.size:
+            channels = ", ".join(map(str, bad[:8])) + (", ..." if bad.size > 8 else "")
+            what = f"the {name} of channels {channels} is beyond what the target holds"
+            actual = f"{values.ravel()[bad].min():.4g}..{values.ravel()[bad].max():.4g}"
+            fix = "a batch norm on the membrane with so large a gamma / std cannot be deployed; train it smaller"
+            problems.append(Problem(what, node.name, actual, f"+-{limit:g}", fix))
+    return problems
