@@ -226,7 +226,7 @@ def load_program(folder: Path) -> Program:
             raise ValueError("it holds no network")
         return Program(
             target=body["target"],
-            arithmetic=Arithmetic(**body["arithmetic"]),
+            arithmetic=Arithmetic.of(body["arithmetic"]),
             timesteps=body["timesteps"],
             real=_graph_from_json(body["real"], arrays),
             integer=_graph_from_json(body["integer"], arrays),

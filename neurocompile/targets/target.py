@@ -108,6 +108,12 @@ class Arithmetic:
     event_sums: bool = True
     lif: Lif | None = None
 
+    @staticmethod
+    def of(data: dict[str, Any]) -> Arithmetic:
+        """From plain data, as TOML and a Program's JSON hold it."""
+        lif = data.get("lif")
+        return Arithmetic(**{**data, "lif": Lif(**lif) if isinstance(lif, dict) else lif})
+
     @property
     def state_max(self) -> int:
         """The largest membrane."""
@@ -198,15 +204,13 @@ def load_target(name: str) -> Target:
         assert like is not None
         arithmetic = {**vars(like), "published": False, **arithmetic}
         del arithmetic["same_as"]
-    elif arithmetic is not None and "lif" in arithmetic:
-        arithmetic["lif"] = Lif(**arithmetic["lif"])
     limits = data.get("limits", {})
     if "mesh" in limits:
         limits["mesh"] = tuple(limits["mesh"])
     return Target(
         name=name,
         description=data["description"],
-        arithmetic=None if arithmetic is None else Arithmetic(**{"published": True, **arithmetic}),
+        arithmetic=None if arithmetic is None else Arithmetic.of({"published": True, **arithmetic}),
         limits=Limits(**limits),
         prices={count: _constant(price) for count, price in data.get("prices", {}).items()},
     )

@@ -1,0 +1,250 @@
+"""The files of a bundle: arrays, a readable network.py, what run.py needs to know, and samples to try it with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from neurocompile.backends.lava.layout import lava_order, rank_of
+from neurocompile.backends.lava.network import NetworkSource
+from neurocompile.backends.lava.plan import Plan, Population, SynapseLayer, plan_of
+from neurocompile.backends.lava.readme import readme
+from neurocompile.data import pack_arrays
+from neurocompile.ir.connections import connections
+from neurocompile.ir.ops import Array, Input, Integrator, Linear, Neuron, Output
+from neurocompile.program import Program
+from neurocompile.simulator.reference import simulate_integers
+
+__all__ = ["bundle_files"]
+
+_RUNTIME = ("run.py", "equation.py", "requirements.txt", "own/__init__.py", "own/neuron.py", "own/pool.py")
+# The parameters of a neuron of our own, as equation.step takes them.
+_PARAMETERS = (
+    "decay", "current_decay", "threshold", "flip", "bias", "input_bias", "v_reset", "amount", "keep", "v_init",
+    "negative_threshold",
+)  # fmt: skip
+# More of the connections that a matrix could have than this, and it is stored as one.
+_DENSE = 0.5
+# A threshold that no membrane reaches.
+_NEVER = 2**30
+
+
+def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -> dict[str, bytes]:
+    """Everything in the folder of a bundle, by file name; the same Program gives the same bytes.
+
+    Args:
+        program: for a target that Lava runs.
+        samples: inputs ``[n, ...]`` or ``[n, T, ...]`` in real units that come along, with what the simulator makes of
+            them; None: the Program's own, if it has any.
+
+    Raises:
+        DoesNotFit: for what Lava cannot do (:func:`neurocompile.backends.lava.plan.plan_of`).
+    """
+    plan = plan_of(program)
+    arrays, about = _Arrays(), []
+    source = NetworkSource(program, plan)
+    for population in plan.populations:
+        about.append(_population(program, plan, population, arrays, source))
+    for pool in plan.pools:
+        source.pool(pool)
+    for synapse in plan.synapses:
+        _synapse(plan, synapse, arrays, source)
+    body = {
+        "target": program.target,
+        "timesteps": program.timesteps,
+        "latency": plan.latency,
+        "streams": plan.streams,
+        "inputs": {name: _input(op) for name, op in program.inputs.items()},
+        "layers": about,
+        "outputs": [_output(program, node.name, arrays) for node in program.integer.of(Output)],
+    }
+    runtime = resources.files("neurocompile.backends.lava") / "runtime"
+    files = {name: (runtime / name).read_bytes() for name in _RUNTIME}
+    files["network.py"] = source.text().encode()
+    files["arrays.npz"] = pack_arrays(arrays.found)
+    files["bundle.json"] = (json.dumps(body, indent=1) + "\n").encode()
+    tried = _samples(program, samples)
+    if tried is not None:
+        files["samples.npz"] = pack_arrays(tried)
+    files["README.md"] = readme(program, plan, tried is not None).encode()
+    return files
+
+
+class _Arrays:
+    """Arrays by name, each in the narrowest integers."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Array] = {}
+
+    def keep(self, name: str, values: Any) -> None:
+        array = np.asarray(values)
+        if array.dtype.kind in "iu" and array.size:
+            kinds = (np.int16, np.int32, np.int64)
+            kind = next(k for k in kinds if np.iinfo(k).min <= array.min() and array.max() <= np.iinfo(k).max)
+            array = array.astype(kind)
+        self.found[name] = array
+
+
+def _input(op: Input) -> dict[str, Any]:
+    bounds = {"low": float(op.low).hex(), "high": float(op.high).hex(), "unit": float(op.unit).hex()}
+    return {"shape": list(op.shape), "carries": op.carries, **bounds}
+
+
+def _output(program: Program, name: str, arrays: _Arrays) -> dict[str, Any]:
+    node = program.integer[name]
+    assert isinstance(node.op, Output)
+    arrays.keep(f"{name}.unit", node.op.unit)
+    if node.op.weights is not None:
+        arrays.keep(f"{name}.weights", node.op.weights)
+    return {"name": name, "source": node.inputs[0], "read": node.op.read}
+
+
+def _population(
+    program: Program, plan: Plan, population: Population, arrays: _Arrays, source: NetworkSource
+) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": population.name,
+        "shape": list(population.shape),
+        "kind": population.kind,
+        "depth": population.depth,
+        "readout": population.is_readout,
+        "read": population.read,
+    }
+    if population.kind == "stock":
+        registers = population.registers
+        assert registers is not None
+        arrays.keep(f"{population.name}.bias_mantissa", _in_lava(registers.bias_mantissa, population.shape))
+        arrays.keep(f"{population.name}.bias", _in_lava(population.op.bias, population.shape, flat=True))
+        source.stock(population)
+        return about
+    parameters = _parameters(population)
+    for name, value in parameters.items():
+        arrays.keep(f"{population.name}.{name}", value)
+    about["parameters"] = list(parameters)
+    if population.kind == "own":
+        source.own(population, list(parameters))
+        return about
+    source.host(population)
+    about["synapses"] = _host_synapses(program, population, arrays)
+    return about
+
+
+def _in_lava(values: Array, shape: tuple[int, ...], flat: bool = False) -> Array:
+    """A number as it is; one a neuron in Lava's order, in Lava's shape or flat."""
+    from neurocompile.backends.lava.layout import lava_shape
+
+    if np.ndim(values) == 0:
+        return np.asarray(values)
+    ordered = np.broadcast_to(values, shape).ravel()[lava_order(shape)]
+    return ordered if flat else ordered.reshape(lava_shape(shape))
+
+
+def _parameters(population: Population) -> dict[str, Any]:
+    """The neuron equation's parameters, arrays in Lava's order (flat for the host)."""
+    op, shape, flat = population.op, population.shape, population.kind == "host"
+    if isinstance(op, Integrator):
+        op = Neuron(np.asarray(_NEVER), op.decay, np.asarray(0), bias=op.bias, reset="none")
+    found: dict[str, Any] = {}
+    for name in _PARAMETERS:
+        value = getattr(op, name)
+        value = np.asarray(0 if value is None else value)
+        value = value if value.dtype.kind == "b" else value.astype(np.int64)
+        found[name] = _in_lava(value, shape, flat)
+    signed = op.negative_threshold is not None
+    return {**found, "signed": signed, "refractory": op.refractory, "reset": op.reset}
+
+
+def _host_synapses(program: Program, population: Population, arrays: _Arrays) -> list[dict[str, Any]]:
+    from neurocompile.backends.lava.plan import synapses_into
+
+    found = []
+    for synapse in synapses_into(program, population.name):
+        shape = program.integer.edges[synapse.source].shape
+        rows, columns, weights = _matrix(synapse, population.shape, shape)
+        _keep_sparse(arrays, synapse.name, rows, columns, weights, int(np.prod(population.shape)))
+        about = {"name": synapse.name, "source": synapse.source, "exponent": synapse.exponent}
+        found.append({**about, "inputs": int(np.prod(shape))})
+    return found
+
+
+def _matrix(
+    synapse: SynapseLayer, target: tuple[int, ...], source: tuple[int, ...]
+) -> tuple[Array, Array, Array]:
+    """All synapses of a layer: neuron, source element (both in Lava's order), weight; by neuron, then element."""
+    outputs, inputs, weights = connections(synapse.op, synapse.reads)
+    places = outputs if synapse.place is None else synapse.place[outputs]
+    rows, columns = rank_of(target)[places], rank_of(source)[inputs]
+    order = np.lexsort((columns, rows))
+    return rows[order], columns[order], weights[order]
+
+
+def _keep_sparse(arrays: _Arrays, name: str, rows: Array, columns: Array, values: Array, height: int) -> None:
+    arrays.keep(f"{name}.data", values)
+    arrays.keep(f"{name}.indices", columns)
+    arrays.keep(f"{name}.indptr", np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=height)))))
+
+
+def _synapse(plan: Plan, synapse: SynapseLayer, arrays: _Arrays, source: NetworkSource) -> None:
+    if synapse.is_kernel:
+        arrays.keep(f"{synapse.name}.weight", _kernel(synapse))
+        source.kernel(synapse)
+        return
+    target, origin = plan.shape_of(synapse.target), plan.shape_of(synapse.source)
+    rows, columns, weights = _matrix(synapse, target, origin)
+    height, width = int(np.prod(target)), int(np.prod(origin))
+    mantissas, exponent = _mantissas(weights)
+    if not np.any(weights):
+        return
+    exponent += synapse.exponent - 1
+    if isinstance(synapse.op, Linear) and not synapse.delay and len(weights) >= _DENSE * height * width:
+        matrix = np.zeros((height, width), np.int64)
+        matrix[rows, columns] = mantissas
+        arrays.keep(f"{synapse.name}.weights", matrix)
+        source.dense(synapse, exponent)
+        return
+    _keep_sparse(arrays, synapse.name, rows, columns, mantissas, height)
+    source.sparse(synapse, (height, width), exponent)
+
+
+def _mantissas(weights: Array) -> tuple[Array, int]:
+    """Weights as even mantissas of 8 bits and sign: ``weight == (mantissa / 2) << exponent``.
+
+    Lava drops the lowest bit of a mantissa where a layer has weights of both signs; so it is kept free.
+    """
+    exponent = 0
+    while np.abs(weights >> exponent).max(initial=0) > 127:
+        exponent += 1
+    mantissas = weights >> exponent
+    if not np.array_equal(mantissas << exponent, weights):
+        raise ValueError("these weights are no 8-bit mantissas with one exponent")
+    return mantissas * 2, exponent
+
+
+def _kernel(synapse: SynapseLayer) -> Array:
+    """``[out, in / groups, kH, kW]`` (torch) as ``[out, kW, kH, in / groups]``, flipped, at its full scale."""
+    weight = synapse.op.weight
+    if weight.ndim == 3:
+        weight = weight[:, :, None]
+    return np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)) << synapse.exponent
+
+
+def _samples(program: Program, samples: Mapping[str, Array] | None) -> dict[str, Array] | None:
+    """Integers to run the bundle with, and the spikes that are to come out."""
+    from neurocompile.data import arrange_inputs
+
+    given = samples or program.example
+    if not given:
+        return None
+    few = {name: np.asarray(x)[:_SAMPLES] for name, x in given.items()}
+    data = arrange_inputs(few, program.input_shapes, program.timesteps, "the samples of the bundle")
+    whole, _ = program.integers(data.inputs)
+    run = simulate_integers(program.integer, program.arithmetic, whole)
+    found = {name: x.astype(np.int32) for name, x in whole.items()}
+    return {**found, **{f"spikes/{name}": spikes for name, spikes in run.spikes.items()}}
+
+
+_SAMPLES = 16

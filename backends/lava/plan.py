@@ -1,0 +1,323 @@
+"""A Program as Lava's processes: which populations and synapses there are, on what kind of process, and when they start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from neurocompile.backends.lava.layout import lava_shape
+from neurocompile.backends.lava.timing import Hop, layer_depths
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import WEIGHT_OPS, Array, Conv, Delay, Input, Integrator, MaxPool, Neuron, Reshape
+from neurocompile.mapping.host import host_layers
+from neurocompile.program import Program
+from neurocompile.quantization.rows import synapses_of
+from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
+from neurocompile.targets import load_target
+
+__all__ = ["Plan", "Population", "Pool", "Source", "SynapseLayer", "plan_of", "synapses_into"]
+
+Shape = tuple[int, ...]
+Kind = Literal["stock", "own", "host"]
+
+QUIET = Shortfall(
+    "it could fire before its first input arrives, and a delay would carry those spikes into the run",
+    "train it so that its bias alone cannot make it fire",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input; ``bits`` of a graded spike, 0 for ordinary spikes."""
+
+    name: str
+    shape: Shape
+    bits: int
+
+
+@dataclass(frozen=True)
+class Population:
+    """A layer of neurons or integrators. ``registers`` belong to stock ones; ``missing`` says why another is not."""
+
+    name: str
+    shape: Shape
+    op: Any
+    depth: int
+    kind: Kind
+    registers: Registers | None = None
+    missing: tuple[Shortfall, ...] = ()
+
+    @property
+    def is_readout(self) -> bool:
+        """Whether it never fires."""
+        return isinstance(self.op, Integrator)
+
+    @property
+    def read(self) -> str:
+        """The variable that the membrane is read from: the current, where nothing of the membrane stays."""
+        return "u" if self.kind == "stock" and self.is_readout and not np.any(self.op.decay) else "v"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A max-pool of spikes; it takes no step of its own, but holds spikes for ``wait`` steps."""
+
+    name: str
+    shape: Shape
+    reads: Shape
+    source: str
+    op: MaxPool
+    depth: int
+    wait: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class SynapseLayer:
+    """Weights between a source and a population.
+
+    ``exponent`` is what the consumer's shift leaves to the layer's weights: a spike adds ``weight << (6 + exponent)`` to
+    a current. ``place[i]`` is the neuron (flat, in the network's order) that output i of ``op`` feeds; None: its own.
+    ``is_kernel`` says whether Lava's convolution holds it, with shared weights: no delay, padding alike on both sides.
+    """
+
+    name: str
+    source: str
+    target: str
+    op: Any
+    reads: Shape
+    exponent: int
+    delay: int
+    bits: int
+    place: Array | None
+    is_kernel: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All processes of a network. ``streams``: whether samples may follow one another without a gap."""
+
+    sources: tuple[Source, ...]
+    populations: tuple[Population, ...]
+    pools: tuple[Pool, ...]
+    synapses: tuple[SynapseLayer, ...]
+    streams: bool
+
+    @property
+    def latency(self) -> int:
+        """How many steps after the network's last step Lava has done it in every layer."""
+        return max((population.depth for population in self.populations), default=0)
+
+    @property
+    def own(self) -> list[Population]:
+        """The layers that no process of Lava's own can do."""
+        return [population for population in self.populations if population.kind == "own"]
+
+    def shape_of(self, name: str) -> Shape:
+        """The shape of a source, population or pool."""
+        return next(each.shape for each in (*self.sources, *self.populations, *self.pools) if each.name == name)
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """A layer of weights, before anything is known about time: where its events come from, and with what delay."""
+
+    node: Node
+    target: Node
+    source: str
+    delay: int
+
+
+def plan_of(program: Program) -> Plan:
+    """Plan a Program's processes.
+
+    Raises:
+        DoesNotFit: for loops that are shorter than their synapses, and delays that no synapse has.
+    """
+    graph = program.integer
+    host = host_layers(program)
+    consumers = [node for node in graph.of(Neuron, Integrator)]
+    wires = [wire for node in consumers for wire in _wires(graph, node)]
+    on_chip = [wire for wire in wires if wire.target.name not in host]
+    pools = [node for node in graph.of(MaxPool)]
+    hops = [Hop(wire.source, wire.target.name, 1, wire.delay) for wire in on_chip]
+    hops += [Hop(source, node.name, 0, delay) for node in pools for source, delay in (_origin(graph, node.inputs[0]),)]
+    still = {node.name: 0 for node in graph.of(Input)} | dict.fromkeys(host, 0)
+    depths = layer_depths([node.name for node in (*consumers, *pools) if node.name not in host], hops, still)
+    synapses = [_synapse(graph, wire, depths) for wire in on_chip]
+    _check_delays(synapses, program)
+    populations = [_population(graph, program, node, depths[node.name], node.name in host) for node in consumers]
+    if any(hop.delay for hop in hops):
+        populations = _quieted(program, populations, hops)
+    return Plan(
+        tuple(_source(graph, node) for node in graph.of(Input)),
+        tuple(populations),
+        tuple(_pool(graph, node, depths) for node in pools),
+        tuple(synapses),
+        not any(hop.delay for hop in hops),
+    )
+
+
+def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
+    """The layers of weights that feed one layer, as if they took no time (for the host)."""
+    graph = program.integer
+    wires = list(_wires(graph, graph[name]))
+    depths = {wire.source: 0 for wire in wires} | {name: 1}
+    return [_synapse(graph, wire, depths) for wire in wires]
+
+
+def _wires(graph: Graph, consumer: Node) -> Iterator[_Wire]:
+    for synapse in synapses_of(graph, consumer):
+        source, delay = _origin(graph, synapse.node.inputs[0])
+        yield _Wire(synapse.node, consumer, source, delay)
+
+
+def _origin(graph: Graph, name: str) -> tuple[str, int]:
+    """The neuron, input or pool whose spikes an event is, and by how many steps it is delayed."""
+    delay = 0
+    while isinstance(op := graph[name].op, Reshape | Delay):
+        delay += op.steps if isinstance(op, Delay) else 0
+        (name,) = graph[name].inputs
+    return name, delay
+
+
+def _bits_of(graph: Graph, name: str) -> int:
+    """How wide the graded spikes of a source are; 0 for ordinary ones."""
+    op = graph[name].op
+    if isinstance(op, MaxPool):
+        return _bits_of(graph, _origin(graph, graph[name].inputs[0])[0])
+    if isinstance(op, Neuron):
+        return 8 if op.negative_threshold is not None else 0
+    assert isinstance(op, Input)
+    if op.carries == "spikes":
+        return 0
+    return 8 if max(abs(op.low), abs(op.high)) < 256 else 16
+
+
+def _source(graph: Graph, node: Node) -> Source:
+    return Source(node.name, graph.edges[node.name].shape, _bits_of(graph, node.name))
+
+
+def _pool(graph: Graph, node: Node, depths: Mapping[str, int]) -> Pool:
+    op: Any = node.op
+    source, delay = _origin(graph, node.inputs[0])
+    reads, shape = graph.edges[node.inputs[0]].shape, graph.edges[node.name].shape
+    depth = depths[node.name]
+    return Pool(node.name, shape, reads, source, op, depth, depth - depths[source] + delay, _bits_of(graph, source))
+
+
+def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int]) -> SynapseLayer:
+    op: Any = wire.target.op
+    reads, gives = graph.edges[wire.node.inputs[0]].shape, graph.edges[wire.node.name].shape
+    place = _place(graph, wire.node, wire.target)
+    delay = depths[wire.target.name] - depths[wire.source] + wire.delay - 1
+    as_it_is = place is None and graph.edges[wire.source].shape == reads and graph.edges[wire.target.name].shape == gives
+    return SynapseLayer(
+        wire.node.name,
+        wire.source,
+        wire.target.name,
+        wire.node.op,
+        reads,
+        op.shift - 6,
+        delay,
+        _bits_of(graph, wire.source),
+        place,
+        as_it_is and not delay and _is_lava_kernel(wire.node.op),
+    )
+
+
+def _is_lava_kernel(op: Any) -> bool:
+    return isinstance(op, Conv) and all(before == after for before, after in op.padding)
+
+
+def _place(graph: Graph, node: Node, target: Node) -> Array | None:
+    """Where each output of a layer of weights goes, behind concatenations and reshapes; None: where it stands."""
+    size = graph.edges[node.name].size
+
+    def numbered(name: str) -> Array:
+        shape = graph.edges[name].shape
+        if name == node.name:
+            return np.arange(1.0, size + 1).reshape(1, *shape)
+        if isinstance(graph[name].op, WEIGHT_OPS):
+            return np.zeros((1, *shape))
+        return apply(graph[name].op, [numbered(source) for source in graph[name].inputs])
+
+    reached = numbered(target.inputs[0])[0].ravel().astype(np.int64) - 1
+    if np.array_equal(reached, np.arange(size)):
+        return None
+    place = np.zeros(size, np.int64)
+    place[reached[reached >= 0]] = np.flatnonzero(reached >= 0)
+    return place
+
+
+def _check_delays(synapses: list[SynapseLayer], program: Program) -> None:
+    most = load_target(program.target).limits.delay
+    problems = [
+        Problem(
+            "its spikes would have to wait longer than a synapse can delay them",
+            synapse.name,
+            f"{synapse.delay} steps",
+            f"{most}",
+            "use shorter delays, or neurons on the way",
+        )
+        for synapse in synapses
+        if most is not None and synapse.delay > most
+    ]
+    if problems:
+        raise DoesNotFit(problems)
+
+
+def _population(graph: Graph, program: Program, node: Node, depth: int, on_host: bool) -> Population:
+    op: Any = node.op
+    shape = graph.edges[node.name].shape
+    if on_host:
+        return Population(node.name, shape, op, 0, "host")
+    registers = registers_of(op, program.arithmetic)
+    if registers is not None:
+        return Population(node.name, shape, op, depth, "stock", registers)
+    missing = shortfalls(op, program.arithmetic, 2.0**program.arithmetic.decay_fraction)
+    beyond = Shortfall("its parameters do not lie on the grids of the chip's registers", "export the model again")
+    return Population(node.name, shape, op, depth, "own", None, tuple(missing) or (beyond,))
+
+
+def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -> list[Population]:
+    """Where delayed spikes of a stock population could be ones from before the run, a process that waits for it."""
+    early = _early(program, populations, hops)
+    pools = {node.name: _origin(program.integer, node.inputs[0])[0] for node in program.integer.of(MaxPool)}
+    delayed = {pools.get(hop.source, hop.source) for hop in hops if hop.delay}
+    return [
+        replace(p, kind="own", registers=None, missing=(QUIET,)) if p.name in delayed & early else p
+        for p in populations
+    ]
+
+
+def _early(program: Program, populations: list[Population], hops: list[Hop]) -> set[str]:
+    """The stock populations that may fire before their first input arrives: by their bias, or because others do."""
+    found = {p.name for p in populations if p.kind == "stock" and _fires_alone(p, program)}
+    while True:
+        more = {
+            p.name
+            for p in populations
+            if p.kind == "stock" and any(hop.target == p.name and hop.source in found for hop in hops)
+        }
+        more |= {hop.target for hop in hops if not hop.synapses and hop.source in found}
+        if more <= found:
+            return found
+        found |= more
+
+
+def _fires_alone(population: Population, program: Program) -> bool:
+    op, one = population.op, 2**program.arithmetic.decay_fraction
+    if population.is_readout:
+        return False
+    v = np.zeros(np.shape(op.bias), np.int64)
+    for _ in range(population.depth):
+        v = np.sign(v) * (np.abs(v) * int(op.decay) // one) + op.bias
+        if np.any(v >= op.threshold):
+            return True
+    return False

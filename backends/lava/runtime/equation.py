@@ -1,0 +1,51 @@
+"""The neuron equation in the chip's integers, in NumPy: for processes of our own, and for layers on the host.
+
+Registers have 24 bits. A product with a decay (in 1 / 4096) is rounded towards zero; the current wraps once, the membrane
+saturates.
+"""
+
+import numpy as np
+
+ACT_SHIFT = 6
+LIMIT = 2**23
+
+
+def decayed(value, mantissa):
+    """A register times a decay, rounded towards zero."""
+    product = value * mantissa
+    return np.sign(product) * (np.abs(product) >> 12)
+
+
+def at_rest(parameters, shape):
+    """The state that a run starts from."""
+    return {
+        "u": np.zeros(shape, np.int64),
+        "v": np.broadcast_to(parameters["v_init"], shape).astype(np.int64),
+        "wait": np.zeros(shape, np.int64),
+    }
+
+
+def step(state, a_in, parameters):
+    """One time step: the spikes for synaptic input ``a_in`` (before its shift by 6). ``state`` is changed in place."""
+    p = parameters
+    u = decayed(state["u"], p["current_decay"]) + (a_in.astype(np.int64) << ACT_SHIFT) + p["input_bias"]
+    u = np.where(u > LIMIT, u - 2 * LIMIT, np.where(u <= -LIMIT, u + 2 * LIMIT, u))
+    h = _saturated(decayed(state["v"], p["decay"]) + u + p["bias"])
+    spikes = np.where(p["flip"], h <= p["threshold"], h >= p["threshold"]).astype(np.int64)
+    if p["signed"]:
+        spikes = np.where((h <= p["negative_threshold"]) & (spikes == 0), -1, spikes)
+    if p["refractory"]:
+        spikes = np.where(state["wait"] != 0, 0, spikes)
+        # A negative wait never ends.
+        waited = np.maximum(state["wait"] - 1, np.minimum(state["wait"], 0))
+        state["wait"] = np.where(spikes != 0, p["refractory"], waited)
+    if p["reset"] == "to":
+        h = np.where(spikes != 0, p["v_reset"], h)
+    elif p["reset"] == "by":
+        h = _saturated(np.where(spikes != 0, decayed(h, p["keep"]) - p["amount"] * spikes, h))
+    state["u"], state["v"] = u, h
+    return spikes
+
+
+def _saturated(value):
+    return np.clip(value, 1 - LIMIT, LIMIT - 1)

@@ -1,0 +1,1 @@
+"""Processes that Lava does not have. They run in its CPU simulation only."""

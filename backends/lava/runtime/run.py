@@ -1,0 +1,321 @@
+"""Runs the network in this folder in Lava: `python run.py --help`.
+
+It needs Python 3.10 with what requirements.txt names, and nothing else.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import equation  # noqa: E402
+
+CHUNK = 64  # samples that follow one another in one run
+
+
+class LavaFailed(Exception):
+    """Lava stopped; the message is what its processes raised."""
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="X.npz with x [N, ...] or [N, T, ...] (default: the samples here)")
+    parser.add_argument("--out", type=Path, help="write spikes [N, T, ...] of every layer, and the outputs")
+    parser.add_argument("--samples", type=int, help="run only the first so many samples")
+    parser.add_argument("--membranes", action="store_true", help="record every membrane as well")
+    parser.add_argument("--hardware", action="store_true", help="run on Loihi (Loihi2HwCfg) instead of the simulation")
+    parser.add_argument("--integers", action="store_true", help="the data are integers of the program already")
+    options = parser.parse_args()
+    bundle = load_bundle(HERE)
+    source = options.data or HERE / "samples.npz"
+    if not source.exists():
+        parser.error("this folder brought no samples of its own: give --data X.npz")
+    with np.load(source, allow_pickle=False) as archive:
+        given = {name: archive[name] for name in archive.files}
+    inputs = {name: _sequence(bundle, name, _named(bundle, given, name)) for name in bundle["inputs"]}
+    if not options.integers and options.data:
+        inputs = {name: to_integers(bundle["inputs"][name], x) for name, x in inputs.items()}
+    inputs = {name: x[: options.samples] for name, x in inputs.items()}
+    started = time.perf_counter()
+    try:
+        found = run(HERE, bundle, inputs, options.membranes, options.hardware, progress=_progress)
+    except LavaFailed as failure:
+        print(failure, file=sys.stderr)
+        sys.exit(1)
+    samples = len(next(iter(inputs.values())))
+    print(f"{samples} samples of {bundle['timesteps']} steps in {time.perf_counter() - started:.1f} s")
+    for layer in bundle["layers"]:
+        if not layer["readout"]:
+            print(f"  {layer['name']}: fired at {(found['spikes/' + layer['name']] != 0).mean():.2%} of all places")
+    if "y" in given and "outputs/output" in found:
+        scores = found["outputs/output"].reshape(samples, -1)
+        print(f"accuracy {(scores.argmax(1) == given['y'][:samples]).mean():.2%}")
+    if options.out:
+        np.savez_compressed(options.out, **found)
+    if not options.data:
+        sys.exit(_compare(found, given, samples))
+
+
+def _progress(done, total):
+    print(f"  {done} of {total} samples", file=sys.stderr, flush=True)
+
+
+def _compare(found, given, samples):
+    """Hold what Lava fired against what neurocompile's simulator fired."""
+    differing = compared = 0
+    for name, expected in given.items():
+        if name.startswith("spikes/"):
+            compared += expected[:samples].size
+            differing += int((found[name] != expected[:samples]).sum())
+    print(f"{differing} of {compared} spikes differ from neurocompile's simulator")
+    return 1 if differing else 0
+
+
+def load_bundle(folder):
+    """What the folder says about its network."""
+    return json.loads((folder / "bundle.json").read_text())
+
+
+def _named(bundle, given, name):
+    key = name if name in given else "x"
+    if key not in given or (key == "x" and len(bundle["inputs"]) > 1 and name != "x"):
+        sys.exit(f"the data have no array {name!r} (found: {', '.join(given)})")
+    return given[key]
+
+
+def _sequence(bundle, name, x):
+    """``[N, T, *shape]``; what has no time is the same at every step."""
+    shape, steps = tuple(bundle["inputs"][name]["shape"]), bundle["timesteps"]
+    if x.shape[1:] == shape:
+        return np.broadcast_to(x[:, None], (len(x), steps, *shape))
+    if x.shape[1:] != (steps, *shape):
+        sys.exit(f"{name} has shape {list(x.shape)}; wanted: [N, {list(shape)}] or [N, {steps}, {list(shape)}]")
+    return x
+
+
+def to_integers(about, x):
+    """Real inputs in the steps of the program; what is out of range is clipped."""
+    whole = np.rint(x / float.fromhex(about["unit"]))
+    return np.clip(whole, float.fromhex(about["low"]), float.fromhex(about["high"])).astype(np.int64)
+
+
+def run(folder, bundle, inputs, membranes=False, hardware=False, progress=None):
+    """Run samples.
+
+    Args:
+        folder: with network.py and arrays.npz.
+        bundle: what `load_bundle` gave.
+        inputs: integers `inputs[name][N, T, *shape]`.
+        membranes: whether to record membranes too.
+        hardware: run on the chip.
+        progress: called with the samples that are done, and all.
+
+    Returns:
+        `spikes/LAYER` and `membranes/LAYER` (after the reset) `[N, T, *shape]`, `outputs/NAME` `[N, ...]` in real units;
+        all in network time: the steps that Lava's synapses take are removed.
+    """
+    with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    network = _module(folder / "network.py")
+    samples = len(next(iter(inputs.values())))
+    # Delayed spikes of one sample would run into the next: then each has a run of its own.
+    size = CHUNK if bundle["streams"] else 1
+    parts = []
+    for start in range(0, samples, size):
+        chunk = {name: x[start : start + size] for name, x in inputs.items()}
+        parts.append(_chunk(network, bundle, arrays, chunk, membranes, hardware))
+        if progress:
+            progress(min(start + size, samples), samples)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _module(path):
+    spec = importlib.util.spec_from_file_location("network", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _chunk(network, bundle, arrays, inputs, membranes, hardware):
+    samples, steps = len(next(iter(inputs.values()))), bundle["timesteps"]
+    total = samples * steps + bundle["latency"]
+    layers = bundle["layers"]
+    found, data = {}, {}
+    for name, about in bundle["inputs"].items():
+        data[name] = _to_lava(inputs[name], about["shape"], total)
+    for layer in layers:
+        if layer["kind"] == "host":
+            flat = {name: _in_order(x, bundle["inputs"][name]["shape"]) for name, x in inputs.items()}
+            fired, left = encode(layer, arrays, flat)
+            for kind, values in (("spikes", fired), ("membranes", left)):
+                found[f"{kind}/{layer['name']}"] = _from_order(values, layer["shape"])
+            data[layer["name"]] = _to_lava(found[f"spikes/{layer['name']}"], layer["shape"], total)
+    on_chip = [layer for layer in layers if layer["kind"] != "host"]
+    if on_chip:
+        recorded = _in_lava(network, arrays, data, steps, total, on_chip, membranes, hardware)
+        for key, values in recorded.items():
+            layer = next(each for each in layers if each["name"] == key.partition("/")[2])
+            found[key] = _from_lava(values, layer, samples, steps)
+    return _finished(bundle, arrays, found, membranes)
+
+
+def _finished(bundle, arrays, found, membranes):
+    result = {}
+    for layer in bundle["layers"]:
+        name = layer["name"]
+        if layer["read"] == "u":
+            # Nothing of such a membrane stays: it is the current and the bias.
+            bias = _from_order(np.atleast_1d(arrays[f"{name}.bias"])[None, None], layer["shape"])[0, 0]
+            found[f"membranes/{name}"] = np.clip(
+                found[f"membranes/{name}"] + bias, 1 - equation.LIMIT, equation.LIMIT - 1
+            )
+        if not layer["readout"]:
+            result[f"spikes/{name}"] = found[f"spikes/{name}"].astype(np.int8)
+        if membranes:
+            result[f"membranes/{name}"] = found[f"membranes/{name}"].astype(np.int32)
+    for output in bundle["outputs"]:
+        y = found[f"membranes/{output['source']}"].astype(np.float64)
+        result[f"outputs/{output['name']}"] = read_out(output, y, arrays)
+    return result
+
+
+def read_out(output, y, arrays):
+    """What an output gives for the readout's membranes ``[N, T, *shape]``."""
+    how = output["read"]
+    if how == "weighted":
+        read = np.tensordot(y, arrays[f"{output['name']}.weights"], (1, 0))
+    elif how == "max-abs":
+        high, low = y.max(1), y.min(1)
+        read = np.where(np.abs(high) > np.abs(low), high, low)
+    elif how == "last":
+        read = y[:, -1]
+    elif how == "sequence":
+        read = y
+    else:
+        read = getattr(y, how)(axis=1)
+    return read * arrays[f"{output['name']}.unit"]
+
+
+def encode(layer, arrays, inputs):
+    """A layer on the host: spikes and membranes ``[N, T, neurons]``, in Lava's order."""
+    parameters = {name: arrays[f"{layer['name']}.{name}"] for name in layer["parameters"]}
+    parameters = {name: value if value.ndim else value.item() for name, value in parameters.items()}
+    samples, steps = next(iter(inputs.values())).shape[:2]
+    neurons = int(np.prod(layer["shape"]))
+    matrices = {synapse["name"]: _matrix(arrays, synapse, neurons) for synapse in layer["synapses"]}
+    state = equation.at_rest(parameters, (samples, neurons))
+    fired, left = [], []
+    for t in range(steps):
+        a_in = np.zeros((samples, neurons), np.int64)
+        for synapse in layer["synapses"]:
+            a_in += (matrices[synapse["name"]] @ inputs[synapse["source"]][:, t].T).T << synapse["exponent"]
+        fired.append(equation.step(state, a_in, parameters))
+        left.append(state["v"])
+    return np.stack(fired, 1), np.stack(left, 1)
+
+
+def _matrix(arrays, synapse, neurons):
+    from scipy.sparse import csr_matrix  # Lava brings it
+
+    parts = tuple(arrays[f"{synapse['name']}.{part}"].astype(np.int64) for part in ("data", "indices", "indptr"))
+    return csr_matrix(parts, (neurons, synapse["inputs"]))
+
+
+def _in_lava(network, arrays, data, period, total, layers, membranes, hardware):
+    """Build the network, run it, and read what its layers did: ``[*lava shape, steps]`` by ``kind/layer``."""
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
+    from lava.proc.io import sink
+
+    processes = network.build(arrays, data, period)
+    probes = {}
+    for layer in layers:
+        process = processes[layer["name"]]
+        if not layer["readout"]:
+            probe = sink.RingBuffer(shape=process.s_out.shape, buffer=total)
+            process.s_out.connect(probe.a_in)
+            probes[f"spikes/{layer['name']}"] = probe
+        if membranes or layer["readout"]:
+            probe = sink.Read(buffer=total)
+            probe.connect_var(getattr(process, layer["read"]))
+            probes[f"membranes/{layer['name']}"] = probe
+    first = next(iter(processes.values()))
+    config = Loihi2HwCfg(select_tag="fixed_pt") if hardware else Loihi2SimCfg(select_tag="fixed_pt")
+    try:
+        first.run(condition=RunSteps(num_steps=total), run_cfg=config)
+        return {name: probe.data.get() for name, probe in probes.items()}
+    except Exception as error:
+        raise LavaFailed(f"Lava stopped: {error}\n{_inside(first)}") from error
+    finally:
+        first.stop()
+
+
+def _inside(process):
+    """What the processes of a run raised: Lava itself shows only that something did."""
+    runtime = getattr(process, "_runtime", None) or getattr(process, "runtime", None)
+    infrastructure = getattr(runtime, "_messaging_infrastructure", None)
+    raised = []
+    for actor in getattr(infrastructure, "actors", []):
+        exception = getattr(actor, "exception", None)
+        if exception:
+            raised.append(exception[1] if isinstance(exception, tuple) else str(exception))
+    return "\n".join(dict.fromkeys(map(str, raised))) or traceback.format_exc()
+
+
+# -- orders --------------------------------------------------------------------------------------------------------------
+
+
+def _lava_axes(shape):
+    """The axes of a layer in Lava's order; None where it is flat there."""
+    return tuple(range(len(shape)))[::-1] if len(shape) in (2, 3) else None
+
+
+def _lava_shape(shape):
+    if len(shape) == 3:
+        return tuple(shape[::-1])
+    return (shape[1], 1, shape[0]) if len(shape) == 2 else (int(np.prod(shape)),)
+
+
+def _in_order(x, shape):
+    """``[N, T, *shape]`` to ``[N, T, neurons]`` in Lava's order."""
+    axes = _lava_axes(shape)
+    if axes is not None:
+        x = x.transpose(0, 1, *(axis + 2 for axis in axes))
+    return x.reshape(*x.shape[:2], -1)
+
+
+def _from_order(x, shape):
+    """The way back."""
+    axes = _lava_axes(shape)
+    if axes is None:
+        return np.broadcast_to(x, (*x.shape[:2], int(np.prod(shape)))).reshape(*x.shape[:2], *shape)
+    x = np.broadcast_to(x, (*x.shape[:2], int(np.prod(shape)))).reshape(*x.shape[:2], *(shape[a] for a in axes))
+    return x.transpose(0, 1, *(axis + 2 for axis in axes))
+
+
+def _to_lava(x, shape, total):
+    """``[N, T, *shape]`` to ``[*lava shape, steps]``, one sample after the other, silence at the end."""
+    flat = _in_order(x, shape)
+    steps = flat.reshape(-1, flat.shape[2]).T
+    data = np.zeros((len(steps), total), np.int32)
+    data[:, : steps.shape[1]] = steps
+    return data.reshape(*_lava_shape(shape), total)
+
+
+def _from_lava(values, layer, samples, steps):
+    """``[*lava shape, steps]`` to ``[N, T, *shape]`` in network time."""
+    flat = values.reshape(-1, values.shape[-1])[:, layer["depth"] : layer["depth"] + samples * steps]
+    return _from_order(flat.T.reshape(samples, steps, -1), layer["shape"])
+
+
+if __name__ == "__main__":
+    main()
