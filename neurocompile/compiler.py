@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -12,24 +13,32 @@ from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Neuron
 from neurocompile.mapping import check_fit
+from neurocompile.mapping.host import encoders
 from neurocompile.passes import REAL_PASSES, CommonThreshold, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
 from neurocompile.quantization import Method, quantize
-from neurocompile.targets import load_target
+from neurocompile.targets import Arithmetic, Target, load_target
 
-__all__ = ["PASS_NAMES", "Options", "compile_graph"]
+__all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph"]
+
+Encode = Literal["graded", "host"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips."""
+    """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips.
+
+    ``encode`` says how real-valued inputs reach a chip with neurons of its own: as "graded" spikes, or turned into
+    spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes).
+    """
 
     bits: int | None = None
     per_channel: bool = True
     method: Method = "max"
     input_bits: int = 8
     chips: int = 1
+    encode: Encode | None = None
 
 
 PASS_NAMES: tuple[str, ...] = (
@@ -77,6 +86,7 @@ def compile_graph(
         raise UsageError(
             Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16", "8 is usual")
         )
+    encode = _encoding(target, target.arithmetic, options)
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
     shapes = {node.name: graph.edges[node.name].shape for node in graph.of(Input)}
     samples = calibration or example or None
@@ -112,12 +122,27 @@ def compile_graph(
         real=real,
         integer=quantized.graph,
         units=_real_units(quantized.units, free, synaptic),
-        settings={**asdict(options), "bits": bits},
+        settings={**asdict(options), "bits": bits, "encode": encode},
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
     )
+    if encode == "host":
+        encoders(program.integer)
     check_fit(program, target, options.chips)
     return program
+
+
+def _encoding(target: Target, arithmetic: Arithmetic, options: Options) -> Encode | None:
+    """How real-valued inputs reach the target; None where the program takes them as they are."""
+    if arithmetic.lif is None:
+        if options.encode is not None:
+            fix = "leave it out: its programs take numbers"
+            raise UsageError(Problem(f"{target.name} has no choice of encodings", "--encode", options.encode, fix=fix))
+        return None
+    if options.encode == "graded" and not arithmetic.graded_spikes:
+        what, fix = f"{target.name} has no graded spikes", "use --encode host, or --target loihi2"
+        raise UsageError(Problem(what, "--encode", "graded", "host", fix))
+    return options.encode or ("graded" if arithmetic.graded_spikes else "host")
 
 
 def _real_units(units: Mapping[str, Array], before: Graph, after: Graph) -> dict[str, Array]:

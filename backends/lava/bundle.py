@@ -197,8 +197,6 @@ def _synapse(plan: Plan, synapse: SynapseLayer, arrays: _Arrays, source: Network
     rows, columns, weights = _matrix(synapse, target, origin)
     height, width = int(np.prod(target)), int(np.prod(origin))
     mantissas, exponent = _mantissas(weights)
-    if not np.any(weights):
-        return
     exponent += synapse.exponent - 1
     if isinstance(synapse.op, Linear) and not synapse.delay and len(weights) >= _DENSE * height * width:
         matrix = np.zeros((height, width), np.int64)

@@ -96,7 +96,9 @@ class NetworkSource:
         )
 
     def host(self, layer: Population) -> None:
-        """A population whose spikes the host has computed."""
+        """A population whose spikes the host has computed (a readout sends none)."""
+        if layer.is_readout:
+            return
         self._uses.add("from lava.proc.io import source")
         self._layer(layer.name, [f'source.RingBuffer(data=data["{layer.name}"])'], "computed by run.py on the host")
 
@@ -172,13 +174,14 @@ class NetworkSource:
         """The module."""
         from neurocompile import __version__
 
-        for source in self.plan.sources:
+        used = {each.source for each in (*self.plan.synapses, *self.plan.pools)}
+        for source in (each for each in self.plan.sources if each.name in used):
             self._uses.add("from lava.proc.io import source")
             self._made[source.name] = [f'{self._names[source.name]} = source.RingBuffer(data=data["{source.name}"])']
         lines = [line for made in self._made.values() for line in made]
         for synapse in self._synapses:
             lines += ["", *synapse.lines]
-        layers = [population.name for population in self.plan.populations] + [pool.name for pool in self.plan.pools]
+        layers = [each.name for each in (*self.plan.populations, *self.plan.pools) if each.name in self._made]
         lines += ["", "return {", *(f'    "{name}": {self._names[name]},' for name in layers), "}"]
         title = f"A network of {len(self.plan.populations)} layers for {self.program.target}, T = {self.program.timesteps}."
         self._uses |= {"from scipy.sparse import csr_matrix", "from lava.utils.weightutils import SignMode"}

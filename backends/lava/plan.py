@@ -20,7 +20,7 @@ from neurocompile.quantization.rows import synapses_of
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
 from neurocompile.targets import load_target
 
-__all__ = ["Plan", "Population", "Pool", "Source", "SynapseLayer", "plan_of", "synapses_into"]
+__all__ = ["Plan", "Population", "Pool", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
 
 Shape = tuple[int, ...]
 Kind = Literal["stock", "own", "host"]
@@ -161,6 +161,25 @@ def plan_of(program: Program) -> Plan:
         tuple(synapses),
         not any(hop.delay for hop in hops),
     )
+
+
+def check_stock(plan: Plan) -> None:
+    """Refuse what Lava's own processes (and so the chip) cannot do.
+
+    Raises:
+        DoesNotFit: with every layer, why, and what would make it legal.
+    """
+    problems = [
+        Problem(f"no process of Lava's own can do this layer: {each.what}", population.name, fix=each.fix)
+        for population in plan.own
+        for each in population.missing
+    ]
+    problems += [
+        Problem("no process of Lava's own can do this layer: max-pooling", pool.name, fix="use average pooling")
+        for pool in plan.pools
+    ]
+    if problems:
+        raise DoesNotFit(problems)
 
 
 def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
@@ -317,7 +336,7 @@ def _fires_alone(population: Population, program: Program) -> bool:
         return False
     v = np.zeros(np.shape(op.bias), np.int64)
     for _ in range(population.depth):
-        v = np.sign(v) * (np.abs(v) * int(op.decay) // one) + op.bias
+        v = np.sign(v) * (np.abs(v) * int(np.max(op.decay)) // one) + op.bias
         if np.any(v >= op.threshold):
             return True
     return False

@@ -25,6 +25,10 @@ __all__ = ["command"]
 @click.option("--input-bits", type=int, default=8, show_default=True, help="Width of a real-valued input.")
 @click.option("--calibrate", type=path, metavar="X.npz", help="Samples that choose ranges (default: the model's own).")
 @click.option("--chips", type=click.IntRange(1), default=1, show_default=True, help="How many chips it may take.")
+@click.option("--encode", type=click.Choice(["graded", "host"]),
+              help="How real-valued inputs reach a chip: as graded spikes, or turned into spikes on the host.")  # fmt: skip
+@click.option("--emit", metavar="NAME,NAME", help="Backends to write files for: lava, netx (default: the target's).")
+@click.option("--stock-only", is_flag=True, help="Refuse layers that Lava's own processes (and Loihi) cannot do.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder if it is a program.")
 @click.option("--dry-run", is_flag=True, help="Compile and report, but write nothing.")
 @click.option("--no-validate", is_flag=True, help="Do not compare the result with PyTorch.")
@@ -37,7 +41,9 @@ def command(**options: Any) -> int:
     MODEL is a file of neurocompile.save, a pickled module (with --input-shape and --timesteps), or a state_dict (with
     --arch).
     """
+    from neurocompile.backends.emit import check_emitters, emitted_files
     from neurocompile.cli import console
+    from neurocompile.cli.placement import placement_of
     from neurocompile.compiler import PASS_NAMES, Options, compile_graph
     from neurocompile.data import load_data
     from neurocompile.errors import Problem, UsageError
@@ -47,6 +53,8 @@ def command(**options: Any) -> int:
     from neurocompile.validation import validate_program
 
     target = load_target(options["target"])
+    named = target.emits if options["emit"] is None else options["emit"].split(",")
+    emit = check_emitters(target.name, filter(None, named))
     shown = options["print_ir_after"]
     if shown and shown != "all" and shown not in PASS_NAMES:
         raise UsageError(Problem("no such pass", "--print-ir-after", shown, ", ".join(PASS_NAMES), "name one, or all"))
@@ -63,7 +71,12 @@ def command(**options: Any) -> int:
             print(f"-- after {name}\n{graph}\n", file=sys.stderr)
 
     choices = Options(
-        options["bits"], options["per"] == "channel", options["scale"], options["input_bits"], options["chips"]
+        options["bits"],
+        options["per"] == "channel",
+        options["scale"],
+        options["input_bits"],
+        options["chips"],
+        options["encode"],
     )
     program = compile_graph(
         model.graph,
@@ -74,14 +87,16 @@ def command(**options: Any) -> int:
         example=model.example,
         after=after,
     )
+    placed = placement_of(program, options["stock_only"])
+    emitted = emitted_files(program, emit)
     validation = None
     data = program.example_data() if given is None else given
     if data is not None and not options["no_validate"]:
         with console.progress("validating", len(data), options["as_json"]) as step:
             validation = validate_program(program, data, model, progress=step)
     failed = validation is not None and not validation.passed
-    files = [] if options["dry_run"] else program.save(out, options["overwrite"])
-    body = _summary(program, target, None if options["dry_run"] else out, files, choices)
+    files = [] if options["dry_run"] else program.save(out, options["overwrite"], emitted)
+    body = {**_summary(program, target, None if options["dry_run"] else out, files), **placed}
     if validation is not None:
         body["validate"] = validation.as_json()
     if options["as_json"]:
@@ -92,7 +107,7 @@ def command(**options: Any) -> int:
     return 5 if failed else 0
 
 
-def _summary(program: Any, target: Any, out: Path | None, files: list[str], choices: Any) -> dict[str, Any]:
+def _summary(program: Any, target: Any, out: Path | None, files: list[str]) -> dict[str, Any]:
     from neurocompile.mapping import chips_needed, needs_of
     from neurocompile.simulator.counts import stored_synapses
 
@@ -106,7 +121,6 @@ def _summary(program: Any, target: Any, out: Path | None, files: list[str], choi
         "weight_bits": program.settings["bits"],
         "cores": None,
         "chips": chips_needed(program.integer, target) or 1,
-        "on_chip_fraction": 1.0,
         "files": files,
         "notes": list(program.notes),
     }
@@ -114,6 +128,7 @@ def _summary(program: Any, target: Any, out: Path | None, files: list[str], choi
 
 def _show(program: Any, body: dict[str, Any], validation: Any, title: str) -> None:
     from neurocompile.cli import console
+    from neurocompile.cli.placement import show_placement
     from neurocompile.cli.validate import stages_table
 
     layers = console.table(f"{body['target']}: {body['weight_bits']}-bit weights, T = {program.timesteps}",
@@ -127,8 +142,9 @@ def _show(program: Any, body: dict[str, Any], validation: Any, title: str) -> No
     console.show(layers)
     console.show(
         f"{body['neurons']:,} neurons, {body['synapses']:,} synapses from {body['weights']:,} stored weights; "
-        "all of it on the chip"
+        f"{console.percent(body['on_chip_fraction'])} of the synapses on the chip"
     )
+    show_placement(body)
     for note in program.notes:
         console.say(f"  {note}")
     if validation is not None:

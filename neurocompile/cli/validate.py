@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from neurocompile.cli.backend import lava_options
 from neurocompile.cli.options import model_arguments, model_options, output_options, path
 
 __all__ = ["command", "stages_table"]
@@ -16,25 +17,28 @@ __all__ = ["command", "stages_table"]
 @click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from.")
 @click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer.")
 @click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples).")
+@lava_options
 @model_options
 @output_options
 def command(**options: Any) -> int:
-    """Compare PROGRAM with PyTorch, and with spikes that hardware really fired.
+    """Compare PROGRAM with PyTorch, with Lava, and with spikes that hardware really fired.
 
     Stages: lowering (PyTorch against the folded graph, float64, every spike), quantization (the folded graph against
-    the integers), recorded (the integers against the hardware, every spike).
+    the integers), backend (for Loihi: the integers against Lava, every spike and every membrane), recorded (the
+    integers against the hardware, every spike).
     """
     from neurocompile.cli import console
+    from neurocompile.cli.backend import executor_for
     from neurocompile.data import load_arrays, load_data
     from neurocompile.errors import Problem, UsageError
     from neurocompile.program import load_program
     from neurocompile.validation import validate_program
 
-    if options["reference"] is None and options["recorded"] is None:
-        raise UsageError(
-            Problem("nothing to compare with", fix="give --reference MODEL, --recorded SPIKES.npz, or both")
-        )
     program = load_program(options["program"])
+    backend, without = executor_for(program, options["program"], options)
+    if options["reference"] is None and options["recorded"] is None and backend is None:
+        fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
+        raise UsageError(Problem("nothing to compare with", actual=without, fix=fix))
     data = (
         load_data(options["data"], program.input_shapes, program.timesteps)
         if options["data"]
@@ -50,7 +54,16 @@ def command(**options: Any) -> int:
         otherwise = next(iter(program.input_shapes.values())), program.timesteps
         model = load_model(options["reference"], **model_arguments(options), otherwise=otherwise)
     with console.progress("comparing", len(data), options["as_json"]) as step:
-        validation = validate_program(program, data, model, recorded, step)
+        validation = validate_program(
+            program,
+            data,
+            model,
+            recorded,
+            step,
+            backend=backend,
+            backend_samples=options["backend_samples"],
+            without_backend=without,
+        )
     if options["as_json"]:
         console.print_json("validate", validation.as_json(), ok=validation.passed)
     else:
@@ -97,13 +110,24 @@ def _details(validation: Any) -> list[Any]:
         before, after = console.percent(validation.accuracy_reference), console.percent(validation.accuracy_program)
         lines.append(f"accuracy: reference {before}, program {after}")
     for stage in validation.stages:
+        if stage.membranes_compared:
+            lines.append(
+                f"{stage.name}: {stage.samples} samples, {stage.membrane_mismatches:,} of "
+                f"{stage.membranes_compared:,} membranes differ"
+            )
+        if stage.first_membrane is not None:
+            lines.append(f"{stage.name}: first membrane that differs: {_place(stage.first_membrane)}")
         if stage.comparison.first is not None and stage.passed is False:
             d = stage.comparison.first
             margin = "" if d.margin is None else f", {d.margin:+.3g} from the threshold"
-            lines.append(
-                f"{stage.name}: first difference in sample {d.sample}, step {d.step}, layer {d.layer}, "
-                f"neuron {list(d.neuron)}: expected {d.expected}, got {d.actual}{margin}"
-            )
+            lines.append(f"{stage.name}: first difference in {_place(d)}{margin}")
         elif stage.passed is not True and stage.reason:
             lines.append(f"{stage.name}: {stage.reason}")
     return lines
+
+
+def _place(d: Any) -> str:
+    return (
+        f"sample {d.sample}, step {d.step}, layer {d.layer}, neuron {list(d.neuron)}: "
+        f"expected {d.expected}, got {d.actual}"
+    )

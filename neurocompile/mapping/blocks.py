@@ -62,13 +62,19 @@ def cut_layers(layers: Sequence[Layer], bounds: Bounds, weight_bits: int) -> tup
         The cuts, in the order of the layers, and what single neurons take above a core's bounds. Such a bound is
         given up for its layer: the cuts are then the least that the other bounds ask for.
     """
-    found = []
-    for axons_per_core in {None: None, bounds.get("output axons"): None}:
-        work = _Work(bounds, weight_bits, axons_per_core)
-        while any([work.settle(layer, layers) for layer in reversed(layers)]):
-            pass
-        found.append(([work.cuts[layer.name] for layer in layers], list(work.excesses(layers))))
-    return min(found, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
+    plans = [_settled(layers, _Work(bounds, weight_bits, None))]
+    if "output axons" in bounds:
+        plans.append(_settled(layers, _Work(bounds, weight_bits, bounds["output axons"])))
+    return min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
+
+
+def _settled(layers: Sequence[Layer], work: _Work) -> tuple[list[Cut], list[Excess]]:
+    unsettled = True
+    while unsettled:
+        unsettled = False
+        for layer in reversed(layers):
+            unsettled |= work.settle(layer, layers)
+    return [work.cuts[layer.name] for layer in layers], list(work.excesses(layers))
 
 
 @dataclass
@@ -81,7 +87,7 @@ class _Work:
     fanouts: dict[tuple[str, str], Array] = field(default_factory=dict)
 
     def settle(self, layer: Layer, layers: Sequence[Layer]) -> bool:
-        """Cut a layer for the readers as they are cut now; False if it is already cut well enough."""
+        """Cut a layer for its readers as they are cut now; False if it is already cut well enough."""
         before = self.cuts.get(layer.name)
         outputs = BoxSums(self._fanout(layer, layers))
         if before is not None:

@@ -58,9 +58,9 @@ _FIX: dict[Resource, str] = {
 class Core:
     """One core in use: where it is, which neurons it holds, and what they need.
 
-    ``chip`` counts from 0, ``tile`` is (steps east, steps south) and ``core`` the number in the tile; where tiles are not
-    published there is no tile and ``core`` is the number on the chip. ``block`` has (start, stop) for each axis of the
-    layer's :attr:`LayerCores.shape`.
+    ``chip`` counts from 0, ``tile`` is (steps east, steps south) and ``core`` the number in the tile; where tiles are
+    not published there is no tile and ``core`` is the number on the chip. ``block`` has (start, stop) for each axis of
+    the layer's :attr:`LayerCores.shape`.
     """
 
     chip: int
@@ -138,7 +138,7 @@ class Mapping:
     def fullest(self) -> Fullest | None:
         """The core with the highest utilization of any resource, the first of equals; None without cores or limits."""
         return max(
-            (found for core in self.cores if (found := _nearest(core, bounds_of(self.limits)))),
+            (found for core in self.cores if (found := _nearest(core, _bounds(self.limits)))),
             key=lambda found: found.percent,
             default=None,
         )
@@ -187,8 +187,9 @@ class Mapping:
         found = [Problem(what, "the network", f"{len(self.cores)} cores", limit, many)]
         for layer in self.layers:
             if layer.cores > held * chips:
-                why = f"this layer alone takes more cores than that; nearest to their limit are its {layer.bound}"
-                found.append(Problem(why, layer.layer, f"{layer.cores} cores", limit, f"use --chips {self.chips}"))
+                why = f"this layer alone takes more cores than that; nearest to its limit is its {layer.bound}"
+                alone = f"use --chips {-(-layer.cores // held)} (at least) for this layer alone, or a smaller layer"
+                found.append(Problem(why, layer.layer, f"{layer.cores} cores", limit, alone))
         return found
 
 
@@ -215,9 +216,7 @@ def map_to_cores(
     return mapping
 
 
-def plan_cores(
-    graph: Graph, target: Target, *, weight_bits: int, host: frozenset[str] = frozenset()
-) -> Mapping:
+def plan_cores(graph: Graph, target: Target, *, weight_bits: int, host: frozenset[str] = frozenset()) -> Mapping:
     """As :func:`map_to_cores` on as many chips as it takes; what no number of chips mends is in ``excesses``.
 
     Raises:
@@ -227,7 +226,7 @@ def plan_cores(
     unknown = sorted(name for name in host if name not in graph)
     if unknown:
         raise ValueError(f"not in the graph: {', '.join(unknown)}")
-    bounds = bounds_of(target.limits)
+    bounds = _bounds(target.limits)
     cuts, excesses = cut_layers(layers_of(graph, host), bounds, weight_bits)
     cores: list[Core] = []
     layers: list[LayerCores] = []
@@ -240,7 +239,7 @@ def plan_cores(
     )
 
 
-def bounds_of(limits: Limits) -> Bounds:
+def _bounds(limits: Limits) -> Bounds:
     """The published limits of one core."""
     held: dict[Resource, int | None] = {
         "neurons": limits.neurons_per_core,
@@ -279,8 +278,8 @@ def _layer(cut: Cut, cores: list[Core], bounds: Bounds) -> LayerCores:
         synapse_bytes=sum(core.synapse_bytes for core in cores),
         input_axons=max(core.input_axons for core in cores),
         output_axons=max(core.output_axons for core in cores),
-        bound=nearest and nearest.resource,
-        percent=nearest and nearest.percent,
+        bound=nearest.resource if nearest else None,
+        percent=nearest.percent if nearest else None,
     )
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import WEIGHT_OPS, Integrator, Linear, Neuron, Scale
-from neurocompile.targets import Target
+from neurocompile.mapping.cores import plan_cores
+from neurocompile.mapping.host import host_layers
+from neurocompile.targets import Limits, Target
 
 if TYPE_CHECKING:
     from neurocompile.program import Program
@@ -37,15 +39,31 @@ def _stored(op: Any) -> int:
     return int(op.stored.sum()) if isinstance(op, Linear) and op.stored is not None else int(op.weight.size)
 
 
-def chips_needed(graph: Graph, target: Target) -> int | None:
-    """The least number of chips that could hold the graph by the target's published limits; None if it has none."""
-    needs, limits = needs_of(graph), target.limits
-    parts = [
-        ceil(need / limit)
-        for need, limit in ((needs.neurons, limits.neurons), (needs.weights, limits.synapses))
-        if limit is not None
-    ]
-    return max(parts) if parts else None
+def chips_needed(
+    graph: Graph, target: Target, *, weight_bits: int | None = None, host: frozenset[str] = frozenset()
+) -> int | None:
+    """The least number of chips that could hold the graph by the target's published limits; None if it has none.
+
+    ``weight_bits`` (None: the target's own) and ``host``, the layers that the host computes, matter where there are
+    cores. A neuron that is too large for any core is left out of account: see :func:`plan_cores`.
+
+    Raises:
+        DoesNotFit: as :func:`plan_cores` does.
+    """
+    parts = _chips_by_size(needs_of(graph), target.limits)
+    if target.limits.cores is not None:
+        bits = _weight_bits(target) if weight_bits is None else weight_bits
+        parts.append(plan_cores(graph, target, weight_bits=bits, host=host).chips)
+    return max(parts, default=None)
+
+
+def _chips_by_size(needs: Needs, limits: Limits) -> list[int]:
+    pairs = ((needs.neurons, limits.neurons), (needs.weights, limits.synapses))
+    return [ceil(need / limit) for need, limit in pairs if limit is not None]
+
+
+def _weight_bits(target: Target) -> int:
+    return target.arithmetic.weight_bits if target.arithmetic is not None else 8
 
 
 def check_fit(program: Program, target: Target, chips: int) -> None:
@@ -55,7 +73,7 @@ def check_fit(program: Program, target: Target, chips: int) -> None:
         DoesNotFit: with every limit that is exceeded.
     """
     needs, limits = needs_of(program.integer), target.limits
-    least = chips_needed(program.integer, target)
+    least = max(_chips_by_size(needs, limits), default=1)
     problems = [
         Problem(
             f"{target.name} does not hold so many {what}",
@@ -70,5 +88,9 @@ def check_fit(program: Program, target: Target, chips: int) -> None:
         )
         if limit is not None and need > limit * chips
     ]
+    if limits.cores is not None:
+        bits = program.settings.get("bits") or _weight_bits(target)
+        plan = plan_cores(program.integer, target, weight_bits=bits, host=host_layers(program))
+        problems += plan.problems(chips)
     if problems:
         raise DoesNotFit(problems)

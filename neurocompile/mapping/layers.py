@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from itertools import combinations
 from math import prod
 from typing import Any, TypeAlias
@@ -136,7 +136,7 @@ class ListedPairs:
     """The elements of one source that a layer sees where they follow no axes: connection by connection."""
 
     def __init__(self, shape: Shape, space: Shape, ways: Sequence[Wiring]) -> None:
-        self._shape, self._space = shape, space
+        self._shape = shape
         pairs = [listed(way) for way in ways]
         out, source = (np.concatenate([getattr(pair, side) for pair in pairs]) for side in ("out", "source"))
         self._pairs = Pairs.of(prod(space), prod(shape), out, source)
@@ -157,7 +157,7 @@ class ListedPairs:
     def _seen(self, intervals: Intervals) -> Array:
         """Each box with each element that it sees, as one number."""
         box: Any = 0
-        for n, along in zip(self._space, intervals):
+        for along in intervals:
             number = np.repeat(np.arange(len(along)), [stop - start for start, stop in along])
             box = np.add.outer(box * len(along), number)
         return np.unique(box.reshape(-1)[self._pairs.out] * self._pairs.sources + self._pairs.source)
@@ -273,7 +273,7 @@ class _Feeds:
                     start = stop
             case _:
                 if not isinstance(node.op, WEIGHT_OPS):
-                    raise ValueError(f"{name} feeds {self.node.name} without weights: the graph is not in synaptic form")
+                    raise ValueError(f"{name} feeds {self.node.name} without weights: no synaptic form")
                 yield node, index
 
     def _space(self, name: str) -> Shape:

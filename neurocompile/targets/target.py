@@ -153,13 +153,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Target:
-    """One chip, or one way to price."""
+    """One chip, or one way to price; ``emits`` names the backends whose files an export writes by default."""
 
     name: str
     description: str
     arithmetic: Arithmetic | None
     limits: Limits
     prices: dict[str, Constant] = field(default_factory=dict)
+    emits: tuple[str, ...] = ()
 
     @property
     def priced(self) -> bool:
@@ -213,6 +214,7 @@ def load_target(name: str) -> Target:
         arithmetic=None if arithmetic is None else Arithmetic.of({"published": True, **arithmetic}),
         limits=Limits(**limits),
         prices={count: _constant(price) for count, price in data.get("prices", {}).items()},
+        emits=tuple(data.get("emits", ())),
     )
 
 

@@ -1,6 +1,6 @@
 """Proof: what two executors did, compared spike by spike."""
 
 from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
-from neurocompile.validation.stages import Stage, Validation, validate_program
+from neurocompile.validation.stages import Backend, Stage, Validation, validate_program
 
-__all__ = ["Comparison", "Divergence", "Stage", "Validation", "compare_spikes", "validate_program"]
+__all__ = ["Backend", "Comparison", "Divergence", "Stage", "Validation", "compare_spikes", "validate_program"]

@@ -14,10 +14,10 @@ from neurocompile.ir.interpret import Run, interpret
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.program import Program
 from neurocompile.simulation import accuracy_of, check_labels
-from neurocompile.simulator.reference import simulate_integers
-from neurocompile.validation.compare import Comparison, compare_spikes
+from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
 
-__all__ = ["Reference", "ReferenceModel", "Stage", "Validation", "validate_program"]
+__all__ = ["Backend", "Reference", "ReferenceModel", "Stage", "Validation", "validate_program"]
 
 # Samples that are compared at a time.
 _CHUNK = 64
@@ -52,9 +52,23 @@ class ReferenceModel(Protocol):
         """Run on ``inputs[name][N, T, ...]``."""
 
 
+class Backend(Protocol):
+    """What runs a program besides the simulator; see :class:`neurocompile.backends.lava.LavaExecutor`."""
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+
+    def run(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Spikes, and membranes after the reset, ``[N, T, ...]`` by layer, for integers ``inputs[name][N, T, ...]``."""
+
+
 @dataclass
 class Stage:
-    """One comparison; ``passed`` is None where it could not run, for the ``reason`` given."""
+    """One comparison; ``passed`` is None where it could not run, for the ``reason`` given.
+
+    Executors of the same integers are compared in every membrane too (after the reset).
+    """
 
     name: str
     target: str
@@ -63,6 +77,10 @@ class Stage:
     passed: bool | None = None
     reason: str = ""
     output_error: float = 0.0
+    samples: int = 0
+    membranes_compared: int = 0
+    membrane_mismatches: int = 0
+    first_membrane: Divergence | None = None
 
     def as_json(self) -> dict[str, Any]:
         """One of ``stages``."""
@@ -78,6 +96,10 @@ class Stage:
             "firing_rates": c.firing_rates,
             "agreement": c.agreement,
             "output_error": self.output_error,
+            "samples": self.samples,
+            "membranes_compared": self.membranes_compared,
+            "membrane_mismatches": self.membrane_mismatches,
+            "first_membrane": None if self.first_membrane is None else self.first_membrane.as_json(),
             "passed": self.passed,
             "reason": self.reason,
         }
@@ -113,8 +135,12 @@ def validate_program(
     reference: ReferenceModel | None = None,
     recorded: Mapping[str, Array] | None = None,
     progress: Callable[[int], None] | None = None,
+    *,
+    backend: Backend | None = None,
+    backend_samples: int | None = None,
+    without_backend: str = "",
 ) -> Validation:
-    """Compare a program with its reference and with what hardware did.
+    """Compare a program with its reference, with what runs it besides the simulator, and with what hardware did.
 
     Args:
         program: compiled.
@@ -122,6 +148,9 @@ def validate_program(
         reference: the torch model; None: the lowering is not checked.
         recorded: spikes ``[N, T, ...]`` by layer that hardware fired for these data.
         progress: called with the number of samples done since the last call.
+        backend: an executor of the same integers.
+        backend_samples: how many samples it runs, at most; None: all.
+        without_backend: why there is no executor.
 
     Raises:
         BadInput: if the reference or the recording does not belong to this program.
@@ -134,8 +163,9 @@ def validate_program(
         _check_recording(program, data, recorded)
     lowering = Stage("lowering", program.target, "pytorch, float64")
     quantization = Stage("quantization", program.target, "the folded graph in float64")
-    backend = Stage("backend", program.target, "")
-    backend.reason = f"target {program.target} has no executor besides the simulator"
+    executed = Stage("backend", program.target, "" if backend is None else backend.name)
+    if backend is None:
+        executed.reason = without_backend or f"target {program.target} has no executor besides the simulator"
     hardware = Stage("recorded", program.target, "the recording")
     runs_torch = reference is not None and reference.recording is None
     if reference is not None and not runs_torch:
@@ -146,7 +176,9 @@ def validate_program(
         part = data.part(start, start + _CHUNK)
         real = interpret(program.real, part.inputs, program.timesteps)
         whole, _ = program.integers(part.inputs)
-        integer = simulate_integers(program.integer, program.arithmetic, whole, found=[])
+        wanted = len(data) if backend_samples is None else backend_samples
+        runs_backend = backend is not None and start < wanted
+        integer = simulate_integers(program.integer, program.arithmetic, whole, membranes=runs_backend, found=[])
         scores["real"].append(real.outputs)
         scores["integer"].append(integer.outputs)
         if reference is not None and runs_torch:
@@ -155,6 +187,9 @@ def validate_program(
             _compare_lowering(lowering, expected, real, order, start)
         if order:
             compare_spikes(quantization.comparison, real.spikes, integer.spikes, order, start)
+        if backend is not None and runs_backend:
+            few = {name: x[: wanted - start] for name, x in whole.items()}
+            _compare_backend(executed, integer, *backend.run(few), order, start)
         if recorded is not None:
             fired = {name: spikes[start : start + _CHUNK] for name, spikes in recorded.items()}
             names = [name for name in order if name in fired]
@@ -164,7 +199,9 @@ def validate_program(
     accuracies = {name: accuracy_of(_joined(parts), data.labels) if parts else None for name, parts in scores.items()}
     _judge_lowering(lowering, reference)
     _judge_quantization(quantization, accuracies["real"], accuracies["integer"])
-    stages = [lowering, quantization, backend]
+    if backend is not None:
+        executed.passed = executed.comparison.mismatches == 0 and executed.membrane_mismatches == 0
+    stages = [lowering, quantization, executed]
     if recorded is not None:
         hardware.passed = hardware.comparison.mismatches == 0
         stages.append(hardware)
@@ -242,6 +279,31 @@ def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: lis
             size = max(1.0, float(np.abs(known).max()))
             error = float(np.abs(known - actual.outputs[name][~tied]).max()) / size
             stage.output_error = max(stage.output_error, error)
+
+
+def _compare_backend(
+    stage: Stage,
+    integer: Simulation,
+    spikes: Mapping[str, Array],
+    membranes: Mapping[str, Array],
+    order: list[str],
+    start: int,
+) -> None:
+    """Every spike of every neuron, and every membrane of these and of the readouts."""
+    samples = len(next(iter(membranes.values())))
+    stage.samples += samples
+    expected = {name: integer.spikes[name][:samples] for name in order}
+    if order:
+        compare_spikes(stage.comparison, expected, spikes, order, start)
+    for name, known in integer.potentials.items():
+        differs = known[:samples] != membranes[name]
+        stage.membranes_compared += differs.size
+        stage.membrane_mismatches += int(differs.sum())
+        if stage.first_membrane is None and differs.any():
+            sample, step, *neuron = (int(i) for i in np.argwhere(differs)[0])
+            place = (sample, step, *neuron)
+            values = int(known[place]), int(membranes[name][place])
+            stage.first_membrane = Divergence(start + sample, step, name, tuple(neuron), *values, None)
 
 
 def _judge_lowering(stage: Stage, reference: ReferenceModel | None) -> None:

@@ -1,0 +1,54 @@
+"""What the commands share that run a program in Lava."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from neurocompile.cli.options import path
+
+__all__ = ["executor_for", "lava_options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def lava_options(function: Function) -> Function:
+    """How and where Lava runs."""
+    for decorate in (
+        click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one."),
+        click.option("--time-limit", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
+                     metavar="S", help="Seconds that one run of Lava may take before it is killed."),
+        click.option("--backend-samples", type=click.IntRange(0), default=128, show_default=True, metavar="N",
+                     help="How many samples Lava runs (0: none)."),
+        click.option("--lava-python", type=path, metavar="PATH",
+                     help="Python 3.10 with Lava, or its environment (default: .venv-lava)."),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def executor_for(program: Any, folder: Path | None, options: dict[str, Any]) -> tuple[Any, str]:
+    """Lava for a program that it runs, or why not.
+
+    Raises:
+        LavaMissing: if an interpreter was named, and is none.
+    """
+    if program.arithmetic.lif is None:
+        return None, ""
+    if not options["backend_samples"]:
+        return None, "left out (--backend-samples 0)"
+    from neurocompile.backends.lava.executor import LavaExecutor
+    from neurocompile.backends.lava.runner import LavaMissing, find_lava_python
+
+    try:
+        python = find_lava_python(options["lava_python"])
+    except LavaMissing as missing:
+        if options["lava_python"] is not None:
+            raise
+        (problem,) = missing.problems
+        return None, f"{problem.what} ({problem.where}): {problem.fix}"
+    bundle = None if folder is None else folder / "lava"
+    return LavaExecutor(program, python, bundle, options["hardware"], options["time_limit"]), ""
