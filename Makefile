@@ -3,15 +3,33 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+# Lava wants a Python 3.10 of its own; pyenv keeps its versions off the PATH.
+LAVA_VENV   ?= .venv-lava
+LAVA_PYTHON ?= $(firstword $(shell command -v python3.10) $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python))
+LAVA_STAMP  := $(LAVA_VENV)/.installed
 
-.PHONY: setup system demo test test-all test-lowest bench lint clean
+.PHONY: setup setup-lava system demo test test-all test-lowest bench lint clean
 
-setup: $(STAMP)
+setup: $(STAMP) setup-lava
 
 $(STAMP): setup.cfg pyproject.toml constraints-dev.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[dev]'
 	touch $(STAMP)
+
+setup-lava: $(if $(LAVA_PYTHON),$(LAVA_STAMP),no-python-3.10)
+
+$(LAVA_STAMP): backends/lava/runtime/requirements.txt backends/netx/fetch_netx.py
+	test -x $(LAVA_VENV)/bin/python || $(LAVA_PYTHON) -m venv $(LAVA_VENV)
+	$(LAVA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r backends/lava/runtime/requirements.txt 'h5py>=3.7,<4'
+	$(LAVA_VENV)/bin/python backends/netx/fetch_netx.py $(LAVA_VENV)/netx
+	touch $(LAVA_STAMP)
+
+.PHONY: no-python-3.10
+no-python-3.10:
+	@echo "no Python 3.10 found: programs for Loihi can be exported, but not run in Lava here."
+	@echo "Install one (pyenv install 3.10, or uv python install 3.10) and run make setup-lava LAVA_PYTHON=/path/to/it"
 
 # System tools (simulators, compilers, browsers) that later backends call. None is needed yet.
 system:
@@ -45,4 +63,4 @@ lint: setup
 	cd build/lint && ../../$(PY) -m mypy --config-file ../../pyproject.toml -p neurocompile
 
 clean:
-	rm -rf build dist $(VENV) $(VENV)-lowest
+	rm -rf build dist $(VENV) $(VENV)-lowest $(LAVA_VENV)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,8 @@ class Options:
     """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips.
 
     ``encode`` says how real-valued inputs reach a chip with neurons of its own: as "graded" spikes, or turned into
-    spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes).
+    spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes). ``plain_weights``
+    keeps to what lava-dl's netx can load: no exponents of weights, and biases with an exponent of 6.
     """
 
     bits: int | None = None
@@ -39,6 +40,7 @@ class Options:
     input_bits: int = 8
     chips: int = 1
     encode: Encode | None = None
+    plain_weights: bool = False
 
 
 PASS_NAMES: tuple[str, ...] = (
@@ -88,6 +90,7 @@ def compile_graph(
         )
     encode = _encoding(target, target.arithmetic, options)
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
+    arithmetic = _plain(target.arithmetic, bits) if options.plain_weights else target.arithmetic
     shapes = {node.name: graph.edges[node.name].shape for node in graph.of(Input)}
     samples = calibration or example or None
     seen = arrange_inputs(samples, shapes, timesteps, "calibration data").inputs if samples else None
@@ -95,17 +98,17 @@ def compile_graph(
     steps: tuple[Pass, ...] = (
         QuantizeInputs(seen or {}, options.input_bits),
         FoldScale("fold-scale-2"),
-        Synapses(event_sums=target.arithmetic.event_sums),
+        Synapses(event_sums=arithmetic.event_sums),
     )
     synaptic, more = run_passes(real, steps, after)
     log += more
     free = synaptic
-    if target.arithmetic.lif is not None:
-        synaptic, more = run_passes(synaptic, (CommonThreshold(target.arithmetic),), after)
+    if arithmetic.lif is not None:
+        synaptic, more = run_passes(synaptic, (CommonThreshold(arithmetic),), after)
         log += more
     quantized = quantize(
         synaptic,
-        target.arithmetic,
+        arithmetic,
         timesteps,
         bits=bits,
         per_channel=options.per_channel,
@@ -130,6 +133,15 @@ def compile_graph(
         encoders(program.integer)
     check_fit(program, target, options.chips)
     return program
+
+
+def _plain(arithmetic: Arithmetic, bits: int) -> Arithmetic:
+    """The same target with weights that are mantissas alone, and biases that count in steps of a weight."""
+    lif = arithmetic.lif
+    if lif is None:
+        return arithmetic
+    lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min)
+    return replace(arithmetic, lif=lif, max_shift=arithmetic.min_shift + 9 - bits)
 
 
 def _encoding(target: Target, arithmetic: Arithmetic, options: Options) -> Encode | None:

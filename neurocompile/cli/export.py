@@ -77,6 +77,7 @@ def command(**options: Any) -> int:
         options["input_bits"],
         options["chips"],
         options["encode"],
+        "netx" in emit,
     )
     program = compile_graph(
         model.graph,
@@ -93,7 +94,7 @@ def command(**options: Any) -> int:
     data = program.example_data() if given is None else given
     if data is not None and not options["no_validate"]:
         with console.progress("validating", len(data), options["as_json"]) as step:
-            validation = validate_program(program, data, model, progress=step)
+            validation = validate_program(program, data, model, progress=step, without_backend=_later(program))
     failed = validation is not None and not validation.passed
     files = [] if options["dry_run"] else program.save(out, options["overwrite"], emitted)
     body = {**_summary(program, target, None if options["dry_run"] else out, files), **placed}
@@ -105,6 +106,11 @@ def command(**options: Any) -> int:
         samples = "the model's own samples" if given is None else str(options["calibrate"])
         _show(program, body, validation, f"compared with PyTorch on {samples}")
     return 5 if failed else 0
+
+
+def _later(program: Any) -> str:
+    """Where a program is compared with what runs it besides the simulator, if anything does."""
+    return "" if program.arithmetic.lif is None else "`neurocompile validate` runs it in Lava"
 
 
 def _summary(program: Any, target: Any, out: Path | None, files: list[str]) -> dict[str, Any]:
@@ -134,7 +140,8 @@ def _show(program: Any, body: dict[str, Any], validation: Any, title: str) -> No
     layers = console.table(f"{body['target']}: {body['weight_bits']}-bit weights, T = {program.timesteps}",
                            "layer", "shape", "membrane step", "decay")  # fmt: skip
     one = 2.0**program.arithmetic.decay_fraction
-    for name, unit in program.units.items():
+    for name, signed in program.units.items():
+        unit = abs(signed)
         node, shape = program.integer[name], program.integer.edges[name].shape
         decay = node.op.decay / one
         ends = f"{decay.min():.4g}" if decay.min() == decay.max() else f"{decay.min():.4g}..{decay.max():.4g}"

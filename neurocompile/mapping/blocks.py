@@ -21,6 +21,8 @@ Bounds: TypeAlias = Mapping[Resource, int]
 Needs: TypeAlias = dict[Resource, Array]
 Shape = tuple[int, ...]
 
+_SHORT_AXIS = 64
+
 
 @dataclass(frozen=True)
 class Excess:
@@ -155,7 +157,7 @@ class _Work:
 
     def _candidates(self, layer: Layer, outputs: BoxSums, least: int) -> Iterator[Cut]:
         """Cuts into at least so many blocks by rising number, without many of those that break a bound."""
-        sizes = [np.unique(-(-n // np.arange(1, n + 1))) for n in layer.space]
+        sizes = [_sizes(n) for n in layer.space]
         cores = outer([-(-n // along) for n, along in zip(layer.space, sizes)])
         possible = cores >= least
         probes: tuple[Callable[[int], int], ...] = (lambda chunks: 0, lambda chunks: (chunks - 1) // 2)
@@ -188,6 +190,12 @@ def _within(needs: Needs, bounds: Bounds) -> Array:
     for resource, bound in bounds.items():
         kept &= needs[resource] <= bound
     return kept
+
+
+def _sizes(n: int) -> Array:
+    """Block sizes to try along an axis: all of them, or of a long axis those that cut it most evenly."""
+    every = np.arange(1, n + 1)
+    return every if n <= _SHORT_AXIS else np.unique(-(-n // every))
 
 
 def _chunk(n: int, size: int, number: int) -> Interval:

@@ -44,6 +44,8 @@ class CommonThreshold:
             nodes, missing = self._normalized(graph, node)
             changed |= {made.name: made for made in nodes}
             log += _said(node, missing)
+            if len(nodes) > 1:
+                log.append(f"{node.name}: {_rewritten(node.op)}")
         return graph.rewritten(changed), log
 
     def _normalized(self, graph: Graph, node: Node) -> tuple[list[Node], list[Shortfall]]:
@@ -72,6 +74,16 @@ def membrane_factors(before: Neuron, after: Neuron) -> Array:
 
 def _said(node: Node, missing: list[Shortfall]) -> list[str]:
     return [f"{node.name}: not a neuron of the chip: {each.what}; to make it one: {each.fix}" for each in missing]
+
+
+def _rewritten(op: Any) -> str:
+    """What became of thresholds that were not one."""
+    height = np.where(op.flip, -1.0, 1.0) * (op.threshold - op.v_reset)
+    finite = height[np.isfinite(height)]
+    said = f"thresholds {finite.min():.4g}..{finite.max():.4g} above the reset become one" if finite.size else ""
+    flipped, constant = int(np.sum(op.flip)), int(np.sum(~np.isfinite(height)))
+    parts = [said, f"{flipped} negated" if flipped else "", f"{constant} made constant" if constant else ""]
+    return ", ".join(filter(None, parts))
 
 
 def _shifted(op: Neuron, shape: tuple[int, ...]) -> Neuron:

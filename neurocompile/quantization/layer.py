@@ -75,7 +75,8 @@ def fit_layer(
         if not layer.problems:
             said = [made.said, *weights.losses(made)]
             if coarser:
-                said.append(f"made coarser by {coarser} bits, so that nothing can overflow and biases fit")
+                left = choices.bits - coarser
+                said.append(f"in {left} of their bits, so that nothing can overflow and biases fit")
             layer.log.insert(0, f"{node.name}: {', '.join(filter(None, said))}")
             return layer
     assert best is not None
@@ -167,7 +168,7 @@ class _Weights:
         for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
             tops = np.abs(synapse.rows).max(1, initial=0.0)
             steps = np.rint(tops / (made.scale[group] * 2.0**exponent))
-            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0)
+            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0) & ~self.exact[group]
             if few.any():
                 worst = int(np.argmin(np.where(few, steps, np.inf)))
                 ratio = float(tops.max() / tops[worst])
@@ -296,8 +297,11 @@ def _checked(
         op = rounded
         log.append(_grid_losses(node, op, unit, arithmetic))
     reach = membrane_bounds(op, current, shape, arithmetic, timesteps)
-    if reach.magnitude >= arithmetic.state_max:
-        limit = arithmetic.state_max, arithmetic.state_bits
+    most = arithmetic.state_max
+    if weights.silicon and isinstance(op, Integrator) and arithmetic.lif is not None:
+        most = arithmetic.lif.threshold_max << arithmetic.lif.threshold_shift  # a readout must not fire
+    if reach.magnitude >= most:
+        limit = most, arithmetic.state_bits
         return Layer([], unit, [_overflow(node, "membrane", reach, *limit, timesteps)])
     return Layer([*made.nodes, replace(node, op=op)], unit, [], log)
 
@@ -322,7 +326,7 @@ def _grid_losses(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> st
         said += f", biases by at most {bias / height:.2%} of it"
     else:
         said += f" biases are off by at most {bias:.3g}"
-    return said + f", decays by at most {max(decays):.2g}"
+    return said + (f", decays by at most {max(decays):.2g}" if max(decays) > 0 else ", decays exact")
 
 
 def _beyond_registers(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> Problem:

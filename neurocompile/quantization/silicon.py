@@ -14,10 +14,14 @@ __all__ = ["Registers", "Shortfall", "registers_of", "shortfalls"]
 
 @dataclass(frozen=True)
 class Shortfall:
-    """One thing that a layer needs and the chip's neuron does not have, and what would do without it."""
+    """One thing that a layer needs and the chip's neuron does not have, and what would do without it.
+
+    ``normal`` marks what shifting, flipping and scaling would have mended, had nothing else stood in the way.
+    """
 
     what: str
     fix: str
+    normal: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Registers:
 
 
 def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0) -> list[Shortfall]:
-    """Why the chip's neuron cannot hold a layer; nothing if it can.
+    """Why the chip's neuron cannot hold a layer; nothing if it can. What is mended along with the rest is left out.
 
     Args:
         op: a real neuron whose comparison and reset were normalized (:class:`neurocompile.passes.CommonThreshold`), or
@@ -56,23 +60,24 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
     elif op.reset == "none":
         found.append(Shortfall("its membrane is not reset where it fires", "use a hard reset"))
     elif np.any(op.v_reset != 0):
-        found.append(Shortfall("the resets of its neurons differ", "use one v_reset"))
+        found.append(Shortfall("it is not reset to 0", "use one v_reset", normal=True))
     if np.any(op.flip):
         found.append(Shortfall("its comparison is flipped for single neurons (gamma < 0, element-wise)",
-                               "use channel-wise MPBN, or keep gamma positive"))  # fmt: skip
+                               "use channel-wise MPBN, or keep gamma positive", normal=True))  # fmt: skip
     elif np.ndim(op.threshold):
-        found.append(Shortfall("thresholds differ between neurons that share weights", "use channel-wise MPBN"))
+        found.append(Shortfall("its thresholds differ between neurons that share weights", "use channel-wise MPBN",
+                               normal=True))  # fmt: skip
     elif op.threshold < (0 if op.strict else 1e-12):
         found.append(Shortfall("its threshold is not above its reset value", "train a threshold above v_reset"))
     if np.any(op.v_init != 0):
-        found.append(Shortfall("its membrane does not start where it is reset to", "start from v_reset"))
+        found.append(Shortfall("its membrane does not start where it is reset to", "start from v_reset", normal=True))
     if op.refractory:
         found.append(Shortfall("it stays silent after a spike (refractory)", "train without a refractory period"))
     if op.negative_threshold is not None:
         found.append(Shortfall("it fires signed spikes", "use two layers of ordinary neurons"))
     if np.any(op.input_bias != 0):
         found.append(Shortfall("a bias acts on its synaptic current", "use layers without bias before it"))
-    return found
+    return [each for each in found if not each.normal] or found
 
 
 def _decay_shortfalls(name: str, decay: Array, one: float, most: float) -> list[Shortfall]:

@@ -6,9 +6,12 @@ It needs Python 3.10 with what requirements.txt names, and nothing else.
 import argparse
 import importlib.util
 import json
+import multiprocessing
+import os
 import sys
+import threading
 import time
-import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +22,6 @@ sys.path.insert(0, str(HERE))
 import equation  # noqa: E402
 
 CHUNK = 64  # samples that follow one another in one run
-
-
-class LavaFailed(Exception):
-    """Lava stopped; the message is what its processes raised."""
 
 
 def main():
@@ -46,11 +45,7 @@ def main():
         inputs = {name: to_integers(bundle["inputs"][name], x) for name, x in inputs.items()}
     inputs = {name: x[: options.samples] for name, x in inputs.items()}
     started = time.perf_counter()
-    try:
-        found = run(HERE, bundle, inputs, options.membranes, options.hardware, progress=_progress)
-    except LavaFailed as failure:
-        print(failure, file=sys.stderr)
-        sys.exit(1)
+    found = run(HERE, bundle, inputs, options.membranes, options.hardware, progress=_progress)
     samples = len(next(iter(inputs.values())))
     print(f"{samples} samples of {bundle['timesteps']} steps in {time.perf_counter() - started:.1f} s")
     for layer in bundle["layers"]:
@@ -256,25 +251,43 @@ def _in_lava(network, arrays, data, period, total, layers, membranes, hardware):
         part = {id(process) for process in find_processes(first)}
         waiting = [process for process in waiting if id(process) not in part]
         try:
-            first.run(condition=RunSteps(num_steps=total), run_cfg=config)
+            with _watched(first):
+                first.run(condition=RunSteps(num_steps=total), run_cfg=config)
             found |= {name: probe.data.get() for name, probe in probes.items() if id(probe) in part}
-        except Exception as error:
-            raise LavaFailed(f"Lava stopped: {error}\n{_inside(first)}") from error
         finally:
             first.stop()
     return found
 
 
-def _inside(process):
-    """What the processes of a run raised: Lava itself shows only that something did."""
-    runtime = getattr(process, "_runtime", None) or getattr(process, "runtime", None)
+@contextmanager
+def _watched(process):
+    """Ends the program, with their words, when processes of a run raise something: Lava would wait for them for ever."""
+    done = threading.Event()
+
+    def watch():
+        while not done.wait(0.2):
+            actors = _actors(process)
+            raised = [actor.exception for actor in actors if actor.exception]
+            if raised:
+                said = dict.fromkeys(str(each[1] if isinstance(each, tuple) else each) for each in raised)
+                print("a process of Lava raised:\n" + "\n".join(said), file=sys.stderr, flush=True)
+                for child in multiprocessing.active_children():
+                    child.kill()
+                os._exit(1)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _actors(process):
+    runtime = getattr(process, "_runtime", None)
     infrastructure = getattr(runtime, "_messaging_infrastructure", None)
-    raised = []
-    for actor in getattr(infrastructure, "actors", []):
-        exception = getattr(actor, "exception", None)
-        if exception:
-            raised.append(exception[1] if isinstance(exception, tuple) else str(exception))
-    return "\n".join(dict.fromkeys(map(str, raised))) or traceback.format_exc()
+    return list(getattr(infrastructure, "actors", None) or [])
 
 
 # -- orders --------------------------------------------------------------------------------------------------------------

@@ -86,8 +86,9 @@ class _Build:
 def deep_network(source: random.Random) -> Drawn:
     """Draw a network of one to six layers of neurons and a readout."""
     b = _Build(source, np.random.default_rng(source.getrandbits(32)))
-    steps, samples = source.randint(2, 6), source.randint(1, 3)
-    shape = b.pick(((source.randint(1, 3), source.randint(4, 6), source.randint(4, 6)), (source.randint(2, 8),)))
+    steps, samples = source.randint(3, 6), source.randint(2, 3)
+    image = (source.randint(1, 3), source.randint(4, 6), source.randint(4, 6))
+    shape = b.pick((image, image, (source.randint(4, 10),)))
     if b.chance(60):
         b.cases.add("real input")
         b.nodes.append(Node("x", Input(shape)))
@@ -98,6 +99,8 @@ def deep_network(source: random.Random) -> Drawn:
     events, inputs = ["x"], {"x": x}
     for _ in range(source.randint(1, 6)):
         events.append(_layer(b, events, inputs, steps))
+    if len(events) > 3 and b.chance(25):
+        _long_loop(b, events)
     _readout(b, events)
     return Drawn(Graph(b.nodes), inputs, steps, frozenset(b.cases))
 
@@ -117,9 +120,9 @@ def _layer(b: _Build, events: list[str], inputs: dict[str, np.ndarray], steps: i
         terms.append(_to_shape(b, b.pick(events[1:-1]), shape))
     feeds = current if len(terms) == 1 else b.add("add", Add(), *terms)
     name = f"n{len(b.nodes) + 8}"
-    loop = b.pick(("", "", "", "self", "self conv", "longer"))
-    if loop:
-        feeds = _loop(b, loop, name, feeds, shape, events)
+    loop = b.pick(("", "", "", "", "self", "self conv"))
+    if loop and not (events == ["x"] and "real input" in b.cases):  # the host could not compute it beforehand
+        feeds = _loop(b, loop, name, feeds, shape)
     op = _neuron(b, shape)
     b.nodes.append(Node(name, op, (feeds,)))
     _calibrate(b, name, inputs, steps)
@@ -129,10 +132,10 @@ def _layer(b: _Build, events: list[str], inputs: dict[str, np.ndarray], steps: i
     return name
 
 
-def _loop(b: _Build, kind: str, name: str, feeds: str, shape: Shape, events: list[str]) -> str:
-    """Feedback: from the layer itself, or from itself into an earlier layer's place (a longer delay)."""
+def _loop(b: _Build, kind: str, name: str, feeds: str, shape: Shape) -> str:
+    """Feedback from the layer itself."""
     b.cases.add(f"recurrent: {kind}")
-    delay = b.add("delay", Delay(shape, b.pick((1, 1, 2, 3) if kind != "longer" else (3, 4))), name)
+    delay = b.add("delay", Delay(shape, b.pick((1, 1, 2, 3))), name)
     if kind == "self conv" and len(shape) == 3:
         back = b.add("back", Conv(0.5 * b.weights(shape[0], shape[0], 3, 3), None, (1, 1), ((1, 1),) * 2, (1, 1)), delay)
     elif len(shape) == 1:
@@ -140,6 +143,28 @@ def _loop(b: _Build, kind: str, name: str, feeds: str, shape: Shape, events: lis
     else:
         back = b.add("back", Scale(np.asarray(b.pick((0.5, -0.5)))), delay)
     return b.add("sum", Add(), feeds, back)
+
+
+def _long_loop(b: _Build, events: list[str]) -> None:
+    """Feedback from a later layer into an earlier one, delayed by as many steps as there are synapses on the way."""
+    b.cases.add("recurrent: over layers")
+    first = b.source.randint(2, len(events) - 2)
+    last = b.source.randint(first + 1, len(events) - 1)
+    back = _to_shape(b, b.add("delay", Delay(b.shape(events[last]), last - first + 1), events[last]), (1,))
+    neuron = events[first]
+    while not isinstance(_node(b, neuron).op, Neuron):
+        (neuron,) = _node(b, neuron).inputs
+    shape = b.shape(neuron)
+    spread = b.add("spread", Linear(0.3 * b.weights(int(np.prod(shape)), 1)), back)
+    shaped = b.add("shaped", Reshape(shape), spread) if len(shape) > 1 else spread
+    place = b.nodes.index(_node(b, neuron))
+    (feeds,) = b.nodes[place].inputs
+    joined = b.add("joined", Add(), feeds, shaped)
+    b.nodes[place] = replace(b.nodes[place], inputs=(joined,))
+
+
+def _node(b: _Build, name: str) -> Node:
+    return next(node for node in b.nodes if node.name == name)
 
 
 def _to_shape(b: _Build, event: str, shape: Shape) -> str:
@@ -171,7 +196,7 @@ def _synapses(b: _Build, event: str) -> str:
 
 def _linear(b: _Build, event: str) -> str:
     (size,) = b.shape(event)
-    outputs = b.source.randint(2, 8)
+    outputs = b.source.randint(4, 10)
     b.cases.add("linear")
     return b.add("fc", Linear(b.weights(outputs, size) / np.sqrt(size), b.bias((outputs,))), event)
 
@@ -266,7 +291,7 @@ def _calibrate(b: _Build, name: str, inputs: dict[str, np.ndarray], steps: int) 
     node = b.nodes[-1]
     op: Any = node.op
     best: tuple[float, Any] = (np.inf, op)
-    for scale in np.geomspace(0.05, 20.0, 14):
+    for scale in np.geomspace(0.02, 30.0, 24):
         scaled = {key: getattr(op, key) * scale for key in ("threshold", "amount", "v_reset", "v_init")}
         negative = None if op.negative_threshold is None else op.negative_threshold * scale
         tried = replace(op, **scaled, negative_threshold=negative)

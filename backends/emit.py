@@ -1,0 +1,57 @@
+"""The backends by name, and the files that they make of a Program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from neurocompile.errors import Problem, UsageError
+from neurocompile.program import Program
+from neurocompile.targets import load_target
+
+__all__ = ["EMITTERS", "check_emitters", "emitted_files"]
+
+
+def _lava(program: Program) -> dict[str, bytes]:
+    from neurocompile.backends.lava import bundle_files
+
+    return bundle_files(program)
+
+
+def _netx(program: Program) -> dict[str, bytes]:
+    from neurocompile.backends.netx import write_net
+
+    return {"network.net": write_net(program)}
+
+
+EMITTERS: dict[str, Callable[[Program], dict[str, bytes]]] = {"lava": _lava, "netx": _netx}
+"""What ``--emit`` takes; each writes into a folder of its name."""
+
+
+def check_emitters(target: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The backends that were asked for, once each.
+
+    Raises:
+        UsageError: for names that are none, and for targets that they do not know.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    problems = [
+        Problem("no such backend", "--emit", name, ", ".join(EMITTERS), "name one, or leave it out")
+        for name in wanted
+        if name not in EMITTERS
+    ]
+    arithmetic = load_target(target).arithmetic
+    if wanted and not problems and (arithmetic is None or arithmetic.lif is None):
+        fix = "use --target loihi or --target loihi2"
+        problems = [Problem(f"{name} does not run programs for {target}", "--emit", name, fix=fix) for name in wanted]
+    if problems:
+        raise UsageError(problems)
+    return wanted
+
+
+def emitted_files(program: Program, names: Iterable[str]) -> dict[str, bytes]:
+    """The files of backends, by path below the Program's folder.
+
+    Raises:
+        DoesNotFit: for what a backend cannot express.
+    """
+    return {f"{name}/{path}": content for name in names for path, content in EMITTERS[name](program).items()}

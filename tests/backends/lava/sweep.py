@@ -1,0 +1,133 @@
+"""Random networks in Lava and in the simulator: ``python -m tests.backends.lava.sweep --networks 200 --seed 0 --json``.
+
+Every second one comes from torch and SpikingJelly through the frontend (:mod:`tests.networks`), the others are deep graphs
+(:mod:`tests.backends.lava.networks`). Some refuse to compile for Loihi; why is counted, and others are drawn instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neurocompile.backends.lava import plan_of
+from neurocompile.compiler import Options, compile_graph
+from neurocompile.errors import NeurocompileError
+from neurocompile.frontends.pytorch import TorchModel
+from neurocompile.ir import Graph
+from neurocompile.program import Program
+from tests.backends.lava.against import Compared, Worker, compare
+from tests.backends.lava.networks import deep_network
+from tests.networks import HIGH, LOW, WANTED, random_network
+
+__all__ = ["Sweep", "compiled", "sweep"]
+
+
+@dataclass
+class Sweep:
+    """What a sweep met."""
+
+    compared: Compared = field(default_factory=Compared)
+    calibrated: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    depths: Counter[int] = field(default_factory=Counter)
+    cases: Counter[str] = field(default_factory=Counter)
+
+    def as_json(self) -> dict[str, Any]:
+        c = self.compared
+        counters = {name: dict(sorted(getattr(self, name).items())) for name in ("refused", "kinds", "depths", "cases")}
+        return {
+            "networks": c.programs,
+            "spikes_compared": c.spikes,
+            "spike_mismatches": c.spikes_differing,
+            "membranes_compared": c.membranes,
+            "membrane_mismatches": c.membranes_differing,
+            "output_mismatches": c.outputs_differing,
+            "firing_rate": float(np.mean(c.fired)) if c.fired else None,
+            "networks_with_every_layer_calibrated": self.calibrated,
+            "wrong": c.wrong,
+            **counters,
+        }
+
+
+def compiled(
+    graph: Graph, inputs: Mapping[str, np.ndarray], timesteps: int, source: random.Random
+) -> Program:
+    """A program for one of the Loihis, with a width of weights and a way for its inputs that are drawn."""
+    target = source.choice(("loihi", "loihi2"))
+    encode: Any = None if target == "loihi" else source.choice(("graded", "graded", "host"))
+    options = Options(bits=source.choice((8, 8, 8, 6, 4)), encode=encode)
+    return compile_graph(graph, target, timesteps, options, calibration=inputs)
+
+
+def sweep(networks: int, seed: int, log: Any = None) -> Sweep:
+    """So many networks that compile."""
+    found, number = Sweep(), 0
+    with Worker() as worker:
+        while found.compared.programs < networks:
+            source = random.Random(seed * 1_000_003 + number)
+            number += 1
+            try:
+                program, inputs, cases = _drawn(source, number)
+                plan = plan_of(program)
+            except NeurocompileError as error:
+                found.refused[error.problems[0].what.partition(" (")[0]] += 1
+                continue
+            found.kinds.update(population.kind for population in plan.populations)
+            found.kinds.update("max-pool" for _ in plan.pools)
+            found.depths[plan.latency] += 1
+            found.cases.update(cases)
+            before, wrong = len(found.compared.fired), len(found.compared.wrong)
+            compare(worker, program, inputs, found.compared)
+            found.calibrated += all(LOW < rate < HIGH for rate in found.compared.fired[before:])
+            if log:
+                log(found, [f"network {number - 1}: {line}" for line in found.compared.wrong[wrong:]])
+    return found
+
+
+def _drawn(source: random.Random, number: int) -> tuple[Program, Mapping[str, np.ndarray], frozenset[str]]:
+    if number % 2:
+        drawn = deep_network(source)
+        return compiled(drawn.graph, drawn.inputs, drawn.timesteps, source), drawn.inputs, drawn.cases
+    network = random_network(source, WANTED[number // 2 % len(WANTED)])
+    settings: dict[str, Any] = {"carries": network.carries}
+    model = TorchModel.from_module(
+        network.module, network.shapes, network.timesteps, network.layout, network.read, **settings
+    )
+    return compiled(model.graph, network.inputs, network.timesteps, source), network.inputs, network.cases
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--networks", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    started = time.perf_counter()
+
+    def log(found: Sweep, wrong: list[str]) -> None:
+        for line in wrong:
+            print(line, file=sys.stderr)
+        print(f"{found.compared.programs} of {options.networks}", file=sys.stderr, end="\r")
+
+    body = {"seed": options.seed, **sweep(options.networks, options.seed, log).as_json()}
+    body["seconds"] = round(time.perf_counter() - started, 1)
+    if options.json:
+        print(json.dumps(body, indent=1))
+    else:
+        for name, value in body.items():
+            print(f"{name}: {value}")
+    sys.exit(1 if body["spike_mismatches"] or body["membrane_mismatches"] else 0)
+
+
+if __name__ == "__main__":
+    main()
