@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 # Lava wants a Python 3.10 of its own; pyenv keeps its versions off the PATH.
 LAVA_VENV   ?= .venv-lava
-LAVA_PYTHON ?= $(firstword $(shell command -v python3.10) $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python))
+LAVA_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell command -v python3.10))
 LAVA_STAMP  := $(LAVA_VENV)/.installed
 
 .PHONY: setup setup-lava system demo test test-all test-lowest bench lint clean

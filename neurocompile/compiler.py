@@ -102,9 +102,10 @@ def compile_graph(
     )
     synaptic, more = run_passes(real, steps, after)
     log += more
+    host = encoders(synaptic) if encode == "host" else frozenset()
     free = synaptic
     if arithmetic.lif is not None:
-        synaptic, more = run_passes(synaptic, (CommonThreshold(arithmetic),), after)
+        synaptic, more = run_passes(synaptic, (CommonThreshold(arithmetic, host),), after)
         log += more
     quantized = quantize(
         synaptic,
@@ -114,6 +115,7 @@ def compile_graph(
         per_channel=options.per_channel,
         method=options.method,
         calibration=_in_steps(synaptic, seen) if seen and options.method == "membrane" else None,
+        host=host,
     )
     log += [f"quantize: {line}" for line in quantized.log]
     if after:
@@ -129,8 +131,6 @@ def compile_graph(
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
     )
-    if encode == "host":
-        encoders(program.integer)
     check_fit(program, target, options.chips)
     return program
 

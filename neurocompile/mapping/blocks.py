@@ -142,8 +142,8 @@ class _Work:
         """
         best: Cut | None = None
         lowest: tuple[int, ...] = ()
+        per_core = self.axons_per_core or 1
         for cut in self._candidates(layer, outputs, least):
-            per_core = self.axons_per_core or 1
             # The candidates come by rising number of cores: from here on, cores alone cost more than the best cut.
             if best is not None and cut.cores * per_core > lowest[0]:
                 break

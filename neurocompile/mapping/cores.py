@@ -24,9 +24,10 @@ The resource model. Each core holds a block of one layer: a box of its channels,
   - A convolution whose outputs are wired to the block along no axes shares nothing.
 
 A layer is cut into equal blocks (the last of an axis may be shorter): the fewest that keep every limit, then those with
-the fewest input axons, then the least memory. A limit that is not published does not bind. Cores are taken in order,
-layer after layer, along a snake through the tiles of each chip (west to east, then east to west), so that layers that
-follow one another lie side by side.
+the fewest input axons, then the least memory. Where output axons are limited the network is also cut with a price on
+axons (a reader's input axons are output axons of those that it reads), and the plan with fewer cores in all is taken.
+A limit that is not published does not bind. Cores are taken in order, layer after layer, along a snake through the
+tiles of each chip (west to east, then east to west), so that layers that follow one another lie side by side.
 """
 
 from __future__ import annotations
@@ -46,11 +47,21 @@ from neurocompile.targets import Limits, Target
 
 __all__ = ["Core", "Fullest", "LayerCores", "Mapping", "map_to_cores", "plan_cores"]
 
-_FIX: dict[Resource, str] = {
-    "neurons": "use another target",
-    "synapse memory": "use fewer bits a weight, a smaller kernel or fewer channels in front of this layer",
-    "input axons": "use a smaller kernel, fewer channels or groups of channels in front of this layer",
-    "output axons": "use smaller layers behind this one, or put a smaller layer between",
+# What is wrong with a neuron that is too large, and what to do.
+_TOO_LARGE: dict[Resource, tuple[str, str]] = {
+    "neurons": ("a core holds no neuron", "use another target"),
+    "synapse memory": (
+        "the synapses of one of its neurons alone do not fit into a core's synapse memory",
+        "use fewer bits a weight, a smaller kernel or fewer channels in front of this layer",
+    ),
+    "input axons": (
+        "one of its neurons has more sources than a core has input axons",
+        "use a smaller kernel, fewer channels or groups of channels in front of this layer",
+    ),
+    "output axons": (
+        "one of its neurons reaches more cores than it has output axons",
+        "use smaller layers behind this one, or put a smaller layer between",
+    ),
 }
 
 
@@ -165,17 +176,9 @@ class Mapping:
         }
 
     def _excess(self, excess: Excess) -> Problem:
-        if excess.resource == "output axons":
-            what = "one of its neurons reaches more cores than it has output axons"
-        elif excess.resource == "synapse memory":
-            what = "the synapses of one of its neurons alone do not fit into a core's synapse memory"
-        elif excess.resource == "input axons":
-            what = "one of its neurons has more sources than a core has input axons"
-        else:
-            what = "a core holds no neuron"
+        what, fix = _TOO_LARGE[excess.resource]
         unit = "bytes" if excess.resource == "synapse memory" else excess.resource
-        held = f"{excess.held} {unit} a core"
-        return Problem(what, excess.layer, f"{excess.needed} {unit}", held, _FIX[excess.resource])
+        return Problem(what, excess.layer, f"{excess.needed} {unit}", f"{excess.held} {unit} a core", fix)
 
     def _too_many_cores(self, chips: int) -> list[Problem]:
         held = self.limits.cores
@@ -187,7 +190,7 @@ class Mapping:
         found = [Problem(what, "the network", f"{len(self.cores)} cores", limit, many)]
         for layer in self.layers:
             if layer.cores > held * chips:
-                why = f"this layer alone takes more cores than that; nearest to its limit is its {layer.bound}"
+                why = f"this layer alone takes more cores than that (it is bound by {layer.bound})"
                 alone = f"use --chips {-(-layer.cores // held)} (at least) for this layer alone, or a smaller layer"
                 found.append(Problem(why, layer.layer, f"{layer.cores} cores", limit, alone))
         return found

@@ -26,18 +26,18 @@ class CommonThreshold:
     3. Scale: each neuron and its weights are multiplied so that all thresholds of a population are one. A neuron that
        never fires gets no weights, one that always fires a bias above the threshold and none.
 
-    It leaves a layer as it is where the chip's neuron could not hold it all the same (the log says why, and what
-    would), and where neurons that share weights would want different signs or scales.
+    It leaves layers on the ``host`` as they are, and a layer the chip's neuron could not hold it all the same (the log says why, and what would), or where neurons that share weights would want different signs or scales.
     """
 
     arithmetic: Arithmetic
+    host: frozenset[str] = frozenset()
     name: str = "common-threshold"
 
     def run(self, graph: Graph) -> tuple[Graph, list[str]]:
         """Rewrite all neurons that the chip can hold afterwards."""
         changed: dict[str, Node | None] = {}
         log = []
-        for node in graph.of(Neuron, Integrator):
+        for node in (each for each in graph.of(Neuron, Integrator) if each.name not in self.host):
             if isinstance(node.op, Integrator):
                 log += _said(node, shortfalls(node.op, self.arithmetic))
                 continue

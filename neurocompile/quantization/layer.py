@@ -27,13 +27,14 @@ _FEW_STEPS = 8
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen for all layers; see :func:`neurocompile.quantization.quantize`."""
+    """What was chosen for all layers; see :func:`neurocompile.quantization.quantize`. ``host`` names layers off the chip."""
 
     arithmetic: Arithmetic
     timesteps: int
     bits: int
     per_channel: bool
     method: Method
+    host: frozenset[str] = frozenset()
 
     @property
     def largest(self) -> int:
@@ -100,7 +101,7 @@ class _Weights:
         self.node, self.choices = node, choices
         self.shape = graph.edges[node.name].shape
         self.synapses = synapses_of(graph, node)
-        lif = choices.arithmetic.lif
+        self.lif = lif = None if node.name in choices.host else choices.arithmetic.lif
         op: Any = node.op
         self.silicon = lif is not None and not shortfalls(op, choices.arithmetic)
         # One threshold for all neurons of a population leaves one scale for all of their weights.
@@ -121,8 +122,10 @@ class _Weights:
     def attempts(self) -> Iterator[tuple[int, int]]:
         """By how many bits scales may be made coarser, and by how many the sum may be shifted: finest first."""
         arithmetic, bits = self.choices.arithmetic, self.choices.bits
-        if arithmetic.lif is None:
-            yield from ((0, shift) for shift in range(arithmetic.max_shift, arithmetic.min_shift - 1, -1))
+        if self.lif is None:
+            on_host = arithmetic.lif is not None  # which shifts as little as it likes
+            least = 0 if on_host else arithmetic.min_shift
+            yield from ((0, shift) for shift in range(arithmetic.max_shift, least - 1, -1))
             return
         # Loihi shifts a sum left by 6; mantissas are even (the lowest bit of signed weights is lost), so that a step of
         # a weight is at least 2**7 but where the exponent of the layer halves it; kernels have no exponent.
@@ -134,7 +137,7 @@ class _Weights:
 
     def with_scale(self, coarser: int, shift: int) -> _Made:
         """The synapses in integers."""
-        lif, largest = self.choices.arithmetic.lif, self.choices.largest
+        lif, largest = self.lif, self.choices.largest
         scale = self.scale * 2.0**coarser
         if lif is not None and self.common and not self.exact.any():
             scale = np.full(len(scale), aligned_unit(self.node.op, scale[0] / 2.0**shift, lif) * 2.0**shift)
@@ -232,7 +235,8 @@ def _least_scales(
     for synapse, group in zip(synapses, groups):
         met = synapse.reaches >= 0
         np.maximum.at(floor, group[synapse.reaches[met]], reach[met])
-    return floor * 4.0 * 2.0 ** max(choices.arithmetic.min_shift, 0) / choices.arithmetic.state_max
+    shift = 0 if node.name in choices.host else max(choices.arithmetic.min_shift, 0)
+    return floor * 4.0 * 2.0**shift / choices.arithmetic.state_max
 
 
 def _geometric(ratio: Array, terms: int) -> Array:

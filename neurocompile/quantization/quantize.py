@@ -39,6 +39,7 @@ def quantize(
     per_channel: bool = True,
     method: Method = "max",
     calibration: Mapping[str, Array] | None = None,
+    host: frozenset[str] = frozenset(),
 ) -> Quantization:
     """Choose scales, round, and prove that nothing overflows.
 
@@ -53,6 +54,7 @@ def quantize(
         per_channel: a scale for each output channel, or one for all synapses of a layer.
         method: how scales are chosen (:func:`neurocompile.quantization.scales.group_scales`).
         calibration: integer inputs ``[N, T, *shape]``, for the method "membrane".
+        host: layers that the host computes: the same registers, but none of the chip's grids.
 
     Raises:
         UsageError: if the width of the weights is none that the target has, or calibration data are missing.
@@ -68,7 +70,7 @@ def quantize(
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
     consumers = graph.of(Neuron, Integrator)
     seen = _calibrate(graph, consumers, calibration, timesteps) if method == "membrane" else None
-    choices = Choices(arithmetic, timesteps, bits, per_channel, method)
+    choices = Choices(arithmetic, timesteps, bits, per_channel, method, host)
     events = event_ranges(graph)
     problems: list[Problem] = []
     units: dict[str, Array] = {}
@@ -85,7 +87,7 @@ def quantize(
         unit = node.op.unit * units[node.inputs[0]]
         final[node.name] = replace(node, op=replace(node.op, unit=compact(unit, graph.edges[node.name].shape)))
     if any("overflow" in problem.what for problem in problems):
-        settings = {"per_channel": per_channel, "method": method, "calibration": calibration}
+        settings = {"per_channel": per_channel, "method": method, "calibration": calibration, "host": host}
         fix = _way_out(graph, arithmetic, timesteps, bits, settings)
         problems = [replace(problem, fix=problem.fix or fix) for problem in problems]
     if problems:

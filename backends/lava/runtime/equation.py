@@ -6,7 +6,6 @@ saturates.
 
 import numpy as np
 
-ACT_SHIFT = 6
 LIMIT = 2**23
 
 
@@ -25,10 +24,10 @@ def at_rest(parameters, shape):
     }
 
 
-def step(state, a_in, parameters):
-    """One time step: the spikes for synaptic input ``a_in`` (before its shift by 6). ``state`` is changed in place."""
+def step(state, current, parameters):
+    """One time step: the spikes for a synaptic ``current`` in steps of the membrane. ``state`` is changed in place."""
     p = parameters
-    u = decayed(state["u"], p["current_decay"]) + (a_in.astype(np.int64) << ACT_SHIFT) + p["input_bias"]
+    u = decayed(state["u"], p["current_decay"]) + current + p["input_bias"]
     u = np.where(u > LIMIT, u - 2 * LIMIT, np.where(u <= -LIMIT, u + 2 * LIMIT, u))
     h = _saturated(decayed(state["v"], p["decay"]) + u + p["bias"])
     spikes = np.where(p["flip"], h <= p["threshold"], h >= p["threshold"]).astype(np.int64)

@@ -210,10 +210,10 @@ def encode(layer, arrays, inputs):
     state = equation.at_rest(parameters, (samples, neurons))
     fired, left = [], []
     for t in range(steps):
-        a_in = np.zeros((samples, neurons), np.int64)
+        current = np.zeros((samples, neurons), np.int64)
         for synapse in layer["synapses"]:
-            a_in += (matrices[synapse["name"]] @ inputs[synapse["source"]][:, t].T).T << synapse["exponent"]
-        fired.append(equation.step(state, a_in, parameters))
+            current += (matrices[synapse["name"]] @ inputs[synapse["source"]][:, t].T).T << synapse["shift"]
+        fired.append(equation.step(state, current, parameters))
         left.append(state["v"])
     return np.stack(fired, 1), np.stack(left, 1)
 

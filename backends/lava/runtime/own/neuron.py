@@ -48,6 +48,7 @@ class PyNeuron(PyLoihiProcessModel):
             return
         if elapsed % params["period"] == 0:
             self.state = equation.at_rest(params["parameters"], a_in.shape)
-        spikes = equation.step(self.state, a_in, params["parameters"])
+        current = a_in.astype(np.int64) << 6  # as Loihi does
+        spikes = equation.step(self.state, current, params["parameters"])
         self.u[:], self.v[:] = self.state["u"], self.state["v"]
         self.s_out.send(spikes.astype(np.int32))
