@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurocompile.compiler import Options, compile_graph
+from neurocompile.compiler import Encode, Options, compile_graph
 from neurocompile.data import Data, arrange_inputs, load_data
 from neurocompile.ir.ops import Array, Read
 from neurocompile.program import Program, load_program
@@ -42,6 +42,7 @@ def compile(
     input_bits: int = 8,
     calibrate: Inputs | None = None,
     chips: int = 1,
+    encode: Encode | None = None,
 ) -> Program:
     """Compile a model for a target.
 
@@ -59,6 +60,8 @@ def compile(
         input_bits: of a real-valued input.
         calibrate: samples that choose the ranges of inputs and, with "membrane", of weights.
         chips: how many chips the network may take.
+        encode: how real-valued inputs reach a Loihi: as "graded" spikes, or turned into spikes on the "host"; None:
+            graded, where the chip has such spikes.
 
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError: see :mod:`neurocompile.errors`.
@@ -72,7 +75,7 @@ def compile(
             raise TypeError("compiling a live module needs input_shape and timesteps")
         model = TorchModel.from_module(model, input_shape, timesteps, layout, readout)
     seen = None if calibrate is None else _data(calibrate, model.input_shapes, model.timesteps).inputs
-    options = Options(bits, per_channel, scale, input_bits, chips)
+    options = Options(bits, per_channel, scale, input_bits, chips, encode)
     return compile_graph(model.graph, target, model.timesteps, options, calibration=seen, example=model.example)
 
 
@@ -97,18 +100,38 @@ def validate(
     recorded: Mapping[str, Array] | None = None,
     layout: Layout | None = None,
     readout: Read | None = None,
+    lava_python: Path_ | None = None,
+    backend_samples: int = 128,
 ) -> Validation:
-    """Compare a program with the torch model that it was made from, and with recorded spikes ``[N, T, ...]``."""
+    """Compare a program with the torch model that it was made from, with Lava, and with recorded spikes.
+
+    Args:
+        program: compiled for any target, or its folder (then the bundle in it is run).
+        x: samples (:func:`simulate`).
+        y: labels, if any.
+        reference: the torch model, or its file; None: the lowering is not checked.
+        recorded: what hardware fired, ``[N, T, ...]`` by layer.
+        layout: how the reference takes time and batch.
+        readout: how its output is read.
+        lava_python: Python 3.10 with Lava, for programs for Loihi; None: ``.venv-lava``, if there is one.
+        backend_samples: how many samples Lava runs, at most.
+    """
+    from neurocompile.backends.lava.executor import lava_for
     from neurocompile.frontends.pytorch import TorchModel, load_model
 
+    folder = Path(program) if isinstance(program, str | os.PathLike) else None
     program = load(program) if isinstance(program, str | os.PathLike) else program
+    python = None if lava_python is None else Path(lava_python)
+    backend, without = lava_for(program, python, folder) if backend_samples else (None, "left out")
     shapes, steps = program.input_shapes, program.timesteps
     if isinstance(reference, str | os.PathLike):
         otherwise = next(iter(shapes.values())), steps
         reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
     elif reference is not None and not isinstance(reference, TorchModel):
         reference = TorchModel.from_module(reference, dict(shapes), steps, layout, readout)
-    return validate_program(program, _data(x, shapes, steps, y), reference, recorded)
+    data = _data(x, shapes, steps, y)
+    settings: Any = {"backend": backend, "backend_samples": backend_samples, "without_backend": without}
+    return validate_program(program, data, reference, recorded, **settings)
 
 
 def _data(x: Inputs, shapes: Mapping[str, tuple[int, ...]], timesteps: int, y: Any = None) -> Data:

@@ -13,6 +13,7 @@ from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Add, Array, Integrator, Neuron, SumPool
 from neurocompile.mapping import chips_needed
+from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
 from neurocompile.simulator.energy import Bill, price
@@ -149,6 +150,7 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
     counted = bool(result.counts.layers)
     totals = {name: int(result.counts.total(name).sum()) for name in _COUNTS} if counted else dict.fromkeys(_COUNTS)
     totals["spikes"] = sum(result.spike_counts.values())
+    host = _on_host(result)
     body: dict[str, Any] = {
         "target": target.name,
         "samples": result.samples,
@@ -158,8 +160,9 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         "firing_rate": result.firing_rate,
         "overflows": result.overflows,
         "clipped_inputs": result.clipped,
-        **(_cost(totals, target) if counted else _no_cost()),
+        **(_cost(_on_chip(totals, host), target) if counted else _no_cost()),
         **_fit(result.program, target),
+        "host": _shown(host) if host else None,
         "layers": _layers(result, target),
     }
     numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj")
@@ -170,6 +173,17 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         },
     }
     return body
+
+
+def _on_host(result: Result) -> dict[str, int]:
+    """What the layers do that the host computes; nothing if there are none."""
+    layers = [result.counts.layers[name] for name in host_layers(result.program) if name in result.counts.layers]
+    return {name: sum(int(getattr(layer, name).sum()) for layer in layers) for name in _COUNTS} if layers else {}
+
+
+def _on_chip(totals: Mapping[str, Any], host: Mapping[str, int]) -> dict[str, Any]:
+    """What the chip is to be paid for. The host's multiplications stay, as unpriced ones."""
+    return {name: count - (0 if name == "macs" else host.get(name, 0)) for name, count in totals.items()}
 
 
 def _shown(totals: Mapping[str, int | None]) -> dict[str, Any]:
@@ -211,7 +225,8 @@ def _no_cost() -> dict[str, Any]:
 
 
 def _fit(program: Program, target: Target) -> dict[str, Any]:
-    needed = chips_needed(program.integer, target)
+    bits = program.settings.get("bits") if program.target == target.name else None
+    needed = chips_needed(program.integer, target, weight_bits=bits, host=host_layers(program))
     if target.is_unlimited:
         return {"fits": True, "chips_needed": 1}
     return {"fits": None if needed is None else needed <= 1, "chips_needed": needed}
@@ -219,6 +234,7 @@ def _fit(program: Program, target: Target) -> dict[str, Any]:
 
 def _layers(result: Result, target: Target) -> list[dict[str, Any]]:
     graph = result.program.integer
+    host = host_layers(result.program)
     layers = []
     for node in graph:
         fires = node.name in result.spike_counts
@@ -236,7 +252,7 @@ def _layers(result: Result, target: Target) -> list[dict[str, Any]]:
                 "neurons": graph.edges[node.name].size if isinstance(node.op, Neuron | Integrator) else 0,
                 **_shown(totals),
                 "firing_rate": totals["spikes"] / result.places(node.name) if fires else None,
-                "energy_pj": None if counts is None else _bill(totals, target).energy_pj,
+                "energy_pj": None if counts is None or node.name in host else _bill(totals, target).energy_pj,
             }
         )
     return layers

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neurocompile.backends.lava.bundle import bundle_files
-from neurocompile.backends.lava.runner import TIME_LIMIT_S, run_bundle
+from neurocompile.backends.lava.runner import TIME_LIMIT_S, LavaMissing, find_lava_python, run_bundle
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 
-__all__ = ["LavaExecutor"]
+__all__ = ["LavaExecutor", "lava_for"]
 
 
 @dataclass
@@ -54,3 +54,35 @@ class LavaExecutor:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
         return Path(self._made.name)
+
+
+def lava_for(
+    program: Program,
+    python: Path | None = None,
+    folder: Path | None = None,
+    hardware: bool = False,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> tuple[LavaExecutor | None, str]:
+    """Lava for a program that it runs; or None, and why there is none.
+
+    Args:
+        program: compiled.
+        python: the interpreter that has Lava, which must then exist; None: the one that is found.
+        folder: of the Program, whose bundle is run; None: one is made.
+        hardware: run on Loihi.
+        time_limit_s: of each run.
+
+    Raises:
+        LavaMissing: if an interpreter was named, and is none.
+    """
+    if program.arithmetic.lif is None:
+        return None, ""
+    try:
+        found = find_lava_python(python)
+    except LavaMissing as missing:
+        if python is not None:
+            raise
+        (problem,) = missing.problems
+        return None, f"{problem.what} ({problem.where}): {problem.fix}"
+    bundle = None if folder is None else folder / "lava"
+    return LavaExecutor(program, found, bundle, hardware, time_limit_s), ""

@@ -36,19 +36,8 @@ def executor_for(program: Any, folder: Path | None, options: dict[str, Any]) -> 
     Raises:
         LavaMissing: if an interpreter was named, and is none.
     """
-    if program.arithmetic.lif is None:
-        return None, ""
-    if not options["backend_samples"]:
+    if program.arithmetic.lif is not None and not options["backend_samples"]:
         return None, "left out (--backend-samples 0)"
-    from neurocompile.backends.lava.executor import LavaExecutor
-    from neurocompile.backends.lava.runner import LavaMissing, find_lava_python
+    from neurocompile.backends.lava.executor import lava_for
 
-    try:
-        python = find_lava_python(options["lava_python"])
-    except LavaMissing as missing:
-        if options["lava_python"] is not None:
-            raise
-        (problem,) = missing.problems
-        return None, f"{problem.what} ({problem.where}): {problem.fix}"
-    bundle = None if folder is None else folder / "lava"
-    return LavaExecutor(program, python, bundle, options["hardware"], options["time_limit"]), ""
+    return lava_for(program, options["lava_python"], folder, options["hardware"], options["time_limit"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def command(**options: Any) -> int:
     """
     from neurocompile.backends.emit import check_emitters, emitted_files
     from neurocompile.cli import console
+    from neurocompile.cli.cores import cores_of
     from neurocompile.cli.placement import placement_of
     from neurocompile.compiler import PASS_NAMES, Options, compile_graph
     from neurocompile.data import load_data
@@ -90,6 +92,9 @@ def command(**options: Any) -> int:
     )
     placed = placement_of(program, options["stock_only"])
     emitted = emitted_files(program, emit)
+    mapping = cores_of(program)
+    if mapping is not None:
+        emitted["cores.json"] = (json.dumps(mapping.as_json(), indent=1) + "\n").encode()
     validation = None
     data = program.example_data() if given is None else given
     if data is not None and not options["no_validate"]:
@@ -97,14 +102,14 @@ def command(**options: Any) -> int:
             validation = validate_program(program, data, model, progress=step, without_backend=_later(program))
     failed = validation is not None and not validation.passed
     files = [] if options["dry_run"] else program.save(out, options["overwrite"], emitted)
-    body = {**_summary(program, target, None if options["dry_run"] else out, files), **placed}
+    body = {**_summary(program, target, mapping, None if options["dry_run"] else out, files), **placed}
     if validation is not None:
         body["validate"] = validation.as_json()
     if options["as_json"]:
         console.print_json("export", body, ok=not failed)
     else:
         samples = "the model's own samples" if given is None else str(options["calibrate"])
-        _show(program, body, validation, f"compared with PyTorch on {samples}")
+        _show(program, body, mapping, validation, f"compared with PyTorch on {samples}")
     return 5 if failed else 0
 
 
@@ -113,7 +118,7 @@ def _later(program: Any) -> str:
     return "" if program.arithmetic.lif is None else "`neurocompile validate` runs it in Lava"
 
 
-def _summary(program: Any, target: Any, out: Path | None, files: list[str]) -> dict[str, Any]:
+def _summary(program: Any, target: Any, mapping: Any, out: Path | None, files: list[str]) -> dict[str, Any]:
     from neurocompile.mapping import chips_needed, needs_of
     from neurocompile.simulator.counts import stored_synapses
 
@@ -125,15 +130,17 @@ def _summary(program: Any, target: Any, out: Path | None, files: list[str]) -> d
         "synapses": stored_synapses(program.integer),
         "weights": needs.weights,
         "weight_bits": program.settings["bits"],
-        "cores": None,
-        "chips": chips_needed(program.integer, target) or 1,
+        "cores": None if mapping is None else len(mapping.cores),
+        "chips": chips_needed(program.integer, target) or 1 if mapping is None else mapping.chips,
+        "mapping": None if mapping is None else mapping.as_json(),
         "files": files,
         "notes": list(program.notes),
     }
 
 
-def _show(program: Any, body: dict[str, Any], validation: Any, title: str) -> None:
+def _show(program: Any, body: dict[str, Any], mapping: Any, validation: Any, title: str) -> None:
     from neurocompile.cli import console
+    from neurocompile.cli.cores import show_cores
     from neurocompile.cli.placement import show_placement
     from neurocompile.cli.validate import stages_table
 
@@ -152,6 +159,8 @@ def _show(program: Any, body: dict[str, Any], validation: Any, title: str) -> No
         f"{console.percent(body['on_chip_fraction'])} of the synapses on the chip"
     )
     show_placement(body)
+    if mapping is not None:
+        show_cores(mapping)
     for note in program.notes:
         console.say(f"  {note}")
     if validation is not None:

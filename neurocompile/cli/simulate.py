@@ -77,6 +77,9 @@ def show_summary(body: dict[str, Any]) -> None:
         totals.add_row("pJ/SOP", console.number(body["pj_per_sop"]))
         for name, term in body["unpriced"].items():
             totals.add_row(f"unpriced: {name}", unpriced(term, body["samples"]))
+    if body["host"]:
+        updates = sum(body["host"]["neuron_updates"].values()) / body["samples"]
+        totals.add_row("on the host, not in the energy", f"{console.number(updates)} neuron updates")
     if body["chips_needed"] and body["chips_needed"] > 1:
         totals.add_row("fits", f"priced only; would need at least {body['chips_needed']} chips")
     if body["overflows"] or body["clipped_inputs"]:
