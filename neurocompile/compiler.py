@@ -63,6 +63,7 @@ def compile_graph(
     calibration: Mapping[str, Array] | None = None,
     example: Mapping[str, Array] | None = None,
     after: Callable[[str, Graph], None] | None = None,
+    check: bool = True,
 ) -> Program:
     """Compile a frontend's graph for a target.
 
@@ -74,6 +75,7 @@ def compile_graph(
         calibration: samples ``[n, ...]`` or ``[n, T, ...]`` by input name; None: the example, if there is one.
         example: samples that the Program keeps, to be validated with.
         after: called with the name of each pass and the graph that it made.
+        check: whether a program that exceeds the limits of the chips is refused.
 
     Raises:
         UsageError: for a target that nothing can be compiled for, or options that it does not have.
@@ -131,7 +133,8 @@ def compile_graph(
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
     )
-    check_fit(program, target, options.chips)
+    if check:
+        check_fit(program, target, options.chips)
     return program
 
 

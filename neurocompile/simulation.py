@@ -12,7 +12,7 @@ from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Add, Array, Integrator, Neuron, SumPool
-from neurocompile.mapping import chips_needed
+from neurocompile.mapping import chips_needed, fit_problems
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
@@ -225,11 +225,11 @@ def _no_cost() -> dict[str, Any]:
 
 
 def _fit(program: Program, target: Target) -> dict[str, Any]:
-    bits = program.settings.get("bits") if program.target == target.name else None
-    needed = chips_needed(program.integer, target, weight_bits=bits, host=host_layers(program))
     if target.is_unlimited:
         return {"fits": True, "chips_needed": 1}
-    return {"fits": None if needed is None else needed <= 1, "chips_needed": needed}
+    bits = program.settings.get("bits") if program.target == target.name else None
+    needed = chips_needed(program.integer, target, weight_bits=bits, host=host_layers(program))
+    return {"fits": None if needed is None else not fit_problems(program, target, 1), "chips_needed": needed}
 
 
 def _layers(result: Result, target: Target) -> list[dict[str, Any]]:

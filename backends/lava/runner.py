@@ -115,7 +115,8 @@ def _run(command: list[str], folder: Path, time_limit_s: float) -> None:
         if "No module named 'lava'" in said:
             raise LavaMissing(Problem("this Python has no Lava", command[0], fix=_INSTALL))
         what = f"Lava stopped with exit code {process.returncode}{_last_lines(said)}"
-        raise ToolFailed(Problem(what, str(folder), fix="the lines above are Lava's own"))
+        fix = f"for Lava's own traceback: cd {folder} && LAVA_TRACEBACK=1 {command[0]} run.py"
+        raise ToolFailed(Problem(what, str(folder), fix=fix))
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
@@ -128,5 +129,6 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 
 def _last_lines(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()][-_SHOWN_LINES:]
+    kept = (line for line in said.splitlines() if line.strip() and "resource_tracker" not in line)
+    lines = [line for line in kept if not line.startswith("  warnings.warn(")][-_SHOWN_LINES:]
     return "; it printed:\n" + "\n".join(f"    | {line}" for line in lines) if lines else ""

@@ -48,8 +48,9 @@ def command(**options: Any) -> int:
     from neurocompile.cli.placement import placement_of
     from neurocompile.compiler import PASS_NAMES, Options, compile_graph
     from neurocompile.data import load_data
-    from neurocompile.errors import Problem, UsageError
+    from neurocompile.errors import DoesNotFit, Problem, UsageError
     from neurocompile.frontends.pytorch import load_model
+    from neurocompile.mapping import fit_problems
     from neurocompile.program import check_free
     from neurocompile.targets import load_target
     from neurocompile.validation import validate_program
@@ -89,7 +90,11 @@ def command(**options: Any) -> int:
         calibration=None if given is None else given.inputs,
         example=model.example,
         after=after,
+        check=False,
     )
+    excess = fit_problems(program, target, choices.chips)
+    if excess and not options["dry_run"]:
+        raise DoesNotFit(excess)
     placed = placement_of(program, options["stock_only"])
     emitted = emitted_files(program, emit)
     mapping = cores_of(program)
@@ -105,12 +110,16 @@ def command(**options: Any) -> int:
     body = {**_summary(program, target, mapping, None if options["dry_run"] else out, files), **placed}
     if validation is not None:
         body["validate"] = validation.as_json()
+    if excess:
+        body["errors"] = [problem.as_json() for problem in excess]
     if options["as_json"]:
-        console.print_json("export", body, ok=not failed)
+        console.print_json("export", body, ok=not failed and not excess)
     else:
         samples = "the model's own samples" if given is None else str(options["calibrate"])
         _show(program, body, mapping, validation, f"compared with PyTorch on {samples}")
-    return 5 if failed else 0
+        for problem in excess:
+            console.show(f"does not fit: {problem}")
+    return 4 if excess else 5 if failed else 0
 
 
 def _later(program: Any) -> str:

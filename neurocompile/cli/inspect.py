@@ -20,12 +20,15 @@ __all__ = ["command"]
 def command(**options: Any) -> int:
     """Show the graph of a model or a program, its sizes, what folds into what, and what does not fit."""
     from neurocompile.cli import console
+    from neurocompile.cli.cores import cores_of, show_cores
+    from neurocompile.cli.placement import placement_of, show_placement
     from neurocompile.compiler import Options, compile_graph
     from neurocompile.errors import DoesNotFit, Problem
-    from neurocompile.mapping import needs_of
+    from neurocompile.mapping import fit_problems, needs_of
     from neurocompile.passes import REAL_PASSES, run_passes
     from neurocompile.program import is_program, load_program
     from neurocompile.simulator.counts import stored_synapses
+    from neurocompile.targets import load_target
 
     problems: list[Problem] = []
     program = None
@@ -40,8 +43,10 @@ def command(**options: Any) -> int:
         timesteps = model.timesteps
         try:
             choices = Options(chips=options["chips"])
-            program = compile_graph(model.graph, options["target"], timesteps, choices, example=model.example)
+            settings: Any = {"example": model.example, "check": False}
+            program = compile_graph(model.graph, options["target"], timesteps, choices, **settings)
             notes = list(program.notes)
+            problems = fit_problems(program, load_target(program.target), options["chips"])
         except DoesNotFit as error:
             problems = list(error.problems)
     sizes: dict[str, Any] = {"neurons": None, "synapses": None, "weights": None}
@@ -52,6 +57,7 @@ def command(**options: Any) -> int:
             "synapses": stored_synapses(program.integer),
             "weights": needs.weights,
         }
+    mapping = cores_of(program) if program is not None else None
     body = {
         "target": program.target if program else options["target"],
         "timesteps": timesteps,
@@ -59,6 +65,7 @@ def command(**options: Any) -> int:
         "graph": str(graph).splitlines(),
         "integer_graph": str(program.integer).splitlines() if program else None,
         "notes": notes,
+        "mapping": None if mapping is None else mapping.as_json(),
         "does_not_fit": [problem.as_json() for problem in problems],
     }
     if options["as_json"]:
@@ -71,6 +78,10 @@ def command(**options: Any) -> int:
     if program is not None:
         size = f"{sizes['neurons']:,} neurons, {sizes['synapses']:,} synapses from {sizes['weights']:,} stored weights"
         print(f"\nin the target's integers ({size}):\n\n{program.integer}")
+    if program is not None and mapping is not None:
+        print()
+        show_placement(placement_of(program))
+        show_cores(mapping)
     for problem in problems:
         print(f"\ndoes not fit: {problem}")
     return 0

@@ -52,8 +52,11 @@ def show_placement(placed: dict[str, Any]) -> None:
     if not placed["runs_on"]:
         return
     made = console.table("where it runs", "layer", "on", "because", words=3)
-    names = {"chip": "the chip's own neurons", "simulation": "CPU simulation only", "host": "the host"}
-    for name, about in placed["runs_on"].items():
+    names = {"simulation": "CPU simulation only", "host": "the host"}
+    elsewhere = {name: about for name, about in placed["runs_on"].items() if about["where"] != "chip"}
+    many = len(placed["runs_on"]) - len(elsewhere)
+    made.add_row(f"{many} of {len(placed['runs_on'])} layers", "the chip's own neurons", "")
+    for name, about in elsewhere.items():
         reasons = [f"{why}; to run it on the chip: {fix}" for why, fix in zip(about["why"], about["fix"])]
         if about["where"] == "host":
             reasons = ["it turns real-valued inputs into spikes"]

@@ -1,7 +1,7 @@
 """Does the network fit the chip, how much of it does it take, and which neurons go to which core?"""
 
 from neurocompile.mapping.cores import Core, Fullest, LayerCores, Mapping, map_to_cores, plan_cores
-from neurocompile.mapping.fit import Needs, check_fit, chips_needed, needs_of
+from neurocompile.mapping.fit import Needs, check_fit, chips_needed, fit_problems, needs_of
 
 __all__ = [
     "Core",
@@ -11,6 +11,7 @@ __all__ = [
     "Needs",
     "check_fit",
     "chips_needed",
+    "fit_problems",
     "map_to_cores",
     "needs_of",
     "plan_cores",

@@ -16,7 +16,7 @@ from neurocompile.targets import Limits, Target
 if TYPE_CHECKING:
     from neurocompile.program import Program
 
-__all__ = ["Needs", "check_fit", "chips_needed", "needs_of"]
+__all__ = ["Needs", "check_fit", "chips_needed", "fit_problems", "needs_of"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,13 @@ def check_fit(program: Program, target: Target, chips: int) -> None:
     Raises:
         DoesNotFit: with every limit that is exceeded.
     """
+    problems = fit_problems(program, target, chips)
+    if problems:
+        raise DoesNotFit(problems)
+
+
+def fit_problems(program: Program, target: Target, chips: int) -> list[Problem]:
+    """Every limit of so many chips that a program exceeds."""
     needs, limits = needs_of(program.integer), target.limits
     least = max(_chips_by_size(needs, limits), default=1)
     problems = [
@@ -92,5 +99,4 @@ def check_fit(program: Program, target: Target, chips: int) -> None:
         bits = program.settings.get("bits") or _weight_bits(target)
         plan = plan_cores(program.integer, target, weight_bits=bits, host=host_layers(program))
         problems += plan.problems(chips)
-    if problems:
-        raise DoesNotFit(problems)
+    return problems

@@ -1,4 +1,4 @@
-"""Which layers the host computes: those that turn real-valued inputs into spikes, where the chip is given spikes only."""
+"""Which layers the host computes: those that turn real-valued inputs into spikes for a chip that is given no others."""
 
 from __future__ import annotations
 

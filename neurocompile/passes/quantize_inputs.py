@@ -20,7 +20,7 @@ class QuantizeInputs:
 
     ``seen[name]`` holds values from calibration data; an input without any is taken to lie in ``otherwise``. A range
     from 0 up uses all ``bits`` for the magnitude; a range with negative values is symmetric. Values that lie on a
-    uniform grid already (pixels) keep it, and are then exact.
+    uniform grid already (pixels) keep it, and are then exact; their range ends below the next power of two.
     """
 
     seen: Mapping[str, Array]
@@ -42,6 +42,8 @@ class QuantizeInputs:
             most = 2**self.bits - 1 if low >= 0 else max(2 ** (self.bits - 1) - 1, 1)
             grid = uniform_grid(values, most) if node.name in self.seen else None
             unit = grid or max(abs(low), abs(high)) / most or 1.0
+            if grid:  # what was never seen needs no room in the registers
+                most = min(most, 2 ** int(np.rint(max(abs(low), abs(high)) / grid)).bit_length() - 1)
             least = 0 if low >= 0 else -most
             changed[node.name] = replace(node, op=replace(node.op, unit=unit, low=least, high=most))
             name = graph.fresh(f"{node.name}.unit")

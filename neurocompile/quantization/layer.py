@@ -21,6 +21,8 @@ from neurocompile.targets import Arithmetic
 
 __all__ = ["Choices", "Layer", "fit_layer"]
 
+# The host has wider words than the chip.
+_HOST_BITS = 16
 # A row of weights of which the largest has fewer steps than this has lost more than half of its bits.
 _FEW_STEPS = 8
 
@@ -67,6 +69,18 @@ def fit_layer(
     problems = _decays_out_of_range(node, choices.arithmetic)
     if problems:
         return Layer([], np.ones(graph.edges[node.name].shape), problems)
+    if node.name in choices.host:
+        widths = range(max(_HOST_BITS, choices.bits), choices.bits - 1, -1)
+        layers = (_finest(graph, node, replace(choices, bits=bits), events, seen) for bits in widths)
+        first = next(layers)
+        return first if not first.problems else next((each for each in layers if not each.problems), first)
+    return _finest(graph, node, choices, events, seen)
+
+
+def _finest(
+    graph: Graph, node: Node, choices: Choices, events: Mapping[str, Interval], seen: Mapping[str, Array] | None
+) -> Layer:
+    """The layer with the finest scales and membranes that cannot overflow, for one width of weights."""
     weights = _Weights(graph, node, choices, seen)
     best: Layer | None = None
     for coarser, shift in weights.attempts():

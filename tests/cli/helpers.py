@@ -144,7 +144,8 @@ def small_net(step_mode: str = "m", seed: int = 0) -> nn.Sequential:
 def saved(net: nn.Module, path: Path, **options: Any) -> Path:
     """A model as neurocompile.save writes it."""
     torch.manual_seed(1)
-    neurocompile.save(net, path, torch.rand(STEPS, 8, *SHAPE), **options)
+    example = options.pop("example", None)
+    neurocompile.save(net, path, torch.rand(STEPS, 8, *SHAPE) if example is None else example, **options)
     return path
 
 

@@ -269,7 +269,7 @@ def _watched(process):
             actors = _actors(process)
             raised = [actor.exception for actor in actors if actor.exception]
             if raised:
-                said = dict.fromkeys(str(each[1] if isinstance(each, tuple) else each) for each in raised)
+                said = dict.fromkeys(_in_short(each) for each in raised)
                 print("a process of Lava raised:\n" + "\n".join(said), file=sys.stderr, flush=True)
                 for child in multiprocessing.active_children():
                     child.kill()
@@ -282,6 +282,15 @@ def _watched(process):
     finally:
         done.set()
         watcher.join()
+
+
+def _in_short(raised):
+    """An exception and where it came from; all of it where the environment asks for tracebacks."""
+    error, trace = raised if isinstance(raised, tuple) else (raised, "")
+    if os.environ.get("LAVA_TRACEBACK"):
+        return trace
+    places = [line.strip() for line in trace.splitlines() if line.strip().startswith("File ")]
+    return f"{type(error).__name__}: {error}" + (f"\n  at {places[-1]}" if places else "")
 
 
 def _actors(process):
