@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from neurocompile.models.mpbn import MPBNLIF, NeuronFactory
 
-__all__ = ["ResidualBlock", "ResNet20"]
+__all__ = ["ResNet20", "ResidualBlock"]
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and a skip that is added to the current of the second: [T, N, in, H, W] -> [T, N, out, H', W']."""
+    """Two convolutions, and a skip that is added to the current of the second."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, neuron: NeuronFactory) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ResidualBlock(nn.Module):
         self.neuron2 = neuron(out_channels=outputs)
 
     def forward(self, x_seq: Tensor) -> Tensor:
-        """Spikes to spikes."""
+        """Spikes [T, N, inputs, H, W] -> spikes [T, N, outputs, H / stride, W / stride]."""
         y = self.neuron1(self.bn1(self.conv1(x_seq)))
         fired: Tensor = self.neuron2(self.bn2(self.conv2(y)) + self.skip(x_seq))
         return fired

@@ -165,8 +165,9 @@ def _real_units(units: Mapping[str, Array], before: Graph, after: Graph) -> dict
     found = {}
     for name, unit in units.items():
         first, then = before[name].op, after[name].op
-        neuron = isinstance(first, Neuron) and isinstance(then, Neuron)
-        found[name] = unit / membrane_factors(first, then) if neuron else unit
+        if isinstance(first, Neuron) and isinstance(then, Neuron):
+            unit = unit / membrane_factors(first, then)
+        found[name] = unit
     return found
 
 

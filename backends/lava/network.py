@@ -174,16 +174,18 @@ class NetworkSource:
         """The module."""
         from neurocompile import __version__
 
-        used = {each.source for each in (*self.plan.synapses, *self.plan.pools)}
+        used = {synapse.source for synapse in self.plan.synapses} | {pool.source for pool in self.plan.pools}
         for source in (each for each in self.plan.sources if each.name in used):
             self._uses.add("from lava.proc.io import source")
             self._made[source.name] = [f'{self._names[source.name]} = source.RingBuffer(data=data["{source.name}"])']
         lines = [line for made in self._made.values() for line in made]
         for synapse in self._synapses:
             lines += ["", *synapse.lines]
-        layers = [each.name for each in (*self.plan.populations, *self.plan.pools) if each.name in self._made]
+        names = [population.name for population in self.plan.populations] + [pool.name for pool in self.plan.pools]
+        layers = [name for name in names if name in self._made]
         lines += ["", "return {", *(f'    "{name}": {self._names[name]},' for name in layers), "}"]
-        title = f"A network of {len(self.plan.populations)} layers for {self.program.target}, T = {self.program.timesteps}."
+        layers_ = len(self.plan.populations)
+        title = f"A network of {layers_} layers for {self.program.target}, T = {self.program.timesteps}."
         self._uses |= {"from scipy.sparse import csr_matrix", "from lava.utils.weightutils import SignMode"}
         imports = "\n".join(["import numpy as np", *sorted(self._uses)])
         head = _HEAD.format(title=title, version=__version__, imports=imports)
@@ -231,8 +233,8 @@ class NetworkSource:
 
 # What network.py uses itself.
 _TAKEN = {
-    "np", "source", "arrays", "data", "period", "sparse", "waiting", "parameters", "build", "csr_matrix", "Conv", "Dense",
-    "Sparse", "DelaySparse", "LIFReset", "SignMode", "Neuron", "MaxPool", "MIXED",
+    "np", "source", "arrays", "data", "period", "sparse", "waiting", "parameters", "build", "csr_matrix", "Conv",
+    "Dense", "Sparse", "DelaySparse", "LIFReset", "SignMode", "Neuron", "MaxPool", "MIXED",
 }  # fmt: skip
 
 

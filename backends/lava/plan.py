@@ -1,4 +1,4 @@
-"""A Program as Lava's processes: which populations and synapses there are, on what kind of process, and when they start."""
+"""A Program as Lava's processes: its populations and synapses, what kind of process each is, and when it starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neurocompile.backends.lava.layout import lava_shape
 from neurocompile.backends.lava.timing import Hop, layer_depths
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph, Node
@@ -20,7 +19,7 @@ from neurocompile.quantization.rows import synapses_of
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
 from neurocompile.targets import load_target
 
-__all__ = ["Plan", "Population", "Pool", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
+__all__ = ["Plan", "Pool", "Population", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
 
 Shape = tuple[int, ...]
 Kind = Literal["stock", "own", "host"]
@@ -81,8 +80,9 @@ class Pool:
 class SynapseLayer:
     """Weights between a source and a population.
 
-    ``exponent`` is what the consumer's shift leaves to the layer's weights: a spike adds ``weight << (6 + exponent)`` to
-    a current. ``place[i]`` is the neuron (flat, in the network's order) that output i of ``op`` feeds; None: its own.
+    ``exponent`` is what the consumer's shift leaves to the layer's weights: a spike adds ``weight << (6 + exponent)``
+    to a current. ``place[i]`` is the neuron (flat, in the network's order) that output i of ``op`` feeds; None: its
+    own.
     ``is_kernel`` says whether Lava's convolution holds it, with shared weights: no delay, padding alike on both sides.
     """
 
@@ -120,7 +120,8 @@ class Plan:
 
     def shape_of(self, name: str) -> Shape:
         """The shape of a source, population or pool."""
-        return next(each.shape for each in (*self.sources, *self.populations, *self.pools) if each.name == name)
+        everything: list[Source | Population | Pool] = [*self.sources, *self.populations, *self.pools]
+        return next(each.shape for each in everything if each.name == name)
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,10 @@ def plan_of(program: Program) -> Plan:
     """
     graph = program.integer
     host = host_layers(program)
-    consumers = [node for node in graph.of(Neuron, Integrator)]
+    consumers = graph.of(Neuron, Integrator)
     wires = [wire for node in consumers for wire in _wires(graph, node)]
     on_chip = [wire for wire in wires if wire.target.name not in host]
-    pools = [node for node in graph.of(MaxPool)]
+    pools = graph.of(MaxPool)
     hops = [Hop(wire.source, wire.target.name, 1, wire.delay) for wire in on_chip]
     hops += [Hop(source, node.name, 0, delay) for node in pools for source, delay in (_origin(graph, node.inputs[0]),)]
     still = {node.name: 0 for node in graph.of(Input)} | dict.fromkeys(host, 0)
@@ -235,7 +236,7 @@ def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int]) -> SynapseLay
     reads, gives = graph.edges[wire.node.inputs[0]].shape, graph.edges[wire.node.name].shape
     place = _place(graph, wire.node, wire.target)
     delay = depths[wire.target.name] - depths[wire.source] + wire.delay - 1
-    as_it_is = place is None and graph.edges[wire.source].shape == reads and graph.edges[wire.target.name].shape == gives
+    alike = graph.edges[wire.source].shape == reads and graph.edges[wire.target.name].shape == gives
     return SynapseLayer(
         wire.node.name,
         wire.source,
@@ -246,7 +247,7 @@ def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int]) -> SynapseLay
         delay,
         _bits_of(graph, wire.source),
         place,
-        as_it_is and not delay and _is_lava_kernel(wire.node.op),
+        place is None and alike and not delay and _is_lava_kernel(wire.node.op),
     )
 
 

@@ -1,7 +1,8 @@
-"""Running a bundle in Lava: in an interpreter of its own, with a time limit, and killed with all its children if it hangs."""
+"""Running a bundle in Lava: in an interpreter of its own, killed with all its children if it takes too long."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neurocompile.data import pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed
 from neurocompile.ir.ops import Array
 
@@ -78,7 +80,7 @@ def run_bundle(
         raise BadInput(Problem("this is no bundle for Lava (no run.py in it)", str(folder), fix="export it again"))
     with tempfile.TemporaryDirectory(prefix="neurocompile-lava-") as scratch:
         given, made = Path(scratch) / "in.npz", Path(scratch) / "out.npz"
-        np.savez(given, **{name: np.ascontiguousarray(x).astype(np.int32) for name, x in inputs.items()})
+        given.write_bytes(pack_arrays({name: x.astype(np.int32) for name, x in inputs.items()}))
         options = ["--data", str(given), "--integers", "--out", str(made), "--membranes"]
         command = [str(python), "run.py", *options, *(["--hardware"] if hardware else [])]
         _run(command, folder, time_limit_s)
@@ -121,10 +123,8 @@ def _run(command: list[str], folder: Path, time_limit_s: float) -> None:
 
 def kill_group(process: subprocess.Popen[str]) -> None:
     """Kill a process and everything that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

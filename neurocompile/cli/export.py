@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.option("--calibrate", type=path, metavar="X.npz", help="Samples that choose ranges (default: the model's own).")
 @click.option("--chips", type=click.IntRange(1), default=1, show_default=True, help="How many chips it may take.")
 @click.option("--encode", type=click.Choice(["graded", "host"]),
-              help="How real-valued inputs reach a chip: as graded spikes, or turned into spikes on the host.")  # fmt: skip
+              help="How real inputs reach a chip: as graded spikes, or as spikes that the host makes.")  # fmt: skip
 @click.option("--emit", metavar="NAME,NAME", help="Backends to write files for: lava, netx (default: the target's).")
 @click.option("--stock-only", is_flag=True, help="Refuse layers that Lava's own processes (and Loihi) cannot do.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder if it is a program.")

@@ -26,7 +26,8 @@ class CommonThreshold:
     3. Scale: each neuron and its weights are multiplied so that all thresholds of a population are one. A neuron that
        never fires gets no weights, one that always fires a bias above the threshold and none.
 
-    It leaves layers on the ``host`` as they are, and a layer the chip's neuron could not hold it all the same (the log says why, and what would), or where neurons that share weights would want different signs or scales.
+    It leaves layers on the ``host`` as they are, and any that the chip's neuron could not hold all the same (the log
+    says why, and what would mend it) or in which neurons that share weights would want different signs or scales.
     """
 
     arithmetic: Arithmetic
@@ -64,7 +65,7 @@ class CommonThreshold:
 
 
 def membrane_factors(before: Neuron, after: Neuron) -> Array:
-    """What the membrane of each neuron was multiplied by on its way from ``before`` to ``after`` (0: it is constant)."""
+    """What the membrane of each neuron was multiplied by on its way from ``before`` to ``after``."""
     if after is before:
         return np.asarray(1.0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -28,7 +28,7 @@ def is_depthwise(op: Any) -> bool:
     """Whether a convolution gives one channel for each channel, and reads no other."""
     if not isinstance(op, Conv | ConvTranspose):
         return False
-    return op.groups == op.weight.shape[0] and op.weight.shape[1] == 1
+    return bool(op.groups == op.weight.shape[0] and op.weight.shape[1] == 1)
 
 
 def compose(first: Any, second: Any, shape: Shape) -> Conv | ConvTranspose | None:

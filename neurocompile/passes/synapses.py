@@ -76,7 +76,8 @@ class Synapses:
                 Problem("it pools what the target cannot route: sums, or other pools of neurons", node.name,
                         type(graph[node.inputs[0]].op).__name__, "spikes of one layer", "pool behind a neuron")
                 for node in graph.of(MaxPool)
-                if graph.edges[node.name].is_event and not isinstance(graph[node.inputs[0]].op, Neuron | Input | MaxPool)
+                if graph.edges[node.name].is_event
+                and not isinstance(graph[node.inputs[0]].op, Neuron | Input | MaxPool)
             ]  # fmt: skip
         changed: dict[str, Node | None] = {}
         for node in graph.of(Neuron, Integrator):

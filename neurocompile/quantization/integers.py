@@ -78,10 +78,9 @@ def aligned_unit(op: Any, unit: float, lif: Lif) -> float:
     if not isinstance(op, Neuron) or op.threshold <= 0:
         return unit
     above = 0 if op.strict else 1
-    mantissa = int((float(op.threshold) / unit - above) // 2**lif.threshold_shift)
-    if mantissa < 1:
-        return unit
-    return float(op.threshold) / (mantissa * 2**lif.threshold_shift + above)
+    threshold = float(op.threshold)
+    mantissa = int((threshold / unit - above) // 2**lif.threshold_shift)
+    return threshold / ((mantissa << lif.threshold_shift) + above) if mantissa >= 1 else unit
 
 
 def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic) -> Any | None:

@@ -1,4 +1,4 @@
-"""One neuron (or integrator) with its synapses in the target's integers: scales, shift, and the proof that they hold."""
+"""A neuron (or integrator) with its synapses in the target's integers: scales, shift, and the proof that they hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FEW_STEPS = 8
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen for all layers; see :func:`neurocompile.quantization.quantize`. ``host`` names layers off the chip."""
+    """What was chosen for all layers; see :func:`neurocompile.quantization.quantize`."""
 
     arithmetic: Arithmetic
     timesteps: int

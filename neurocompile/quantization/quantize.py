@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from neurocompile.errors import DoesNotFit, Problem, UsageError
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node

@@ -1,4 +1,4 @@
-"""The neuron that a chip has in silicon, beside the neuron equation: what it cannot do, and its registers' mantissas."""
+"""The neuron that a chip has in silicon, beside the neuron equation: what it cannot do, and what its registers hold."""
 
 from __future__ import annotations
 

@@ -46,10 +46,10 @@ class Lif:
 
     It fires where ``v > vth << threshold_shift``, with ``0 <= vth < 2**threshold_bits``, one vth for all neurons of a
     population, and is reset to 0. A bias is a signed mantissa of ``bias_bits`` times 2 to an exponent from
-    ``bias_exponent_min`` to ``bias_exponent_max``, one for the population; it acts on the membrane. Decays are mantissas
-    from ``decay_min`` to ``decay_max`` (membrane) and from 0 to ``current_decay_max`` (current), one for the population.
-    A weight is a mantissa times 2 to an exponent that its layer shares, at most ``weight_exponent_max``; convolutions,
-    whose kernels are shared, have none.
+    ``bias_exponent_min`` to ``bias_exponent_max``, one for the population; it acts on the membrane. Decays are
+    mantissas from ``decay_min`` to ``decay_max`` (membrane) and from 0 to ``current_decay_max`` (current), one for the
+    population. A weight is a mantissa times 2 to an exponent that its layer shares, at most ``weight_exponent_max``;
+    convolutions, whose kernels are shared, have none.
     """
 
     threshold_bits: int

@@ -83,7 +83,7 @@ def test_a_net_file_where_it_is_asked_for(hard: Path, tmp_path: Path) -> None:
     done("export", hard, "--target", "loihi2", "-o", tmp_path / "out", "--emit", "netx")
     assert not (tmp_path / "out" / "lava").exists()
     with h5py.File(tmp_path / "out" / "netx" / "network.net") as file:
-        assert [file[f"layer/{i}/type"][()].decode() for i in range(len(file["layer"]))][0] in ("input", "dense")
+        assert len(file["layer"]) >= 3
 
 
 # -- validate ----------------------------------------------------------------------------------------------------------

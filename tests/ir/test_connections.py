@@ -29,7 +29,8 @@ def _case(seed: int) -> tuple[Op, tuple[int, ...]]:
     size = tuple(r.randint(5, 7) for _ in range(rank))
     if kind == "conv":
         padding = tuple((r.randint(0, 2), r.randint(0, 2)) for _ in range(rank))
-        return Conv(n.normal(size=(outs, ins // groups, *kernel)), None, stride, padding, dilation, groups), (ins, *size)
+        weight = n.normal(size=(outs, ins // groups, *kernel))
+        return Conv(weight, None, stride, padding, dilation, groups), (ins, *size)
     padding_ = tuple(r.randint(0, 1) for _ in range(rank))
     extra = tuple(r.randint(0, s - 1) for s in stride)
     weight = n.normal(size=(ins, outs // groups, *kernel))

@@ -1,7 +1,7 @@
 """The neuron equation in the chip's integers, in NumPy: for processes of our own, and for layers on the host.
 
-Registers have 24 bits. A product with a decay (in 1 / 4096) is rounded towards zero; the current wraps once, the membrane
-saturates.
+Registers have 24 bits. A product with a decay (in 1 / 4096) is rounded towards zero; the current wraps once, the
+membrane saturates.
 """
 
 import numpy as np

@@ -115,8 +115,8 @@ def run(folder, bundle, inputs, membranes=False, hardware=False, progress=None):
         progress: called with the samples that are done, and all.
 
     Returns:
-        `spikes/LAYER` and `membranes/LAYER` (after the reset) `[N, T, *shape]`, `outputs/NAME` `[N, ...]` in real units;
-        all in network time: the steps that Lava's synapses take are removed.
+        `spikes/LAYER` and `membranes/LAYER` (after the reset) `[N, T, *shape]`, `outputs/NAME` `[N, ...]` in real
+        units; all in network time: the steps that Lava's synapses take are removed.
     """
     with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -261,7 +261,7 @@ def _in_lava(network, arrays, data, period, total, layers, membranes, hardware):
 
 @contextmanager
 def _watched(process):
-    """Ends the program, with their words, when processes of a run raise something: Lava would wait for them for ever."""
+    """Ends the program, with their words, when processes of a run raise something: Lava would wait for ever."""
     done = threading.Event()
 
     def watch():
@@ -299,7 +299,7 @@ def _actors(process):
     return list(getattr(infrastructure, "actors", None) or [])
 
 
-# -- orders --------------------------------------------------------------------------------------------------------------
+# -- orders ------------------------------------------------------------------------------------------------------------
 
 
 def _lava_axes(shape):

@@ -1,7 +1,7 @@
 """Random deep networks, built from the graph's operations: up to six layers, skips, concatenations, loops, any neuron.
 
-:func:`deep_network` draws one from a ``random.Random``; each layer's threshold is set so that it fires neither hardly nor
-nearly always.
+:func:`deep_network` draws one from a ``random.Random``; each layer's threshold is set so that it fires neither hardly
+nor nearly always.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def _loop(b: _Build, kind: str, name: str, feeds: str, shape: Shape) -> str:
     b.cases.add(f"recurrent: {kind}")
     delay = b.add("delay", Delay(shape, b.pick((1, 1, 2, 3))), name)
     if kind == "self conv" and len(shape) == 3:
-        back = b.add("back", Conv(0.5 * b.weights(shape[0], shape[0], 3, 3), None, (1, 1), ((1, 1),) * 2, (1, 1)), delay)
+        weight = 0.5 * b.weights(shape[0], shape[0], 3, 3)
+        back = b.add("back", Conv(weight, None, (1, 1), ((1, 1),) * 2, (1, 1)), delay)
     elif len(shape) == 1:
         back = b.add("back", Linear(0.5 * b.weights(shape[0], shape[0])), delay)
     else:
@@ -206,7 +207,7 @@ def _flat_linear(b: _Build, event: str) -> str:
 
 
 def _conv(b: _Build, event: str) -> str:
-    channels, height, width = b.shape(event)
+    channels = b.shape(event)[0]
     groups = b.pick((1, 1, channels))
     kernel = (b.source.randint(1, 3), b.source.randint(1, 3))
     dilation = (b.pick((1, 1, 2)) if kernel[0] < 3 else 1, 1)

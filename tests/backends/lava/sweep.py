@@ -1,7 +1,8 @@
 """Random networks in Lava and in the simulator: ``python -m tests.backends.lava.sweep --networks 200 --seed 0 --json``.
 
-Every second one comes from torch and SpikingJelly through the frontend (:mod:`tests.networks`), the others are deep graphs
-(:mod:`tests.backends.lava.networks`). Some refuse to compile for Loihi; why is counted, and others are drawn instead.
+Every second one comes from torch and SpikingJelly through the frontend (:mod:`tests.networks`), the others are deep
+graphs (:mod:`tests.backends.lava.networks`). Some refuse to compile for Loihi; why is counted, and others are drawn
+instead.
 """
 
 from __future__ import annotations

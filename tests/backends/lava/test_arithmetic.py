@@ -85,7 +85,8 @@ def test_a_current_of_exactly_two_to_the_23_stays(worker: Worker) -> None:
 @pytest.mark.parametrize("decay", [1, 7, 1024, 4095, 4096])
 def test_decays_round_towards_zero(worker: Worker, decay: int) -> None:
     rng = np.random.default_rng(decay)
-    op = neuron(decay=np.asarray(decay), current_decay=np.asarray(min(decay, 4095)), threshold=np.asarray((300 << 6) + 1))
+    threshold = np.asarray((300 << 6) + 1)
+    op = neuron(decay=np.asarray(decay), current_decay=np.asarray(min(decay, 4095)), threshold=threshold)
     program = one_layer(op, rng.integers(-127, 128, (6, 5)), 30)
     into, _ = held(worker, program, (rng.random((2, 30, 5)) < 0.4).astype(float))
     assert into.wrong == []

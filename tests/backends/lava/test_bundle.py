@@ -66,7 +66,9 @@ def test_layers_of_our_own_are_named_with_the_way_out() -> None:
     plan = plan_of(program_of("digits-spikingjelly", "loihi2"))
     assert [population.name for population in plan.own] == ["neuron1", "neuron2", "neuron3", "neuron4"]
     for population in plan.own:
-        assert ["different values" in missing.what and "MPBN" in missing.fix for missing in population.missing] == [True]
+        (missing,) = population.missing
+        assert "different values" in missing.what
+        assert "MPBN" in missing.fix
 
 
 @pytest.mark.parametrize("target", ["loihi", "loihi2"])

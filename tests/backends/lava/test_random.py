@@ -55,7 +55,8 @@ def test_the_whole_sweep() -> None:
 def _check(body: dict[str, object]) -> None:
     print(body)
     assert body["wrong"] == []
-    assert body["spikes_compared"] and body["membranes_compared"]
+    assert body["spikes_compared"]
+    assert body["membranes_compared"]
     assert body["spike_mismatches"] == body["membrane_mismatches"] == body["output_mismatches"] == 0
     rate = body["firing_rate"]
     assert isinstance(rate, float)
