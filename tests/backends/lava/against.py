@@ -21,7 +21,7 @@ from neurocompile.backends.lava.runner import LavaMissing, find_lava_python, kil
 from neurocompile.program import Program
 from neurocompile.simulator import simulate_integers
 
-__all__ = ["Compared", "Worker", "compare", "need_lava", "write_bundle"]
+__all__ = ["Compared", "Worker", "compare", "count", "need_lava", "write_bundle"]
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -125,15 +125,16 @@ def compare(worker: Worker, program: Program, inputs: Mapping[str, np.ndarray], 
     found = worker.run(program, whole)
     into.programs += 1
     for name, spikes in known.spikes.items():
-        _count(into, "spikes", name, spikes, found[f"spikes/{name}"])
+        count(into, "spikes", name, spikes, found[f"spikes/{name}"])
         into.fired.append(float((spikes != 0).mean()))
     for name, membranes in known.potentials.items():
-        _count(into, "membranes", name, membranes, found[f"membranes/{name}"])
+        count(into, "membranes", name, membranes, found[f"membranes/{name}"])
     for name, values in known.outputs.items():
         into.outputs_differing += int((values != found[f"outputs/{name}"]).sum())
 
 
-def _count(into: Compared, kind: str, name: str, known: np.ndarray, found: np.ndarray) -> None:
+def count(into: Compared, kind: str, name: str, known: np.ndarray, found: np.ndarray) -> None:
+    """Add a comparison of spikes or membranes."""
     differs = known != found
     setattr(into, kind, getattr(into, kind) + differs.size)
     setattr(into, f"{kind}_differing", getattr(into, f"{kind}_differing") + int(differs.sum()))

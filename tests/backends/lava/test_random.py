@@ -28,7 +28,7 @@ def worker() -> Iterator[Worker]:
 def test_deep_networks(worker: Worker, source: random.Random) -> None:
     drawn = deep_network(source)
     try:
-        program = compiled(drawn.graph, drawn.inputs, drawn.timesteps, source)
+        program = compiled(drawn, source)
         plan_of(program)
     except DoesNotFit:
         assume(False)
@@ -49,6 +49,7 @@ def test_the_whole_sweep() -> None:
     assert body["kinds"]["stock"] > 200
     assert body["kinds"]["own"] > 50
     assert max(map(int, body["depths"])) >= 6
+    assert body["netx_networks"] >= 5
     assert body["networks_with_every_layer_calibrated"] >= 0.8 * body["networks"]
 
 
@@ -57,6 +58,7 @@ def _check(body: dict[str, object]) -> None:
     assert body["wrong"] == []
     assert body["spikes_compared"]
     assert body["membranes_compared"]
+    assert body["netx_mismatches"] == 0
     assert body["spike_mismatches"] == body["membrane_mismatches"] == body["output_mismatches"] == 0
     rate = body["firing_rate"]
     assert isinstance(rate, float)
