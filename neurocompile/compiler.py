@@ -31,7 +31,7 @@ class Options:
 
     ``encode`` says how real-valued inputs reach a chip with neurons of its own: as "graded" spikes, or turned into
     spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes). ``plain_weights``
-    keeps to what lava-dl's netx can load: no exponents of weights, and biases with an exponent of 6.
+    keeps to what lava-dl's netx can load: no exponents of weights, biases with an exponent of 6, one decay a layer.
     """
 
     bits: int | None = None
@@ -143,7 +143,7 @@ def _plain(arithmetic: Arithmetic, bits: int) -> Arithmetic:
     lif = arithmetic.lif
     if lif is None:
         return arithmetic
-    lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min)
+    lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min, populations=1)
     return replace(arithmetic, lif=lif, max_shift=arithmetic.min_shift + 9 - bits)
 
 

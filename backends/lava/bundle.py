@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.backends.lava.layout import lava_order, rank_of
-from neurocompile.backends.lava.network import NetworkSource
+from neurocompile.backends.lava.network import NetworkSource, Way, ends_of
 from neurocompile.backends.lava.plan import Plan, Population, SynapseLayer, plan_of
 from neurocompile.backends.lava.readme import readme
 from neurocompile.data import pack_arrays
@@ -117,10 +117,17 @@ def _population(
     if population.kind == "stock":
         registers = population.registers
         assert registers is not None
-        arrays.keep(f"{population.name}.bias_mantissa", _in_lava(registers.bias_mantissa, population.shape))
         arrays.keep(f"{population.name}.bias", _in_lava(population.op.bias, population.shape, flat=True))
-        source.stock(population)
-        return about
+        if not population.parts:
+            arrays.keep(f"{population.name}.bias_mantissa", _in_lava(registers.bias_mantissa, population.shape))
+            source.stock(population)
+            return about
+        biases = np.broadcast_to(registers.bias_mantissa, population.shape).ravel()
+        for part in population.parts:
+            arrays.keep(f"{part.name}.bias_mantissa", biases[part.neurons])
+            arrays.keep(f"{part.name}.neurons", part.neurons)
+        source.parts(population)
+        return {**about, "parts": [part.name for part in population.parts]}
     parameters = _parameters(population)
     for name, value in parameters.items():
         arrays.keep(f"{population.name}.{name}", value)
@@ -193,19 +200,29 @@ def _synapse(plan: Plan, synapse: SynapseLayer, arrays: _Arrays, source: Network
         arrays.keep(f"{synapse.name}.weight", _kernel(synapse))
         source.kernel(synapse)
         return
-    target, origin = plan.shape_of(synapse.target), plan.shape_of(synapse.source)
-    rows, columns, weights = _matrix(synapse, target, origin)
-    height, width = int(np.prod(target)), int(np.prod(origin))
+    targets, sources = ends_of(plan, synapse.target), ends_of(plan, synapse.source)
+    rows, columns, weights = _matrix(synapse, plan.shape_of(synapse.target), plan.shape_of(synapse.source))
     mantissas, exponent = _mantissas(weights)
     exponent += synapse.exponent - 1
-    if isinstance(synapse.op, Linear) and not synapse.delay and len(weights) >= _DENSE * height * width:
-        matrix = np.zeros((height, width), np.int64)
-        matrix[rows, columns] = mantissas
-        arrays.keep(f"{synapse.name}.weights", matrix)
-        source.dense(synapse, exponent)
-        return
-    _keep_sparse(arrays, synapse.name, rows, columns, mantissas, height)
-    source.sparse(synapse, (height, width), exponent)
+    for target in targets:
+        for origin in sources:
+            whole = target.is_whole and origin.is_whole
+            name = synapse.name if whole else f"{synapse.name}@{origin.name}@{target.name}"
+            inside = target.holds(rows) & origin.holds(columns)
+            if not inside.any():
+                continue
+            here = target.within(rows[inside]), origin.within(columns[inside]), mantissas[inside]
+            way = Way(name, origin, target)
+            full = inside.sum() >= _DENSE * target.size * origin.size
+            if isinstance(synapse.op, Linear) and not synapse.delay and full:
+                matrix = np.zeros((target.size, origin.size), np.int64)
+                matrix[here[0], here[1]] = here[2]
+                arrays.keep(f"{name}.weights", matrix)
+                source.dense(synapse, way, exponent)
+            else:
+                order = np.lexsort((here[1], here[0]))
+                _keep_sparse(arrays, name, here[0][order], here[1][order], here[2][order], target.size)
+                source.sparse(synapse, way, exponent)
 
 
 def _mantissas(weights: Array) -> tuple[Array, int]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neurocompile.backends.lava.layout import lava_shape
+from neurocompile.backends.lava.layout import lava_shape, rank_of
 from neurocompile.backends.lava.plan import Plan, Pool, Population, SynapseLayer
+from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 
-__all__ = ["NetworkSource"]
+__all__ = ["End", "NetworkSource", "Way", "ends_of"]
 
 _HEAD = '''"""{title}
 
@@ -50,6 +51,58 @@ def build(arrays, data, period):
 '''
 
 
+@dataclass(frozen=True)
+class End:
+    """One process at the end of a synapse: ``numbers[i]`` is the place in it of element i of its layer (both in Lava's
+    order), -1 for those that it does not have; None: it has all."""
+
+    name: str
+    shape: tuple[int, ...]
+    numbers: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """How many neurons it has."""
+        return int(np.prod(self.shape))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its layer."""
+        return self.numbers is None
+
+    def holds(self, elements: Array) -> Array:
+        """Which of these elements of the layer it has."""
+        return np.ones(len(elements), bool) if self.numbers is None else self.numbers[elements] >= 0
+
+    def within(self, elements: Array) -> Array:
+        """Where they are in it."""
+        return elements if self.numbers is None else self.numbers[elements]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A process of synapses, by its name, between two others."""
+
+    name: str
+    source: End
+    target: End
+
+
+def ends_of(plan: Plan, name: str) -> list[End]:
+    """The processes of a layer, an input or a pool."""
+    shape = plan.shape_of(name)
+    parts = plan.parts_of(name)
+    if not parts:
+        return [End(name, lava_shape(shape))]
+    ranks = rank_of(shape)
+    ends = []
+    for part in parts:
+        numbers = np.full(len(ranks), -1)
+        numbers[ranks[part.neurons]] = np.arange(len(part.neurons))
+        ends.append(End(part.name, (len(part.neurons),), numbers))
+    return ends
+
+
 class NetworkSource:
     """Collects the lines of ``build`` while the arrays of the bundle are written."""
 
@@ -66,21 +119,30 @@ class NetworkSource:
 
     def stock(self, layer: Population) -> None:
         """A population of Lava's LIF neurons; it starts when its first data arrive (no bias acts before)."""
+        registers = layer.registers
+        assert registers is not None
+        decays = int(np.max(registers.decay)), int(np.max(registers.current_decay))
+        self._layer(layer.name, self._lif(layer, layer.name, lava_shape(layer.shape), *decays))
+
+    def parts(self, layer: Population) -> None:
+        """A layer of Lava's LIF neurons with several decays: a population for each."""
+        for part in layer.parts:
+            shape = (len(part.neurons),)
+            lines = self._lif(layer, part.name, shape, part.decay, part.current_decay)
+            self._layer(part.name, lines, f"those neurons of {layer.name} that keep {part.decay} / 4096")
+
+    def _lif(self, layer: Population, name: str, shape: tuple[int, ...], decay: int, current_decay: int) -> list[str]:
         registers, one = layer.registers, 2**self.program.arithmetic.decay_fraction
         assert registers is not None
         self._uses.add("from lava.proc.lif.process import LIFReset")
         # A readout of the current needs no membrane.
-        dv = one - registers.decay if registers.decay else one - 1
-        bias = "0" if layer.read == "u" else f'arrays["{layer.name}.bias_mantissa"]'
-        self._layer(
-            layer.name,
-            [
-                f"LIFReset(shape={lava_shape(layer.shape)}, du={one - 1 - registers.current_decay}, dv={dv}, "
-                f"vth={registers.vth},",
-                f"         bias_mant={bias}, bias_exp={registers.bias_exponent},",
-                f"         reset_interval=period, reset_offset={layer.depth + 1})",
-            ],
-        )
+        dv = one - decay if decay else one - 1
+        bias = "0" if layer.read == "u" else f'arrays["{name}.bias_mantissa"]'
+        return [
+            f"LIFReset(shape={shape}, du={one - 1 - current_decay}, dv={dv}, vth={registers.vth},",
+            f"         bias_mant={bias}, bias_exp={registers.bias_exponent},",
+            f"         reset_interval=period, reset_offset={layer.depth + 1})",
+        ]
 
     def own(self, layer: Population, names: list[str]) -> None:
         """A population that Lava has no process for."""
@@ -121,7 +183,8 @@ class NetworkSource:
             "CPU simulation only: max-pooling",
         )
         here = self._names[pool.name]
-        self._connect(f"{self._out(pool.source, lava_shape(pool.reads))}.connect({here}.s_in)")
+        (end,) = ends_of(self.plan, pool.source)
+        self._connect(f"{self._out(end, lava_shape(pool.reads))}.connect({here}.s_in)")
 
     # -- synapses ------------------------------------------------------------------------------------------------------
 
@@ -130,42 +193,43 @@ class NetworkSource:
         self._uses.add("from lava.proc.conv.process import Conv")
         op = synapse.op
         padding = tuple(before for before, _ in op.padding)
+        (origin,), (target,) = ends_of(self.plan, synapse.source), ends_of(self.plan, synapse.target)
         self._synapse(
-            synapse,
+            Way(synapse.name, origin, target),
             [
                 f'Conv(weight=arrays["{synapse.name}.weight"].astype(np.int32), '
                 f"input_shape={lava_shape(synapse.reads)},",
                 f"     padding={_across(padding, 0)}, stride={_across(op.stride, 1)}, "
                 f"dilation={_across(op.dilation, 1)}, groups={op.groups}, num_message_bits={synapse.bits})",
             ],
-            whole=True,
+            reads=lava_shape(synapse.reads),
         )
 
-    def dense(self, synapse: SynapseLayer, exponent: int) -> None:
+    def dense(self, synapse: SynapseLayer, way: Way, exponent: int) -> None:
         """A full matrix."""
         self._uses |= {"from lava.proc.dense.process import Dense", "from lava.utils.weightutils import SignMode"}
         self._synapse(
-            synapse,
+            way,
             [
-                f'Dense(weights=arrays["{synapse.name}.weights"].astype(np.int32), weight_exp={exponent},',
+                f'Dense(weights=arrays["{way.name}.weights"].astype(np.int32), weight_exp={exponent},',
                 f"      num_message_bits={synapse.bits}, **MIXED)",
             ],
         )
 
-    def sparse(self, synapse: SynapseLayer, shape: tuple[int, int], exponent: int) -> None:
+    def sparse(self, synapse: SynapseLayer, way: Way, exponent: int) -> None:
         """A matrix of single connections, possibly with a delay."""
         self._uses |= {"from scipy.sparse import csr_matrix", "from lava.utils.weightutils import SignMode"}
         kind = "DelaySparse" if synapse.delay else "Sparse"
         self._uses.add(f"from lava.proc.sparse.process import {kind}")
-        name = self._named(f"{synapse.name}.weights")
+        name = self._named(f"{way.name}.weights")
         delays = f" delays=waiting({name}, {synapse.delay})," if synapse.delay else ""
         self._synapse(
-            synapse,
+            way,
             [
                 f"{kind}(weights={name},{delays} weight_exp={exponent},",
                 f"{' ' * len(kind)} num_message_bits={synapse.bits}, **MIXED)",
             ],
-            before=f'{name} = sparse(arrays, "{synapse.name}", {shape})',
+            before=f'{name} = sparse(arrays, "{way.name}", {(way.target.size, way.source.size)})',
         )
 
     # -- text ----------------------------------------------------------------------------------------------------------
@@ -181,8 +245,8 @@ class NetworkSource:
         lines = [line for made in self._made.values() for line in made]
         for synapse in self._synapses:
             lines += ["", *synapse.lines]
-        names = [population.name for population in self.plan.populations] + [pool.name for pool in self.plan.pools]
-        layers = [name for name in names if name in self._made]
+        inputs = {each.name for each in self.plan.sources}
+        layers = [name for name in self._made if name not in inputs]
         lines += ["", "return {", *(f'    "{name}": {self._names[name]},' for name in layers), "}"]
         layers_ = len(self.plan.populations)
         title = f"A network of {layers_} layers for {self.program.target}, T = {self.program.timesteps}."
@@ -197,23 +261,20 @@ class NetworkSource:
         said = [f"# {remark}"] if remark else []
         self._made[name] = [*said, f"{here} = {first}", *(" " * (len(here) + 3) + line for line in rest)]
 
-    def _synapse(self, synapse: SynapseLayer, lines: list[str], before: str = "", whole: bool = False) -> None:
-        here = self._named(synapse.name)
+    def _synapse(self, way: Way, lines: list[str], before: str = "", reads: tuple[int, ...] | None = None) -> None:
+        here = self._named(way.name)
         first, *rest = lines
         made = [before] if before else []
         made += [f"{here} = {first}", *(" " * (len(here) + 3) + line for line in rest)]
-        origin, target = self.plan.shape_of(synapse.source), self.plan.shape_of(synapse.target)
-        size_in = lava_shape(synapse.reads) if whole else (int(np.prod(origin)),)
-        made.append(f"{self._out(synapse.source, size_in)}.connect({here}.s_in)")
-        size_out, wanted = lava_shape(target) if whole else (int(np.prod(target)),), lava_shape(target)
-        reshape = "" if size_out == wanted else f".reshape({wanted})"
-        made.append(f"{here}.a_out{reshape}.connect({self._names[synapse.target]}.a_in)")
+        made.append(f"{self._out(way.source, reads or (way.source.size,))}.connect({here}.s_in)")
+        flat = reads is None and way.target.shape != (way.target.size,)
+        reshape = f".reshape({way.target.shape})" if flat else ""
+        made.append(f"{here}.a_out{reshape}.connect({self._names[way.target.name]}.a_in)")
         self._synapses.append(_Lines(made))
 
-    def _out(self, name: str, wanted: tuple[int, ...]) -> str:
-        shape = lava_shape(self.plan.shape_of(name))
-        port = f"{self._names[name]}.s_out"
-        return port if shape == wanted else f"{port}.reshape({wanted})"
+    def _out(self, end: End, wanted: tuple[int, ...]) -> str:
+        port = f"{self._names[end.name]}.s_out"
+        return port if end.shape == wanted else f"{port}.reshape({wanted})"
 
     def _connect(self, line: str) -> None:
         self._synapses.append(_Lines([line]))

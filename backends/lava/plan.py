@@ -19,7 +19,7 @@ from neurocompile.quantization.rows import synapses_of
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
 from neurocompile.targets import load_target
 
-__all__ = ["Plan", "Pool", "Population", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
+__all__ = ["Part", "Plan", "Pool", "Population", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
 
 Shape = tuple[int, ...]
 Kind = Literal["stock", "own", "host"]
@@ -40,8 +40,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The neurons of a layer that share their decays: their numbers (flat, in the network's order)."""
+
+    name: str
+    neurons: Array
+    decay: int
+    current_decay: int
+
+
+@dataclass(frozen=True)
 class Population:
-    """A layer of neurons or integrators. ``registers`` belong to stock ones; ``missing`` says why another is not."""
+    """A layer of neurons or integrators. ``registers`` belong to stock ones; ``missing`` says why another is not.
+
+    ``parts`` are its processes where its neurons have several decays; empty where it is one process.
+    """
 
     name: str
     shape: Shape
@@ -50,6 +63,7 @@ class Population:
     kind: Kind
     registers: Registers | None = None
     missing: tuple[Shortfall, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def is_readout(self) -> bool:
@@ -118,6 +132,10 @@ class Plan:
         """The layers that no process of Lava's own can do."""
         return [population for population in self.populations if population.kind == "own"]
 
+    def parts_of(self, name: str) -> tuple[Part, ...]:
+        """The processes of a layer that has several."""
+        return next((population.parts for population in self.populations if population.name == name), ())
+
     def shape_of(self, name: str) -> Shape:
         """The shape of a source, population or pool."""
         everything: list[Source | Population | Pool] = [*self.sources, *self.populations, *self.pools]
@@ -150,11 +168,12 @@ def plan_of(program: Program) -> Plan:
     hops += [Hop(source, node.name, 0, delay) for node in pools for source, delay in (_origin(graph, node.inputs[0]),)]
     still = {node.name: 0 for node in graph.of(Input)} | dict.fromkeys(host, 0)
     depths = layer_depths([node.name for node in (*consumers, *pools) if node.name not in host], hops, still)
-    synapses = [_synapse(graph, wire, depths) for wire in on_chip]
-    _check_delays(synapses, program)
     populations = [_population(graph, program, node, depths[node.name], node.name in host) for node in consumers]
     if any(hop.delay for hop in hops):
         populations = _quieted(program, populations, hops)
+    cut = frozenset(population.name for population in populations if population.parts)
+    synapses = [_synapse(graph, wire, depths, cut) for wire in on_chip]
+    _check_delays(synapses, program)
     return Plan(
         tuple(_source(graph, node) for node in graph.of(Input)),
         tuple(populations),
@@ -188,7 +207,7 @@ def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
     graph = program.integer
     wires = list(_wires(graph, graph[name]))
     depths = {wire.source: 0 for wire in wires} | {name: 1}
-    return [_synapse(graph, wire, depths) for wire in wires]
+    return [_synapse(graph, wire, depths, frozenset()) for wire in wires]
 
 
 def _wires(graph: Graph, consumer: Node) -> Iterator[_Wire]:
@@ -231,12 +250,13 @@ def _pool(graph: Graph, node: Node, depths: Mapping[str, int]) -> Pool:
     return Pool(node.name, shape, reads, source, op, depth, depth - depths[source] + delay, _bits_of(graph, source))
 
 
-def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int]) -> SynapseLayer:
+def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int], cut: frozenset[str]) -> SynapseLayer:
     op: Any = wire.target.op
     reads, gives = graph.edges[wire.node.inputs[0]].shape, graph.edges[wire.node.name].shape
     place = _place(graph, wire.node, wire.target)
     delay = depths[wire.target.name] - depths[wire.source] + wire.delay - 1
     alike = graph.edges[wire.source].shape == reads and graph.edges[wire.target.name].shape == gives
+    whole = not cut & {wire.source, wire.target.name}
     return SynapseLayer(
         wire.node.name,
         wire.source,
@@ -247,7 +267,7 @@ def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int]) -> SynapseLay
         delay,
         _bits_of(graph, wire.source),
         place,
-        place is None and alike and not delay and _is_lava_kernel(wire.node.op),
+        place is None and alike and whole and not delay and _is_lava_kernel(wire.node.op),
     )
 
 
@@ -299,10 +319,35 @@ def _population(graph: Graph, program: Program, node: Node, depth: int, on_host:
         return Population(node.name, shape, op, 0, "host")
     registers = registers_of(op, program.arithmetic)
     if registers is not None:
-        return Population(node.name, shape, op, depth, "stock", registers)
+        parts = _parts(node.name, registers, shape)
+        if not parts or not any(isinstance(reader.op, MaxPool) for reader in _readers(graph, node.name)):
+            return Population(node.name, shape, op, depth, "stock", registers, (), parts)
+        several = Shortfall("a max-pool reads its neurons, which have several decays", "use one decay")
+        return Population(node.name, shape, op, depth, "own", None, (several,))
     missing = shortfalls(op, program.arithmetic, 2.0**program.arithmetic.decay_fraction)
     beyond = Shortfall("its parameters do not lie on the grids of the chip's registers", "export the model again")
     return Population(node.name, shape, op, depth, "own", None, tuple(missing) or (beyond,))
+
+
+def _readers(graph: Graph, name: str) -> Iterator[Node]:
+    """Who reads the spikes of a layer, behind delays and reshapes."""
+    for reader in graph.consumers[name]:
+        if isinstance(reader.op, Reshape | Delay):
+            yield from _readers(graph, reader.name)
+        else:
+            yield reader
+
+
+def _parts(name: str, registers: Registers, shape: Shape) -> tuple[Part, ...]:
+    """The populations of a layer, by their decays; none if all are alike."""
+    pairs = np.stack([np.broadcast_to(each, shape).ravel() for each in (registers.decay, registers.current_decay)])
+    distinct, which = np.unique(pairs, axis=1, return_inverse=True)
+    if distinct.shape[1] == 1:
+        return ()
+    return tuple(
+        Part(f"{name}.{number}", np.flatnonzero(which.ravel() == number), int(decay), int(current))
+        for number, (decay, current) in enumerate(distinct.T)
+    )
 
 
 def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -> list[Population]:
@@ -311,7 +356,7 @@ def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -
     pools = {node.name: _origin(program.integer, node.inputs[0])[0] for node in program.integer.of(MaxPool)}
     delayed = {pools.get(hop.source, hop.source) for hop in hops if hop.delay}
     return [
-        replace(p, kind="own", registers=None, missing=(QUIET,)) if p.name in delayed & early else p
+        replace(p, kind="own", registers=None, missing=(QUIET,), parts=()) if p.name in delayed & early else p
         for p in populations
     ]
 
@@ -335,9 +380,9 @@ def _fires_alone(population: Population, program: Program) -> bool:
     op, one = population.op, 2**program.arithmetic.decay_fraction
     if population.is_readout:
         return False
-    v = np.zeros(np.shape(op.bias), np.int64)
+    v = np.zeros(np.broadcast_shapes(np.shape(op.bias), np.shape(op.decay)), np.int64)
     for _ in range(population.depth):
-        v = np.sign(v) * (np.abs(v) * int(np.max(op.decay)) // one) + op.bias
+        v = np.sign(v) * (np.abs(v) * op.decay // one) + op.bias
         if np.any(v >= op.threshold):
             return True
     return False

@@ -70,8 +70,8 @@ def _write_layer(layers: Any, layer: Layer) -> None:
         group["bias"] = _bias(layer).astype("<i2")
     neuron = group.create_group("neuron")
     neuron["type"] = np.bytes_("CUBA")
-    neuron["iDecay"] = _integers(_WHOLE - layer.registers.current_decay)
-    neuron["vDecay"] = _integers(_WHOLE - layer.registers.decay)
+    neuron["iDecay"] = _integers(_WHOLE - int(np.max(layer.registers.current_decay)))
+    neuron["vDecay"] = _integers(_WHOLE - int(np.max(layer.registers.decay)))
     neuron["vThMant"] = _integers(layer.registers.vth)
 
 

@@ -171,6 +171,9 @@ def _neuron_problems(name: str, op: Neuron | Integrator, arithmetic: Arithmetic,
     if isinstance(op, Neuron) and np.any(op.amplitude != 1):
         problems.append(Problem("its spikes carry a value other than 1", name, fix=ELSEWHERE))
     registers = registers_of(op, arithmetic)
+    if registers is not None and any(len(np.unique(each)) > 1 for each in (registers.decay, registers.current_decay)):
+        what, fix = "its neurons have different decays, and netx one for a layer", "use one decay, or --emit lava"
+        problems.append(Problem(what, name, fix=fix))
     if registers is None and not problems:
         what = "its threshold or a bias does not lie on the steps of Loihi's registers"
         problems.append(Problem(what, name, fix="compile again"))
@@ -219,6 +222,6 @@ def _fires_alone(layer: Layer, steps: int, arithmetic: Arithmetic, lif: Lif) -> 
     bias = max(int(layer.bias.max()), 0) << _BIAS_EXPONENT
     membrane = 0
     for _ in range(steps):
-        membrane = (membrane * layer.registers.decay >> arithmetic.decay_fraction) + bias
+        membrane = (membrane * int(np.max(layer.registers.decay)) >> arithmetic.decay_fraction) + bias
     # Without a spike the membrane only rises.
     return membrane > layer.registers.vth << lif.threshold_shift

@@ -26,14 +26,15 @@ class Shortfall:
 
 @dataclass(frozen=True)
 class Registers:
-    """A population of the chip's neurons, as :class:`neurocompile.targets.Lif` describes them.
+    """A layer of the chip's neurons, as :class:`neurocompile.targets.Lif` describes them.
 
     ``decay`` and ``current_decay`` are what is kept of a register in a step, in 1 / 2**decay_fraction; ``vth`` is the
-    mantissa of the threshold; the bias of a neuron is ``bias_mantissa << bias_exponent`` (a number or ``[*shape]``).
+    mantissa of the threshold; the bias of a neuron is ``bias_mantissa << bias_exponent``. Arrays are one number, or
+    broadcast to the layer's shape; neurons whose decays differ are populations of their own.
     """
 
-    decay: int
-    current_decay: int
+    decay: Array
+    current_decay: Array
     vth: int
     bias_mantissa: Array
     bias_exponent: int
@@ -50,11 +51,9 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
     """
     lif = arithmetic.lif
     assert lif is not None
-    unit = 2.0**arithmetic.decay_fraction
-    found = _decay_shortfalls("decay", op.decay, one, lif.decay_max / unit)
+    found = _decay_shortfalls(op, arithmetic, one)
     if isinstance(op, Integrator):
         return found
-    found += _decay_shortfalls("current decay", op.current_decay, one, lif.current_decay_max / unit)
     if op.reset == "by":
         found.append(Shortfall("it subtracts from the membrane where it fires (soft reset)", "use a hard reset"))
     elif op.reset == "none":
@@ -80,16 +79,26 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
     return [each for each in found if not each.normal] or found
 
 
-def _decay_shortfalls(name: str, decay: Array, one: float, most: float) -> list[Shortfall]:
-    values = np.asarray(decay, np.float64) / one
+def _decay_shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float) -> list[Shortfall]:
+    lif = arithmetic.lif
+    assert lif is not None
+    unit = 2.0**arithmetic.decay_fraction
+    kept = np.asarray(op.decay, np.float64) / one * unit
+    current = np.asarray(op.current_decay if isinstance(op, Neuron) else 0.0, np.float64) / one * unit
     found = []
-    if values.min() < 0 or values.max() > most + 1e-9:
-        ends = f"{values.min():.4g}..{values.max():.4g}"
-        found.append(Shortfall(f"its {name} ({ends}) is outside 0 to {most:g}", "train a decay inside that range"))
-    elif np.ndim(values) and np.any(values != values.flat[0]):
-        distinct = len(np.unique(values))
-        found.append(Shortfall(f"{name}: {distinct} different values in one population",
-                               "use MPBN that leaves the membrane as it is (the paper's), or one decay"))  # fmt: skip
+    for name, values, most in (("decay", kept, lif.decay_max), ("current decay", current, lif.current_decay_max)):
+        if values.min() < 0 or values.max() > most + 0.5:
+            ends = f"{values.min() / unit:.4g}..{values.max() / unit:.4g}"
+            what = f"its {name} ({ends}) is outside 0 to {most / unit:.4g}"
+            found.append(Shortfall(what, "train a decay inside that range"))
+    pairs = np.stack([each.ravel() for each in np.broadcast_arrays(np.rint(kept), np.rint(current))])
+    distinct = np.unique(pairs, axis=1)
+    if distinct.shape[1] > lif.populations:
+        what = f"its neurons have {distinct.shape[1]} different decays, and the chip one for a population"
+        fix = "use MPBN that leaves the membrane as it is (the paper's), or one decay"
+        found.append(Shortfall(what, fix))
+    elif isinstance(op, Integrator) and distinct.shape[1] > 1 and not distinct[0].all():
+        found.append(Shortfall("only some of its membranes keep anything from step to step", "use one decay"))
     return found
 
 
@@ -107,13 +116,11 @@ def registers_of(op: Neuron | Integrator, arithmetic: Arithmetic) -> Registers |
     if exponent is None:
         return None
     if isinstance(op, Integrator):
-        return Registers(int(np.max(op.decay)), 0, lif.threshold_max, bias >> exponent, exponent)
+        return Registers(op.decay, np.asarray(0), lif.threshold_max, bias >> exponent, exponent)
     threshold = int(op.threshold) - 1
     if threshold % (1 << lif.threshold_shift) or not 0 <= threshold >> lif.threshold_shift <= lif.threshold_max:
         return None
-    current_decay = int(np.max(op.current_decay))
-    vth = threshold >> lif.threshold_shift
-    return Registers(int(np.max(op.decay)), current_decay, vth, bias >> exponent, exponent)
+    return Registers(op.decay, op.current_decay, threshold >> lif.threshold_shift, bias >> exponent, exponent)
 
 
 def _bias_exponent(bias: Array, lif: Lif) -> int | None:

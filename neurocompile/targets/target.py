@@ -47,9 +47,9 @@ class Lif:
     It fires where ``v > vth << threshold_shift``, with ``0 <= vth < 2**threshold_bits``, one vth for all neurons of a
     population, and is reset to 0. A bias is a signed mantissa of ``bias_bits`` times 2 to an exponent from
     ``bias_exponent_min`` to ``bias_exponent_max``, one for the population; it acts on the membrane. Decays are
-    mantissas from ``decay_min`` to ``decay_max`` (membrane) and from 0 to ``current_decay_max`` (current), one for the
-    population. A weight is a mantissa times 2 to an exponent that its layer shares, at most ``weight_exponent_max``;
-    convolutions, whose kernels are shared, have none.
+    mantissas from ``decay_min`` to ``decay_max`` (membrane) and from 0 to ``current_decay_max`` (current), one of each
+    for a population; a layer may become up to ``populations`` of them. A weight is a mantissa times 2 to an exponent
+    that its layer shares, at most ``weight_exponent_max``; convolutions, whose kernels are shared, have none.
     """
 
     threshold_bits: int
@@ -60,6 +60,7 @@ class Lif:
     decay_min: int
     decay_max: int
     current_decay_max: int
+    populations: int
     weight_exponent_max: int
 
     @property

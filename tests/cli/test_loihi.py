@@ -162,7 +162,7 @@ def test_layers_that_the_chip_has_not_are_refused_by_name(tmp_path: Path) -> Non
     model = CHECKPOINTS / "digits-spikingjelly.pt"
     errors = refused(4, "export", model, "--target", "loihi2", "-o", tmp_path / "out", "--stock-only")
     assert [error["where"] for error in errors] == ["neuron1", "neuron2", "neuron3", "neuron4"]
-    says(errors[0], what="no process of Lava's own can do this layer: decay: 15 different values", fix="MPBN")
+    says(errors[0], what="no process of Lava's own can do this layer: its neurons have 15 different decays", fix="MPBN")
     assert not (tmp_path / "out").exists()
 
 

@@ -157,9 +157,15 @@ def _chunk(network, bundle, arrays, inputs, membranes, hardware):
     on_chip = [layer for layer in layers if layer["kind"] != "host"]
     if on_chip:
         recorded = _in_lava(network, arrays, data, steps, total, on_chip, membranes, hardware)
-        for key, values in recorded.items():
-            layer = next(each for each in layers if each["name"] == key.partition("/")[2])
-            found[key] = _from_lava(values, layer, samples, steps)
+        for layer in on_chip:
+            for kind in ("spikes", "membranes"):
+                if "parts" in layer:
+                    pieces = {name: recorded.get(f"{kind}/{name}") for name in layer["parts"]}
+                    if all(values is not None for values in pieces.values()):
+                        found[f"{kind}/{layer['name']}"] = _from_parts(pieces, arrays, layer, samples, steps)
+                elif f"{kind}/{layer['name']}" in recorded:
+                    values = recorded[f"{kind}/{layer['name']}"]
+                    found[f"{kind}/{layer['name']}"] = _from_lava(values, layer, samples, steps)
     return _finished(bundle, arrays, found, membranes)
 
 
@@ -235,15 +241,16 @@ def _in_lava(network, arrays, data, period, total, layers, membranes, hardware):
     processes = network.build(arrays, data, period)
     probes = {}
     for layer in layers:
-        process = processes[layer["name"]]
-        if not layer["readout"]:
-            probe = sink.RingBuffer(shape=process.s_out.shape, buffer=total)
-            process.s_out.connect(probe.a_in)
-            probes[f"spikes/{layer['name']}"] = probe
-        if membranes or layer["readout"]:
-            probe = sink.Read(buffer=total)
-            probe.connect_var(getattr(process, layer["read"]))
-            probes[f"membranes/{layer['name']}"] = probe
+        for name in layer.get("parts", [layer["name"]]):
+            process = processes[name]
+            if not layer["readout"]:
+                probe = sink.RingBuffer(shape=process.s_out.shape, buffer=total)
+                process.s_out.connect(probe.a_in)
+                probes[f"spikes/{name}"] = probe
+            if membranes or layer["readout"]:
+                probe = sink.Read(buffer=total)
+                probe.connect_var(getattr(process, layer["read"]))
+                probes[f"membranes/{name}"] = probe
     config = Loihi2HwCfg(select_tag="fixed_pt") if hardware else Loihi2SimCfg(select_tag="fixed_pt")
     found, waiting = {}, list(processes.values())
     while waiting:  # parts of a network that nothing connects are runs of their own
@@ -337,6 +344,15 @@ def _to_lava(x, shape, total):
     data = np.zeros((len(steps), total), np.int32)
     data[:, : steps.shape[1]] = steps
     return data.reshape(*_lava_shape(shape), total)
+
+
+def _from_parts(pieces, arrays, layer, samples, steps):
+    """The same for a layer of several processes."""
+    neurons = int(np.prod(layer["shape"]))
+    flat = np.zeros((neurons, samples * steps), np.int64)
+    for name, values in pieces.items():
+        flat[arrays[f"{name}.neurons"]] = values[:, layer["depth"] : layer["depth"] + samples * steps]
+    return flat.T.reshape(samples, steps, *layer["shape"])
 
 
 def _from_lava(values, layer, samples, steps):

@@ -269,6 +269,7 @@ def _neuron(b: _Build, shape: Shape) -> Neuron:
         strict=b.chance(50),
     )
     kinds: dict[str, Callable[[], dict[str, Any]]] = {
+        "two decays": lambda: {"decay": b.numbers.choice([0.25, 0.5, 1.0], per_channel)},
         "current": lambda: {"current_decay": np.asarray(b.numbers.uniform(0.1, 0.9))},
         "thresholds": lambda: {"threshold": b.numbers.uniform(0.5, 2.0, per_channel)},
         "reset to a value": lambda: {"v_reset": np.asarray(-0.3), "v_init": np.asarray(-0.3)},
@@ -281,7 +282,7 @@ def _neuron(b: _Build, shape: Shape) -> Neuron:
         "flipped": lambda: {"flip": b.numbers.random(per_channel) < 0.3},
         "input bias": lambda: {"input_bias": 0.1 * b.weights(*per_channel), "current_decay": np.asarray(0.5)},
     }
-    stock = ("", "", "", "current", "thresholds", "reset to a value")
+    stock = ("", "", "", "current", "thresholds", "reset to a value", "two decays")
     kind = b.pick(stock) if b.chance(75) else b.pick(tuple(kinds))
     b.cases.add(f"neuron: {kind or 'plain'}")
     return replace(op, **kinds[kind]()) if kind else op

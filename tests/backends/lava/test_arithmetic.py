@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neurocompile.backends.lava import plan_of
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Conv, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.program import Program
@@ -140,4 +141,16 @@ def test_kernels_keep_odd_weights_by_being_doubled(worker: Worker) -> None:
     )
     program = replace(program, real=graph, integer=graph)
     into, _ = held(worker, program, (rng.random((3, 6, *shape)) < 0.4).astype(float))
+    assert into.wrong == []
+
+
+def test_a_layer_with_two_decays_is_two_populations(worker: Worker) -> None:
+    rng = np.random.default_rng(8)
+    decays = np.array([1024, 4096, 1024, 2048])
+    op = neuron(decay=decays, threshold=np.asarray((200 << 6) + 1), bias=np.array([640, 0, -640, 1280]))
+    program = one_layer(op, rng.integers(-127, 128, (4, 6)), 12)
+    plan = plan_of(program)
+    assert plan.own == []
+    assert [part.neurons.tolist() for part in plan.parts_of("n")] == [[0, 2], [3], [1]]
+    into, _ = held(worker, program, (rng.random((3, 12, 6)) < 0.4).astype(float))
     assert into.wrong == []

@@ -67,7 +67,7 @@ def test_layers_of_our_own_are_named_with_the_way_out() -> None:
     assert [population.name for population in plan.own] == ["neuron1", "neuron2", "neuron3", "neuron4"]
     for population in plan.own:
         (missing,) = population.missing
-        assert "different values" in missing.what
+        assert "different decays" in missing.what
         assert "MPBN" in missing.fix
 
 

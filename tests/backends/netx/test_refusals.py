@@ -200,7 +200,7 @@ REFUSED: dict[str, tuple[Program, str, str]] = {
     "threshold by neuron": (dense(lif(threshold=[65, 129, 193])), "n", "thresholds differ"),
     "bias between": (dense(lif(bias=65)), "n", "steps of Loihi's registers"),
     "large bias": (dense(lif(bias=4096 << 6)), "n", "exponent 6"),
-    "decays": (dense(lif(decay=[1, 2, 3])), "n", "different values"),
+    "decays": (dense(lif(decay=[1, 2, 3])), "n", "different decays"),
     "soft reset": (dense(replace(LIF, reset="by", amount=np.asarray(65))), "n", "soft reset"),
     "amplitude": (dense(lif(amplitude=2)), "n", "other than 1"),
     "refractory": (dense(replace(LIF, refractory=1)), "n", "refractory"),
