@@ -194,6 +194,10 @@ class _Build:
         if np.any(op.gain != 1):
             paths = [path.then(Scale(op.gain), f"{node.name}.gain") for path in paths]
         settled = [self._settled(path, node.name) for path in paths]
+        while torn := _torn([(done, done.after) for done in settled]):
+            for done in torn:
+                whole = _shape([*done.events, done.weights, *done.after], done.source.shape)
+                self._to_matrix(done, Reshape(whole), node.name)
         ends = [(self._emit_path(path, node.name), path.after) for path in settled]
         fed = self._joined(ends, node.name)
         one = np.asarray(1.0)
@@ -328,9 +332,7 @@ class _Build:
         groups: dict[Any, list[tuple[str, Sequence[Step]]]] = {}
         for name, after in ends:
             if after:
-                last = after[-1]
-                key = (last.axis, last.sizes) if isinstance(last, _Place) else ("reshape", _reshaped_to(last))
-                groups.setdefault(key, []).append((name, after))
+                groups.setdefault(_last_key(after), []).append((name, after))
         for members in groups.values():
             last = members[0][1][-1]
             if isinstance(last, _Place):
@@ -344,6 +346,35 @@ class _Build:
                 inner = self._joined([(name, after[:-1]) for name, after in members], reader)
                 terms.append(self.emit(f"{reader}.reshape", last, inner))
         return terms[0] if len(terms) == 1 else self.emit(f"{reader}.add", Add(), *terms)
+
+
+def _torn(ends: Sequence[tuple[_Settled, Sequence[Step]]]) -> list[_Settled]:
+    """The paths into concatenations of which other branches were composed into a matrix: there is no whole any more."""
+    groups: dict[Any, list[tuple[_Settled, Sequence[Step]]]] = {}
+    for done, after in ends:
+        if after:
+            groups.setdefault(_last_key(after), []).append((done, after))
+    found = []
+    for members in groups.values():
+        last = members[0][1][-1]
+        if not isinstance(last, _Place):
+            found += _torn([(done, after[:-1]) for done, after in members])
+            continue
+        branches: dict[int, list[tuple[_Settled, Sequence[Step]]]] = {}
+        for done, after in members:
+            place: Any = after[-1]
+            branches.setdefault(place.branch, []).append((done, after[:-1]))
+        if len(branches) < len(last.sizes):
+            found += [done for done, _ in members]
+        else:
+            found += [done for branch in branches.values() for done in _torn(branch)]
+    return found
+
+
+def _last_key(after: Sequence[Step]) -> Any:
+    """What the last steps of two paths have in common if one operation does both."""
+    last = after[-1]
+    return (last.axis, last.sizes) if isinstance(last, _Place) else ("reshape", _reshaped_to(last))
 
 
 def _reshaped_to(step: Step) -> Shape:
