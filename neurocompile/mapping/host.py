@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Input, Integrator, Neuron
+from neurocompile.ir.ops import Input, Integrator, MaxPool, Neuron
 from neurocompile.quantization.rows import synapses_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,24 @@ def encoders(graph: Graph) -> frozenset[str]:
             what = f"it reads a real-valued input and also spikes of the chip ({', '.join(chip)})"
             fix = "use --encode graded on a target with graded spikes, or put a spiking layer behind the input"
             problems.append(Problem(what, node.name, "--encode host", "layers that read inputs only", fix))
+        problems += [
+            Problem("it reads a max-pool of a real-valued input, which the host does not compute", node.name,
+                    "--encode host", "layers that read inputs themselves",
+                    "pool the data beforehand, or use --encode graded on a target with graded spikes")
+            for name in real if _is_pooled(graph, name)
+        ]  # fmt: skip
     if problems:
         raise DoesNotFit(problems)
     return frozenset(found)
+
+
+def _is_pooled(graph: Graph, name: str) -> bool:
+    """Whether an event is a max-pool of an input."""
+    while not isinstance(graph[name].op, Input | Neuron):
+        if isinstance(graph[name].op, MaxPool):
+            return True
+        (name, *_) = graph[name].inputs
+    return False
 
 
 def _is_input(graph: Graph, name: str) -> bool:

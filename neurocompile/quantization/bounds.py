@@ -100,7 +100,13 @@ def _part(op: Any, sign: int) -> Any:
 
 
 def membrane_bounds(
-    op: Neuron | Integrator, current: Interval, shape: tuple[int, ...], arithmetic: Arithmetic, timesteps: int
+    op: Neuron | Integrator,
+    current: Interval,
+    shape: tuple[int, ...],
+    arithmetic: Arithmetic,
+    timesteps: int,
+    *,
+    saturates_below: bool = False,
 ) -> Interval:
     """The range of everything a neuron's or an integrator's registers hold within ``timesteps`` steps from rest.
 
@@ -110,6 +116,7 @@ def membrane_bounds(
         shape: of the layer.
         arithmetic: of the target.
         timesteps: T.
+        saturates_below: the membrane stays at its smallest value where it would fall below; the range then ends there.
     """
     one = 2.0**arithmetic.decay_fraction
     slack = 0 if op.shift >= 0 else 1
@@ -130,6 +137,8 @@ def membrane_bounds(
             i = Interval(kept_i.low + x.low + op.input_bias, kept_i.high + x.high + op.input_bias)
             kept = _times(v, op.decay / one)
             h = Interval(kept.low + i.low + op.bias, kept.high + i.high + op.bias)
+            if saturates_below:
+                h = Interval(np.maximum(h.low, arithmetic.state_min), np.maximum(h.high, arithmetic.state_min))
             v = _after(op, h, one)
             worst = _hull(_hull(worst, h), _hull(i, v))
         if _same(before[0], v) and _same(before[1], i):

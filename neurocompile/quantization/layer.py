@@ -21,6 +21,8 @@ from neurocompile.targets import Arithmetic
 
 __all__ = ["Choices", "Layer", "fit_layer"]
 
+# So many thresholds below its reset a membrane may saturate.
+_REST = 16
 # The host has wider words than the chip.
 _HOST_BITS = 16
 # A row of weights of which the largest has fewer steps than this has lost more than half of its bits.
@@ -115,6 +117,7 @@ class _Weights:
         self.node, self.choices = node, choices
         self.shape = graph.edges[node.name].shape
         self.synapses = synapses_of(graph, node)
+        self.for_chip = choices.arithmetic.lif is not None
         self.lif = lif = None if node.name in choices.host else choices.arithmetic.lif
         op: Any = node.op
         self.silicon = lif is not None and not shortfalls(op, choices.arithmetic)
@@ -137,8 +140,8 @@ class _Weights:
         """By how many bits scales may be made coarser, and by how many the sum may be shifted: finest first."""
         arithmetic, bits = self.choices.arithmetic, self.choices.bits
         if self.lif is None:
-            on_host = arithmetic.lif is not None  # which shifts as little as it likes
-            least = 0 if on_host else arithmetic.min_shift
+            # The host shifts as little as it likes.
+            least = 0 if self.for_chip else arithmetic.min_shift
             yield from ((0, shift) for shift in range(arithmetic.max_shift, least - 1, -1))
             return
         # Loihi shifts a sum left by 6; mantissas are even (the lowest bit of signed weights is lost), so that a step of
@@ -314,14 +317,26 @@ def _checked(
             return Layer([], unit, [_beyond_registers(node, op, unit, arithmetic)])
         op = rounded
         log.append(_grid_losses(node, op, unit, arithmetic))
-    reach = membrane_bounds(op, current, shape, arithmetic, timesteps)
+    # Far below its threshold a membrane may rest at the end of its register: it comes back later, but does not wrap.
+    rests = weights.for_chip and isinstance(op, Neuron) and _may_rest_below(op, arithmetic)
+    reach = membrane_bounds(op, current, shape, arithmetic, timesteps, saturates_below=rests)
     most = arithmetic.state_max
+    if rests and reach.low.min() <= arithmetic.state_min:
+        far = arithmetic.state_max / float(np.max(op.threshold))
+        log.append(f"{node.name}: a membrane may saturate {far:.4g} thresholds below its reset; runs count if it does")
+        reach = Interval(np.maximum(reach.low, 1 - most), reach.high)
     if weights.silicon and isinstance(op, Integrator) and arithmetic.lif is not None:
         most = arithmetic.lif.threshold_max << arithmetic.lif.threshold_shift  # a readout must not fire
     if reach.magnitude >= most:
         limit = most, arithmetic.state_bits
         return Layer([], unit, [_overflow(node, "membrane", reach, *limit, timesteps)])
     return Layer([*made.nodes, replace(node, op=op)], unit, [], log)
+
+
+def _may_rest_below(op: Neuron, arithmetic: Arithmetic) -> bool:
+    """Whether the membrane saturates, many times further below its reset than its threshold is above."""
+    ordinary = not np.any(op.flip) and op.negative_threshold is None and arithmetic.overflow == "saturate"
+    return ordinary and float(np.min(op.threshold)) > 0 and arithmetic.state_max >= _REST * float(np.max(op.threshold))
 
 
 def _grid_losses(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> str:
