@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from neurocompile.backends.lava import plan_of
@@ -23,7 +23,14 @@ def worker() -> Iterator[Worker]:
         yield running
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+# Not shrunk: each try is a run of Lava.
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 @given(st.randoms(use_true_random=False))
 def test_deep_networks(worker: Worker, source: random.Random) -> None:
     drawn = deep_network(source)
