@@ -173,8 +173,8 @@ def _host_synapses(program: Program, population: Population, arrays: _Arrays) ->
         shape = program.integer.edges[synapse.source].shape
         rows, columns, weights = _matrix(synapse, population.shape, shape)
         _keep_sparse(arrays, synapse.name, rows, columns, weights, int(np.prod(population.shape)))
-        about = {"name": synapse.name, "source": synapse.source, "shift": population.op.shift}
-        found.append({**about, "inputs": int(np.prod(shape))})
+        about = {"name": synapse.name, "source": synapse.source, "delay": synapse.delay}
+        found.append({**about, "shift": population.op.shift, "inputs": int(np.prod(shape))})
     return found
 
 

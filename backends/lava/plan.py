@@ -353,12 +353,18 @@ def _parts(name: str, registers: Registers, shape: Shape) -> tuple[Part, ...]:
 def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -> list[Population]:
     """Where delayed spikes of a stock population could be ones from before the run, a process that waits for it."""
     early = _early(program, populations, hops)
-    pools = {node.name: _origin(program.integer, node.inputs[0])[0] for node in program.integer.of(MaxPool)}
-    delayed = {pools.get(hop.source, hop.source) for hop in hops if hop.delay}
+    delayed = {_neuron_behind(program.integer, hop.source) for hop in hops if hop.delay}
     return [
         replace(p, kind="own", registers=None, missing=(QUIET,), parts=()) if p.name in delayed & early else p
         for p in populations
     ]
+
+
+def _neuron_behind(graph: Graph, name: str) -> str:
+    """The layer or input whose spikes a pool, or a pool of pools, hands on."""
+    while isinstance(graph[name].op, MaxPool):
+        name, _ = _origin(graph, graph[name].inputs[0])
+    return name
 
 
 def _early(program: Program, populations: list[Population], hops: list[Hop]) -> set[str]:

@@ -218,7 +218,9 @@ def encode(layer, arrays, inputs):
     for t in range(steps):
         current = np.zeros((samples, neurons), np.int64)
         for synapse in layer["synapses"]:
-            current += (matrices[synapse["name"]] @ inputs[synapse["source"]][:, t].T).T << synapse["shift"]
+            before = t - synapse["delay"]
+            if before >= 0:
+                current += (matrices[synapse["name"]] @ inputs[synapse["source"]][:, before].T).T << synapse["shift"]
         fired.append(equation.step(state, current, parameters))
         left.append(state["v"])
     return np.stack(fired, 1), np.stack(left, 1)
