@@ -11,7 +11,7 @@ from neurocompile.ir.arrays import compact
 from neurocompile.ir.ops import Array, Integrator, Neuron
 from neurocompile.targets import Arithmetic, Lif
 
-__all__ = ["aligned_unit", "in_silicon", "integer_parameters"]
+__all__ = ["aligned_unit", "in_silicon", "integer_parameters", "off_grid"]
 
 # A real this close to a whole number of steps is that number: the division left the rest.
 _WHOLE = 1e-9
@@ -81,6 +81,15 @@ def aligned_unit(op: Any, unit: float, lif: Lif) -> float:
     threshold = float(op.threshold)
     mantissa = int((threshold / unit - above) // 2**lif.threshold_shift)
     return threshold / ((mantissa << lif.threshold_shift) + above) if mantissa >= 1 else unit
+
+
+def off_grid(op: Any, unit: float, lif: Lif) -> float:
+    """By how much of itself a population's threshold misses the chip's grid, for a membrane in steps of ``unit``."""
+    if not isinstance(op, Neuron) or op.threshold <= 0:
+        return 0.0
+    steps = float(op.threshold) / unit - (0 if op.strict else 1)
+    mantissa = np.rint(steps / 2**lif.threshold_shift)
+    return float(abs(mantissa * 2**lif.threshold_shift - steps) / max(steps, 1.0))
 
 
 def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic) -> Any | None:

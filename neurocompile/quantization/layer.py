@@ -13,7 +13,7 @@ from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Conv, Integrator, Neuron
 from neurocompile.quantization.bounds import Interval, membrane_bounds, sum_ranges
-from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_parameters
+from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_parameters, off_grid
 from neurocompile.quantization.rows import Synapse, row_groups, synapses_of
 from neurocompile.quantization.scales import Method, group_scales
 from neurocompile.quantization.silicon import shortfalls
@@ -102,10 +102,12 @@ def _finest(
 
 @dataclass(frozen=True)
 class _Made:
-    """Synapses with integers: their nodes, the scale of each group and of each neuron ``[*shape]``."""
+    """Synapses with integers: their nodes, the scale of each group (and whether its weights are exact in it), and of
+    each neuron ``[*shape]``."""
 
     nodes: list[Node]
     scale: Array
+    exact: Array
     of_neurons: Array
     said: str
 
@@ -154,10 +156,8 @@ class _Weights:
 
     def with_scale(self, coarser: int, shift: int) -> _Made:
         """The synapses in integers."""
-        lif, largest = self.lif, self.choices.largest
-        scale = self.scale * 2.0**coarser
-        if lif is not None and self.common and not self.exact.any():
-            scale = np.full(len(scale), aligned_unit(self.node.op, scale[0] / 2.0**shift, lif) * 2.0**shift)
+        largest = self.choices.largest
+        scale, exact = self._scales(coarser, shift)
         nodes, clipped = [], 0
         for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
             whole = np.rint(synapse.rows / (scale[group][:, None] * 2.0**exponent))
@@ -168,11 +168,41 @@ class _Weights:
             f"{self.choices.bits}-bit weights, {len(scale)} scales {scale.min():.4g}..{scale.max():.4g}",
             f"{clipped} weights clipped" if clipped else "",
             f"{int(self.coarsened.sum())} made coarser so that biases and resets fit" if self.coarsened.any() else "",
-            f"{int(self.exact.sum())} on their own grid and kept exactly" if self.exact.any() and not coarser else "",
+            f"{int(exact.sum())} on their own grid and kept exactly" if exact.any() else "",
             *(f"{s.node.name} times 2**{e}" for s, e in zip(self.synapses, self.exponents) if e),
         ]
         of_neurons = np.full(self.shape, scale[0]) if self.common else self._of_neurons(scale)
-        return _Made(nodes, scale, of_neurons, ", ".join(filter(None, said)))
+        return _Made(nodes, scale, exact, of_neurons, ", ".join(filter(None, said)))
+
+    def _scales(self, coarser: int, shift: int) -> tuple[Array, Array]:
+        """The scale of each group, and whether its weights are exact in it.
+
+        On a chip whose thresholds and biases move in steps of (half) a weight, weights that lie on a grid take many
+        steps of a finer one: they stay exact, and the others gain. In a population it is the one that meets the
+        threshold best.
+        """
+        lif, scale = self.lif, self.scale * 2.0**coarser
+        if lif is None:
+            return scale, self.exact & (coarser == 0)
+        finest = np.where(self.exact, self.choices.largest // self._grid_steps(), 1) >> coarser
+        exact = self.exact & (finest > 0)
+        if not self.common:
+            return np.where(exact, self.scale / np.maximum(finest, 1), scale), exact
+        if not exact.any():
+            unit = aligned_unit(self.node.op, scale[0] / 2.0**shift, lif)
+            return np.full(len(scale), unit * 2.0**shift), exact
+        most = int(finest[0])
+        tried = [self.scale[0] / k for k in range(most, (most + 1) // 2 - 1, -1) if k]
+        best = min(tried, key=lambda each: off_grid(self.node.op, each / 2.0**shift, lif))
+        return np.full(len(scale), best), exact
+
+    def _grid_steps(self) -> Array:
+        """For each group the largest weight, in steps of the grid."""
+        steps = np.ones(len(self.scale), np.int64)
+        for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
+            each = np.abs(synapse.rows / (self.scale[group][:, None] * 2.0**exponent)).max(1, initial=0.0)
+            np.maximum.at(steps, group, np.rint(each).astype(np.int64))
+        return np.minimum(steps, self.choices.largest)
 
     def _of_neurons(self, scale: Array) -> Array:
         """The scale of each neuron: that of the rows that reach it."""
@@ -188,7 +218,7 @@ class _Weights:
         for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
             tops = np.abs(synapse.rows).max(1, initial=0.0)
             steps = np.rint(tops / (made.scale[group] * 2.0**exponent))
-            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0) & ~self.exact[group]
+            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0) & ~made.exact[group]
             if few.any():
                 worst = int(np.argmin(np.where(few, steps, np.inf)))
                 ratio = float(tops.max() / tops[worst])
