@@ -102,7 +102,7 @@ def arrange_inputs(
         problems.append(
             Problem("inputs have different numbers of samples", where, str(lengths), "the same", "pair them up")
         )
-    labels = arrays.get("y")
+    labels = None if "y" in shapes else arrays.get("y")
     if labels is not None and lengths:
         samples = next(iter(lengths.values()))
         if labels.shape != (samples,) or labels.dtype.kind not in "iub":

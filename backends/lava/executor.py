@@ -9,6 +9,7 @@ from pathlib import Path
 
 from neurocompile.backends.lava.bundle import bundle_files
 from neurocompile.backends.lava.runner import TIME_LIMIT_S, LavaMissing, find_lava_python, run_bundle
+from neurocompile.errors import BadInput, Problem
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 
@@ -17,13 +18,17 @@ __all__ = ["LavaExecutor", "lava_for"]
 
 @dataclass
 class LavaExecutor:
-    """Runs a Program's bundle: the one in ``folder``, or else one made for it."""
+    """Runs a Program's bundle: the one in ``folder``, or else one made for it.
+
+    A bundle is code. What is in the folder runs only if it is what this package writes, or if it is trusted.
+    """
 
     program: Program
     python: Path
     folder: Path | None = None
     hardware: bool = False
     time_limit_s: float = TIME_LIMIT_S
+    trust: bool = False
     _made: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -45,15 +50,40 @@ class LavaExecutor:
         return kinds["spikes"], kinds["membranes"]
 
     def _bundle(self) -> Path:
-        if self.folder is not None and (self.folder / "run.py").exists():
+        given = self.folder is not None and (self.folder / "run.py").exists()
+        if self.trust and given and self.folder is not None:
             return self.folder
         if self._made is None:
+            files = bundle_files(self.program)
+            if given and self.folder is not None:
+                files = _with_data_of(self.folder, files)
             self._made = tempfile.TemporaryDirectory(prefix="neurocompile-bundle-")
-            for name, content in bundle_files(self.program).items():
+            for name, content in files.items():
                 path = Path(self._made.name) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
         return Path(self._made.name)
+
+
+def _with_data_of(folder: Path, ours: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A bundle with a folder's numbers and our own code, which must be the same as the folder's.
+
+    Raises:
+        BadInput: with every file of code that was altered, and of data that is missing.
+    """
+    code = [name for name in ours if name.endswith(".py")]
+    altered = [name for name in code if not (folder / name).is_file() or (folder / name).read_bytes() != ours[name]]
+    what, fix = "this code is not what neurocompile writes", "export the program again; --trust runs it as it is"
+    problems = [Problem(what, str(folder / name), fix=fix) for name in altered]
+    data = [name for name in ("arrays.npz", "bundle.json") if name in ours]
+    problems += [
+        Problem("the bundle is incomplete", str(folder / name), fix="export the program again")
+        for name in data
+        if not (folder / name).is_file()
+    ]
+    if problems:
+        raise BadInput(problems)
+    return {**ours, **{name: (folder / name).read_bytes() for name in data}}
 
 
 def lava_for(
@@ -62,6 +92,7 @@ def lava_for(
     folder: Path | None = None,
     hardware: bool = False,
     time_limit_s: float = TIME_LIMIT_S,
+    trust: bool = False,
 ) -> tuple[LavaExecutor | None, str]:
     """Lava for a program that it runs; or None, and why there is none.
 
@@ -71,6 +102,7 @@ def lava_for(
         folder: of the Program, whose bundle is run; None: one is made.
         hardware: run on Loihi.
         time_limit_s: of each run.
+        trust: run the folder's code even if it is not what this package writes.
 
     Raises:
         LavaMissing: if an interpreter was named, and is none.
@@ -85,4 +117,4 @@ def lava_for(
         (problem,) = missing.problems
         return None, f"{problem.what} ({problem.where}): {problem.fix}"
     bundle = None if folder is None else folder / "lava"
-    return LavaExecutor(program, found, bundle, hardware, time_limit_s), ""
+    return LavaExecutor(program, found, bundle, hardware, time_limit_s, trust), ""

@@ -114,7 +114,7 @@ def _run(command: list[str], folder: Path, time_limit_s: float) -> None:
         kill_group(process)
         raise
     if process.returncode:
-        if "No module named 'lava'" in said:
+        if "this Python has no Lava" in said:
             raise LavaMissing(Problem("this Python has no Lava", command[0], fix=_INSTALL))
         what = f"Lava stopped with exit code {process.returncode}{_last_lines(said)}"
         fix = f"for Lava's own traceback: cd {folder} && LAVA_TRACEBACK=1 {command[0]} run.py"

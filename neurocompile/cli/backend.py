@@ -40,4 +40,5 @@ def executor_for(program: Any, folder: Path | None, options: dict[str, Any]) -> 
         return None, "left out (--backend-samples 0)"
     from neurocompile.backends.lava.executor import lava_for
 
-    return lava_for(program, options["lava_python"], folder, options["hardware"], options["time_limit"])
+    python, hardware, limit = options["lava_python"], options["hardware"], options["time_limit"]
+    return lava_for(program, python, folder, hardware, limit, options["trust"])

@@ -44,7 +44,7 @@ def model_options(function: Function) -> Function:
     layouts = click.Choice(["TN", "NT", "N..T", "fold", "loop", "N"])
     reads = click.Choice(["mean", "sum", "last", "max", "sequence"])
     for decorate in (
-        click.option("--trust", is_flag=True, help="Unpickle anything. This runs whatever code the file holds."),
+        click.option("--trust", is_flag=True, help="Unpickle anything, run any bundle: whatever code they hold."),
         click.option("--arch", metavar="MODULE:FACTORY", help="What makes the module that a state_dict belongs to."),
         click.option("--input", "carries", type=click.Choice(["real", "spikes"]), help="What the input carries."),
         click.option("--readout", type=reads, help="How an output that still has time is read (default: mean)."),

@@ -17,6 +17,10 @@ from neurocompile.targets import Arithmetic
 __all__ = ["CommonThreshold", "membrane_factors"]
 
 
+# So many thresholds is the bias of a neuron that always fires: enough for any rounding, little for the register.
+_ABOVE = 1.5
+
+
 @dataclass(frozen=True)
 class CommonThreshold:
     """Bring neurons into the form that the chip's neuron holds, exactly, where that can be done.
@@ -65,12 +69,12 @@ class CommonThreshold:
 
 
 def membrane_factors(before: Neuron, after: Neuron) -> Array:
-    """What the membrane of each neuron was multiplied by on its way from ``before`` to ``after``."""
+    """What each membrane was multiplied by on its way from ``before`` to ``after`` (1 where it is constant)."""
     if after is before:
         return np.asarray(1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = after.threshold / (before.threshold - before.v_reset)
-    return np.where(np.isfinite(factor), factor, 1.0)
+    return np.where(np.isfinite(factor) & (factor != 0), factor, 1.0)
 
 
 def _said(node: Node, missing: list[Shortfall]) -> list[str]:
@@ -140,7 +144,7 @@ def _scaled(op: Neuron, factor: Array, shape: tuple[int, ...]) -> Neuron:
     finite = np.isfinite(height)
     common = float(np.median(height[finite])) if finite.any() else 1.0
     # One that never fires would stay at 0 < threshold; one that always does starts each step above it.
-    constant = np.where(height == -np.inf, 2.0 * common, 0.0)
+    constant = np.where(height == -np.inf, _ABOVE * common, 0.0)
     return replace(
         op,
         threshold=np.asarray(common),

@@ -72,17 +72,7 @@ def fit_layer(
     if problems:
         return Layer([], np.ones(graph.edges[node.name].shape), problems)
     if node.name in choices.host:
-        widths = range(max(_HOST_BITS, choices.bits), choices.bits - 1, -1)
-        layers = (_finest(graph, node, replace(choices, bits=bits), events, seen) for bits in widths)
-        first = next(layers)
-        return first if not first.problems else next((each for each in layers if not each.problems), first)
-    return _finest(graph, node, choices, events, seen)
-
-
-def _finest(
-    graph: Graph, node: Node, choices: Choices, events: Mapping[str, Interval], seen: Mapping[str, Array] | None
-) -> Layer:
-    """The layer with the finest scales and membranes that cannot overflow, for one width of weights."""
+        choices = replace(choices, bits=max(_HOST_BITS, choices.bits))
     weights = _Weights(graph, node, choices, seen)
     best: Layer | None = None
     for coarser, shift in weights.attempts():
@@ -94,10 +84,17 @@ def _finest(
             if coarser:
                 left = choices.bits - coarser
                 said.append(f"in {left} of their bits, so that nothing can overflow and biases fit")
+                said.append(_hint(graph, weights))
             layer.log.insert(0, f"{node.name}: {', '.join(filter(None, said))}")
             return layer
     assert best is not None
     return best
+
+
+def _hint(graph: Graph, weights: _Weights) -> str:
+    """What would leave the weights of a layer more of their bits, where it reads wide inputs."""
+    real = any(graph.edges[synapse.node.inputs[0]].carries == "real" for synapse in weights.synapses)
+    return "it reads real-valued inputs: fewer --input-bits leave them more" if real and weights.lif else ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ class _Weights:
         error = None if seen is None else _membrane_error(node, self.shape, self.synapses, self.exponents, seen)
         scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
         floor = _least_scales(node, self.synapses, self.groups, len(scale), self.shape, choices)
-        self.coarsened = (scale < floor) & (not self.silicon)
+        self.coarsened = (scale < floor) & (not self.for_chip)
         self.scale = np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
 
@@ -145,6 +142,7 @@ class _Weights:
             # The host shifts as little as it likes.
             least = 0 if self.for_chip else arithmetic.min_shift
             yield from ((0, shift) for shift in range(arithmetic.max_shift, least - 1, -1))
+            yield from ((coarser, 0) for coarser in range(1, bits - 1 if self.for_chip else 0))
             return
         # Loihi shifts a sum left by 6; mantissas are even (the lowest bit of signed weights is lost), so that a step of
         # a weight is at least 2**7 but where the exponent of the layer halves it; kernels have no exponent.
@@ -282,8 +280,7 @@ def _least_scales(
     for synapse, group in zip(synapses, groups):
         met = synapse.reaches >= 0
         np.maximum.at(floor, group[synapse.reaches[met]], reach[met])
-    shift = 0 if node.name in choices.host else max(choices.arithmetic.min_shift, 0)
-    return floor * 4.0 * 2.0**shift / choices.arithmetic.state_max
+    return floor * 4.0 / choices.arithmetic.state_max
 
 
 def _geometric(ratio: Array, terms: int) -> Array:
@@ -403,7 +400,7 @@ def _beyond_registers(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) 
             node.name,
             f"{bias} steps of the membrane",
             f"{lif.bias_max} ({lif.bias_bits}-bit mantissa << {lif.bias_exponent_max})",
-            "train smaller biases, or larger weights beside them",
+            "train smaller biases, or larger weights; for a layer that reads real-valued inputs, fewer --input-bits",
         )
     limit = f"{lif.threshold_max} << {lif.threshold_shift}"
     what = "its threshold is too large for the chip's register beside its weights: it could overflow"

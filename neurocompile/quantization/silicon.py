@@ -60,14 +60,17 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
         found.append(Shortfall("its membrane is not reset where it fires", "use a hard reset"))
     elif np.any(op.v_reset != 0):
         found.append(Shortfall("it is not reset to 0", "use one v_reset", normal=True))
+    low = _channels_below_reset(op, arithmetic, one)
+    if low:
+        channels = ", ".join(map(str, low[:8])) + (", ..." if len(low) > 8 else "")
+        what = f"its threshold is not above its reset value (channels {channels})"
+        found.append(Shortfall(what, "train thresholds above v_reset"))
     if np.any(op.flip):
         found.append(Shortfall("its comparison is flipped for single neurons (gamma < 0, element-wise)",
                                "use channel-wise MPBN, or keep gamma positive", normal=True))  # fmt: skip
     elif np.ndim(op.threshold):
         found.append(Shortfall("its thresholds differ between neurons that share weights", "use channel-wise MPBN",
                                normal=True))  # fmt: skip
-    elif op.threshold < (0 if op.strict else 1e-12):
-        found.append(Shortfall("its threshold is not above its reset value", "train a threshold above v_reset"))
     if np.any(op.v_init != 0):
         found.append(Shortfall("its membrane does not start where it is reset to", "start from v_reset", normal=True))
     if op.refractory:
@@ -77,6 +80,18 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
     if np.any(op.input_bias != 0):
         found.append(Shortfall("a bias acts on its synaptic current", "use layers without bias before it"))
     return [each for each in found if not each.normal] or found
+
+
+def _channels_below_reset(op: Neuron, arithmetic: Arithmetic, one: float) -> list[int]:
+    """The channels that fire at their reset value, so that no shift, flip or scale gives them a threshold above it."""
+    if op.reset != "to":
+        return []
+    height = np.atleast_1d(np.where(op.flip, -1.0, 1.0) * (op.threshold - op.v_reset))
+    # An infinite threshold (in integers: the end of the register) never or always fires, which can be done.
+    end = np.inf if one == 1.0 else float(arithmetic.state_max - 1)
+    least = 0.0 if op.strict else 1e-12
+    low = (height < least) & (np.abs(np.broadcast_to(op.threshold, height.shape)) < end)
+    return sorted({int(place[0]) for place in np.argwhere(low)})
 
 
 def _decay_shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float) -> list[Shortfall]:

@@ -293,7 +293,9 @@ def test_lava_that_hangs_is_killed_and_reported(hard: Path, data: Data, tmp_path
     out = exported(hard, tmp_path / "out", "--target", "loihi")
     run_py = out / "lava" / "run.py"
     run_py.write_text(run_py.read_text().replace("def main():\n", "def main():\n    time.sleep(3600)\n"))
-    error = one(refused(1, "validate", out, "--data", data.path, "--time-limit", "2"))
+    error = one(refused(6, "validate", out, "--data", data.path, "--time-limit", "2"))
+    says(error, what="this code is not what neurocompile writes", where="run.py", fix="--trust")
+    error = one(refused(1, "validate", out, "--data", data.path, "--time-limit", "2", "--trust"))
     says(error, what="did not finish within 2 s and was killed", fix="--time-limit")
 
 
@@ -302,5 +304,5 @@ def test_what_lava_raises_is_shown(hard: Path, data: Data, tmp_path: Path) -> No
     out = exported(hard, tmp_path / "out", "--target", "loihi")
     network = out / "lava" / "network.py"
     network.write_text(network.read_text().replace("du=4095,", "du=4095.5,"))
-    error = one(refused(1, "validate", out, "--data", data.path))
+    error = one(refused(1, "validate", out, "--data", data.path, "--trust"))
     says(error, what="TypeError: ufunc 'right_shift' not supported")

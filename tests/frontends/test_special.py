@@ -346,3 +346,21 @@ def test_reset_net_is_not_needed_by_the_user() -> None:
     assert all((first.spikes[name] == second.spikes[name]).all() for name in first.spikes)
     assert torch.equal(network.module.fires.v, before)  # type: ignore[union-attr, arg-type]
     functional.reset_net(network.module)
+
+
+def test_a_layer_called_output_is_not_the_network_output() -> None:
+    class Named(nn.Module):
+        def __init__(self, last: nn.Module) -> None:
+            super().__init__()
+            self.fires, self.output = neuron.IFNode(step_mode="m"), last
+
+        def forward(self, x_seq: Tensor) -> Tensor:
+            return self.output(self.fires(x_seq)).mean(0)
+
+    def network(last: nn.Module) -> Network:
+        return Network(Named(last).eval(), {"x": (5,)}, T, "TN", None, {}, frozenset())
+
+    graph = lowered(network(nn.Linear(5, 3))).graph
+    assert "output.layer" in {source for node in graph for source in node.inputs}
+    with pytest.raises(UnsupportedModel, match="cannot be called so"):
+        lowered(network(neuron.IFNode(step_mode="m")))

@@ -134,6 +134,9 @@ def test_the_factors_of_membranes_are_found_again() -> None:
     assert isinstance(before, Neuron)
     assert isinstance(then, Neuron)
     np.testing.assert_allclose(membrane_factors(before, then), [1.75, 0.7])
+    # A neuron that always or never fires has no scale that could be told: units stay finite.
+    endless = Neuron(np.array([np.inf, -np.inf, 2.0]))
+    np.testing.assert_array_equal(membrane_factors(endless, Neuron(np.asarray(2.0))), [1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("seed", range(80))

@@ -34,28 +34,38 @@ def main():
     parser.add_argument("--hardware", action="store_true", help="run on Loihi (Loihi2HwCfg) instead of the simulation")
     parser.add_argument("--integers", action="store_true", help="the data are integers of the program already")
     options = parser.parse_args()
+    if importlib.util.find_spec("lava") is None:
+        parser.error("this Python has no Lava: install what requirements.txt names, with Python 3.10")
+    if options.samples is not None and options.samples < 1:
+        parser.error("--samples must be at least 1")
     bundle = load_bundle(HERE)
     source = options.data or HERE / "samples.npz"
     if not source.exists():
-        parser.error("this folder brought no samples of its own: give --data X.npz")
-    with np.load(source, allow_pickle=False) as archive:
-        given = {name: archive[name] for name in archive.files}
+        missing = f"no such file: {source}" if options.data else "this folder brought no samples: give --data X.npz"
+        parser.error(missing)
+    given = _read(source, parser)
     inputs = {name: _sequence(bundle, name, _named(bundle, given, name)) for name in bundle["inputs"]}
     if not options.integers and options.data:
         inputs = {name: to_integers(bundle["inputs"][name], x) for name, x in inputs.items()}
     inputs = {name: x[: options.samples] for name, x in inputs.items()}
+    if len({len(x) for x in inputs.values()}) > 1:
+        sys.exit("the inputs have different numbers of samples: pair them up")
     started = time.perf_counter()
     found = run(HERE, bundle, inputs, options.membranes, options.hardware, progress=_progress)
+    if options.out:
+        np.savez_compressed(options.out, **found)
     samples = len(next(iter(inputs.values())))
     print(f"{samples} samples of {bundle['timesteps']} steps in {time.perf_counter() - started:.1f} s")
     for layer in bundle["layers"]:
         if not layer["readout"]:
             print(f"  {layer['name']}: fired at {(found['spikes/' + layer['name']] != 0).mean():.2%} of all places")
-    if "y" in given and "outputs/output" in found:
-        scores = found["outputs/output"].reshape(samples, -1)
-        print(f"accuracy {(scores.argmax(1) == given['y'][:samples]).mean():.2%}")
-    if options.out:
-        np.savez_compressed(options.out, **found)
+    labels = given.get("y") if "y" not in bundle["inputs"] else None
+    if labels is not None and "outputs/output" in found:
+        if labels.ndim == 1 and len(labels) >= samples:
+            scores = found["outputs/output"].reshape(samples, -1)
+            print(f"accuracy {(scores.argmax(1) == labels[:samples]).mean():.2%}")
+        else:
+            print(f"y has shape {list(labels.shape)}; labels are one whole number for each of the {samples} samples")
     if not options.data:
         sys.exit(_compare(found, given, samples))
 
@@ -80,6 +90,14 @@ def load_bundle(folder):
     return json.loads((folder / "bundle.json").read_text())
 
 
+def _read(source, parser):
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        parser.error(f"{source} cannot be read as an .npz of numbers: {error}")
+
+
 def _named(bundle, given, name):
     key = name if name in given else "x"
     if key not in given or (key == "x" and len(bundle["inputs"]) > 1 and name != "x"):
@@ -90,6 +108,8 @@ def _named(bundle, given, name):
 def _sequence(bundle, name, x):
     """``[N, T, *shape]``; what has no time is the same at every step."""
     shape, steps = tuple(bundle["inputs"][name]["shape"]), bundle["timesteps"]
+    if x.dtype.kind not in "fiub" or not np.isfinite(x).all() or not len(x):
+        sys.exit(f"{name} holds NaN, infinite values, something that is no number, or no sample at all")
     if x.shape[1:] == shape:
         return np.broadcast_to(x[:, None], (len(x), steps, *shape))
     if x.shape[1:] != (steps, *shape):

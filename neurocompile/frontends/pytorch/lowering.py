@@ -15,7 +15,7 @@ from neurocompile.frontends.pytorch.axes import Axes, MixedAxes, features
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.frontends.pytorch.trace import run_node
 from neurocompile.ir.graph import Node
-from neurocompile.ir.ops import Input, Op, Read, Reshape, Scale
+from neurocompile.ir.ops import Input, Neuron, Op, Output, Read, Reshape, Scale
 
 __all__ = [
     "Build",
@@ -79,7 +79,12 @@ class Build:
         self.stateful: set[str] = set()
 
     def emit(self, stem: str, op: Op, *inputs: str) -> str:
-        """Add a node with a name that starts with ``stem``."""
+        """Add a node with a name that starts with ``stem``; "output" is the name of the network's own."""
+        if stem == "output" and not isinstance(op, Output):
+            if isinstance(op, Neuron):  # its spikes go by the path of the module, which is taken
+                fix = "name it otherwise, as a chip's files name outputs and layers alike"
+                self.problems.append(Problem("a layer of neurons cannot be called so", stem, fix=fix))
+            stem = "output.layer"
         name, number = stem, 2
         while name in self.nodes:
             name, number = f"{stem}.{number}", number + 1

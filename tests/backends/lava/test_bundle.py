@@ -100,6 +100,31 @@ def test_it_takes_real_data_and_says_how_accurate_it_was(tmp_path: Path) -> None
         np.testing.assert_array_equal(archive["outputs/output"], known.outputs["output"])
 
 
+def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = write_bundle(program_of("digits", "loihi2"), tmp_path / "lava")
+    good = np.zeros((2, 1, 8, 8))
+    cases = {
+        "NaN": good * np.nan,
+        "no sample": good[:0],
+        "labels are one whole number": good,
+    }
+    for said, x in cases.items():
+        np.savez(tmp_path / "x.npz", x=x, y=np.zeros(1, np.int64))
+        ran = run(folder, "--data", tmp_path / "x.npz")
+        assert said in ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stderr
+    (tmp_path / "x.npz").write_bytes(b"nothing")
+    for options, said in (
+        (("--data", tmp_path / "x.npz"), "cannot be read"),
+        (("--data", tmp_path / "none.npz"), "no such file"),
+        (("--samples", 0), "at least 1"),
+    ):
+        ran = run(folder, *options)
+        assert ran.returncode == 2
+        assert said in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
 def test_the_same_program_gives_the_same_bytes() -> None:
     assert bundle_files(program_of("digits", "loihi")) == bundle_files(program_of("digits", "loihi"))
 
