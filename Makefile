@@ -12,7 +12,7 @@ LAVA_STAMP  := $(LAVA_VENV)/.installed
 
 setup: $(STAMP) setup-lava
 
-$(STAMP): setup.cfg pyproject.toml constraints-dev.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints-dev.txt $(wildcard simulator/engine/native/*)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[dev]'
 	touch $(STAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +18,13 @@ from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
 from neurocompile.simulator.energy import Bill, price
+from neurocompile.simulator.engine import Engine, Stream, engine_missing
 from neurocompile.simulator.reference import State, simulate_integers
 from neurocompile.targets import Target, load_target
 
 __all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "run_program", "summary"]
 
-# Samples that are simulated at a time.
+# Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
 
 _COUNTS = ("sops", "sops_nonzero", "macs", "spikes", "active", "inactive")
@@ -33,7 +35,8 @@ class Result:
     """What a program did with some data.
 
     ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
-    is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs.
+    is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs. ``engine``
+    says what computed it.
     """
 
     program: Program
@@ -45,6 +48,7 @@ class Result:
     spikes: dict[str, Array] = field(default_factory=dict)
     overflows: int = 0
     clipped: int = 0
+    engine: str = ""
 
     @property
     def accuracy(self) -> float | None:
@@ -94,6 +98,8 @@ def run_program(
     real: bool = False,
     keep_spikes: bool = False,
     stream: bool = False,
+    threads: int | None = None,
+    reference: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Simulate a program.
@@ -104,6 +110,8 @@ def run_program(
         real: run the folded graph in float64 instead of the integers (nothing is counted then but spikes).
         keep_spikes: whether the result holds every spike.
         stream: keep the state from one sample to the next, as if they followed one another in time.
+        threads: how many samples run at once; None: one for each processor.
+        reference: run the NumPy reference even where there is the compiled engine.
         progress: called with the number of samples done since the last call.
 
     Raises:
@@ -113,35 +121,103 @@ def run_program(
     check_labels(program, data)
     if real and stream:
         raise UsageError(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
-    found = fanouts(program.integer)
     outputs: dict[str, list[Array]] = {}
     spikes: dict[str, list[Array]] = {}
     totals: dict[str, int] = {node.name: 0 for node in program.integer.of(Neuron)}
     result = Result(program, len(data), {}, data.labels, Counts(), totals)
-    state: State | None = None
-    size = 1 if stream else _CHUNK
-    for start in range(0, len(data), size):
-        inputs = data.part(start, start + size).inputs
-        if real:
-            run: Any = interpret(program.real, inputs, program.timesteps)
-        else:
-            whole, clipped = program.integers(inputs)
-            run = simulate_integers(program.integer, program.arithmetic, whole, state=state, found=found)
-            state = run.state if stream else None
-            result.counts = result.counts.joined(run.counts)
-            result.overflows += run.overflows
-            result.clipped += clipped
-        for name, values in run.outputs.items():
+    run = _real(program) if real else _integers(program, stream, keep_spikes, threads, reference)
+    result.engine = run.engine
+    for start in range(0, len(data), run.chunk):
+        inputs = data.part(start, start + run.chunk).inputs
+        done = run(inputs, progress)
+        result.counts = result.counts.joined(done.counts)
+        result.overflows += done.overflows
+        result.clipped += done.clipped
+        for name, values in done.outputs.items():
             outputs.setdefault(name, []).append(values)
-        for name, fired in run.spikes.items():
-            totals[name] += int((fired != 0).sum())
-            if keep_spikes:
+        for name, count in done.fired.items():
+            totals[name] += count
+        if keep_spikes:
+            for name, fired in done.spikes.items():
                 spikes.setdefault(name, []).append(fired)
-        if progress:
-            progress(len(next(iter(inputs.values()))))
     result.outputs = {name: np.concatenate(parts) for name, parts in outputs.items()}
     result.spikes = {name: np.concatenate(parts) for name, parts in spikes.items()}
     return result
+
+
+@dataclass
+class _Part:
+    """What one chunk of samples did."""
+
+    outputs: Mapping[str, Array]
+    spikes: Mapping[str, Array]
+    fired: dict[str, int]
+    counts: Counts = field(default_factory=Counts)
+    overflows: int = 0
+    clipped: int = 0
+
+
+@dataclass
+class _Executor:
+    """Runs one chunk after another; ``engine`` names it."""
+
+    engine: str
+    chunk: int
+    run: Callable[[Mapping[str, Array], Callable[[int], None] | None], _Part]
+
+    def __call__(self, inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
+        return self.run(inputs, progress)
+
+
+def _fired(spikes: Mapping[str, Array]) -> dict[str, int]:
+    return {name: int((fired != 0).sum()) for name, fired in spikes.items()}
+
+
+def _real(program: Program) -> _Executor:
+    def run(inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
+        done = interpret(program.real, inputs, program.timesteps)
+        _tell(progress, inputs)
+        return _Part(done.outputs, done.spikes, _fired(done.spikes))
+
+    return _Executor("float64", _CHUNK, run)
+
+
+def _integers(program: Program, stream: bool, keep_spikes: bool, threads: int | None, reference: bool) -> _Executor:
+    if reference or engine_missing():
+        return _by_reference(program, stream)
+    engine = Engine(program.integer, program.arithmetic)
+    state: Stream | None = engine.stream(program.timesteps) if stream else None
+    crew = len(os.sched_getaffinity(0)) if threads is None and hasattr(os, "sched_getaffinity") else threads
+
+    def run(inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
+        whole, clipped = program.integers(inputs)
+        done = engine.run(
+            whole, threads=crew or os.cpu_count() or 1, spikes=keep_spikes, stream=state, progress=progress
+        )
+        layers = done.counts.layers
+        fired = {node.name: int(layers[node.name].spikes.sum()) for node in program.integer.of(Neuron)}
+        return _Part(done.outputs, done.spikes, fired, done.counts, done.overflows, clipped)
+
+    return _Executor(f"compiled ({engine.isa})", _CHUNK, run)
+
+
+def _by_reference(program: Program, stream: bool) -> _Executor:
+    found = fanouts(program.integer)
+    kept: list[State | None] = [None]
+
+    def run(inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
+        whole, clipped = program.integers(inputs)
+        done = simulate_integers(program.integer, program.arithmetic, whole, state=kept[0], found=found)
+        kept[0] = done.state if stream else None
+        _tell(progress, inputs)
+        return _Part(done.outputs, done.spikes, _fired(done.spikes), done.counts, done.overflows, clipped)
+
+    return _Executor("NumPy reference", 1 if stream else _CHUNK, run)
+
+
+def _tell(progress: Callable[[int], None] | None, inputs: Mapping[str, Array]) -> None:
+    if progress:
+        progress(len(next(iter(inputs.values()))))
 
 
 def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
@@ -155,6 +231,7 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         "target": target.name,
         "samples": result.samples,
         "timesteps": result.program.timesteps,
+        "engine": result.engine,
         "accuracy": result.accuracy,
         **_shown(totals),
         "firing_rate": result.firing_rate,

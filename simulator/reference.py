@@ -143,7 +143,8 @@ class _Machine:
                 "wait": np.zeros_like(x),
             },
         )
-        _count_updates(counts, (x != 0) | (state["v"] != 0) | (state["i"] != 0))
+        # A current that nothing is left of is no state.
+        _count_updates(counts, (x != 0) | (state["v"] != 0) | (state["i"] * op.current_decay != 0))
         state["i"] = self._current(
             self._decayed(state["i"], op.current_decay) + self._shifted(x, op.shift) + op.input_bias
         )

@@ -16,9 +16,7 @@ def cores_of(program: Any) -> Any | None:
     target = load_target(program.target)
     if target.limits.cores is None:
         return None
-    return plan_cores(
-        program.integer, target, weight_bits=program.settings["bits"], host=host_layers(program)
-    )
+    return plan_cores(program.integer, target, weight_bits=program.settings["bits"], host=host_layers(program))
 
 
 def show_cores(mapping: Any) -> None:

@@ -17,6 +17,8 @@ __all__ = ["command", "show_summary"]
 @click.option("--spikes", type=path, metavar="FILE.npz", help="Write what every layer fired, [N, T, ...] by layer.")
 @click.option("--real", is_flag=True, help="Run the folded graph in float64 instead of the integers.")
 @click.option("--price-as", metavar="TARGET", help="Price the counts as another target would.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Samples at once (default: one a processor).")
+@click.option("--reference", is_flag=True, help="Run the NumPy reference instead of the compiled engine.")
 @click.option("--stream", is_flag=True, help="Keep the state from one sample to the next.")
 @output_options
 def command(**options: Any) -> int:
@@ -34,7 +36,14 @@ def command(**options: Any) -> int:
     wanted = options["spikes"]
     with console.progress("simulating", len(data), options["as_json"]) as step:
         result = run_program(
-            program, data, real=options["real"], keep_spikes=wanted is not None, stream=options["stream"], progress=step
+            program,
+            data,
+            real=options["real"],
+            keep_spikes=wanted is not None,
+            stream=options["stream"],
+            threads=options["threads"],
+            reference=options["reference"],
+            progress=step,
         )
     if wanted is not None:
         write_file(wanted, pack_arrays(result.spikes))
@@ -65,6 +74,7 @@ def show_summary(body: dict[str, Any]) -> None:
         )
     each = body["per_sample"]
     totals = console.table(f"in all, priced as {body['target']}", "", "")
+    totals.add_row("computed by", body["engine"])
     totals.add_row("accuracy", console.percent(body["accuracy"]))
     totals.add_row("firing rate", console.percent(body["firing_rate"]))
     totals.add_row("spikes", console.number(each["spikes"]))

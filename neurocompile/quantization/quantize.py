@@ -19,6 +19,7 @@ from neurocompile.targets import Arithmetic
 
 __all__ = ["Quantization", "quantize"]
 
+
 @dataclass(frozen=True)
 class Quantization:
     """An integer graph, and for each neuron or integrator the real value of one step of its membrane ``[*shape]``."""

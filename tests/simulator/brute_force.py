@@ -312,7 +312,8 @@ def _update(
     membranes: Values = {}
     for p in places:
         rest = state[p]
-        counts["active" if x[p] or rest["v"] or rest["i"] else "inactive"] += 1
+        current = rest["i"] * int(_at(op.current_decay, p, places)) if isinstance(op, Neuron) else 0
+        counts["active" if x[p] or rest["v"] or current else "inactive"] += 1
         if isinstance(op, Integrator):
             decayed = _decayed(rest["v"], _at(op.decay, p, places), arithmetic)
             rest["v"] = out[p] = membranes[p] = decayed + _shifted(x[p], op.shift, arithmetic) + _at(op.bias, p, places)

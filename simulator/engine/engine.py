@@ -1,0 +1,232 @@
+"""Running a graph in the compiled engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.interpret import read_out
+from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
+from neurocompile.simulator.counts import Counts, LayerCounts
+from neurocompile.simulator.engine.plan import Machine, Plan, make_plan
+from neurocompile.targets import Arithmetic
+
+_native: Any = None
+with suppress(ImportError):
+    _native = import_module("neurocompile.simulator.engine._native")
+
+__all__ = ["Engine", "EngineMissing", "Run", "Stream", "engine_missing"]
+
+_COUNTS = ("sops", "sops_nonzero", "spikes", "active", "inactive")
+
+
+class EngineMissing(ToolFailed):
+    """The compiled part of the engine is not installed."""
+
+
+def engine_missing() -> str:
+    """Why there is no compiled engine; empty if there is one."""
+    if _native is not None:
+        return ""
+    return "the compiled engine is not installed: install a C++17 compiler and then the package again"
+
+
+@dataclass
+class Stream:
+    """A state that goes on from one run to the next: samples follow one another in time."""
+
+    steps: int
+    native: Any
+
+
+@dataclass
+class Run:
+    """What a run left behind, as :class:`neurocompile.simulator.reference.Simulation` has it.
+
+    Arrays are ``[N, T, *shape]``, outputs in real units; ``counted`` is ``[N, layers, 5]``: SOPs, SOPs with weights
+    that are not zero, spikes, active and inactive updates.
+    """
+
+    graph: Graph
+    plan: Plan
+    steps: int
+    sequences: dict[str, Array]
+    spikes: dict[str, Array]
+    membranes: dict[str, Array]
+    potentials: dict[str, Array]
+    counted: Array
+    overflowed: Array
+
+    @cached_property
+    def outputs(self) -> dict[str, Array]:
+        """What each output reads."""
+        found = {}
+        for node in self.graph.of(Output):
+            assert isinstance(node.op, Output)
+            found[node.name] = read_out(node.op, self.sequences[node.name].astype(np.float64))
+        return found
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Of each layer and sample."""
+        layers = {}
+        samples = len(self.counted)
+        for k, name in enumerate(self.plan.layers):
+            each = {which: self.counted[:, k, i].copy() for i, which in enumerate(_COUNTS)}
+            layers[name] = LayerCounts(macs=np.full(samples, self.plan.macs[name] * self.steps, np.int64), **each)
+        return Counts(layers)
+
+    @property
+    def overflows(self) -> int:
+        """The register values that met the end of their range."""
+        return int(self.overflowed.sum())
+
+
+class Engine:
+    """An integer graph, planned once, to be run on any number of samples.
+
+    Args:
+        graph: the integer graph of a Program.
+        arithmetic: of its target.
+        isa: the instruction set, one of :meth:`isas`; None: the best that this machine has.
+
+    Raises:
+        EngineMissing: if the compiled part is not installed.
+        ValueError: if this machine has no such instruction set.
+    """
+
+    def __init__(self, graph: Graph, arithmetic: Arithmetic, isa: str | None = None) -> None:
+        if _native is None:
+            raise EngineMissing(Problem(engine_missing(), "neurocompile.simulator.engine", fix="pip install ."))
+        if isa is not None and isa not in self.isas():
+            raise ValueError(f"this machine has no {isa}; it has {', '.join(self.isas())}")
+        self.graph = graph
+        self.arithmetic = arithmetic
+        self.isa = isa or self.isas()[0]
+        self._machine = Machine(_native.LANES[self.isa], _native.MAX_VECTORS, _native.NARROW[self.isa])
+        self._ready: dict[tuple[int, bool], tuple[Plan, Any]] = {}
+
+    @staticmethod
+    def isas() -> list[str]:
+        """The instruction sets that this machine has and the engine was built for, best first."""
+        return [] if _native is None else list(_native.ISAS)
+
+    def ways(self, steps: int) -> dict[str, str]:
+        """How each neuron and integrator is computed."""
+        return self._planned(steps, False)[0].ways
+
+    def stream(self, steps: int) -> Stream:
+        """A state at rest, for samples of so many steps that follow one another in time."""
+        return Stream(steps, self._planned(steps, True)[1].stream())
+
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        threads: int = 1,
+        spikes: bool = True,
+        membranes: bool = False,
+        stream: Stream | None = None,
+        steps: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Run:
+        """Run samples, each from rest unless there is a ``stream``.
+
+        Args:
+            inputs: integers ``inputs[name][N, T, *shape]``; one step stands for all of them, if ``steps`` is given.
+            threads: how many samples run at once.
+            spikes: whether to keep what every neuron fired.
+            membranes: whether to keep every membrane and potential.
+            stream: go on from where it stands, and leave it where this run ends.
+            steps: T, where no input says it.
+            progress: called with the number of samples done since the last call.
+
+        Raises:
+            BadInput: for a missing or unknown input, a wrong shape, numbers outside the input's range.
+        """
+        given, samples, steps = self._arranged(inputs, steps)
+        plan, native = self._planned(steps, stream is not None)
+        if stream is not None and stream.steps != steps:
+            what = "the stream was made for another number of steps"
+            raise BadInput(Problem(what, "stream", str(steps), str(stream.steps), "make another"))
+        run = Run(self.graph, plan, steps, {}, {}, {}, {}, np.zeros((samples, len(plan.layers), 5), np.int64),
+                  np.zeros(samples, np.int64))  # fmt: skip
+        numbers: list[tuple[int, Array]] = []
+        fired: list[tuple[int, Array]] = []
+        traces: list[tuple[int, Array, Array]] = []
+
+        def room(name: str, kind: Any) -> Array:
+            return np.empty((samples, steps, *self.graph.edges[name].shape), kind)
+
+        for node in self.graph.of(Output):
+            run.sequences[node.name] = room(node.name, np.int64)
+            numbers.append((plan.index[node.inputs[0]], run.sequences[node.name]))
+        if spikes:
+            for node in self.graph.of(Neuron):
+                run.spikes[node.name] = room(node.name, np.int8)
+                fired.append((plan.index[node.name], run.spikes[node.name]))
+        if membranes:
+            for node in self.graph.of(Neuron, Integrator):
+                run.membranes[node.name], run.potentials[node.name] = (room(node.name, np.int64) for _ in range(2))
+                traces.append((plan.index[node.name], run.membranes[node.name], run.potentials[node.name]))
+        into = {
+            "numbers": numbers,
+            "spikes": fired,
+            "traces": traces,
+            "layers": [plan.index[name] for name in plan.layers],
+            "counted": run.counted,
+            "overflows": run.overflowed,
+        }
+        if samples:
+            native.run(given, into, threads, None if stream is None else stream.native, progress)
+        return run
+
+    def _planned(self, steps: int, streaming: bool) -> tuple[Plan, Any]:
+        if (steps, streaming) not in self._ready:
+            plan = make_plan(self.graph, self.arithmetic, steps, self._machine, streaming)
+            self._ready[steps, streaming] = plan, _native.Engine(plan.data, self.isa)
+        return self._ready[steps, streaming]
+
+    def _arranged(self, inputs: Mapping[str, Array], steps: int | None) -> tuple[list[Array], int, int]:
+        wanted = {node.name: node.op for node in self.graph.of(Input)}
+        problems = [
+            Problem("there is no such input", name, fix=f"the inputs are {', '.join(wanted)}")
+            for name in inputs
+            if name not in wanted
+        ]
+        problems += [Problem("this input is missing", name, fix="give it") for name in wanted if name not in inputs]
+        if problems:
+            raise BadInput(problems)
+        lengths = {x.shape[:2] for x in inputs.values() if x.ndim >= 2}
+        steps = max((t for _, t in lengths), default=0) if steps is None else steps
+        samples = max((n for n, _ in lengths), default=0)
+        arranged = []
+        for name, op in wanted.items():
+            assert isinstance(op, Input)
+            x = inputs[name]
+            said = f"[{samples}, {steps}, {', '.join(map(str, op.shape))}]"
+            if x.shape not in ((samples, steps, *op.shape), (samples, 1, *op.shape)) or not steps:
+                problems.append(Problem("the shape is wrong", name, str(list(x.shape)), said, "see docs/engine.md"))
+                continue
+            if x.dtype.kind not in "iub":
+                problems.append(Problem("the numbers are not integers", name, str(x.dtype), fix="see Program.integers"))
+                continue
+            if x.shape[1] > 1 and x.strides[1] == 0:
+                x = x[:, :1]
+            if x.size and (x.min() < op.low or x.max() > op.high):
+                actual, limit = f"{x.min()} to {x.max()}", f"{op.low:g} to {op.high:g}"
+                what = "numbers are outside the input's range"
+                problems.append(Problem(what, name, actual, limit, "see Program.integers"))
+                continue
+            arranged.append(np.ascontiguousarray(x, np.int64))
+        if problems:
+            raise BadInput(problems)
+        return arranged, samples, steps

@@ -1,0 +1,30 @@
+#include "kernels.h"
+
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+// Behind every header of the standard library, so that none of its functions is compiled for this set alone.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi2,popcnt"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi2,popcnt")
+#endif
+
+namespace engine {
+namespace {
+
+#include "simd_avx512.h"
+#include "kernels_body.h"
+
+}  // namespace
+
+Kernels avx512_kernels() { return make("avx512", true); }
+
+}  // namespace engine
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

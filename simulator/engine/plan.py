@@ -1,0 +1,772 @@
+"""From an integer graph to what the compiled engine runs: which layers are fast, with which proof, in which layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.ops import (
+    WEIGHT_OPS,
+    Add,
+    Array,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Input,
+    Integrator,
+    Linear,
+    MaxPool,
+    Neuron,
+    Output,
+    Reshape,
+    Scale,
+    SumPool,
+    Upsample,
+)
+from neurocompile.simulator.counts import Fanout, fanouts
+from neurocompile.simulator.engine.scatter import (
+    Class,
+    Geometry,
+    classes_of,
+    limits,
+    part_sizes,
+    pixel_bytes,
+    planes,
+    tables,
+)
+from neurocompile.targets import Arithmetic
+
+__all__ = ["Machine", "Plan", "make_plan"]
+
+_KINDS = ("linear", "conv", "conv_transpose", "scale", "sum_pool", "max_pool", "upsample", "copy", "concat", "add")
+_ROUNDINGS = ("nearest", "floor", "zero")
+_OVERFLOWS = ("saturate", "wrap", "wrap-once")
+_RESETS = ("to", "by", "none")
+_SKIPS = 8
+_INT32 = 2**31 - 1
+_INT16 = 2**15 - 1
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the kernels of an instruction set want: sums in a register, registers at a time, weights as bytes."""
+
+    lanes: int
+    vectors: int
+    narrow: bool
+
+
+@dataclass
+class Plan:
+    """The engine's network as plain data, and where to find things in it.
+
+    ``index`` numbers the nodes by name, ``layers`` are those that are counted, ``macs`` are the multiply-accumulates a
+    step of each. ``ways`` says for each neuron and integrator how it is computed.
+    """
+
+    data: dict[str, Any]
+    index: dict[str, int]
+    layers: list[str]
+    macs: dict[str, int]
+    ways: dict[str, str]
+
+
+@dataclass
+class _Leaf:
+    """A layer of weights that feeds a neuron: the node, what it reads (before any reshape), its first output."""
+
+    node: Node
+    source: str
+    first: int
+    fan: Fanout
+
+
+@dataclass
+class _Planner:
+    graph: Graph
+    arithmetic: Arithmetic
+    steps: int
+    machine: Machine
+    streaming: bool
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    index: dict[str, int] = field(default_factory=dict)
+    bits: set[str] = field(default_factory=set)
+    numbers: set[str] = field(default_factory=set)
+    fans: list[tuple[Fanout, str]] = field(default_factory=list)
+    ways: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.binary = _binary(self.graph)
+        self.ranges = _ranges(self.graph)
+        self.fan_of: dict[tuple[str, str], Fanout] = {}
+        found = iter(fanouts(self.graph))
+        for node in self.graph:
+            if isinstance(node.op, WEIGHT_OPS):
+                self.fan_of[node.name, node.inputs[0]] = next(found)
+            elif isinstance(node.op, SumPool | Add) and self.graph.edges[node.name].is_event:
+                for event in node.inputs:
+                    fan = next(found)
+                    self.fans.append((fan, event))
+        self.cyclic = {
+            name
+            for group in nx.strongly_connected_components(_wiring(self.graph))
+            if len(group) > 1 or any(name in self.graph[name].inputs for name in group)
+            for name in group
+        }
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        planned = {node.name: self._layer(node) for node in self.graph.of(Neuron, Integrator)}
+        needed = self._needed(planned)
+        for node in self.graph:
+            if node.name in needed and not isinstance(node.op, Output):
+                self.index[node.name] = len(self.index)
+        for node in self.graph:
+            if node.name not in self.index:
+                continue
+            match node.op:
+                case Neuron() | Integrator():
+                    data = planned[node.name]
+                case Input():
+                    data = {"node": "input"}
+                case Delay():
+                    self.numbers.add(node.inputs[0])
+                    data = {"node": "delay", "source": node.inputs[0], "delay": node.op.steps}
+                case _:
+                    data = self._stateless(node)
+            self.nodes.append({"name": node.name, **data})
+        self.numbers |= {node.inputs[0] for node in self.graph.of(Output)}
+        layers = [node.name for node in self.graph.of(Neuron, Integrator)]
+        layers += [n.name for n in self.graph.of(SumPool, Add) if self.graph.edges[n.name].is_event]
+        macs = dict.fromkeys(layers, 0)
+        for fan in [*self.fan_of.values(), *(fan for fan, _ in self.fans if fan not in self.fan_of.values())]:
+            macs[fan.layer] += fan.macs_per_step
+        layers = [name for name in layers if name in self.index]
+        for data in self.nodes:
+            self._finish(data)
+        data = {
+            "steps": self.steps,
+            "arithmetic": _arithmetic(self.arithmetic),
+            "nodes": self.nodes,
+            "fans": [self._fan(fan, event) for fan, event in self.fans if fan.layer in self.index],
+            "schedule": self._schedule(),
+        }
+        return Plan(data, self.index, layers, macs, self.ways)
+
+    def _needed(self, planned: Mapping[str, dict[str, Any]]) -> set[str]:
+        """The nodes whose values are computed: what a fast layer's weights do is in that layer."""
+        needed: set[str] = set()
+        waiting = [n.name for n in self.graph.of(Output, Neuron, Integrator, Input)]
+        waiting += [n.name for n in self.graph.of(SumPool, Add) if self.graph.edges[n.name].is_event]
+        while waiting:
+            name = waiting.pop()
+            if name in needed:
+                continue
+            needed.add(name)
+            waiting += planned[name]["reads"] if name in planned else self.graph[name].inputs
+        return needed
+
+    def _finish(self, data: dict[str, Any]) -> None:
+        """Numbers for names, and in which forms a node is wanted."""
+        name = data["name"]
+        channels, rows, columns = planes(self.graph.edges[name].shape)
+        makes_bits = bool(data.get("makes_bits", False))
+        data |= {"channels": channels, "pixels": rows * columns, "bytes": pixel_bytes(channels)}
+        data |= {"makes_bits": makes_bits, "bits": name in self.bits, "numbers": name in self.numbers}
+        for key in ("source", "current"):
+            if isinstance(data.get(key), str):
+                data[key] = self.index[data[key]]
+        if "sources" in data:
+            data["sources"] = [self.index[source] for source in data["sources"]]
+        for part in [*data.get("synapses", ()), *data.get("skips", ())]:
+            part["source"] = self.index[part["source"]]
+
+    def _fan(self, fan: Fanout, event: str) -> dict[str, Any]:
+        stored, nonzero = (np.where(fan.real, 0, each).reshape(-1) for each in (fan.stored, fan.nonzero))
+        uniform = bool(stored.size) and bool((stored == stored[0]).all() and (nonzero == nonzero[0]).all())
+        return {
+            "source": self.index[event],
+            "layer": self.index[fan.layer],
+            "stored": _whole(stored),
+            "nonzero": _whole(nonzero),
+            "uniform": uniform,
+        }
+
+    def _schedule(self) -> list[tuple[list[int], bool]]:
+        """Groups of nodes in an order in which all steps of one can be computed before the next; loops step by step."""
+        wiring = _wiring(self.graph).subgraph(self.index)
+        condensed = nx.condensation(wiring)
+        first = {g: min(self.index[name] for name in condensed.nodes[g]["members"]) for g in condensed}
+        groups = []
+        for g in nx.lexicographical_topological_sort(condensed, key=first.__getitem__):
+            members = sorted(self.index[name] for name in condensed.nodes[g]["members"])
+            names = condensed.nodes[g]["members"]
+            groups.append((members, any(name in self.cyclic for name in names)))
+        return groups
+
+    def _stateless(self, node: Node) -> dict[str, Any]:
+        op, sources = node.op, list(node.inputs)
+        _, *inside = planes(self.graph.edges[sources[0]].shape)
+        _, *outside = planes(self.graph.edges[node.name].shape)
+        data: dict[str, Any] = {
+            "node": "stateless", "kind": "copy", "sources": sources, "weight": None, "bias": None, "groups": 1,
+            "outer": 1, "inner": [], "in": inside, "out": outside, "kernel": [1, 1], "stride": [1, 1], "pad": [0, 0],
+            "dilation": [1, 1],
+        }  # fmt: skip
+        if isinstance(op, MaxPool) and sources[0] in self.binary:
+            data["makes_bits"] = True
+            self.bits.add(sources[0])
+        else:
+            self.numbers |= set(sources)
+        match op:
+            case Linear():
+                data |= {"kind": "linear", "weight": op.weight}
+            case Conv() | ConvTranspose():
+                kind = "conv" if isinstance(op, Conv) else "conv_transpose"
+                pad = tuple(p if isinstance(p, int) else p[0] for p in op.padding)
+                data |= {"kind": kind, "weight": op.weight, "groups": op.groups, "pad": _pair(pad, 0)}
+                data |= {"kernel": _pair(op.weight.shape[2:]), "stride": _pair(op.stride)}
+                data |= {"dilation": _pair(op.dilation)}
+            case Scale():
+                shape = self.graph.edges[node.name].shape
+                data |= {"kind": "scale", "weight": np.broadcast_to(op.scale, shape)}
+                if np.any(op.shift != 0):
+                    data["bias"] = np.broadcast_to(op.shift, shape)
+            case SumPool() | MaxPool():
+                kind = "sum_pool" if isinstance(op, SumPool) else "max_pool"
+                data |= {"kind": kind, "kernel": _pair(op.kernel), "stride": _pair(op.stride)}
+                data |= {"pad": _pair(tuple(first for first, _ in op.padding), 0)}
+                data["dilation"] = _pair(op.dilation) if isinstance(op, MaxPool) else [1, 1]
+            case Upsample():
+                data |= {"kind": "upsample", "stride": _pair(op.factors)}
+            case Concat():
+                shapes = [self.graph.edges[source].shape for source in sources]
+                data |= {"kind": "concat", "outer": int(np.prod(shapes[0][: op.axis], dtype=int))}
+                data["inner"] = [int(np.prod(shape[op.axis :], dtype=int)) for shape in shapes]
+            case Add():
+                data["kind"] = "add"
+        if isinstance(op, Linear | Conv | ConvTranspose) and op.bias is not None:
+            shape = self.graph.edges[node.name].shape
+            bias = op.bias.reshape(-1, *(1,) * (len(shape) - 1)) if op.bias.ndim == 1 else op.bias
+            data["bias"] = np.broadcast_to(bias if isinstance(op, Linear) or op.bias.ndim == 1 else op.bias, shape)
+        data["kind"] = _KINDS.index(data["kind"])
+        for key in ("weight", "bias"):
+            if data[key] is not None:
+                data[key] = _whole(data[key])
+        if isinstance(op, WEIGHT_OPS):
+            self.fans.append((self.fan_of[node.name, sources[0]], sources[0]))
+        return data
+
+    # -- layers --------------------------------------------------------------------------------------------------------
+
+    def _layer(self, node: Node) -> dict[str, Any]:
+        channels, rows, columns = planes(self.graph.edges[node.name].shape)
+        leaves = self._leaves(node)
+        data: dict[str, Any] = {
+            "node": "layer", "fires": isinstance(node.op, Neuron), "fast": False, "current": -1, "synapses": [],
+            "skips": [], "rows": rows, "columns": columns, "sums32": False, "top": 0, "before": 0, "block": 16,
+            "blocks": -(-channels // 16), "padded_rows": rows, "padded_columns": columns,
+            "makes_bits": node.name in self.binary,
+        }  # fmt: skip
+        data |= self._parameters(node)
+        sums = None if leaves is None else self._sums(node, leaves, data)
+        if sums is None:
+            data |= {"current": node.inputs[0], "reads": list(node.inputs), "skips": [], "synapses": []}
+            self.numbers.add(node.inputs[0])
+            self.ways[node.name] = "one by one, its current in 64 bits"
+            return data
+        data["reads"] = [part["source"] for part in [*data["synapses"], *data["skips"]]]
+        width = "32" if data["sums32"] else "16"
+        if isinstance(node.op, Neuron):
+            data |= self._fast(node.op, node.name, data, sums)
+        way = "all steps in registers" if data["fast"] else "one by one"
+        self.ways[node.name] = f"{way}, sums of {width} bits"
+        return data
+
+    def _leaves(self, node: Node) -> list[_Leaf] | None:
+        """The layers of weights that feed a neuron; None if something else stands between."""
+        found: list[_Leaf] = []
+
+        def collect(name: str, shape: tuple[int, ...], first: int) -> bool:
+            each = self.graph[name]
+            match each.op:
+                case Add() if not self.graph.edges[name].is_event:
+                    return all(collect(source, shape, first) for source in each.inputs)
+                case Concat(axis=0) if not self.graph.edges[name].is_event:
+                    for source in each.inputs:
+                        part = self.graph.edges[source].shape
+                        if not collect(source, part, first):
+                            return False
+                        first += part[0]
+                    return True
+                case Reshape(shape=out) if isinstance(self.graph[each.inputs[0]].op, Linear):
+                    return collect(each.inputs[0], out, first)
+                case Linear() | Conv() | ConvTranspose() | Scale():
+                    op = each.op
+                    bias = op.shift if isinstance(op, Scale) else op.bias
+                    if bias is not None and np.any(bias != 0):
+                        return False
+                    source = each.inputs[0]
+                    while isinstance(op, Linear) and isinstance(self.graph[source].op, Reshape):
+                        source = self.graph[source].inputs[0]
+                    found.append(_Leaf(each, source, first, self.fan_of[name, each.inputs[0]]))
+                    return True
+            return False
+
+        shape = self.graph.edges[node.name].shape
+        return found if collect(node.inputs[0], shape, 0) else None
+
+    def _sums(self, node: Node, leaves: list[_Leaf], data: dict[str, Any]) -> Range | None:
+        """Plan how the currents are summed, and return their range; None where 32 bits could not hold them."""
+        channels, rows, columns = planes(self.graph.edges[node.name].shape)
+        low, high = np.zeros(channels), np.zeros(channels)
+        chosen: list[tuple[_Leaf, list[Class], int]] = []
+        skips: list[dict[str, Any]] = []
+        fans: list[_Leaf] = []
+        block = self._block(channels, leaves)
+        for leaf in leaves:
+            op: Any = leaf.node.op
+            source = planes(self.graph.edges[leaf.source].shape)
+            binary = leaf.source in self.binary
+            if isinstance(op, Scale):
+                if binary and source == (channels, rows, columns) and len(skips) < _SKIPS:
+                    weight = np.broadcast_to(op.scale, self.graph.edges[node.name].shape).reshape(channels, -1)
+                    if np.abs(weight).max(initial=0) > _INT32:
+                        return None
+                    low, high = low + np.minimum(weight, 0).min(1), high + np.maximum(weight, 0).max(1)
+                    skips.append({"source": leaf.source, "weight": weight})
+                    fans.append(leaf)
+                    continue
+                if op.scale.size > 1 and op.scale.shape != (source[0], *(1,) * (op.scale.ndim - 1)):
+                    return None
+            least, most = self.ranges[leaf.source]
+            negative, positive = limits(op, source)
+            reach = max(abs(least), abs(most))
+            if not np.isfinite(reach):
+                return None
+            ours = slice(leaf.first, leaf.first + negative.shape[1])
+            low[ours] += np.minimum(negative * most, positive * least).sum(0)
+            high[ours] += np.maximum(positive * most, negative * least).sum(0)
+            abreast = self._abreast(op, source, block) if binary else 1
+            out = (negative.shape[1], rows, columns) if not isinstance(op, Linear) else None
+            inner = out or (len(op.weight) // (rows * columns), rows, columns)
+            chosen.append((leaf, classes_of(op, source, inner, abreast), abreast))
+            fans += [] if binary else [leaf]
+        if max(-low.min(initial=0), high.max(initial=0)) > _INT32:
+            return None
+        geometry = Geometry(channels, rows, columns, block)
+        geometry.surround([each for _, classes, _ in chosen for each in classes])
+        if self.steps * geometry.padded_rows * geometry.padded_columns * block > _INT32:
+            return None
+        self._tables(chosen, geometry, data)
+        data["skips"] = skips
+        data |= {key: getattr(geometry, key) for key in ("block", "blocks", "top", "before")}
+        data |= {key: getattr(geometry, key) for key in ("padded_rows", "padded_columns")}
+        width = geometry.blocks * block
+        for skip in skips:
+            weight = skip["weight"]
+            same = weight.shape[1] == 1 or bool((weight == weight[:, :1]).all())
+            values = np.zeros((1 if same else rows * columns, width), np.int32)
+            values[:, :channels] = weight[:, :1].T if same else weight.T
+            skip |= {"weight": np.ascontiguousarray(values), "stride": 0 if same else width}
+        self.bits |= {skip["source"] for skip in skips}
+        self.fans += [(leaf.fan, leaf.source) for leaf in fans]
+        return float(low.min(initial=0)), float(high.max(initial=0))
+
+    def _block(self, channels: int, leaves: list[_Leaf]) -> int:
+        """How many channels are summed at a time: few distances leave registers for more of them."""
+        lanes = max(self.machine.lanes, 16)
+        if channels <= 16 or lanes == 16 == channels:
+            return 16
+        most = 1
+        for leaf in leaves:
+            op = leaf.node.op
+            if isinstance(op, Conv):
+                each = [-(-k // s) for k, s in zip(op.weight.shape[2:], op.stride)]
+                most = max(most, int(np.prod(each)))
+            elif isinstance(op, ConvTranspose):
+                most = max(most, int(np.prod(op.weight.shape[2:])))
+        times = max(1, min(8, self.machine.vectors // most, -(-channels // lanes)))
+        return lanes * times
+
+    def _abreast(self, op: Any, source: tuple[int, int, int], block: int) -> int:
+        """Neighbours share registers where one pixel's block does not fill them."""
+        times = max(1, self.machine.lanes // block)
+        dense = isinstance(op, Conv) and op.stride[-1] == 1 and source[0] <= 32
+        return times if dense and source[2] % times == 0 else 1
+
+    def _tables(self, chosen: list[tuple[_Leaf, list[Class], int]], geometry: Geometry, data: dict[str, Any]) -> None:
+        """Weights in the kernels' layout; 16-bit sums wherever the weights themselves prove that they suffice."""
+        lanes, block, channels = self.machine.lanes, geometry.block, geometry.channels
+        low, high = np.zeros(channels), np.zeros(channels)  # of the 16-bit sums since they were last moved on
+        flushed = wide_any = False
+        for leaf, classes, abreast in chosen:
+            op: Any = leaf.node.op
+            source = planes(self.graph.edges[leaf.source].shape)
+            binary = leaf.source in self.binary
+            stride = 8 * pixel_bytes(source[0])
+            bits = stride * (abreast - 1) + source[0]
+            weights = [each.weights for each in classes]
+            biggest = max((int(np.abs(w.astype(np.int64)).max(initial=0)) for w in weights), default=0)
+            as_bytes = biggest <= 127 and self.machine.narrow
+            wide = not binary or biggest > _INT16
+            parts: list[tuple[int, int]] = []
+            flush: list[int] = []
+            if not wide:
+                negative, positive = (np.zeros((source[0], channels)) for _ in range(2))
+                ours = slice(leaf.first, leaf.first + limits(op, source)[0].shape[1])
+                negative[:, ours], positive[:, ours] = limits(op, source)
+                before = low.copy(), high.copy()
+                size = part_sizes(classes, bits, block, 1 if as_bytes else 2)
+                while True:
+                    low, high = before[0].copy(), before[1].copy()
+                    parts, flush = [], []
+                    fits = True
+                    for begin in range(0, bits, size):
+                        end = min(begin + size, bits)
+                        met = np.arange(begin, end) % stride if abreast > 1 else np.arange(begin, end)
+                        met = np.unique(met[met < source[0]])
+                        part = negative[met].sum(0), positive[met].sum(0)
+                        fits &= bool((part[0] >= -_INT16).all() and (part[1] <= _INT16).all())
+                        full = bool(((low + part[0]) < -_INT16).any() or ((high + part[1]) > _INT16).any())
+                        if full:
+                            low, high = part
+                        else:
+                            low, high = low + part[0], high + part[1]
+                        parts.append((begin, end))
+                        flush.append(int(full))
+                    if fits or size <= 8:
+                        break
+                    size = max(8, size // 2 // 8 * 8)
+                wide = not fits
+                if wide:
+                    low, high = before
+                else:
+                    flushed |= any(flush)
+            if wide:
+                wide_any = True
+                size = 256 if not binary else part_sizes(classes, bits, block, 4)
+                parts = [(begin, min(begin + size, bits)) for begin in range(0, bits, size)]
+                flush = [0] * len(parts)
+            kind: Any = np.int32 if wide else np.int8 if as_bytes else np.int16
+            shifted = [_moved(each, leaf.first, channels) for each in classes]
+            per_register = lanes // 2 if wide else lanes
+            made = tables(shifted, geometry, per_register, parts, kind, self.machine.vectors)
+            places = [
+                ((each.rows + geometry.top) * geometry.padded_columns + each.columns + geometry.before) * block
+                for each in classes
+            ]
+            starts = np.cumsum([0, *(len(each.units) for each in classes)])
+            data["synapses"].append(
+                {
+                    "source": leaf.source,
+                    "wide": wide,
+                    "values": not binary,
+                    "weight_bytes": np.dtype(kind).itemsize,
+                    "unit_bytes": pixel_bytes(source[0]) * abreast,
+                    "channels": -(-bits // 64) * 64,
+                    "classes": len(classes),
+                    "blocks": geometry.blocks,
+                    "units": _joined([each.units for each in classes]),
+                    "places": _joined(places),
+                    "class_start": starts.astype(np.int32),
+                    "part_first": np.array([b if not binary else b // 8 for b, _ in parts], np.int32),
+                    "part_bytes": np.array([e - b if not binary else -(-(e - b) // 8) for b, e in parts], np.int32),
+                    "flush": np.array(flush, np.uint8),
+                    "table": made.table,
+                    "table_at": made.at,
+                    "chunks": made.chunks,
+                    "offsets": made.offsets,
+                    **self._fan_classes(leaf, source, abreast, binary),
+                }
+            )
+            (self.bits if binary else self.numbers).add(leaf.source)
+        data["sums32"] = wide_any or flushed
+
+    def _fan_classes(self, leaf: _Leaf, source: tuple[int, int, int], abreast: int, binary: bool) -> dict[str, Any]:
+        """How many weights each bit of a unit meets; units that meet the same number of them are counted together."""
+        if not binary:
+            return {"fan_classes": 0, "fan_class": None, "fan_stored": None, "fan_nonzero": None}
+        channels, rows, columns = source
+        stride = 8 * pixel_bytes(channels)
+        bits = stride * (abreast - 1) + channels
+        room = -(-bits // 64) * 64
+        units = rows * columns // abreast
+        both = np.zeros((units, 2, room), np.int64)
+        real = leaf.fan.real.reshape(channels, units, abreast)
+        for which, met in enumerate((leaf.fan.stored, leaf.fan.nonzero)):
+            each = np.where(real, 0, met.reshape(channels, units, abreast))
+            for j in range(abreast):
+                both[:, which, j * stride : j * stride + channels] = each[:, :, j].T
+        flat = np.ascontiguousarray(both.reshape(units, -1))
+        _, first, which_class = np.unique(
+            flat.view([("", flat.dtype, flat.shape[1])]).ravel(), return_index=True, return_inverse=True
+        )
+        kept = both[first]
+        return {
+            "fan_classes": len(first),
+            "fan_class": which_class.reshape(-1).astype(np.int32),
+            "fan_stored": np.ascontiguousarray(kept[:, 0]),
+            "fan_nonzero": np.ascontiguousarray(kept[:, 1]),
+        }
+
+    # -- neurons -------------------------------------------------------------------------------------------------------
+
+    def _parameters(self, node: Node) -> dict[str, Any]:
+        shape = self.graph.edges[node.name].shape
+        op: Any = node.op
+
+        def each(value: Any) -> Array:
+            value = np.asarray(value)
+            return _whole(value if value.size == 1 else np.broadcast_to(value, shape))
+
+        found = {"shift": op.shift, "decay": each(op.decay), "bias": each(op.bias), "reset": 0}
+        if isinstance(op, Neuron):
+            found |= {
+                "threshold": each(op.threshold), "flip": each(op.flip), "current_decay": each(op.current_decay),
+                "input_bias": each(op.input_bias), "rest": each(op.v_reset), "amount": each(op.amount),
+                "keep_after": each(op.keep), "init": each(op.v_init), "strict": op.strict,
+                "refractory": op.refractory, "reset": _RESETS.index(op.reset),
+                "negative": None if op.negative_threshold is None else each(op.negative_threshold),
+            }  # fmt: skip
+        return found
+
+    def _fast(self, op: Neuron, name: str, data: Mapping[str, Any], sums: Range) -> dict[str, Any]:
+        """The parameters of neurons whose steps run in registers, where 32 bits are enough for every intermediate."""
+        one = 1 << self.arithmetic.decay_fraction
+        plain = op.refractory == 0 and op.negative_threshold is None and not np.any(op.current_decay)
+        if not plain or (op.reset == "by" and np.any(op.keep != one)) or self.arithmetic.state_bits > 30:
+            return {}
+        bounds = _Bounds(op, self.arithmetic, sums, self.steps)
+        saturates = self.arithmetic.overflow == "saturate" == (self.arithmetic.current_overflow or "saturate")
+        proved = bounds.proved and not self.streaming
+        if not bounds.in_32_bits or not (saturates or proved):
+            return {}
+        shape = self.graph.edges[name].shape
+        channels, rows, columns = planes(shape)
+        width = data["block"] * data["blocks"]
+        parameters = (op.threshold, op.flip, op.bias, op.input_bias, op.amount, op.v_reset, op.v_init, op.decay)
+        same = all(_by_channel(np.asarray(p), shape) for p in parameters)
+        pixels = 1 if same else rows * columns
+
+        def each(value: Any, kind: Any, fill: float) -> Array:
+            whole = np.broadcast_to(value, shape).reshape(channels, -1)[:, :pixels]
+            padded = np.full((pixels, width), fill, kind)
+            padded[:, :channels] = whole.T
+            return np.ascontiguousarray(padded)
+
+        flip = np.broadcast_to(op.flip, shape).astype(bool)
+        threshold = np.broadcast_to(op.threshold, shape).astype(np.int64)
+        # fires where (h ^ flip) > threshold: h >= t is h > t - 1, h <= t is ~h > ~t - 1 = -t - 2.
+        limit = np.where(flip, -threshold - (1 if op.strict else 2), threshold - (0 if op.strict else 1))
+        limit = np.clip(limit, -_INT32 - 1, _INT32)
+        mantissas = np.unique(op.decay)
+        how, by = 2, 0
+        if len(mantissas) == 1:
+            (mantissa,) = mantissas.tolist()
+            if mantissa == one:
+                how = 0
+            elif mantissa > 0 and mantissa & (mantissa - 1) == 0 and 0 < (by := _log2(one) - _log2(mantissa)) < 30:
+                how = 1
+        return {
+            "fast": True,
+            "stride": 0 if same else width,
+            "width": width,
+            "fast_threshold": each(limit, np.int32, _INT32),
+            "fast_flip": each(np.where(flip, -1, 0), np.int32, 0),
+            "fast_bias": each(op.bias, np.int32, 0),
+            "fast_input_bias": each(op.input_bias, np.int32, 0),
+            "fast_amount": each(op.amount, np.int32, 0),
+            "fast_rest": each(op.v_reset, np.int32, 0),
+            "fast_init": each(op.v_init, np.int32, 0),
+            "fast_decay": each(np.asarray(op.decay) / one, np.float64, 0),
+            "how": how,
+            "decay_shift": by,
+            "may_overflow": not proved,
+            "keep": self.streaming or name in self.cyclic,
+        }
+
+
+class _Bounds:
+    """Interval arithmetic over a layer's registers: whether 32 bits hold every intermediate, whether none overflows."""
+
+    def __init__(self, op: Neuron, arithmetic: Arithmetic, sums: Range, steps: int) -> None:
+        fraction = arithmetic.decay_fraction
+        scale = 2.0**op.shift
+        low, high = sums[0] * scale - 1, sums[1] * scale + 1
+        first, bias = _span(op.input_bias), _span(op.bias)
+        decay = tuple(d / 2.0**fraction for d in _span(op.decay))
+        held = float(arithmetic.state_max + 1)
+        current = low + first[0], high + first[1]
+        largest = max(-current[0], current[1])
+        room = held * max(-decay[0], decay[1], 1) + max(largest, 0) + max(-bias[0], bias[1]) + 2
+        values = [_span(p) for p in (op.v_reset, op.v_init, op.amount, op.input_bias, op.bias)]
+        mantissa = max(abs(m) for m in _span(op.decay))
+        self.in_32_bits = (
+            room + max(-values[2][0], values[2][1]) < _INT32
+            and max(-sums[0], sums[1]) * max(scale, 1) + 2.0 ** max(-op.shift, 0) < _INT32
+            and -op.shift < 31
+            and all(max(-a, b) < held for a, b in values[:2])
+            and held * mantissa < 2.0**52
+        )
+        most = float(arithmetic.state_max)
+        least = float(arithmetic.state_min)
+        proved = -most - 1 <= current[0] and current[1] <= most
+        v = values[1]
+        flips = bool(np.any(op.flip))
+        top = float(np.max(op.threshold))
+        for _ in range(steps):
+            ends = [d * x for d in decay for x in v]
+            h = min(ends) - 1 + current[0] + bias[0], max(ends) + 1 + current[1] + bias[1]
+            proved = proved and least <= h[0] and h[1] <= most
+            stays = h if flips or op.reset == "none" else (h[0], min(h[1], top))
+            if op.reset == "to":
+                new = min(stays[0], values[0][0]), max(stays[1], values[0][1])
+            elif op.reset == "by":
+                amount = values[2]
+                new = min(stays[0], h[0] - amount[1]), max(stays[1], h[1] - amount[0])
+            else:
+                new = stays
+            proved = proved and least <= new[0] and new[1] <= most
+            v = min(v[0], new[0]), max(v[1], new[1])
+            if not proved:
+                break
+        self.proved = proved
+
+
+def _span(value: Any) -> Range:
+    return float(np.min(value)), float(np.max(value))
+
+
+def _log2(power: int) -> int:
+    return power.bit_length() - 1
+
+
+def _by_channel(value: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter is the same at all pixels of a channel."""
+    if value.size == 1 or len(shape) == 1:
+        return True
+    whole = np.broadcast_to(value, shape).reshape(shape[0], -1)
+    return value.shape[-len(shape) + 1 :] == (1,) * (len(shape) - 1) or bool((whole == whole[:, :1]).all())
+
+
+def _moved(each: Class, first: int, channels: int) -> Class:
+    """A class whose outputs are some of the layer's channels."""
+    rows, distances, outs = each.weights.shape
+    if not first and outs == channels:
+        return each
+    weights = np.zeros((rows, distances, channels), each.weights.dtype)
+    weights[:, :, first : first + outs] = each.weights
+    return Class(each.units, each.rows, each.columns, each.distances, weights)
+
+
+def _joined(parts: list[Array]) -> Array:
+    return np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int32)
+
+
+def _whole(value: Any) -> Array:
+    return np.ascontiguousarray(value, dtype=np.int64).reshape(-1)
+
+
+def _pair(values: Any, fill: int = 1) -> list[int]:
+    values = [int(v) for v in values]
+    return [fill, *values] if len(values) == 1 else values
+
+
+def _wiring(graph: Graph) -> Any:
+    wiring = nx.DiGraph()
+    wiring.add_nodes_from(node.name for node in graph)
+    wiring.add_edges_from((source, node.name) for node in graph for source in node.inputs)
+    return wiring
+
+
+def _arithmetic(a: Arithmetic) -> dict[str, Any]:
+    current = a.current_overflow or a.overflow
+    most = a.state_max
+    return {
+        "fraction": a.decay_fraction,
+        "rounding": _ROUNDINGS.index(a.rounding),
+        "overflow": _OVERFLOWS.index(a.overflow),
+        "current_overflow": _OVERFLOWS.index(current),
+        "current_held": bool(a.current_overflow),
+        "least": a.state_min,
+        "most": most,
+        "current_least": -most if current == "wrap-once" else -most - 1,
+        "current_most": most + 1 if current == "wrap-once" else most,
+        "graded": a.graded_spikes,
+    }
+
+
+def _binary(graph: Graph) -> set[str]:
+    """The nodes that only ever emit 0 and 1."""
+    found: set[str] = set()
+    for node in graph:
+        match node.op:
+            case Input(carries=carries, low=low, high=high):
+                # Declared spikes, not numbers that happen to be small.
+                is_binary = carries == "spikes" and low >= 0 and high <= 1
+            case Neuron(negative_threshold=negative):
+                is_binary = negative is None
+            case MaxPool() | Upsample() | Reshape() | Concat():
+                is_binary = all(source in found for source in node.inputs)
+            case _:
+                is_binary = False
+        if is_binary:
+            found.add(node.name)
+    return found
+
+
+def _ranges(graph: Graph) -> dict[str, Range]:
+    """The smallest and the largest number that each node can emit, as far as it matters to synapses."""
+    found: dict[str, Range] = {}
+    for node in graph:
+        ins = [found.get(name, (-np.inf, np.inf)) for name in node.inputs]
+        match node.op:
+            case Input(low=low, high=high):
+                found[node.name] = float(low), float(high)
+            case Neuron(negative_threshold=negative):
+                found[node.name] = (0.0 if negative is None else -1.0), 1.0
+            case SumPool(kernel=kernel):
+                size = float(np.prod(kernel))
+                found[node.name] = min(0.0, ins[0][0] * size), max(0.0, ins[0][1] * size)
+            case Add():
+                found[node.name] = sum(low for low, _ in ins), sum(high for _, high in ins)
+            case MaxPool() | Upsample() | Reshape() | Concat() | Output():
+                found[node.name] = min(low for low, _ in ins), max(high for _, high in ins)
+            case Delay():
+                # In a loop nothing is known yet of what comes back; only neurons and inputs are known beforehand.
+                low, high = _delayed(graph, node, found)
+                found[node.name] = min(low, 0.0), max(high, 0.0)
+            case _:
+                found[node.name] = -np.inf, np.inf
+    return found
+
+
+def _delayed(graph: Graph, node: Node, found: Mapping[str, Range]) -> Range:
+    source = graph[node.inputs[0]]
+    if source.name in found:
+        return found[source.name]
+    if isinstance(source.op, Neuron):
+        return (0.0 if source.op.negative_threshold is None else -1.0), 1.0
+    return -np.inf, np.inf
+
+
+def make_plan(graph: Graph, arithmetic: Arithmetic, steps: int, machine: Machine, streaming: bool = False) -> Plan:
+    """Plan an integer graph.
+
+    Args:
+        graph: of a Program.
+        arithmetic: of its target.
+        steps: of a sample.
+        machine: the instruction set's kernels.
+        streaming: whether samples follow one another in time, so that nothing is proved by starting from rest.
+    """
+    return _Planner(graph, arithmetic, steps, machine, streaming).plan()
