@@ -147,7 +147,7 @@ class _Planner:
         layers = [node.name for node in self.graph.of(Neuron, Integrator)]
         layers += [n.name for n in self.graph.of(SumPool, Add) if self.graph.edges[n.name].is_event]
         macs = dict.fromkeys(layers, 0)
-        for fan in [*self.fan_of.values(), *(fan for fan, _ in self.fans if fan not in self.fan_of.values())]:
+        for fan in {id(fan): fan for fan in [*self.fan_of.values(), *(fan for fan, _ in self.fans)]}.values():
             macs[fan.layer] += fan.macs_per_step
         layers = [name for name in layers if name in self.index]
         for data in self.nodes:
@@ -202,14 +202,15 @@ class _Planner:
 
     def _schedule(self) -> list[tuple[list[int], bool]]:
         """Groups of nodes in an order in which all steps of one can be computed before the next; loops step by step."""
-        wiring = _wiring(self.graph).subgraph(self.index)
-        condensed = nx.condensation(wiring)
-        first = {g: min(self.index[name] for name in condensed.nodes[g]["members"]) for g in condensed}
+        condensed = nx.condensation(_wiring(self.graph))
+        order = {node.name: k for k, node in enumerate(self.graph)}
+        first = {g: min(order[name] for name in condensed.nodes[g]["members"]) for g in condensed}
         groups = []
         for g in nx.lexicographical_topological_sort(condensed, key=first.__getitem__):
-            members = sorted(self.index[name] for name in condensed.nodes[g]["members"])
             names = condensed.nodes[g]["members"]
-            groups.append((members, any(name in self.cyclic for name in names)))
+            members = sorted(self.index[name] for name in names if name in self.index)
+            if members:
+                groups.append((members, any(name in self.cyclic for name in names)))
         return groups
 
     def _stateless(self, node: Node) -> dict[str, Any]:
@@ -328,7 +329,7 @@ class _Planner:
         """Plan how the currents are summed, and return their range; None where 32 bits could not hold them."""
         channels, rows, columns = planes(self.graph.edges[node.name].shape)
         low, high = np.zeros(channels), np.zeros(channels)
-        chosen: list[tuple[_Leaf, list[Class], int]] = []
+        chosen: list[tuple[_Leaf, list[Class], tuple[Array, Array], int]] = []
         skips: list[dict[str, Any]] = []
         fans: list[_Leaf] = []
         block = self._block(channels, leaves)
@@ -345,10 +346,12 @@ class _Planner:
                     skips.append({"source": leaf.source, "weight": weight})
                     fans.append(leaf)
                     continue
-                if op.scale.size > 1 and op.scale.shape != (source[0], *(1,) * (op.scale.ndim - 1)):
+                shape = self.graph.edges[leaf.source].shape
+                if not _by_channel(op.scale, shape):
                     return None
+                op = Scale(np.broadcast_to(op.scale, shape).reshape(source[0], -1)[:, :1, None])
             least, most = self.ranges[leaf.source]
-            negative, positive = limits(op, source)
+            negative, positive = limits(op, source, rows * columns)
             reach = max(abs(least), abs(most))
             if not np.isfinite(reach):
                 return None
@@ -358,15 +361,17 @@ class _Planner:
             abreast = self._abreast(op, source, block) if binary else 1
             out = (negative.shape[1], rows, columns) if not isinstance(op, Linear) else None
             inner = out or (len(op.weight) // (rows * columns), rows, columns)
-            chosen.append((leaf, classes_of(op, source, inner, abreast), abreast))
+            classes = classes_of(op, source, inner, abreast)
+            if classes:
+                chosen.append((leaf, classes, (negative, positive), abreast))
             fans += [] if binary else [leaf]
         if max(-low.min(initial=0), high.max(initial=0)) > _INT32:
             return None
         geometry = Geometry(channels, rows, columns, block)
-        geometry.surround([each for _, classes, _ in chosen for each in classes])
+        geometry.surround([each for _, classes, _, _ in chosen for each in classes])
         if self.steps * geometry.padded_rows * geometry.padded_columns * block > _INT32:
             return None
-        self._tables(chosen, geometry, data)
+        self._tables(node.name, chosen, geometry, data)
         data["skips"] = skips
         data |= {key: getattr(geometry, key) for key in ("block", "blocks", "top", "before")}
         data |= {key: getattr(geometry, key) for key in ("padded_rows", "padded_columns")}
@@ -378,7 +383,7 @@ class _Planner:
             values[:, :channels] = weight[:, :1].T if same else weight.T
             skip |= {"weight": np.ascontiguousarray(values), "stride": 0 if same else width}
         self.bits |= {skip["source"] for skip in skips}
-        self.fans += [(leaf.fan, leaf.source) for leaf in fans]
+        self.fans += [(leaf.fan, leaf.source) for leaf in fans if leaf.fan.layer == node.name]
         return float(low.min(initial=0)), float(high.max(initial=0))
 
     def _block(self, channels: int, leaves: list[_Leaf]) -> int:
@@ -398,18 +403,31 @@ class _Planner:
         return lanes * times
 
     def _abreast(self, op: Any, source: tuple[int, int, int], block: int) -> int:
-        """Neighbours share registers where one pixel's block does not fill them."""
-        times = max(1, self.machine.lanes // block)
-        dense = isinstance(op, Conv) and op.stride[-1] == 1 and source[0] <= 32
-        return times if dense and source[2] % times == 0 else 1
+        """As many neighbours as a word has bits for and registers have sums for: their surroundings overlap."""
+        if not isinstance(op, Conv) or op.stride[-1] != 1:
+            return 1
+        times = 8 // pixel_bytes(source[0])
+        rows = int(np.prod(op.weight.shape[2:-1], dtype=int))
+        reach = (op.weight.shape[-1] - 1) * op.dilation[-1]
+        while times > 1:
+            registers = rows * -(-(times + reach) * block // self.machine.lanes)
+            if source[2] % times == 0 and registers <= self.machine.vectors:
+                return times
+            times //= 2
+        return 1
 
-    def _tables(self, chosen: list[tuple[_Leaf, list[Class], int]], geometry: Geometry, data: dict[str, Any]) -> None:
+    def _tables(
+        self,
+        layer: str,
+        chosen: list[tuple[_Leaf, list[Class], tuple[Array, Array], int]],
+        geometry: Geometry,
+        data: dict[str, Any],
+    ) -> None:
         """Weights in the kernels' layout; 16-bit sums wherever the weights themselves prove that they suffice."""
         lanes, block, channels = self.machine.lanes, geometry.block, geometry.channels
         low, high = np.zeros(channels), np.zeros(channels)  # of the 16-bit sums since they were last moved on
         flushed = wide_any = False
-        for leaf, classes, abreast in chosen:
-            op: Any = leaf.node.op
+        for leaf, classes, (least, most), abreast in chosen:
             source = planes(self.graph.edges[leaf.source].shape)
             binary = leaf.source in self.binary
             stride = 8 * pixel_bytes(source[0])
@@ -422,8 +440,8 @@ class _Planner:
             flush: list[int] = []
             if not wide:
                 negative, positive = (np.zeros((source[0], channels)) for _ in range(2))
-                ours = slice(leaf.first, leaf.first + limits(op, source)[0].shape[1])
-                negative[:, ours], positive[:, ours] = limits(op, source)
+                ours = slice(leaf.first, leaf.first + least.shape[1])
+                negative[:, ours], positive[:, ours] = least, most
                 before = low.copy(), high.copy()
                 size = part_sizes(classes, bits, block, 1 if as_bytes else 2)
                 while True:
@@ -460,6 +478,11 @@ class _Planner:
             shifted = [_moved(each, leaf.first, channels) for each in classes]
             per_register = lanes // 2 if wide else lanes
             made = tables(shifted, geometry, per_register, parts, kind, self.machine.vectors)
+            fans = self._fan_classes(leaf, source, abreast, binary and leaf.fan.layer == layer)
+            if fans["fan_class"] is not None:  # units that are counted together stand together
+                for each in classes:
+                    order = np.argsort(fans["fan_class"][each.units], kind="stable")
+                    each.units, each.rows, each.columns = (a[order] for a in (each.units, each.rows, each.columns))
             places = [
                 ((each.rows + geometry.top) * geometry.padded_columns + each.columns + geometry.before) * block
                 for each in classes
@@ -485,15 +508,15 @@ class _Planner:
                     "table_at": made.at,
                     "chunks": made.chunks,
                     "offsets": made.offsets,
-                    **self._fan_classes(leaf, source, abreast, binary),
+                    **fans,
                 }
             )
             (self.bits if binary else self.numbers).add(leaf.source)
         data["sums32"] = wide_any or flushed
 
-    def _fan_classes(self, leaf: _Leaf, source: tuple[int, int, int], abreast: int, binary: bool) -> dict[str, Any]:
+    def _fan_classes(self, leaf: _Leaf, source: tuple[int, int, int], abreast: int, counted: bool) -> dict[str, Any]:
         """How many weights each bit of a unit meets; units that meet the same number of them are counted together."""
-        if not binary:
+        if not counted:
             return {"fan_classes": 0, "fan_class": None, "fan_stored": None, "fan_nonzero": None}
         channels, rows, columns = source
         stride = 8 * pixel_bytes(channels)

@@ -81,12 +81,16 @@ def classes_of(op: Any, source: tuple[int, ...], out: tuple[int, ...], abreast: 
     raise TypeError(f"{type(op).__name__} has no weights")
 
 
-def limits(op: Any, source: tuple[int, ...]) -> tuple[Array, Array]:
-    """For each input channel and output (channel) the sum of all negative and of all positive weights between them."""
+def limits(op: Any, source: tuple[int, ...], pixels: int) -> tuple[Array, Array]:
+    """For each input and output channel the most negative and the most positive that an output gets from an input.
+
+    ``pixels`` are those of the output.
+    """
     match op:
         case Linear():
-            weight = op.weight.reshape(len(op.weight), source[0], -1)
-            return np.minimum(weight, 0).sum(2).T, np.maximum(weight, 0).sum(2).T
+            weight = op.weight.reshape(-1, pixels, source[0], op.weight.shape[1] // source[0])
+            low, high = np.minimum(weight, 0).sum(3).min(1), np.maximum(weight, 0).sum(3).max(1)
+            return low.T, high.T
         case Scale():
             each = np.diag(np.broadcast_to(op.scale, (source[0], 1, 1)).reshape(-1))
             return np.minimum(each, 0), np.maximum(each, 0)
@@ -220,6 +224,7 @@ class Geometry:
         self.top, self.before = -spans[0][0], -spans[1][0]
         self.padded_rows = self.top + spans[0][1] + 1
         self.padded_columns = self.before + spans[1][1] + 1
+        self.padded_columns += self.padded_columns * self.block // 16 % 2  # rows start where cache lines do
 
 
 @dataclass

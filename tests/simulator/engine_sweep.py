@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,7 @@ import click
 import numpy as np
 
 from neurocompile.ir import Graph
-from neurocompile.ir.interpret import read_out
-from neurocompile.ir.ops import Neuron, Output
+from neurocompile.ir.ops import Neuron
 from neurocompile.simulator.counts import Counts
 from neurocompile.simulator.reference import Simulation, State, simulate_integers
 from neurocompile.targets import Arithmetic
@@ -93,12 +92,9 @@ def streamed(graph: Graph, arithmetic: Arithmetic, inputs: dict[str, Any]) -> Si
     """The reference with its state carried from one sample to the next."""
     state: State | None = None
     runs: list[Simulation] = []
-    # Outputs are read of all samples at once, so that floats are added in the same order.
-    reads = {node.name: node.op for node in graph.of(Output) if isinstance(node.op, Output)}
-    whole = graph.rewritten({name: replace(graph[name], op=Output("sequence")) for name in reads})
     for k in range(len(next(iter(inputs.values())))):
         part = {name: x[k : k + 1] for name, x in inputs.items()}
-        runs.append(simulate_integers(whole, arithmetic, part, membranes=True, state=state))
+        runs.append(simulate_integers(graph, arithmetic, part, membranes=True, state=state))
         # The reference goes on changing what it was given.
         state = {name: {key: value.copy() for key, value in each.items()} for name, each in runs[-1].state.items()}
     counts = Counts()
@@ -108,9 +104,8 @@ def streamed(graph: Graph, arithmetic: Arithmetic, inputs: dict[str, Any]) -> Si
     def joined(what: str) -> dict[str, Any]:
         return {name: np.concatenate([getattr(run, what)[name] for run in runs]) for name in getattr(runs[0], what)}
 
-    outputs = {name: read_out(reads[name], values) for name, values in joined("outputs").items()}
-    rest = map(joined, ("spikes", "membranes", "potentials"))
-    return Simulation(outputs, *rest, counts, sum(run.overflows for run in runs))
+    kinds = ("outputs", "spikes", "membranes", "potentials")
+    return Simulation(*map(joined, kinds), counts, sum(run.overflows for run in runs))
 
 
 def check(network: RandomNetwork, isas: Sequence[str], threads: int = 1, stream: bool = False) -> list[Compared]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from neurocompile.errors import BadInput
 from neurocompile.ir import Graph, Node
-from neurocompile.ir.ops import Add, Conv, Input, Integrator, Linear, Neuron, Output, Reshape, Scale
+from neurocompile.ir.ops import Add, Conv, Delay, Input, Integrator, Linear, Neuron, Output, Reshape, Scale
 from neurocompile.ir.shapes import output_shape
 from neurocompile.models.digits import load_digits_split
 from neurocompile.simulator.counts import fanouts
@@ -268,6 +268,79 @@ def test_any_weights_of_sixteen_bits(values: list[int], bits: int) -> None:
     graph = small_network(weights, (len(values),), "spikes", threshold=np.asarray(values[0]), reset="by")
     x = np.random.default_rng(len(values)).integers(0, 2, (2, 5, len(values)))
     held(graph, {"x": x}, arithmetic_of(state_bits=bits, overflow="wrap" if bits % 2 else "saturate"))
+
+
+# -- small graphs, one thing each --------------------------------------------------------------------------------------
+
+
+@needs_engine
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 12])
+def test_a_neuron_that_hears_itself_later(steps: int) -> None:
+    zero = np.asarray(0)
+    none = dict.fromkeys(("decay", "current_decay", "bias", "input_bias", "v_reset", "v_init", "keep", "amount"), zero)
+    graph = Graph(
+        [
+            Node("x", Input((1,), "spikes", 1.0, 0, 1)),
+            Node("before", Delay((1,), steps), ("n",)),
+            Node("a", Scale(zero + 1), ("x",)),
+            Node("b", Scale(zero + 10), ("before",)),
+            Node("sum", Add(), ("a", "b")),
+            Node("n", Neuron(threshold=zero + 1, **none), ("sum",)),  # type: ignore[arg-type]
+            Node("output", Output("sequence"), ("n",)),
+        ]
+    )
+    x = np.zeros((1, 9, 1), np.int64)
+    x[0, 0] = 1
+    held(graph, {"x": x}, arithmetic_of())
+
+
+@needs_engine
+@pytest.mark.parametrize("steps", [1, 5, 6, 20, 300])
+@pytest.mark.parametrize("shape", [(2, 9, 5), (70, 16, 16), (3,)])
+def test_counts_of_neurons_that_always_fire(shape: tuple[int, ...], steps: int) -> None:
+    """More events of a channel than a byte counts."""
+    if prod(shape) * steps > 10**6:
+        pytest.skip("slow")
+    zero = np.asarray(0)
+    weights = np.random.default_rng(0).integers(-2, 3, (3, prod(shape)))
+    graph = Graph(
+        [
+            Node("x", Input(shape, "spikes", 1.0, 0, 1)),
+            Node("flat", Reshape((prod(shape),)), ("x",)),
+            Node("w", Linear(weights), ("flat",)),
+            Node("membrane", Integrator(zero, zero + 1, zero), ("w",)),
+            Node("output", Output("sum"), ("membrane",)),
+        ]
+    )
+    held(graph, {"x": np.ones((2, steps, *shape), np.int64)}, arithmetic_of())
+    changing = np.ones((2, steps, *shape), np.int64)
+    changing[:, ::2, 0] = 0
+    held(graph, {"x": changing}, arithmetic_of())
+
+
+@needs_engine
+@pytest.mark.parametrize("scale", [np.asarray(3), np.asarray([[3], [-2], [0]]), np.arange(-5, 7).reshape(3, 4)])
+@pytest.mark.parametrize("carries", ["spikes", "real"])
+def test_scales_of_any_shape(scale: Any, carries: Any) -> None:
+    x = np.random.default_rng(0).integers(0, 2 if carries == "spikes" else 256, (2, 4, 3, 4))
+    held(small_network(Scale(scale), (3, 4), carries, threshold=np.asarray(3)), {"x": x}, arithmetic_of())
+
+
+@needs_engine
+@pytest.mark.parametrize("shape", [(2, 3, 4), (24,), (1, 24), (24, 1, 1), (6, 4)])
+def test_a_matrix_into_a_layer_of_any_shape(shape: tuple[int, ...]) -> None:
+    graph = small_network(Linear(np.random.default_rng(0).integers(-9, 9, (24, 11))), (11,), "spikes",
+                          threshold=np.asarray(3))  # fmt: skip
+    shaped = Node("w.shaped", Reshape(shape), ("w",))
+    graph = graph.rewritten({"n": replace(graph["n"], inputs=("w.shaped",))}, [shaped])
+    held(graph, {"x": np.random.default_rng(1).integers(0, 2, (2, 4, 11))}, arithmetic_of())
+
+
+@needs_engine
+def test_a_convolution_that_sees_nothing_but_padding() -> None:
+    op = Conv(np.ones((5, 3, 2, 1), np.int64), None, (3, 1), ((1, 1), (0, 0)), (2, 1))
+    graph = small_network(op, (3, 1, 1), "spikes", threshold=np.asarray(0))
+    held(graph, {"x": np.ones((2, 4, 3, 1, 1), np.int64)}, arithmetic_of())
 
 
 # -- what is refused, and interrupted ----------------------------------------------------------------------------------

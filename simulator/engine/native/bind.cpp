@@ -82,12 +82,10 @@ Synapse synapse_of(const py::dict& d, Owner& own) {
     s.parts = (int)py::len(d["part_first"]);
     s.flush = own.array<uint8_t>(d, "flush");
     s.weight_bytes = get<int>(d, "weight_bytes");
-    if (s.weight_bytes == 1)
-        s.table = own.array<int8_t>(d, "table");
-    else if (s.weight_bytes == 2)
-        s.table = own.array<int16_t>(d, "table");
-    else
-        s.table = own.array<int32_t>(d, "table");
+    const auto table = d["table"].cast<py::array>();
+    if (table.itemsize() != s.weight_bytes) throw std::invalid_argument("the plan's table is of another type");
+    const auto* bytes = static_cast<const uint8_t*>(table.data());
+    s.table.assign(bytes, bytes + table.nbytes());
     s.table_at = own.array<int64_t>(d, "table_at");
     s.fan_classes = get<int>(d, "fan_classes");
     s.fan_class = own.array<int32_t>(d, "fan_class");

@@ -29,6 +29,7 @@ struct Tally {
     uint32_t* totals;        // [count][channels]
     int count;               // of classes
     int channels;            // a multiple of 64
+    int since;               // so many units may have been counted since the counters were moved
 };
 
 struct Decode {
@@ -93,6 +94,7 @@ struct Kernels {
     Scatter32 scatter32[max_vectors + 1];  // of half a register each
     // Writes events and units; returns how many units. `events` has room for every bit, and for event_slack.
     int64_t (*decode)(const Decode&, Tally*, uint8_t* events, uint32_t& used, Unit* units);
+    int64_t (*count)(const uint8_t* bits, int64_t bytes);    // how many are set
     void (*widen)(int16_t* from, int32_t* into, int64_t count);  // adds, and leaves zeros
     void (*update[3][3][2])(Update&);                           // [Decayed][Reset][whether registers may overflow]
 };

@@ -52,6 +52,7 @@ void scatter32(const int32_t* weights, const uint8_t* events, const int32_t* val
 void move_tally(Tally& tally, int64_t size) {
     for (int64_t i = 0; i < size; ++i) tally.totals[i] += tally.counters[i];
     std::memset(tally.counters, 0, size);
+    tally.since = 0;
 }
 
 // The events of some units at one step, behind those that are there; returns where the next go.
@@ -66,21 +67,37 @@ uint32_t list(const Decode& d, const Tally* tally, const uint8_t* bits, int64_t 
     uint8_t* const counters = tallies ? tally->counters + 8 * d.first : nullptr;
     const int64_t channels = tallies ? tally->channels : 0;
     Unit* unit = held;
+    // Units that meet as many weights stand together: their counters stay in registers.
+    int32_t now = -1;
+    Simd::Tallies counted{};
     for (int u = from; u < to; ++u) {
         const int64_t which = units[u];
         const uint32_t start = at;
+        if (single && tallies && classes[which] != now) {
+            if (now >= 0) Simd::store(counters + now * channels, counted);
+            now = classes[which];
+            counted = Simd::load(counters + now * channels);
+        }
         for (int w = 0; w < words; ++w) {
             uint64_t word;
             std::memcpy(&word, bits + which * unit_bytes + 8 * w, 8);
             if (single || w == words - 1) word &= tail;
             at += (uint32_t)Simd::indices(word, 64 * w, events + at);
-            if (tallies) Simd::tally(word, counters + classes[which] * channels + 64 * w);
+            if constexpr (single && tallies) {
+                Simd::tally(word, counted);
+            } else if constexpr (tallies) {
+                uint8_t* memory = counters + classes[which] * channels + 64 * w;
+                Simd::Tallies each = Simd::load(memory);
+                Simd::tally(word, each);
+                Simd::store(memory, each);
+            }
         }
         const uint32_t count = at - start;
         *unit = Unit{start, count, (int32_t)(frame + places[u])};
         unit += count != 0;
         ++starts[count + 1];
     }
+    if (single && tallies && now >= 0) Simd::store(counters + now * channels, counted);
     held = unit;
     return at;
 }
@@ -95,8 +112,8 @@ int64_t decode(const Decode& d, Tally* tally, uint8_t* events, uint32_t& used, U
     const int longest = 8 * d.bytes;  // a unit's list
     const auto lists = tally ? (single ? list<true, true> : list<false, true>)
                              : (single ? list<true, false> : list<false, false>);
-    const int wide = d.steps >= band_units ? 1 : band_units / d.steps;
-    int since = 0;
+    const int fitting = band_units / d.steps;
+    const int wide = fitting < 1 ? 1 : fitting > 255 ? 255 : fitting;  // no more than a counter of a byte can count
     for (int from = 0; from < d.count; from += wide) {
         const int to = from + wide < d.count ? from + wide : d.count;
         for (int first = 0; first < d.steps; first += band_units) {
@@ -104,9 +121,9 @@ int64_t decode(const Decode& d, Tally* tally, uint8_t* events, uint32_t& used, U
             Unit* held = band;
             std::memset(starts, 0, (longest + 2) * sizeof *starts);
             for (int t = first; t < until; ++t) {
-                if (tally && (since += to - from) > 255) {
-                    move_tally(*tally, (int64_t)tally->count * tally->channels);
-                    since = to - from;
+                if (tally) {
+                    if (tally->since + to - from > 255) move_tally(*tally, (int64_t)tally->count * tally->channels);
+                    tally->since += to - from;
                 }
                 at = lists(d, tally, d.spikes + t * d.step_bytes + d.first, t * d.frame, from, to, at, events, held,
                            starts);
@@ -119,6 +136,18 @@ int64_t decode(const Decode& d, Tally* tally, uint8_t* events, uint32_t& used, U
     }
     used = at;
     return out - units;
+}
+
+int64_t count(const uint8_t* bits, int64_t bytes) {
+    int64_t found = 0;
+    for (; bytes >= 8; bytes -= 8, bits += 8) {
+        uint64_t word;
+        std::memcpy(&word, bits, 8);
+        found += __builtin_popcountll(word);
+    }
+    uint64_t word = 0;
+    std::memcpy(&word, bits, bytes);
+    return found + __builtin_popcountll(word);
 }
 
 void widen(int16_t* from, int32_t* into, int64_t count) {
@@ -161,89 +190,152 @@ inline Simd::I32 held(Simd::I32 x, int32_t least, int32_t most, int64_t& overflo
     return kept;
 }
 
-inline Simd::I32 skipped(const uint8_t* bits, const int32_t* weight) {
+// The weights of a skip where its events are.
+inline Simd::I32 skipped(const uint8_t* bits, int channel, const int32_t* weight) {
     uint32_t set;
     if constexpr (Simd::half == 16) {
         uint16_t both;
         std::memcpy(&both, bits, 2);
         set = both;
     } else {
-        set = *bits;
+        set = *bits >> (Simd::half == 4 ? channel % 8 : 0);
     }
     return Simd::pick(Simd::mask(set), Simd::load32(weight), Simd::set32(0));
+}
+
+inline void write_spikes(uint8_t* into, int channel, Simd::Mask fires) {
+    const uint32_t bits = Simd::bits(fires);
+    if constexpr (Simd::half == 16) {
+        const uint16_t both = (uint16_t)bits;
+        std::memcpy(into, &both, 2);
+    } else if constexpr (Simd::half == 8) {
+        *into = (uint8_t)bits;
+    } else {
+        *into = (uint8_t)(channel % 8 ? *into | bits << 4 : bits);
+    }
+}
+
+// The parameters of a register of neurons.
+template <int how>
+struct Neurons {
+    typename Simd::I32 threshold, flip, bias, first, rest, amount, init;
+    typename Simd::F64 low{}, high{};
+
+    Neurons(const Update& u, int64_t p)
+        : threshold(Simd::load32(u.threshold + p)), flip(Simd::load32(u.flip + p)), bias(Simd::load32(u.bias + p)),
+          first(Simd::load32(u.input_bias + p)), rest(Simd::load32(u.rest + p)), amount(Simd::load32(u.amount + p)),
+          init(Simd::load32(u.init + p)) {
+        if constexpr (how == general) {
+            low = Simd::load64(u.decay + p);
+            high = Simd::load64(u.decay + p + Simd::half / 2);
+        }
+    }
+
+    // One step: h, the membrane that is left, and which fire.
+    template <int reset, bool overflows>
+    Simd::Mask step(const Update& u, Simd::I32 sum, Simd::I32& v, Simd::I32& h, int64_t& over) const {
+        typename Simd::I32 i = Simd::add32(shifted_sum(u, sum), first);
+        if constexpr (overflows) i = held(i, u.current_least, u.current_most, over);
+        h = Simd::add32(decayed<how>(u, v, low, high), Simd::add32(i, bias));
+        if constexpr (overflows) h = held(h, u.least, u.most, over);
+        const typename Simd::Mask fires = Simd::greater(Simd::xor32(h, flip), threshold);
+        v = h;
+        if constexpr (reset == to_value) v = Simd::pick(fires, rest, h);
+        if constexpr (reset == by_amount) {
+            v = Simd::pick(fires, Simd::sub32(h, amount), h);
+            if constexpr (overflows) v = held(v, u.least, u.most, over);
+        }
+        return fires;
+    }
+};
+
+// The usual case: parameters by channel, membranes that start here and are forgotten, at most one skip.
+template <int how, int reset, bool overflows, bool skip, class Sum>
+void update_usual(const Update& u, const Sum* sums, Simd::I32& active, int64_t& over) {
+    for (int c = 0; c < u.channels; c += Simd::half) {
+        const Neurons<how> neurons(u, c);
+        uint8_t* into = u.spikes + c / 8;
+        const uint8_t* skips = skip ? u.skip_spikes[0] + c / 8 : nullptr;
+        const int32_t* weight = skip ? u.skip_weight[0] + c : nullptr;
+        const int64_t step = u.step_bytes, frame = u.frame, skip_step = skip ? u.skip_step[0] : 0;
+        const int64_t skip_stride = skip ? u.skip_stride[0] : 0;
+        for (int y = 0; y < u.rows; ++y) {
+            const Sum* at = sums + y * u.row + c;
+            for (int x = 0; x < u.columns; ++x, at += u.pixel, into += u.pixel_bytes) {
+                typename Simd::I32 v = neurons.init, h;
+                const Sum* from = at;
+                uint8_t* out = into;
+                const uint8_t* events = skips;
+                for (int t = 0; t < u.steps; ++t, from += frame, out += step) {
+                    typename Simd::I32 sum = Simd::load32(from);
+                    if constexpr (skip) {
+                        sum = Simd::add32(sum, skipped(events, c, weight));
+                        events += skip_step;
+                    }
+                    active = Simd::count(active, Simd::nonzero(Simd::or32(sum, v)));
+                    write_spikes(out, c, neurons.template step<reset, overflows>(u, sum, v, h, over));
+                }
+                if constexpr (skip) {
+                    skips += u.pixel_bytes;
+                    weight += skip_stride;
+                }
+            }
+        }
+    }
+}
+
+// Any case: parameters by neuron, membranes that are kept, what is asked for written down.
+template <int how, int reset, bool overflows>
+void update_any(const Update& u, Simd::I32& active, int64_t& over) {
+    int64_t pixel = 0;
+    for (int y = 0; y < u.rows; ++y) {
+        for (int x = 0; x < u.columns; ++x, ++pixel) {
+            for (int c = 0; c < u.channels; c += Simd::half) {
+                const Neurons<how> neurons(u, pixel * u.stride + c);
+                const int64_t place = y * u.row + x * u.pixel + c, own = pixel * u.membrane_stride + c;
+                const int64_t byte = pixel * u.pixel_bytes + c / 8;
+                typename Simd::I32 v = u.fresh ? neurons.init : Simd::load32(u.membrane + own), h;
+                for (int t = 0; t < u.steps; ++t) {
+                    typename Simd::I32 sum = u.sums32   ? Simd::load32(u.sums32 + place + t * u.frame)
+                                             : u.sums16 ? Simd::load32(u.sums16 + place + t * u.frame)
+                                                        : Simd::set32(0);
+                    for (int k = 0; k < u.skips; ++k)
+                        sum = Simd::add32(sum, skipped(u.skip_spikes[k] + t * u.skip_step[k] + byte, c,
+                                                       u.skip_weight[k] + pixel * u.skip_stride[k] + c));
+                    active = Simd::count(active, Simd::nonzero(Simd::or32(sum, v)));
+                    write_spikes(u.spikes + t * u.step_bytes + byte, c,
+                                 neurons.template step<reset, overflows>(u, sum, v, h, over));
+                    if (u.seen) {
+                        Simd::store32(u.seen + t * u.seen_step + own, h);
+                        Simd::store32(u.left + t * u.seen_step + own, v);
+                    }
+                }
+                if (u.membrane) Simd::store32(u.membrane + own, v);
+            }
+        }
+    }
 }
 
 // All steps of a pixel's neurons with their membranes in registers; what fires is written as bits.
 template <int how, int reset, bool overflows>
 void update(Update& given) {
-    constexpr int half = Simd::half;
     const Update u = given;  // a copy of our own: no store can change it
     typename Simd::I32 active = Simd::set32(0);
-    int64_t over = 0, pixel = 0;
-    const auto steps = [&](auto sums, int64_t place, int c) {
-        const int64_t p = pixel * u.stride + c, own = pixel * u.membrane_stride + c;
-        const typename Simd::I32 threshold = Simd::load32(u.threshold + p), flip = Simd::load32(u.flip + p);
-        const typename Simd::I32 bias = Simd::load32(u.bias + p), first = Simd::load32(u.input_bias + p);
-        const typename Simd::I32 rest = Simd::load32(u.rest + p), amount = Simd::load32(u.amount + p);
-        typename Simd::F64 low{}, high{};
-        if constexpr (how == general) low = Simd::load64(u.decay + p), high = Simd::load64(u.decay + p + half / 2);
-        typename Simd::I32 v = u.fresh ? Simd::load32(u.init + p) : Simd::load32(u.membrane + own);
-        const int64_t byte = pixel * u.pixel_bytes + c / 8;
-        for (int t = 0; t < u.steps; ++t) {
-            typename Simd::I32 sum = sums ? Simd::load32(sums + place + t * u.frame) : Simd::set32(0);
-            for (int k = 0; k < u.skips; ++k) {
-                const uint8_t* bits = u.skip_spikes[k] + t * u.skip_step[k] + byte;
-                const int32_t* weight = u.skip_weight[k] + pixel * u.skip_stride[k] + c;
-                if constexpr (half == 4) {
-                    const uint8_t nibble = (uint8_t)(*bits >> (c % 8));
-                    sum = Simd::add32(sum, skipped(&nibble, weight));
-                } else {
-                    sum = Simd::add32(sum, skipped(bits, weight));
-                }
-            }
-            active = Simd::count(active, Simd::nonzero(Simd::or32(sum, v)));
-            typename Simd::I32 i = Simd::add32(shifted_sum(u, sum), first);
-            if constexpr (overflows) i = held(i, u.current_least, u.current_most, over);
-            typename Simd::I32 h = Simd::add32(decayed<how>(u, v, low, high), Simd::add32(i, bias));
-            if constexpr (overflows) h = held(h, u.least, u.most, over);
-            const typename Simd::Mask fires = Simd::greater(Simd::xor32(h, flip), threshold);
-            v = h;
-            if constexpr (reset == to_value) v = Simd::pick(fires, rest, h);
-            if constexpr (reset == by_amount) {
-                v = Simd::pick(fires, Simd::sub32(h, amount), h);
-                if constexpr (overflows) v = held(v, u.least, u.most, over);
-            }
-            uint8_t* into = u.spikes + t * u.step_bytes + byte;
-            const uint32_t bits = Simd::bits(fires);
-            if constexpr (half == 16) {
-                const uint16_t both = (uint16_t)bits;
-                std::memcpy(into, &both, 2);
-            } else if constexpr (half == 8) {
-                *into = (uint8_t)bits;
-            } else {
-                *into = (uint8_t)(c % 8 ? *into | bits << 4 : bits);
-            }
-            if (u.seen) {
-                Simd::store32(u.seen + t * u.seen_step + own, h);
-                Simd::store32(u.left + t * u.seen_step + own, v);
-            }
-        }
-        if (u.membrane) Simd::store32(u.membrane + own, v);
-    };
-    for (int y = 0; y < u.rows; ++y) {
-        for (int x = 0; x < u.columns; ++x, ++pixel) {
-            const int64_t place = y * u.row + x * u.pixel;
-            for (int c = 0; c < u.channels; c += half) {
-                if (u.sums32)
-                    steps(u.sums32, place + c, c);
-                else
-                    steps(u.sums16, place + c, c);
-            }
-        }
-    }
-    int32_t each[half];
+    int64_t over = 0;
+    const bool usual = u.fresh && !u.membrane && !u.seen && !u.stride && u.skips < 2;
+    if (usual && u.sums16 && u.skips)
+        update_usual<how, reset, overflows, true>(u, u.sums16, active, over);
+    else if (usual && u.sums16)
+        update_usual<how, reset, overflows, false>(u, u.sums16, active, over);
+    else if (usual && u.sums32 && u.skips)
+        update_usual<how, reset, overflows, true>(u, u.sums32, active, over);
+    else if (usual && u.sums32)
+        update_usual<how, reset, overflows, false>(u, u.sums32, active, over);
+    else
+        update_any<how, reset, overflows>(u, active, over);
+    int32_t each[Simd::half];
     Simd::store32(each, active);
-    for (int lane = 0; lane < half; ++lane) given.active += each[lane];
+    for (int32_t lane : each) given.active += lane;
     given.overflows += over;
 }
 
@@ -280,6 +372,7 @@ Kernels make(const char* name, bool narrow) {
     ScatterTable<int16_t>::fill(k.scatter16, sizes);
     fill32(k.scatter32, sizes);
     k.decode = decode;
+    k.count = count;
     k.widen = widen;
     fill_updates<same>(k);
     fill_updates<shifted>(k);

@@ -46,16 +46,6 @@ void each_bit(const uint8_t* bits, int bytes, F&& f) {
     }
 }
 
-int64_t count_bits(const uint8_t* bits, int64_t bytes) {
-    int64_t count = 0;
-    for (int64_t from = 0; from < bytes; from += 8) {
-        uint64_t word = 0;
-        std::memcpy(&word, bits + from, std::min<int64_t>(8, bytes - from));
-        count += __builtin_popcountll(word);
-    }
-    return count;
-}
-
 void to_numbers(const Shape& s, const uint8_t* bits, int64_t* numbers) {
     std::fill(numbers, numbers + s.size(), 0);
     for (int p = 0; p < s.pixels; ++p)
@@ -111,7 +101,7 @@ void Layer::run(const Network& net, Work& w, int from, int to) const {
     }
     if (fast) {
         const int64_t step = (int64_t)shape.pixels * shape.bytes;
-        w.counted[id][spikes] += count_bits(net.bits_of(w, id, from), (to - from) * step);
+        w.counted[id][spikes] += net.kernels.count(net.bits_of(w, id, from), (to - from) * step);
     }
 }
 
@@ -125,7 +115,7 @@ void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) 
         if (s.fan_class && !s.values) {
             w.counters.assign((size_t)s.fan_classes * s.channels, 0);
             w.totals.assign((size_t)s.fan_classes * s.channels, 0);
-            tally = Tally{s.fan_class, w.counters.data(), w.totals.data(), s.fan_classes, s.channels};
+            tally = Tally{s.fan_class, w.counters.data(), w.totals.data(), s.fan_classes, s.channels, 0};
         }
         const int count = s.class_start[s.classes];
         for (int part = 0; part < s.parts; ++part) {
@@ -218,14 +208,14 @@ void Layer::sum(const Network& net, Work& w, int b, int frames) const {
                     if (table < 0 || first == last) continue;
                     const Unit* units = list.units.data() + first;
                     if (s.wide)
-                        net.kernels.scatter32[chunk.vectors]((const int32_t*)s.table + table, list.events.data(),
+                        net.kernels.scatter32[chunk.vectors]((const int32_t*)s.table.data() + table, list.events.data(),
                                                              s.values ? list.values.data() : nullptr, units,
                                                              last - first, w.sums32.data(), chunk.offsets);
                     else if (s.weight_bytes == 1)
-                        net.kernels.scatter8[chunk.vectors]((const int8_t*)s.table + table, list.events.data(), units,
+                        net.kernels.scatter8[chunk.vectors]((const int8_t*)s.table.data() + table, list.events.data(), units,
                                                             last - first, w.sums16.data(), chunk.offsets);
                     else
-                        net.kernels.scatter16[chunk.vectors]((const int16_t*)s.table + table, list.events.data(), units,
+                        net.kernels.scatter16[chunk.vectors]((const int16_t*)s.table.data() + table, list.events.data(), units,
                                                              last - first, w.sums16.data(), chunk.offsets);
                 }
                 first = last;
@@ -594,7 +584,7 @@ void Network::run(Work& w, const std::vector<const int64_t*>& given, const std::
         int64_t met = 0, met_nonzero = 0;
         if (fan.uniform && !fan.stored[0]) continue;
         if (fan.uniform && (source.makes_bits || source.bits)) {
-            const int64_t fired = count_bits(bits_of(w, fan.source, 0), (int64_t)steps * s.pixels * s.bytes);
+            const int64_t fired = kernels.count(bits_of(w, fan.source, 0), (int64_t)steps * s.pixels * s.bytes);
             met = fired * fan.stored[0];
             met_nonzero = fired * fan.nonzero[0];
         } else if (source.makes_bits || source.bits) {

@@ -5,12 +5,30 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "kernels.h"
 
 namespace engine {
+
+// A vector that starts where a cache line does: a register of sums never lies across two.
+template <class T>
+struct LineAllocator {
+    using value_type = T;
+    LineAllocator() = default;
+    template <class U>
+    LineAllocator(const LineAllocator<U>&) {}
+    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
+    void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(64)); }
+    template <class U>
+    bool operator==(const LineAllocator<U>&) const { return true; }
+    template <class U>
+    bool operator!=(const LineAllocator<U>&) const { return false; }
+};
+template <class T>
+using Lines = std::vector<T, LineAllocator<T>>;
 
 // What a node emits at a step: channels and pixels. As bits, pixel by pixel (`bytes` each, a channel a bit); as numbers,
 // channel by channel, as PyTorch has them.
@@ -47,7 +65,7 @@ struct Synapse {
     const uint8_t* flush = nullptr;                             // [parts] before which the 16-bit sums are moved on
     std::vector<std::vector<Chunk>> chunks;                     // of each class
     int table_chunks = 0;                                       // of all classes
-    const void* table = nullptr;
+    Lines<uint8_t> table;
     const int64_t* table_at = nullptr;  // [blocks][parts][table_chunks] in elements; -1: nothing there
     int fan_classes = 0;
     const int32_t* fan_class = nullptr;  // of each unit; null: nothing to count
@@ -95,8 +113,8 @@ struct Work {
     int64_t overflows = 0;
     bool running = false;  // whether there is a state to go on from
     // Scratch of the layer that runs.
-    std::vector<int16_t> sums16;
-    std::vector<int32_t> sums32;
+    Lines<int16_t> sums16;
+    Lines<int32_t> sums32;
     struct List {
         std::vector<uint8_t> events;
         std::vector<int32_t> values;
@@ -104,7 +122,7 @@ struct Work {
         std::vector<int64_t> class_end;
     };
     std::vector<List> lists;
-    std::vector<uint8_t> counters;
+    Lines<uint8_t> counters;
     std::vector<uint32_t> totals;
 };
 

@@ -57,14 +57,23 @@ struct Simd {
         }
         return (int)(at - out);
     }
-    static void tally(uint64_t word, uint8_t* counters) {
+    struct Tallies {
+        __m256i part[2];
+    };
+    static Tallies load(const uint8_t* p) {
+        return {{_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)p + 1)}};
+    }
+    static void store(uint8_t* p, const Tallies& counters) {
+        _mm256_storeu_si256((__m256i*)p, counters.part[0]);
+        _mm256_storeu_si256((__m256i*)p + 1, counters.part[1]);
+    }
+    static void tally(uint64_t word, Tallies& counters) {
         const __m256i each = _mm256_set1_epi64x((long long)0x8040201008040201ull);
         const __m256i spread = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
         for (int part = 0; part < 2; ++part) {
             __m256i word32 = _mm256_set1_epi32((int)(word >> (32 * part)));
             __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(word32, spread), each), each);
-            __m256i* at = (__m256i*)(counters + 32 * part);
-            _mm256_storeu_si256(at, _mm256_sub_epi8(_mm256_loadu_si256(at), set));
+            counters.part[part] = _mm256_sub_epi8(counters.part[part], set);
         }
     }
 };

@@ -45,19 +45,24 @@ struct Simd {
     static F64 floor64(F64 a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
     static F64 add64(F64 a, double b) { return _mm512_add_pd(a, _mm512_set1_pd(b)); }
 
-    // The indices of a word's bits, in order; up to 64 bytes are written, the number of bits is returned.
+    // The indices of a word's bits, in order; at least 32 bytes are written, the number of bits is returned.
     static int indices(uint64_t word, int first, uint8_t* out) {
         const __m512i count = _mm512_set_epi8(
             63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37,
             36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10,
             9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
         __m512i kept = _mm512_maskz_compress_epi8((__mmask64)word, count);
-        _mm512_storeu_si512(out, _mm512_add_epi8(kept, _mm512_set1_epi8((char)first)));
-        return (int)_mm_popcnt_u64(word);
+        kept = _mm512_add_epi8(kept, _mm512_set1_epi8((char)first));
+        const int found = (int)_mm_popcnt_u64(word);
+        _mm256_storeu_si256((__m256i*)out, _mm512_castsi512_si256(kept));
+        if (found > 32) _mm256_storeu_si256((__m256i*)out + 1, _mm512_extracti64x4_epi64(kept, 1));
+        return found;
     }
     // Adds each of a word's bits to a counter of its own.
-    static void tally(uint64_t word, uint8_t* counters) {
-        __m512i before = _mm512_loadu_si512(counters);
-        _mm512_storeu_si512(counters, _mm512_mask_add_epi8(before, (__mmask64)word, before, _mm512_set1_epi8(1)));
+    using Tallies = __m512i;
+    static Tallies load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static void store(uint8_t* p, const Tallies& counters) { _mm512_storeu_si512(p, counters); }
+    static void tally(uint64_t word, Tallies& counters) {
+        counters = _mm512_mask_add_epi8(counters, (__mmask64)word, counters, _mm512_set1_epi8(1));
     }
 };

@@ -64,8 +64,13 @@ struct Simd {
         }
         return (int)(at - out);
     }
-    static void tally(uint64_t word, uint8_t* counters) {
-        for (; word; word &= word - 1) ++counters[__builtin_ctzll(word)];
+    struct Tallies {
+        uint8_t each[64];
+    };
+    static Tallies load(const uint8_t* p) { return read<Tallies>(p); }
+    static void store(uint8_t* p, const Tallies& counters) { std::memcpy(p, &counters, sizeof counters); }
+    static void tally(uint64_t word, Tallies& counters) {
+        for (; word; word &= word - 1) ++counters.each[__builtin_ctzll(word)];
     }
 
 private:

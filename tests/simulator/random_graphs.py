@@ -1,0 +1,866 @@
+"""Random integer graphs in the form that the compiler gives a Program, with inputs and an arithmetic to run them in.
+
+Nothing is trained or quantized: weights, decays, shifts and registers are drawn. What layers fire is measured with the
+reference, and thresholds are set between the membranes that were seen, so that most layers fire 2 to 80 % of the time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import gcd, prod
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir import Graph, Node
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import (
+    Add,
+    Array,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Input,
+    Integrator,
+    Linear,
+    MaxPool,
+    Neuron,
+    Op,
+    Output,
+    Reshape,
+    Scale,
+    SumPool,
+    Upsample,
+)
+from neurocompile.ir.shapes import output_shape
+from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.targets import Arithmetic
+
+__all__ = ["CASES", "HIGH", "LOW", "RandomNetwork", "firing_rates", "random_integer_network", "samples"]
+
+Shape = tuple[int, ...]
+
+LOW, HIGH = 0.02, 0.8
+CHANNELS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15, 16, 17, 20, 24, 31, 32, 33, 40, 48, 63, 64, 65, 70)
+WIDE = (96, 127, 128, 130, 257, 300)
+
+CASES = (
+    *("Linear", "Linear with stored", "Linear to 1", "Linear above 100", "Scale", "Scale per neuron", "Scale scalar"),
+    *("Conv 1-d", "Conv 2-d", "ConvTranspose 1-d", "ConvTranspose 2-d", "depthwise", "groups", "stride", "dilation"),
+    *("asymmetric padding", "output padding", "1x1", "kernel above 3", "all-max weights", "weights above 8 bits"),
+    *("SumPool", "MaxPool", "Upsample", "Reshape of events", "Reshape of currents", "Concat of events"),
+    *("Concat of currents", "Concat along another axis", "Add of events", "Add of currents", "Delay", "own loop"),
+    *("loop through layers", "fan-out of spikes", "fan-out of currents", "two inputs", "real input", "spikes as input"),
+    *("real beside spikes", "negative input", "reset to", "reset by", "reset none", "strict", "flip", "decay 0"),
+    *("decay 1", "decay power of two", "decay between", "decay negative", "decay above 1", "current decay"),
+    *("input bias", "bias", "v_reset", "v_init", "amount", "keep", "refractory", "refractory for ever"),
+    *("negative threshold", "threshold at most 0", "threshold beyond the register", "threshold per neuron"),
+    *("threshold per channel", "threshold scalar", "shift negative", "shift 0", "shift positive", "overflow"),
+    *("rounding nearest", "rounding floor", "rounding zero", "overflow saturate", "overflow wrap"),
+    *("current saturate", "current wrap", "current wrap-once", "symmetric", "graded spikes", "counted spikes"),
+    *(f"read {read}" for read in ("mean", "sum", "last", "max", "max-abs", "weighted", "sequence")),
+)
+"""What a sweep of some hundred graphs meets."""
+
+
+@dataclass(frozen=True)
+class RandomNetwork:
+    """A graph to run; ``edge`` names the edge case that it is on purpose, ``known`` is the reference's run of it."""
+
+    graph: Graph
+    arithmetic: Arithmetic
+    inputs: dict[str, Array]
+    cases: frozenset[str]
+    edge: str
+    known: Simulation
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether every layer fires neither hardly nor nearly always."""
+        return all(LOW <= rate <= HIGH for rate in firing_rates(self.known).values())
+
+    def __str__(self) -> str:
+        return f"{self.graph}\n{self.arithmetic}\nedge case: {self.edge or 'none'}"
+
+
+def firing_rates(run: Simulation) -> dict[str, float]:
+    """The share of steps in which a neuron of each layer fires."""
+    return {name: float((spikes != 0).mean()) for name, spikes in run.spikes.items()}
+
+
+def random_integer_network(r: random.Random, largest: int = 1500, work: int = 400_000) -> RandomNetwork:
+    """Draw a network.
+
+    Args:
+        r: all that is drawn is drawn from it.
+        largest: how many numbers a node emits a step at most (WIDE channels and weights as ``work`` allows).
+        work: how many multiplications a layer costs a step at most.
+    """
+    return _Draw(r, largest, work).network()
+
+
+def samples(r: random.Random, graph: Graph, batch: int, steps: int) -> dict[str, Array]:
+    """Inputs ``[N, T, *shape]`` within the graph's ranges: dense, sparse, constant over time, or at their ends."""
+    numbers = np.random.default_rng(r.getrandbits(64))
+    found: dict[str, Array] = {}
+    for node in graph.of(Input):
+        op: Any = node.op
+        low, high, size = int(op.low), int(op.high), (batch, steps, *op.shape)
+        if op.carries == "spikes":
+            x = (numbers.random(size) < r.choice((0.05, 0.3, 0.5, 0.9))).astype(np.int64)
+        else:
+            x = numbers.integers(low, high + 1, size)
+            match r.choice(("dense", "dense", "sparse", "ends")):
+                case "sparse":
+                    x = np.where(numbers.random(size) < 0.6, np.clip(0, low, high), x)
+                case "ends":
+                    x = numbers.choice(np.asarray((low, high, np.clip(0, low, high))), size)
+        found[node.name] = np.repeat(x[:, :1], steps, 1) if r.random() < 0.2 else x
+    return found
+
+
+class _Draw:
+    """The nodes that there are; of every event also how large it can become, and whether anybody reads it yet."""
+
+    def __init__(self, r: random.Random, largest: int, work: int) -> None:
+        self.r, self.largest, self.work = r, largest, work
+        self.numbers = np.random.default_rng(r.getrandbits(64))
+        self.nodes: dict[str, Node] = {}
+        self.shapes: dict[str, Shape] = {}
+        self.reach: dict[str, int] = {}
+        self.carries: dict[str, frozenset[str]] = {}
+        self.events: list[str] = []
+        self.unread: list[str] = []
+        self.cases: set[str] = set()
+        self.bits = 8
+        # As most programs are: neurons without extras, registers that saturate, weights of a byte.
+        self.plain = r.random() < 0.45
+        edge = r.random() * 100
+        self.edge = next((n for n, top in (("silent", 3), ("saturated", 6), ("overflowing", 12)) if edge < top), "")
+
+    def chance(self, percent: float) -> bool:
+        return self.r.random() * 100 < percent
+
+    def mark(self, case: str, when: bool = True) -> None:
+        if when:
+            self.cases.add(case)
+
+    def add(self, stem: str, op: Op, *inputs: str, shape: Shape | None = None) -> str:
+        name = next(n for k in range(1, 10_000) if (n := stem if k == 1 else f"{stem}.{k}") not in self.nodes)
+        self.nodes[name] = Node(name, op, inputs)
+        if shape is None:
+            shape = op.shape if isinstance(op, Input) else output_shape(op, [self.shapes[given] for given in inputs])
+        self.shapes[name] = shape
+        return name
+
+    def add_event(self, stem: str, op: Op, *inputs: str, reach: int, shape: Shape | None = None) -> str:
+        name = self.add(stem, op, *inputs, shape=shape)
+        self.reach[name] = reach
+        self.carries[name] = frozenset().union(*(self.carries[given] for given in inputs))
+        self.events.append(name)
+        for given in inputs:
+            self.mark("fan-out of spikes", given not in self.unread and isinstance(self.nodes[given].op, Neuron))
+            self.was_read(given)
+        self.unread.append(name)
+        return name
+
+    def was_read(self, name: str) -> None:
+        if name in self.unread:
+            self.unread.remove(name)
+
+    # -- the whole -----------------------------------------------------------------------------------------------------
+
+    def network(self) -> RandomNetwork:
+        arithmetic = self.arithmetic()
+        rank = self.r.choice((0, 1, 2, 2))
+        for k in range(self.r.choice((1, 1, 1, 2))):
+            self.mark("two inputs", k == 1)
+            self.input("xy"[k], rank if k == 0 or self.chance(60) else self.r.choice((0, 1, 2)))
+        layers: list[str] = []
+        for k in range(self.r.choice((1, 2, 2, 3, 3, 4))):
+            layers += self.layer(f"n{k}", layers)
+        self.readouts()
+        graph = self.graph(tuple(n.name for n in self.nodes.values() if isinstance(n.op, Output)))
+        steps, batch = self.r.choice((1, 2, 3, 4, 5, 6, 8, 16)), self.r.choice((1, 2, 2, 3))
+        inputs = samples(self.r, graph, batch, steps)
+        for node in graph.of(Output):
+            if isinstance(node.op, Output) and node.op.read == "weighted":
+                weights = self.numbers.integers(-64, 65, steps) / 64  # sums of such are exact in any order
+                self.nodes[node.name] = replace(node, op=replace(node.op, weights=weights))
+        known = _Tuning(self, arithmetic, inputs).run()
+        final = self.graph(tuple(n.name for n in graph.of(Output)))
+        assert all(np.isfinite(out).all() for out in known.outputs.values())
+        self.count_cases(final, arithmetic, known)
+        return RandomNetwork(final, arithmetic, inputs, frozenset(self.cases), self.edge, known)
+
+    def graph(self, wanted: Sequence[str]) -> Graph:
+        """The nodes that some node needs, and all inputs."""
+        needed = [*wanted, *(n.name for n in self.nodes.values() if isinstance(n.op, Input))]
+        seen: set[str] = set()
+        while needed:
+            name = needed.pop()
+            if name not in seen:
+                seen.add(name)
+                needed += self.nodes[name].inputs
+        return Graph(node for name, node in self.nodes.items() if name in seen)
+
+    def arithmetic(self) -> Arithmetic:
+        r = self.r
+        saturates = self.plain and self.chance(75)
+        return Arithmetic(
+            weight_bits_min=2,
+            weight_bits_max=16,
+            weight_bits=8,
+            accumulator_bits=32,
+            state_bits=r.choice((24, 24, 16, 20, 30)) if saturates else r.choice((24, 16, 32, r.randint(8, 32))),
+            decay_bits=32,
+            decay_fraction=r.choice((16, 12, 12, r.randint(4, 16), r.randint(4, 16))),
+            min_shift=-16,
+            max_shift=12,
+            rounding=r.choice(("nearest", "floor", "zero")),
+            overflow="saturate" if saturates else r.choice(("saturate", "saturate", "wrap")),
+            graded_spikes=self.chance(50),
+            published=True,
+            current_overflow=r.choice(("", "", "saturate", *(() if saturates else ("wrap", "wrap-once", "wrap-once")))),
+            symmetric=self.chance(30),
+        )
+
+    def count_cases(self, graph: Graph, arithmetic: Arithmetic, known: Simulation) -> None:
+        self.mark(f"rounding {arithmetic.rounding}")
+        self.mark(f"overflow {arithmetic.overflow}")
+        self.mark(f"current {arithmetic.current_overflow or 'as the membrane'}")
+        self.mark("symmetric", arithmetic.symmetric)
+        self.mark("graded spikes" if arithmetic.graded_spikes else "counted spikes")
+        self.mark("overflow", known.overflows > 0)
+        for node in graph:
+            op: Any = node.op
+            event = graph.edges[node.name].is_event
+            kind = type(op).__name__
+            self.mark(kind, isinstance(op, SumPool | MaxPool | Upsample | Delay | Integrator))
+            self.mark(f"{kind} of {'events' if event else 'currents'}", isinstance(op, Reshape | Concat | Add))
+            self.mark("Concat along another axis", isinstance(op, Concat) and op.axis > 0)
+            if isinstance(op, Output):
+                self.mark(f"read {op.read}")
+                self.mark("output of events", graph.edges[node.inputs[0]].is_event)
+            elif isinstance(op, Neuron):
+                self.count_neuron(op, graph.edges[node.name].shape, arithmetic)
+            elif isinstance(op, Input):
+                self.mark("negative input", op.low < 0)
+                self.mark("real input" if op.carries == "real" else "spikes as input")
+
+    def count_neuron(self, op: Neuron, shape: Shape, arithmetic: Arithmetic) -> None:
+        one = 2**arithmetic.decay_fraction
+        decay, most = np.abs(op.decay), arithmetic.state_max
+        between = (decay > 0) & (decay < one)
+        power = between & ((decay & (decay - 1)) == 0)
+        size = np.asarray(op.threshold).size
+        for case, when in (
+            (f"reset {op.reset}", True),
+            ("strict", op.strict),
+            ("flip", np.any(op.flip)),
+            ("decay 0", np.any(decay == 0)),
+            ("decay 1", np.any(op.decay == one)),
+            ("decay power of two", np.any(power)),
+            ("decay between", np.any(between & ~power)),
+            ("decay negative", np.any(op.decay < 0)),
+            ("decay above 1", np.any(decay > one)),
+            ("current decay", np.any(op.current_decay)),
+            ("input bias", np.any(op.input_bias)),
+            ("bias", np.any(op.bias)),
+            ("v_reset", op.reset == "to" and np.any(op.v_reset)),
+            ("v_init", np.any(op.v_init)),
+            ("amount", op.reset == "by" and np.any(op.amount)),
+            ("keep", op.reset == "by" and np.any(op.keep != one)),
+            ("refractory", op.refractory > 0),
+            ("refractory for ever", op.refractory < 0),
+            ("negative threshold", op.negative_threshold is not None),
+            ("threshold at most 0", np.any(op.threshold <= 0)),
+            ("threshold beyond the register", np.any(np.abs(op.threshold) > most + 1)),
+            ("threshold scalar", size == 1),
+            ("threshold per channel", size > 1 and size == shape[0] < prod(shape)),
+            ("threshold per neuron", size == prod(shape) > 1),
+            ("shift negative", op.shift < 0),
+            ("shift 0", op.shift == 0),
+            ("shift positive", op.shift > 0),
+        ):
+            self.mark(case, bool(when))
+
+    # -- inputs and readouts -------------------------------------------------------------------------------------------
+
+    def input(self, name: str, rank: int) -> None:
+        r = self.r
+        sizes = tuple(r.choice((1, 2, 3, 4, 5, 6, 7, 8, 9)) for _ in range(rank))
+        room = max(1, min(400, self.largest) // prod(sizes))
+        channels = r.choice([c for c in (*CHANNELS, *(WIDE if rank == 0 else ())) if c <= room])
+        shape = (channels, *sizes)
+        if self.chance(55 if self.plain else 40):
+            op = Input(shape, "spikes", 1.0, 0, 1)
+        else:
+            ranges = ((0, 255), (0, 255), (-128, 127), (0, 31), (-7, 7), (0, 1), (-32768, 32767), (0, 65535))
+            low, high = r.choice(ranges)
+            op = Input(shape, "real", r.choice((1.0, 0.0625, 0.1)), low, high)
+        self.add(name, op)
+        self.reach[name] = int(max(abs(op.low), abs(op.high)))
+        self.carries[name] = frozenset((op.carries,))
+        self.events.append(name)
+        self.unread.append(name)
+
+    def readouts(self) -> None:
+        r = self.r
+        reads = ("mean", "mean", "sum", "last", "max", "max-abs", "weighted", "sequence")
+        for k in range(r.choice((1, 1, 1, 2))):
+            fed = self.current("out", self.event())
+            shape = self.shapes[fed]
+            terms = [fed]
+            for name in [n for n in self.unread if isinstance(self.nodes[n].op, Neuron)][-2:]:
+                terms += self.fitting("out", shape, name)
+            fed = self.add("out.add", Add(), *terms) if len(terms) > 1 else fed
+            fed = self.reshaped("out", fed, 15)
+            shape = self.shapes[fed]
+            membrane = self.add("output.integrator", Integrator(), fed, shape=shape)
+            name = "output" if k == 0 else f"output.{k + 1}"
+            unit = np.exp(self.numbers.normal(size=self.broadcast(shape)) - 3)
+            self.add(name, Output(r.choice(reads), np.asarray(unit)), membrane, shape=shape)
+            if self.chance(10):
+                self.add(f"{name}.again", Output(r.choice(reads)), membrane, shape=shape)
+        fired = [n for n in self.unread if isinstance(self.nodes[n].op, Neuron)]
+        if fired and self.chance(70):
+            name = r.choice(fired)
+            self.add("output.events", Output(r.choice(reads)), name, shape=self.shapes[name])
+
+    # -- layers --------------------------------------------------------------------------------------------------------
+
+    def layer(self, name: str, before: Sequence[str]) -> list[str]:
+        """A neuron with its synapses, possibly in a loop; its name (of two, where they share their currents)."""
+        r = self.r
+        self.bits = r.choice((2, 4, 8, 8) if self.plain else (2, 3, 4, 8, 8, 8, 8, 9, 12, 16, r.randint(2, 16)))
+        fed = self.current(name, self.event())
+        if self.chance(15):
+            fed = self.beside(name, fed)
+        terms = [fed]
+        for _ in range(r.choice((0, 0, 0, 1, 2))):
+            terms += self.fitting(name, self.shapes[fed], self.event(self.shapes[fed]))
+        if len(terms) > 1:
+            r.shuffle(terms)
+            fed = self.add(f"{name}.add", Add(), *terms)
+        fed = self.reshaped(name, fed, 12)
+        if self.chance(5):
+            fed = self.beside(name, fed)
+        shape = self.shapes[fed]
+        self.add(name, Neuron(np.asarray(0)), shape=shape)
+        self.nodes[name] = Node(name, self.nodes[name].op, (fed,))
+        self.spikes(name)
+        if self.chance(25) and self.loop(name, name):
+            self.mark("own loop")
+        if before and self.chance(20) and self.loop(r.choice(before), name):
+            self.mark("loop through layers")
+        if self.chance(4):
+            self.mark("fan-out of currents")
+            other = self.add(f"{name}.twin", Neuron(np.asarray(0)), self.nodes[name].inputs[0], shape=shape)
+            self.spikes(other)
+            return [name, other]
+        return [name]
+
+    def spikes(self, name: str) -> None:
+        self.reach[name] = 1
+        self.carries[name] = frozenset(("spikes",))
+        self.events.append(name)
+        self.unread.append(name)
+
+    def loop(self, fed: str, source: str) -> bool:
+        """Let a neuron be fed by what another, or itself, fired before."""
+        delayed = self.add_event(
+            f"{source}.before",
+            Delay(self.shapes[source], self.r.choice((1, 1, 2, 3))),
+            source,
+            reach=1,
+            shape=self.shapes[source],
+        )
+        if self.chance(25):
+            delayed = self.changed(delayed, alone=True)
+        terms = self.fitting(f"{fed}.loop", self.shapes[fed], delayed)
+        if not terms:
+            return False
+        self.was_read(delayed)
+        (current,) = self.nodes[fed].inputs
+        both = [current, *terms]
+        self.r.shuffle(both)
+        joined = self.add(f"{fed}.loop.add", Add(), *both)
+        self.nodes[fed] = replace(self.nodes[fed], inputs=(joined,))
+        return True
+
+    def beside(self, name: str, fed: str) -> str:
+        """Another current next to one."""
+        shape = self.shapes[fed]
+        axis = self.r.randrange(len(shape))
+        size = self.r.choice((1, 2, shape[axis]))
+        other = (*shape[:axis], size, *shape[axis + 1 :])
+        if prod(shape) + prod(other) > self.largest:
+            return fed
+        parts = [fed, *self.fitting(name, other, self.event())]
+        self.r.shuffle(parts)
+        return self.add(f"{name}.concat", Concat(axis), *parts)
+
+    def reshaped(self, name: str, fed: str, percent: float) -> str:
+        if not self.chance(percent):
+            return fed
+        return self.add(f"{name}.shaped", Reshape(self.other_shape(self.shapes[fed])), fed)
+
+    def other_shape(self, shape: Shape) -> Shape:
+        size = prod(shape)
+        factors = [k for k in range(2, 10) if size % k == 0]
+        options: list[Shape] = [(size,), (1, size)]
+        options += [pair for k in factors for pair in ((k, size // k), (size // k, k))]
+        options += [(size // (k * m), k, m) for k in factors for m in factors if size % (k * m) == 0]
+        return self.r.choice(options)
+
+    def broadcast(self, shape: Shape) -> Shape:
+        """One number, one a channel, one a neuron, now and then something between."""
+        match self.r.choice(("scalar", "channel", "channel", "neuron", "axes")):
+            case "scalar":
+                return ()
+            case "channel":
+                return (shape[0], *(1,) * (len(shape) - 1))
+            case "neuron":
+                return shape
+        return tuple(self.r.choice((1, n)) for n in shape)
+
+    # -- currents ------------------------------------------------------------------------------------------------------
+
+    def current(self, name: str, event: str) -> str:
+        """Weights on an event, of any kind."""
+        for _ in range(20):
+            shape = self.shapes[event]
+            kind = self.r.choice(("linear", "conv", "conv", "conv", "transposed", "scale"))
+            if kind == "scale":
+                return self.scale(name, event)
+            if kind == "linear" or len(shape) == 1:
+                outputs = [c for c in (*CHANNELS, *WIDE) if c * prod(shape) <= self.work and c <= self.largest]
+                if outputs:
+                    return self.linear(name, event, self.r.choice(outputs))
+            elif done := self.geometry(name, event, kind == "transposed", None):
+                return done
+        return self.scale(name, event)
+
+    def fitting(self, name: str, shape: Shape, event: str) -> list[str]:
+        """Some current of a given shape, if one can be had."""
+        given = self.shapes[event]
+        if given == shape and self.chance(50):
+            return [self.scale(name, event)]
+        if len(given) == len(shape) > 1:
+            for _ in range(8):
+                if done := self.geometry(name, event, self.chance(30), shape):
+                    return [done]
+        if prod(given) * prod(shape) <= self.work:
+            done = self.linear(name, event, prod(shape))
+            return [self.add(f"{name}.shaped", Reshape(shape), done) if len(shape) > 1 else done]
+        return [self.scale(name, event)] if given == shape else []
+
+    def emit(self, name: str, op: Any, event: str, fan_in: Array) -> str:
+        """Weights; halved until no sum of some such layers leaves its accumulator."""
+        field = "scale" if isinstance(op, Scale) else "weight"
+        weight, most = getattr(op, field), (2**31 - 1) // 8
+        while int(np.max(fan_in)) * self.reach[event] > most and np.any(weight):
+            weight, fan_in = np.sign(weight) * (np.abs(weight) >> 1), np.asarray(fan_in) / 2
+        self.mark("all-max weights", weight.size > 1 and bool(np.all(weight == weight.flat[0])))
+        self.mark("weights above 8 bits", bool(np.abs(weight).max(initial=0) > 128))
+        self.mark("fan-out of spikes", event not in self.unread and isinstance(self.nodes[event].op, Neuron))
+        self.mark("real beside spikes", len(self.carries[event]) > 1)
+        self.was_read(event)
+        return self.add(f"{name}.w", replace(op, **{field: weight}), event)
+
+    def weights(self, shape: Shape) -> Array:
+        top = 2 ** (self.bits - 1) - 1
+        styles = ("uniform",) * 6 + ("normal",) * 4 + ("extreme", "all-max", "sparse", "ends")
+        match self.r.choice(styles):
+            case "uniform":
+                found = self.numbers.integers(-top, top + 1, shape)
+            case "normal":
+                found = np.clip(np.rint(self.numbers.normal(size=shape) * top / 3), -top, top)
+            case "extreme":
+                found = self.numbers.choice(np.asarray((-top - 1, -top, 0, top)), shape)
+            case "all-max":
+                found = np.full(shape, self.r.choice((top, top, -top, -top - 1)))
+            case "sparse":
+                found = np.where(self.numbers.random(shape) < 0.8, 0, self.numbers.integers(-top, top + 1, shape))
+            case _:
+                found = self.numbers.choice(np.asarray((-top, top)), shape)
+        return np.asarray(found).astype(np.int64)
+
+    def scale(self, name: str, event: str) -> str:
+        shape = self.broadcast(self.shapes[event])
+        weight = self.weights(shape)
+        self.mark("Scale")
+        self.mark("Scale scalar", shape == ())
+        self.mark("Scale per neuron", prod(shape) == prod(self.shapes[event]) > 1)
+        return self.emit(name, Scale(weight), event, np.abs(weight))
+
+    def linear(self, name: str, event: str, outputs: int) -> str:
+        shape = self.shapes[event]
+        if len(shape) > 1:
+            event = self.add_event(f"{event}.flat", Reshape((prod(shape),)), event, reach=self.reach[event])
+        weight = self.weights((outputs, prod(shape)))
+        stored = None
+        if self.chance(35):
+            self.mark("Linear with stored")
+            stored = self.numbers.random(weight.shape) < self.r.choice((0.1, 0.4, 0.9))
+            weight = np.where(stored, weight, 0)
+        self.mark("Linear")
+        self.mark("Linear to 1", outputs == 1)
+        self.mark("Linear above 100", outputs > 100)
+        return self.emit(name, Linear(weight, None, stored), event, np.abs(weight).sum(1))
+
+    def geometry(self, name: str, event: str, transposed: bool, wanted: Shape | None) -> str | None:
+        """A convolution, if one that was drawn fits and is no more work than allowed."""
+        given = self.shapes[event]
+        rank = len(given) - 1
+        channels = wanted[0] if wanted else self.r.choice((*CHANNELS, *CHANNELS, *WIDE))
+        op, groups = self.convolution(given, channels, transposed)
+        try:
+            out = output_shape(op, [given])
+        except ValueError:
+            return None
+        near = given if transposed else out
+        cost = prod(near[1:]) * op.weight.size
+        if cost > self.work or prod(out) > self.largest or (wanted is not None and out != wanted):
+            return None
+        weight, kernel = op.weight, op.weight.shape[2:]
+        if transposed:
+            grouped = np.abs(weight).reshape(groups, given[0] // groups, -1, prod(kernel))
+            fan_in = grouped.sum((1, 3))
+            self.mark("output padding", any(op.output_padding))
+        else:
+            fan_in = np.abs(weight).sum(tuple(range(1, rank + 2)))
+            self.mark("asymmetric padding", any(a != b for a, b in op.padding))
+        self.mark(f"{'ConvTranspose' if transposed else 'Conv'} {rank}-d")
+        self.mark("depthwise", groups == given[0] > 1)
+        self.mark("groups", 1 < groups < given[0])
+        self.mark("stride", any(s > 1 for s in op.stride))
+        self.mark("dilation", any(d > 1 for d in op.dilation))
+        self.mark("1x1", rank == 2 and prod(kernel) == 1)
+        self.mark("kernel above 3", any(k > 3 for k in kernel))
+        return self.emit(name, op, event, fan_in)
+
+    def convolution(self, given: Shape, channels: int, transposed: bool) -> tuple[Any, int]:
+        r, rank = self.r, len(given) - 1
+        common = gcd(given[0], channels)
+        groups = r.choice((1, 1, 1, common, common, r.choice([g for g in range(1, common + 1) if common % g == 0])))
+        if self.chance(20):  # depthwise, whatever the channels are
+            groups = given[0] if channels % given[0] == 0 else groups
+        plain = self.chance(40)
+        k = r.choice((1, 2, 3, 3, 5))
+        kernel = (k,) * rank if plain else tuple(r.choice((1, 2, 3, 3, 4, 5, 6)) for _ in range(rank))
+        stride = (1,) * rank if plain and self.chance(70) else tuple(r.choice((1, 1, 2, 3)) for _ in range(rank))
+        dilation = (1,) * rank if plain else tuple(r.choice((1, 1, 1, 2, 3)) for _ in range(rank))
+        if transposed:
+            padding = tuple(r.randint(0, d * (k - 1)) if self.chance(50) else 0 for k, d in zip(kernel, dilation))
+            extra = tuple(r.randint(0, max(s, d) - 1) for s, d in zip(stride, dilation))
+            shape = (given[0], channels // groups, *kernel)
+            return ConvTranspose(self.weights(shape), None, stride, padding, extra, dilation, groups), groups
+        if plain:
+            pads = tuple((k // 2, k // 2) for k in kernel)
+        else:
+            pads = tuple((r.randint(0, d * (k - 1)), r.randint(0, d * (k - 1))) for k, d in zip(kernel, dilation))
+        shape = (channels, given[0] // groups, *kernel)
+        return Conv(self.weights(shape), None, stride, pads, dilation, groups), groups
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def event(self, like: Shape | None = None) -> str:
+        """Something to read: what nobody reads yet more often, or what has a given shape."""
+        options = self.events
+        if like is not None and self.chance(60):
+            options = [n for n in self.events if self.shapes[n] == like] or options
+        elif self.unread and self.chance(60):
+            options = self.unread
+        name = self.r.choice(options)
+        for _ in range(self.r.choice((0, 0, 0, 1, 1, 2))):
+            name = self.changed(name)
+        return name
+
+    def changed(self, name: str, alone: bool = False) -> str:
+        """An event that is pooled, moved, delayed or, unless it must stay alone, added to or put beside others."""
+        r = self.r
+        shape, reach = self.shapes[name], self.reach[name]
+        rank = len(shape) - 1
+        if reach > 1 << 20:
+            return name
+        kinds = ("max", "reshape", "up", *(() if self.plain and self.chance(70) else ("sum", "delay")))
+        match r.choice((*kinds, *(() if alone else ("concat", *(("add",) if "sum" in kinds else ()))))):
+            case "max" if rank:
+                op = self.max_pool(shape)
+                return name if op is None else self.add_event(f"{name}.max", op, name, reach=reach)
+            case "sum" if rank:
+                kernel = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
+                stride = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
+                pads = tuple((r.randint(0, k - 1), r.randint(0, k - 1)) if self.chance(30) else (0, 0) for k in kernel)
+                op = SumPool(kernel, stride, pads)
+                try:
+                    fits = prod(output_shape(op, [shape])) <= self.largest
+                except ValueError:
+                    fits = False
+                return self.add_event(f"{name}.sum", op, name, reach=reach * prod(kernel)) if fits else name
+            case "up" if rank:
+                op = Upsample(tuple(r.choice((1, 2, 2, 3)) for _ in range(rank)))
+                if prod(output_shape(op, [shape])) <= min(self.largest, 600):
+                    return self.add_event(f"{name}.up", op, name, reach=reach)
+            case "delay":
+                op = Delay(shape, r.choice((1, 1, 2, 3, 9)))
+                return self.add_event(f"{name}.delay", op, name, reach=reach, shape=shape)
+            case "reshape":
+                return self.add_event(f"{name}.reshape", Reshape(self.other_shape(shape)), name, reach=reach)
+            case "concat":
+                return self.concat(name)
+            case "add":
+                others = [n for n in self.events if self.shapes[n] == shape]
+                parts = [name, *(r.choice(others) for _ in range(r.choice((1, 1, 2))))]
+                r.shuffle(parts)
+                return self.add_event(f"{name}.add", Add(), *parts, reach=sum(self.reach[n] for n in parts))
+        return name
+
+    def max_pool(self, shape: Shape) -> MaxPool | None:
+        r, rank = self.r, len(shape) - 1
+        kernel = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
+        stride = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
+        pads = tuple((r.randint(0, k // 2), r.randint(0, k // 2)) for k in kernel)
+        op = MaxPool(kernel, stride, pads, tuple(r.choice((1, 1, 1, 2)) for _ in range(rank)))
+        try:
+            small = prod(output_shape(op, [shape])) <= self.largest
+        except ValueError:
+            return None
+        # Every window sees something.
+        return op if small and np.isfinite(apply(op, [np.zeros((1, *shape))])).all() else None
+
+    def concat(self, name: str) -> str:
+        shape = self.shapes[name]
+        axis = self.r.randrange(len(shape))
+        rest = (*shape[:axis], *shape[axis + 1 :])
+        others = [
+            n
+            for n in self.events
+            if len(self.shapes[n]) == len(shape) and (*self.shapes[n][:axis], *self.shapes[n][axis + 1 :]) == rest
+        ]
+        parts = [name, *(self.r.choice(others) for _ in range(self.r.choice((1, 1, 2))))]
+        self.r.shuffle(parts)
+        if sum(prod(self.shapes[n]) for n in parts) > self.largest:
+            return name
+        return self.add_event(f"{name}.concat", Concat(axis), *parts, reach=max(self.reach[n] for n in parts))
+
+
+# -- neurons: parameters from what was seen ----------------------------------------------------------------------------
+
+
+class _Tuning:
+    """Gives every neuron its parameters, one after the other, on the scale of the currents that reach it."""
+
+    def __init__(self, draw: _Draw, arithmetic: Arithmetic, inputs: dict[str, Array]) -> None:
+        self.draw, self.arithmetic, self.inputs = draw, arithmetic, inputs
+        self.r, self.numbers = draw.r, draw.numbers
+        self.one = 2**arithmetic.decay_fraction
+        self.wanted: dict[str, float] = {}
+
+    def run(self) -> Simulation:
+        """Parameters for all; the run of the finished graph."""
+        draw = self.draw
+        outputs = [n.name for n in draw.nodes.values() if isinstance(n.op, Output)]
+        graph = draw.graph(outputs)
+        stateful = [n.name for n in graph.of(Neuron, Integrator)]
+        for name in stateful:
+            # Until its turn comes (in a loop) a neuron fires where it gets more than nothing.
+            none = np.asarray(0)
+            rough: Any = Integrator(none, none, none)
+            if isinstance(draw.nodes[name].op, Neuron):
+                rough = Neuron(none + 1, none, none, bias=none, input_bias=none, v_init=none, v_reset=none)
+            draw.nodes[name] = replace(draw.nodes[name], op=rough)
+        for name in stateful:
+            x = self.seen(name)
+            if isinstance(draw.nodes[name].op, Neuron):
+                self.neuron(name, x)
+            else:
+                draw.nodes[name] = replace(draw.nodes[name], op=self.integrator_of(x))
+        known = self.simulated(outputs)
+        for _ in range(3):  # what feeds back has changed since
+            off = [name for name, rate in firing_rates(known).items() if not LOW <= rate <= HIGH]
+            if draw.edge or not off:
+                break
+            for name in off:
+                self.calibrate(name)
+            known = self.simulated(outputs)
+        for name in (n for n in stateful if isinstance(draw.nodes[n].op, Neuron)):
+            self.spread(name)
+        return self.simulated(outputs, counts=True)
+
+    def simulated(self, wanted: Sequence[str], counts: bool = False) -> Simulation:
+        graph = self.draw.graph(wanted)
+        found = None if counts else []
+        return simulate_integers(graph, self.arithmetic, self.inputs, membranes=True, found=found)
+
+    def seen(self, name: str) -> Array:
+        """The synaptic sums that reach a neuron ``[N, T, *shape]``."""
+        (fed,) = self.draw.nodes[name].inputs
+        self.draw.nodes["probe"] = Node("probe", Output("sequence"), (fed,))
+        x = self.simulated(("probe", name)).outputs["probe"]
+        del self.draw.nodes["probe"]
+        return x
+
+    def shift(self, x: Array) -> int:
+        """Mostly one that brings the sums some way below the end of the register; now and then beyond, or any."""
+        top = max(1.0, float(np.abs(x).max()))
+        room = np.log2(self.arithmetic.state_max / top)
+        left = self.r.choice((-1, 0, 1)) if self.draw.edge == "overflowing" else self.r.choice((1, 2, 3, 3, 4, 5, 6))
+        shift = int(np.clip(np.floor(room - left), -16, 12))
+        if self.draw.chance(25) and room > 8:  # small beside the register, as most programs are
+            shift = int(np.clip(shift - self.r.randint(4, 8), -16, 12))
+        if self.draw.chance(4):
+            shift = self.r.randint(-16, 12)
+        # The reference's own words have 64 bits, and a current that wraps once may stay above its register.
+        while shift > -16 and top * 2.0**shift > 2.0**36:
+            shift -= 1
+        return shift
+
+    def whole(self, shape: Shape, scale: float) -> Array:
+        """Numbers around a scale, for the layer, a channel or a neuron."""
+        size = self.draw.broadcast(shape)
+        most = self.arithmetic.state_max
+        return np.clip(np.rint(self.numbers.normal(size=size) * scale), -most, most).astype(np.int64)
+
+    def mantissa(self, shape: Shape, kinds: Sequence[str]) -> Array:
+        one, r = self.one, self.r
+
+        def of(kind: str) -> int:
+            match kind:
+                case "0":
+                    return 0
+                case "1":
+                    return one
+                case "power":
+                    return one >> r.randint(1, min(6, self.arithmetic.decay_fraction))
+                case "between":
+                    return r.randint(1, one - 1)
+                case "high":
+                    return r.randint(one * 3 // 4, one)
+                case "negative":
+                    return r.choice((-r.randint(1, one), -one, -(one >> 1)))
+            return r.choice((one + 1, r.randint(one, 2 * one), r.randint(one, one + one // 4)))
+
+        size = self.draw.broadcast(shape) if self.draw.chance(50) else ()
+        pool = [of(r.choice(kinds)) for _ in range(r.choice((1, 3, 5)))] if self.draw.chance(30) else None
+        if size == ():
+            return np.asarray(of(r.choice(kinds)), np.int64)
+        kind = r.choice(kinds)
+        values = [r.choice(pool) if pool else of(kind) for _ in range(min(prod(size), 64))]
+        return np.resize(np.asarray(values, np.int64), size)
+
+    def integrator_of(self, x: Array) -> Integrator:
+        shift = self.shift(x)
+        scale = max(1.0, float(np.abs(x).mean()) * 2.0**shift)
+        kinds = ("0", "0", "1", "1", "power", "between", "high", "negative", "above")
+        decay = self.mantissa(x.shape[2:], kinds)
+        bias = self.whole(x.shape[2:], scale) if self.draw.chance(50) else np.asarray(0)
+        return Integrator(decay, np.asarray(1), bias, shift)
+
+    def neuron(self, name: str, x: Array) -> None:
+        draw, r, shape = self.draw, self.r, x.shape[2:]
+        shift = self.shift(x)
+        s = max(1.0, float(np.abs(x).mean()) * 2.0**shift)
+        most = self.arithmetic.state_max
+        kinds = ("0", "1", "1", "power", "power", "between", "high", "high", "high", "negative", "above")
+        once = self.arithmetic.current_overflow == "wrap-once"
+        current = ("power", "between", "high", *(() if once else ("1", "negative", "above")))
+        zero = np.asarray(0)
+
+        def maybe(percent: int, scale: float = s) -> Array:
+            return self.whole(shape, scale) if draw.chance(percent) else zero
+
+        flip = np.asarray(False)
+        if draw.chance(15):
+            flip = np.asarray(self.numbers.random(draw.broadcast(shape)) < 0.5)
+        plain = draw.plain and draw.chance(85)
+        op = Neuron(
+            threshold=zero,
+            decay=self.mantissa(shape, kinds),
+            current_decay=self.mantissa(shape, current) if not plain and draw.chance(40) else zero,
+            gain=np.asarray(1),
+            bias=maybe(40),
+            input_bias=maybe(25),
+            strict=draw.chance(25),
+            flip=flip,
+            reset=r.choice(("to", "to", "by", "by", "none")),
+            v_reset=maybe(40),
+            amount=np.abs(maybe(85)) if draw.chance(80) else maybe(100),
+            keep=self.mantissa(shape, kinds) if not plain and draw.chance(45) else np.asarray(self.one),
+            v_init=maybe(30),
+            amplitude=np.asarray(1),
+            refractory=0 if plain else r.choice((0, 0, 0, 0, 0, 0, 1, 2, 3, -1)),
+            shift=shift,
+        )
+        if op.reset == "to" and draw.chance(3):
+            op = replace(op, v_reset=np.asarray(r.choice((most, -most, most + 2, -most - 2))))
+        draw.nodes[name] = replace(draw.nodes[name], op=op)
+        if draw.edge in ("silent", "saturated"):
+            beyond = r.choice((most + 1, 2 * most + 3, 2**40)) * (1 if draw.edge == "silent" else -1)
+            op = replace(op, threshold=np.where(flip, -beyond, beyond).astype(np.int64))
+            draw.nodes[name] = replace(draw.nodes[name], op=op)
+            return
+        if not plain and draw.chance(30):
+            below = np.quantile(self.membranes(name), r.choice((0.02, 0.1, 0.3)), method="lower")
+            op = replace(op, negative_threshold=self.per(shape, np.asarray(below)))
+            draw.nodes[name] = replace(draw.nodes[name], op=op)
+        self.calibrate(name)
+
+    def per(self, shape: Shape, value: Array) -> Array:
+        """One number, the same for each channel or neuron give or take a little."""
+        size = self.draw.broadcast(shape)
+        spread = np.abs(value) // 8 + 1
+        return (value + (self.numbers.integers(-spread, spread + 1, size) if size else 0)).astype(np.int64)
+
+    def membranes(self, name: str) -> Array:
+        return self.simulated((name,)).membranes[name]
+
+    def calibrate(self, name: str) -> None:
+        """Thresholds between the membranes, a few times: they change with what fires."""
+        node = self.draw.nodes[name]
+        op: Any = node.op
+        wanted = self.r.uniform(0.08, 0.45)
+        size = self.draw.broadcast(self.draw.shapes[name])
+        best: tuple[float, Array] | None = None
+        membranes = self.membranes(name)
+        for _ in range(6):
+            threshold = self.thresholds(membranes, size, wanted, op.flip)
+            self.draw.nodes[name] = replace(node, op=replace(op, threshold=threshold))
+            run = self.simulated((name,))
+            membranes, rate = run.membranes[name], firing_rates(run)[name]
+            off = abs(rate - 0.25)
+            if best is None or off < best[0]:
+                best = off, threshold
+            if 0.04 < rate < 0.7:
+                break
+            wanted = min(0.95, 2 * wanted) if rate <= 0.04 else max(0.01, wanted / 3)
+            size = self.r.choice((size, size, self.draw.shapes[name]))
+        assert best is not None
+        self.draw.nodes[name] = replace(node, op=replace(op, threshold=best[1]))
+
+    def thresholds(self, membranes: Array, size: Shape, rate: float, flip: Array) -> Array:
+        """For each part of a layer the membrane that this share of all lies above (below, where flipped)."""
+        shape = membranes.shape[2:]
+        full = (1,) * (len(shape) - len(size)) + size
+        axes = (0, 1, *(k + 2 for k, n in enumerate(full) if n == 1))
+        up = np.quantile(membranes, 1 - rate, axis=axes, method="higher", keepdims=True)[0, 0]
+        if not np.any(flip):
+            return up.reshape(size).astype(np.int64)
+        down = np.quantile(membranes, rate, axis=axes, method="lower", keepdims=True)[0, 0]
+        return np.asarray(np.where(flip, down, up)).astype(np.int64)
+
+    def spread(self, name: str) -> None:
+        """Now and then a neuron among others with a threshold at or beyond an end of the register, or at 0."""
+        op: Any = self.draw.nodes[name].op
+        if op.threshold.size < 8 or not self.draw.chance(15):
+            return
+        most = self.arithmetic.state_max
+        ends = np.asarray((0, -1, most, -most, -most - 1, most + 1, 2**33, -(2**33), 2**40, -(2**40)))
+        chosen = self.numbers.random(op.threshold.shape) < 0.06
+        threshold = np.where(chosen, self.numbers.choice(ends, op.threshold.shape), op.threshold)
+        self.draw.nodes[name] = replace(self.draw.nodes[name], op=replace(op, threshold=threshold))
