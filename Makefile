@@ -8,7 +8,7 @@ LAVA_VENV   ?= .venv-lava
 LAVA_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell command -v python3.10))
 LAVA_STAMP  := $(LAVA_VENV)/.installed
 
-.PHONY: setup setup-lava system demo test test-all test-lowest bench lint clean
+.PHONY: setup setup-lava system demo test test-all test-lowest test-sanitized bench lint clean
 
 setup: $(STAMP) setup-lava
 
@@ -43,6 +43,18 @@ test: setup
 
 test-all: setup
 	$(PY) -m pytest -n 2
+
+# The engine built with sanitizers, in a folder of its own; its tests and a sweep must run clean in it.
+SANITIZED := build/sanitized
+test-sanitized: setup
+	rm -rf $(SANITIZED)
+	NEUROCOMPILE_SANITIZE=address,undefined $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --target $(SANITIZED) .
+	cp -r tests pyproject.toml $(SANITIZED)
+	cd $(SANITIZED) && export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"; \
+		$(CURDIR)/$(PY) -m tests.simulator.engine_sweep --networks 200 --seed 7 --threads 2 --json > sweep.json && \
+		$(CURDIR)/$(PY) -m pytest -p no:cacheprovider tests/simulator/test_engine.py
 
 # The lower bounds of setup.cfg, in an environment of their own.
 test-lowest:

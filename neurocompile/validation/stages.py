@@ -14,6 +14,7 @@ from neurocompile.ir.interpret import Run, interpret
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.program import Program
 from neurocompile.simulation import accuracy_of, check_labels
+from neurocompile.simulator.engine import Engine, Run, engine_missing
 from neurocompile.simulator.reference import Simulation, simulate_integers
 from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
 
@@ -172,13 +173,14 @@ def validate_program(
         lowering.against = "a recording of the live model, float64 (it has registered neurons)"
         _compare_recording(lowering, program, reference, order)
     scores: dict[str, list[dict[str, Array]]] = {"pytorch": [], "real": [], "integer": []}
+    simulate = _simulator(program)
     for start in range(0, len(data), _CHUNK):
         part = data.part(start, start + _CHUNK)
         real = interpret(program.real, part.inputs, program.timesteps)
         whole, _ = program.integers(part.inputs)
         wanted = len(data) if backend_samples is None else backend_samples
         runs_backend = backend is not None and start < wanted
-        integer = simulate_integers(program.integer, program.arithmetic, whole, membranes=runs_backend, found=[])
+        integer = simulate(whole, runs_backend)
         scores["real"].append(real.outputs)
         scores["integer"].append(integer.outputs)
         if reference is not None and runs_torch:
@@ -207,6 +209,15 @@ def validate_program(
         stages.append(hardware)
     before = accuracies["real"] if accuracies["pytorch"] is None else accuracies["pytorch"]
     return Validation(stages, before, accuracies["integer"])
+
+
+def _simulator(program: Program) -> Callable[[Mapping[str, Array], bool], Simulation | Run]:
+    """What runs the integers, and keeps membranes if it is told to."""
+    if engine_missing():
+        graph, arithmetic = program.integer, program.arithmetic
+        return lambda inputs, keep: simulate_integers(graph, arithmetic, inputs, membranes=keep, found=[])
+    engine = Engine(program.integer, program.arithmetic)
+    return lambda inputs, keep: engine.run(inputs, membranes=keep)
 
 
 def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
@@ -283,7 +294,7 @@ def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: lis
 
 def _compare_backend(
     stage: Stage,
-    integer: Simulation,
+    integer: Simulation | Run,
     spikes: Mapping[str, Array],
     membranes: Mapping[str, Array],
     order: list[str],

@@ -362,9 +362,9 @@ class _Planner:
             out = (negative.shape[1], rows, columns) if not isinstance(op, Linear) else None
             inner = out or (len(op.weight) // (rows * columns), rows, columns)
             classes = classes_of(op, source, inner, abreast)
-            if classes:
+            if classes:  # else it sees nothing but padding
                 chosen.append((leaf, classes, (negative, positive), abreast))
-            fans += [] if binary else [leaf]
+                fans += [] if binary else [leaf]
         if max(-low.min(initial=0), high.max(initial=0)) > _INT32:
             return None
         geometry = Geometry(channels, rows, columns, block)

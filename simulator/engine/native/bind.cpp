@@ -334,6 +334,22 @@ public:
 
     std::shared_ptr<Work> stream() const { return std::make_shared<Work>(); }
 
+    bool timing() const { return net_.timing; }
+
+    void set_timing(bool on) {
+        net_.timing = on;
+        if (on)
+            for (auto& work : work_) work->elapsed.clear();
+    }
+
+    // Nanoseconds in each node since timing was switched on, of all threads together.
+    std::vector<int64_t> elapsed() const {
+        std::vector<int64_t> total(net_.nodes.size());
+        for (const auto& work : work_)
+            for (size_t k = 0; k < work->elapsed.size(); ++k) total[k] += work->elapsed[k];
+        return total;
+    }
+
 private:
     template <class T>
     static T* writable(const py::handle& given) {
@@ -412,6 +428,26 @@ private:
     std::vector<std::shared_ptr<Work>> work_;
 };
 
+double roof_of(const std::string& isa, double seconds) {
+    for (const Isa& each : usable()) {
+        if (each.name != isa) continue;
+        py::gil_scoped_release release;
+        const Kernels k = each.kernels();
+        constexpr int64_t size = 8192, passes = 1000;  // 16 KiB
+        const Lines<int16_t> array(size, 1);
+        int64_t done = 0;
+        volatile int64_t total = 0;
+        const auto start = std::chrono::steady_clock::now();
+        for (;;) {
+            total = total + k.roof(array.data(), size, passes);
+            done += passes * size;
+            const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+            if (elapsed.count() >= seconds) return (double)done / elapsed.count() / 1e9;
+        }
+    }
+    throw std::invalid_argument("this machine has no " + isa);
+}
+
 }  // namespace
 }  // namespace engine
 
@@ -436,5 +472,8 @@ PYBIND11_MODULE(_native, m) {
         .def(py::init<const py::dict&, const std::string&>())
         .def_property_readonly("isa", &Engine::isa)
         .def("stream", &Engine::stream)
-        .def("run", &Engine::run);
+        .def("run", &Engine::run)
+        .def_property("timing", &Engine::timing, &Engine::set_timing)
+        .def("elapsed", &Engine::elapsed);
+    m.def("roof", &roof_of, py::arg("isa"), py::arg("seconds"), "Giga-additions of 16 bits a second, at best.");
 }

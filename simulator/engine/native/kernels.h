@@ -8,7 +8,7 @@
 namespace engine {
 
 constexpr int max_vectors = 12;  // accumulators that a kernel holds in registers
-constexpr int band_units = 256;  // units that are sorted by how many events they have, so that branches are foreseen
+constexpr int band_units = 128;  // units that are sorted by how many events they have, so that branches are foreseen
 constexpr int event_slack = 64;  // bytes behind the last event that a store may touch
 
 // The indices of the set bits of each byte, one a byte, for instruction sets that cannot compress.
@@ -81,7 +81,7 @@ enum Reset { to_value, by_amount, none };
 
 template <class W>
 using Scatter = void (*)(const W* weights, const uint8_t* events, const Unit* units, int64_t count, int16_t* sums,
-                         const int32_t* offsets);
+                         const int32_t* offsets, const uint8_t* ahead, int64_t bytes_ahead);
 using Scatter32 = void (*)(const int32_t* weights, const uint8_t* events, const int32_t* values, const Unit* units,
                            int64_t count, int32_t* sums, const int32_t* offsets);
 
@@ -94,9 +94,13 @@ struct Kernels {
     Scatter32 scatter32[max_vectors + 1];  // of half a register each
     // Writes events and units; returns how many units. `events` has room for every bit, and for event_slack.
     int64_t (*decode)(const Decode&, Tally*, uint8_t* events, uint32_t& used, Unit* units);
+    // What the tallied events met: [classes][channels] weights stored, and weights that are not zero.
+    void (*met)(const Tally&, const int64_t* stored, const int64_t* nonzero, int64_t& all, int64_t& some);
     int64_t (*count)(const uint8_t* bits, int64_t bytes);    // how many are set
     void (*widen)(int16_t* from, int32_t* into, int64_t count);  // adds, and leaves zeros
     void (*update[3][3][2])(Update&);                           // [Decayed][Reset][whether registers may overflow]
+    // Sums an array some times over, as fast as registers can: what the others are measured against.
+    int64_t (*roof)(const int16_t* array, int64_t size, int64_t passes);
 };
 
 // Functions, not objects: nothing of a set may run before it is known that the machine has it.

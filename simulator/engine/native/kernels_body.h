@@ -1,20 +1,22 @@
 // The inner loops, written once over `Simd`; each kernels_*.cpp compiles them for its instruction set.
 
 // Adds up the weights that the events of each unit meet. All of a unit's sums stay in registers until its last event.
+// Meanwhile the weights that are needed next come nearer.
 template <class W, int vectors>
 void scatter(const W* weights, const uint8_t* events, const Unit* units, int64_t count, int16_t* sums,
-             const int32_t* offsets) {
+             const int32_t* offsets, const uint8_t* ahead, int64_t bytes_ahead) {
     constexpr int row = vectors * Simd::lanes;
+    const uint8_t* const end_ahead = ahead + bytes_ahead;
     for (const Unit *unit = units, *end = units + count; unit != end; ++unit) {
         const uint8_t* event = events + unit->start;
         const uint8_t* last = event + unit->count;
         typename Simd::I16 sum[vectors];
-        const W* met = weights + (size_t)*event * row;
-        for (int v = 0; v < vectors; ++v) sum[v] = Simd::load16(met + v * Simd::lanes);
-        for (++event; event != last; ++event) {
-            met = weights + (size_t)*event * row;
+        for (int v = 0; v < vectors; ++v) sum[v] = Simd::zero16();
+        do {
+            const W* met = weights + (size_t)*event * row;
             for (int v = 0; v < vectors; ++v) sum[v] = Simd::add16(sum[v], Simd::load16(met + v * Simd::lanes));
-        }
+        } while (++event != last);
+        for (int line = 0; line < 4 && ahead < end_ahead; ++line, ahead += 64) __builtin_prefetch(ahead, 0, 2);
         int16_t* into = sums + unit->place;
         for (int v = 0; v < vectors; ++v) {
             int16_t* at = into + offsets[v];
@@ -112,12 +114,13 @@ int64_t decode(const Decode& d, Tally* tally, uint8_t* events, uint32_t& used, U
     const int longest = 8 * d.bytes;  // a unit's list
     const auto lists = tally ? (single ? list<true, true> : list<false, true>)
                              : (single ? list<true, false> : list<false, false>);
-    const int fitting = band_units / d.steps;
-    const int wide = fitting < 1 ? 1 : fitting > 255 ? 255 : fitting;  // no more than a counter of a byte can count
-    for (int from = 0; from < d.count; from += wide) {
-        const int to = from + wide < d.count ? from + wide : d.count;
-        for (int first = 0; first < d.steps; first += band_units) {
-            const int until = first + band_units < d.steps ? first + band_units : d.steps;
+    // Neighbours in one band, so that their sums stay near; several steps only where the frame is small.
+    const int wide = d.count < band_units ? d.count : band_units;
+    const int deep = band_units / (wide < 1 ? 1 : wide);
+    for (int first = 0; first < d.steps; first += deep) {
+        const int until = first + deep < d.steps ? first + deep : d.steps;
+        for (int from = 0; from < d.count; from += wide) {
+            const int to = from + wide < d.count ? from + wide : d.count;
             Unit* held = band;
             std::memset(starts, 0, (longest + 2) * sizeof *starts);
             for (int t = first; t < until; ++t) {
@@ -136,6 +139,17 @@ int64_t decode(const Decode& d, Tally* tally, uint8_t* events, uint32_t& used, U
     }
     used = at;
     return out - units;
+}
+
+void met(const Tally& tally, const int64_t* stored, const int64_t* nonzero, int64_t& all, int64_t& some) {
+    int64_t met_all = 0, met_some = 0;
+    for (int64_t i = 0, size = (int64_t)tally.count * tally.channels; i < size; ++i) {
+        const int64_t fired = (int64_t)tally.totals[i] + tally.counters[i];
+        met_all += fired * stored[i];
+        met_some += fired * nonzero[i];
+    }
+    all += met_all;
+    some += met_some;
 }
 
 int64_t count(const uint8_t* bits, int64_t bytes) {
@@ -362,6 +376,25 @@ void fill_updates(Kernels& k) {
     k.update[how][none][1] = update<how, none, true>;
 }
 
+int64_t roof(const int16_t* array, int64_t size, int64_t passes) {
+    constexpr int sums = 8;  // additions that do not wait for one another
+    const int16_t* volatile where = array;  // for all the compiler knows another array at each pass
+    typename Simd::I16 sum[sums];
+    for (int k = 0; k < sums; ++k) sum[k] = Simd::load16(array + k * Simd::lanes);
+    for (int64_t pass = 0; pass < passes; ++pass) {
+        const int16_t* at = where;
+        for (const int16_t* end = at + size; at != end; at += sums * Simd::lanes)
+            for (int k = 0; k < sums; ++k) sum[k] = Simd::add16(sum[k], Simd::load16(at + k * Simd::lanes));
+    }
+    int64_t total = 0;
+    int16_t each[Simd::lanes];
+    for (int k = 0; k < sums; ++k) {
+        Simd::store16(each, sum[k]);
+        for (int16_t lane : each) total += lane;
+    }
+    return total;
+}
+
 Kernels make(const char* name, bool narrow) {
     Kernels k{};
     k.name = name;
@@ -372,10 +405,12 @@ Kernels make(const char* name, bool narrow) {
     ScatterTable<int16_t>::fill(k.scatter16, sizes);
     fill32(k.scatter32, sizes);
     k.decode = decode;
+    k.met = met;
     k.count = count;
     k.widen = widen;
     fill_updates<same>(k);
     fill_updates<shifted>(k);
     fill_updates<general>(k);
+    k.roof = roof;
     return k;
 }

@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 namespace engine {
@@ -113,7 +114,7 @@ void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) 
         const Shape& source = net.nodes[s.source]->shape;
         Tally tally{};
         if (s.fan_class && !s.values) {
-            w.counters.assign((size_t)s.fan_classes * s.channels, 0);
+            w.counters.assign((size_t)s.fan_classes * s.channels + 64, 0);  // a part may start anywhere
             w.totals.assign((size_t)s.fan_classes * s.channels, 0);
             tally = Tally{s.fan_class, w.counters.data(), w.totals.data(), s.fan_classes, s.channels, 0};
         }
@@ -169,11 +170,7 @@ void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) 
         }
         if (tally.classes) {
             int64_t met = 0, met_nonzero = 0;
-            for (int64_t i = 0; i < (int64_t)s.fan_classes * s.channels; ++i) {
-                const int64_t fired = (int64_t)w.totals[i] + w.counters[i];
-                met += fired * s.fan_stored[i];
-                met_nonzero += fired * s.fan_nonzero[i];
-            }
+            net.kernels.met(tally, s.fan_stored, s.fan_nonzero, met, met_nonzero);
             w.counted[id][sops] += uses * met;
             w.counted[id][sops_nonzero] += uses * met_nonzero;
         }
@@ -196,29 +193,35 @@ void Layer::sum(const Network& net, Work& w, int b, int frames) const {
     const int64_t padded = (int64_t)(room - 128 + 63) / 64 * 64;
     size_t which = 0;
     for (const Synapse& s : synapses) {
+        const int64_t* const tables = s.table_at + (int64_t)b * s.parts * s.table_chunks;
+        const int64_t* const last_table = s.table_at + (int64_t)s.blocks * s.parts * s.table_chunks;
+        const int64_t* at = tables;
         for (int part = 0; part < s.parts; ++part) {
             const Work::List& list = w.lists[which++];
             if (s.flush && s.flush[part]) net.kernels.widen(w.sums16.data(), w.sums32.data(), padded);
-            const int64_t* at = s.table_at + ((int64_t)b * s.parts + part) * s.table_chunks;
             int64_t first = 0;
             for (int k = 0; k < s.classes; ++k) {
-                const int64_t last = list.class_end[k];
+                const int64_t count = list.class_end[k] - first;
+                const Unit* units = list.units.data() + first;
                 for (const Chunk& chunk : s.chunks[k]) {
                     const int64_t table = *at++;
-                    if (table < 0 || first == last) continue;
-                    const Unit* units = list.units.data() + first;
+                    if (table < 0 || !count) continue;
+                    const uint8_t* weights = s.table.data() + table * s.weight_bytes;
+                    const int64_t ahead = at < last_table ? *at * s.weight_bytes : -1;
+                    const uint8_t* next = s.table.data() + std::max<int64_t>(ahead, 0);
+                    const int64_t bytes = ahead < 0 ? 0 : std::min<int64_t>(40 << 10, s.table.data() + s.table.size() - next);
                     if (s.wide)
-                        net.kernels.scatter32[chunk.vectors]((const int32_t*)s.table.data() + table, list.events.data(),
-                                                             s.values ? list.values.data() : nullptr, units,
-                                                             last - first, w.sums32.data(), chunk.offsets);
+                        net.kernels.scatter32[chunk.vectors]((const int32_t*)weights, list.events.data(),
+                                                             s.values ? list.values.data() : nullptr, units, count,
+                                                             w.sums32.data(), chunk.offsets);
                     else if (s.weight_bytes == 1)
-                        net.kernels.scatter8[chunk.vectors]((const int8_t*)s.table.data() + table, list.events.data(), units,
-                                                            last - first, w.sums16.data(), chunk.offsets);
+                        net.kernels.scatter8[chunk.vectors]((const int8_t*)weights, list.events.data(), units, count,
+                                                            w.sums16.data(), chunk.offsets, next, bytes);
                     else
-                        net.kernels.scatter16[chunk.vectors]((const int16_t*)s.table.data() + table, list.events.data(), units,
-                                                             last - first, w.sums16.data(), chunk.offsets);
+                        net.kernels.scatter16[chunk.vectors]((const int16_t*)weights, list.events.data(), units, count,
+                                                             w.sums16.data(), chunk.offsets, next, bytes);
                 }
-                first = last;
+                first = list.class_end[k];
             }
         }
     }
@@ -546,6 +549,15 @@ void Network::run(Work& w, const std::vector<const int64_t*>& given, const std::
     prepare(w);
     for (auto& each : w.counted) each.fill(0);
     w.overflows = 0;
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point last;
+    if (timing) w.elapsed.resize(nodes.size()), last = Clock::now();
+    auto lap = [&](int id) {  // what happened since the last lap was for this node
+        if (!timing) return;
+        const Clock::time_point now = Clock::now();
+        w.elapsed[id] += std::chrono::duration_cast<std::chrono::nanoseconds>(now - last).count();
+        last = now;
+    };
     if (!stream) w.running = false;
     if (!w.running)
         for (const auto& node : nodes) node->start(*this, w);
@@ -560,6 +572,7 @@ void Network::run(Work& w, const std::vector<const int64_t*>& given, const std::
             same = same && (t == 0 || std::equal(x, x + size, given[k]));
         }
         w.constant[node.id] = same;
+        lap(node.id);
     }
     auto finish = [&](const Node& node, int from, int to) {
         const Shape& s = node.shape;
@@ -576,6 +589,7 @@ void Network::run(Work& w, const std::vector<const int64_t*>& given, const std::
             for (int id : group.nodes) {
                 nodes[id]->run(*this, w, from, from + stride);
                 finish(*nodes[id], from, from + stride);
+                lap(id);
             }
     }
     for (const Fan& fan : fans) {
@@ -605,6 +619,7 @@ void Network::run(Work& w, const std::vector<const int64_t*>& given, const std::
         }
         w.counted[fan.layer][sops] += met;
         w.counted[fan.layer][sops_nonzero] += met_nonzero;
+        lap(fan.layer);
     }
     for (const auto& node : nodes) node->end(*this, w);
     w.running = stream;

@@ -124,6 +124,7 @@ struct Work {
     std::vector<List> lists;
     Lines<uint8_t> counters;
     std::vector<uint32_t> totals;
+    std::vector<int64_t> elapsed;  // nanoseconds in each node, if they are wanted
 };
 
 struct Network {
@@ -131,6 +132,7 @@ struct Network {
     Arithmetic arithmetic;
     int steps = 0;
     bool tracing = false;
+    bool timing = false;
     std::vector<std::unique_ptr<Node>> nodes;
     std::vector<Fan> fans;
     struct Group {

@@ -10,6 +10,7 @@ struct Simd {
     static I16 load16(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p)); }
     static I16 load16(const int16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
     static void store16(int16_t* p, I16 a) { _mm256_storeu_si256((__m256i*)p, a); }
+    static I16 zero16() { return _mm256_setzero_si256(); }
     static I16 add16(I16 a, I16 b) { return _mm256_add_epi16(a, b); }
 
     static I32 load32(const int16_t* p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p)); }

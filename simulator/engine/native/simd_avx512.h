@@ -10,6 +10,7 @@ struct Simd {
     static I16 load16(const int8_t* p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
     static I16 load16(const int16_t* p) { return _mm512_loadu_si512(p); }
     static void store16(int16_t* p, I16 a) { _mm512_storeu_si512(p, a); }
+    static I16 zero16() { return _mm512_setzero_si512(); }
     static I16 add16(I16 a, I16 b) { return _mm512_add_epi16(a, b); }
 
     static I32 load32(const int16_t* p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p)); }

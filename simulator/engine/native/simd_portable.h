@@ -19,6 +19,7 @@ struct Simd {
     static I16 load16(const int8_t* p) { return __builtin_convertvector(read<I8>(p), I16); }
     static I16 load16(const int16_t* p) { return read<I16>(p); }
     static void store16(int16_t* p, I16 a) { std::memcpy(p, &a, sizeof a); }
+    static I16 zero16() { return I16{}; }
     static I16 add16(I16 a, I16 b) { return a + b; }
 
     static I32 load32(const int16_t* p) { return __builtin_convertvector(read<I16Half>(p), I32); }
