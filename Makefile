@@ -70,7 +70,7 @@ bench: setup
 # mypy finds the mapped folders only in a real install.
 lint: setup
 	$(PY) -m ruff check .
-	rm -rf build
+	rm -rf build/lint build/lib* build/bdist* build/temp*
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target build/lint .
 	cd build/lint && ../../$(PY) -m mypy --config-file ../../pyproject.toml -p neurocompile
 

@@ -17,19 +17,50 @@ HOUSES = {"neurocompile": "neurocompile", "backends": "neurocompile/backends", "
           "simulator": "neurocompile/simulator"}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing of an earlier build is packed and nothing is left in the checkout."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def _copied(source: Path) -> Path:
+    """The sources, so that nothing of an earlier build is packed and nothing is left in the checkout."""
     for house in HOUSES:
         shutil.copytree(ROOT / house, source / house, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
+    return source
+
+
+def _build(source: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    built = subprocess.run([*pip, "-w", out, source], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*pip, "-w", out, source], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, out = _copied(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("wheel")
+    built = _build(source, out)
     assert built.returncode == 0, built.stderr
     (file,) = out.glob("*.whl")
     return file
+
+
+def test_without_a_compiler_numpy_simulates_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    built = _build(_copied(tmp_path / "source"), tmp_path, PATH=str(tmp_path), CXX="")
+    assert built.returncode == 0, built.stderr
+    (file,) = tmp_path.glob("*.whl")
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, file]
+    subprocess.run(pip, check=True, capture_output=True)
+    main = "import neurocompile.cli; neurocompile.cli.main()"
+    ran = _run(target, tmp_path, "-c", main, "demo", "--target", "anp-i")
+    assert ran.returncode == 0, ran.stderr
+    assert "NumPy reference" in ran.stdout
+
+
+def test_a_build_that_fails_is_an_installation_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    built = _build(_copied(tmp_path / "source"), tmp_path, CXX="false", CC="false")
+    assert built.returncode != 0
+    assert list(tmp_path.glob("*.whl")) == []
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from neurocompile.ir.interpret import Run, interpret
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.program import Program
 from neurocompile.simulation import accuracy_of, check_labels
-from neurocompile.simulator.engine import Engine, Run, engine_missing
+from neurocompile.simulator.engine import Engine, engine_missing
+from neurocompile.simulator.engine import Run as EngineRun
 from neurocompile.simulator.reference import Simulation, simulate_integers
 from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
 
@@ -211,7 +212,7 @@ def validate_program(
     return Validation(stages, before, accuracies["integer"])
 
 
-def _simulator(program: Program) -> Callable[[Mapping[str, Array], bool], Simulation | Run]:
+def _simulator(program: Program) -> Callable[[Mapping[str, Array], bool], Simulation | EngineRun]:
     """What runs the integers, and keeps membranes if it is told to."""
     if engine_missing():
         graph, arithmetic = program.integer, program.arithmetic
@@ -294,7 +295,7 @@ def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: lis
 
 def _compare_backend(
     stage: Stage,
-    integer: Simulation | Run,
+    integer: Simulation | EngineRun,
     spikes: Mapping[str, Array],
     membranes: Mapping[str, Array],
     order: list[str],
