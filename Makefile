@@ -54,7 +54,7 @@ test-sanitized: setup
 	cd $(SANITIZED) && export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)"; \
 		$(CURDIR)/$(PY) -m tests.simulator.engine_sweep --networks 200 --seed 7 --threads 2 --json > sweep.json && \
-		$(CURDIR)/$(PY) -m pytest -p no:cacheprovider tests/simulator/test_engine.py
+		$(CURDIR)/$(PY) -m pytest -p no:cacheprovider -m "not slow" tests/simulator/test_engine.py
 
 # The lower bounds of setup.cfg, in an environment of their own.
 test-lowest:
@@ -66,6 +66,8 @@ bench: setup
 	$(PY) -m benchmarks.startup
 	$(PY) -m benchmarks.mpbn_folding
 	$(PY) -m benchmarks.quantization
+	$(PY) -m benchmarks.engine --plot docs/engine-ratio.png
+	$(PY) -m benchmarks.engine_growth --plot docs/engine-growth.png
 
 # mypy finds the mapped folders only in a real install.
 lint: setup

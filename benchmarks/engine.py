@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ FRAMES = 24
 """So many different batches there are at least: no branch predictor knows them by heart."""
 FEWEST = 5
 """Rounds of a row, however long they take."""
+BUSY = 0.15
+"""Cores that others keep busy, from which on a row is marked: torch's threads wait for one another by spinning."""
 
 
 @dataclass
@@ -53,10 +57,11 @@ class Setup:
 
 @dataclass
 class Contest:
-    """Seconds of every timed call, and what the calls returned."""
+    """Seconds of every timed call, what the calls returned, and how many cores others kept busy (None: unknown)."""
 
     seconds: dict[str, list[float]]
     results: dict[str, list[Any]]
+    others: float | None = None
 
     def ms(self, name: str) -> float:
         """The median."""
@@ -118,7 +123,7 @@ def interleaved(contenders: dict[str, Callable[[int], Any]], repeats: int, budge
         call(name, 0)
         quick[name] = call(name, 1)[0] < 0.05
     contest = Contest({name: [] for name in contenders}, {name: [] for name in contenders})
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _others_seconds()
     for done in range(repeats):
         if done >= min(FEWEST, repeats) and time.perf_counter() - start > budget:
             break
@@ -129,7 +134,21 @@ def interleaved(contenders: dict[str, Callable[[int], Any]], repeats: int, budge
             seconds, result = call(name, 2 * done + 3)
             contest.seconds[name].append(seconds)
             contest.results[name].append(result)
+    after = _others_seconds()
+    if before is not None and after is not None:
+        contest.others = max(0.0, after - before) / (time.perf_counter() - start)
     return contest
+
+
+def _others_seconds() -> float | None:
+    """Processor time that everything but this process has used since the machine was started, where Linux says so."""
+    try:
+        spent = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _, _, *interrupts = map(int, spent[:8])
+    own = os.times()
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
 
 def calls(repeats: int) -> int:
@@ -159,7 +178,7 @@ def measure(
 
     contenders: dict[str, Callable[[int], Any]] = {"engine": ours}
     for kind, peer in found.items():
-        contenders[kind] = lambda k, peer=peer: peer(given[k])
+        contenders[kind] = partial(_call, peer, given)
     contest = interleaved(contenders, repeats, budget)
     counts = [run.counts for run in contest.results["engine"]]
     sops = statistics.mean(float(each.total("sops").sum()) for each in counts)
@@ -195,7 +214,12 @@ def measure(
         "sops": sops,
         "gsop_per_s": gsop,
         "roof_fraction": gsop / (roof * min(threads, batch)),
+        "others_cores": contest.others,
     }
+
+
+def _call(peer: Peer, given: list[torch.Tensor], frame: int) -> torch.Tensor:
+    return peer(given[frame])
 
 
 def measure_network(
@@ -302,6 +326,10 @@ def _print(found: dict[str, Any]) -> None:
     print(_ROW.format(*columns, "ratio", "to SJ", "GSOP/s", "roof"))
     for row in found["rows"]:
         print(_line(row))
+    for row in found["rows"]:
+        if (row["others_cores"] or 0) > BUSY:
+            where = f"{row['network']}, batch {row['batch']}, threads {row['threads']}"
+            print(f"{where}: other processes kept {row['others_cores']:.2f} cores busy; this row is worth nothing")
     print("\nfastest to slowest torch, median ms")
     for row in found["rows"]:
         ordered = sorted(row["torch_ms"].items(), key=lambda item: item[1])
@@ -354,7 +382,7 @@ def _plot(found: dict[str, Any], file: Path) -> None:
     where = found["machine"]
     axes.set_title(
         f"The engine beside PyTorch: T = {found['timesteps']}, 8-bit weights,"
-        f" {min(rates):.0%} to {max(rates):.0%} firing\n{where['cpu']}, {where['isa']}, torch {where['torch']}",
+        f" {min(rates):.1%} to {max(rates):.1%} firing\n{where['cpu']}, {where['isa']}, torch {where['torch']}",
         fontsize=10,
     )
     axes.legend(fontsize=8, ncols=2)

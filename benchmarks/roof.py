@@ -107,10 +107,9 @@ def layer_rows(
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Layers by how many input channels they have: median share of the roof, and where the rest of the time goes."""
-    groups = {f">= {WIDE}": lambda c: c >= WIDE, f"< {WIDE}": lambda c: c < WIDE}
     found = {}
-    for label, within in groups.items():
-        group = [row for row in rows if within(row["channels"])]
+    for label, wide in ((f">= {WIDE}", True), (f"< {WIDE}", False)):
+        group = [row for row in rows if (row["channels"] >= WIDE) == wide]
         if not group:
             continue
         total, silent = (sum(row[key] for row in group) for key in ("ms", "silent_ms"))
