@@ -35,6 +35,7 @@ from neurocompile.simulator.engine.scatter import (
     Geometry,
     classes_of,
     limits,
+    neighbours,
     part_sizes,
     pixel_bytes,
     planes,
@@ -404,15 +405,19 @@ class _Planner:
 
     def _abreast(self, op: Any, source: tuple[int, int, int], block: int) -> int:
         """As many neighbours as a word has bits for and registers have sums for: their surroundings overlap."""
-        if not isinstance(op, Conv) or op.stride[-1] != 1:
+        if not isinstance(op, Conv):
             return 1
+        kernel, stride, dilation = op.weight.shape[-1], op.stride[-1], op.dilation[-1]
+        rows = int(np.prod([-(-k // s) for k, s in zip(op.weight.shape[2:-1], op.stride)], dtype=int))
         times = 8 // pixel_bytes(source[0])
-        rows = int(np.prod(op.weight.shape[2:-1], dtype=int))
-        reach = (op.weight.shape[-1] - 1) * op.dilation[-1]
         while times > 1:
-            registers = rows * -(-(times + reach) * block // self.machine.lanes)
-            if source[2] % times == 0 and registers <= self.machine.vectors:
-                return times
+            met = neighbours(times, kernel, stride, op.padding[-1][0], dilation)
+            far = [d for _, _, d in met]
+            every = {j for j, _, _ in met} == set(range(times))  # no pixel that meets nothing
+            if source[2] % times == 0 and times % stride == 0 and every:
+                registers = rows * -(-(max(far) - min(far) + 1) * block // self.machine.lanes)
+                if registers <= self.machine.vectors:
+                    return times
             times //= 2
         return 1
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, Linear, Scale
 
-__all__ = ["Class", "Geometry", "Tables", "classes_of", "limits", "pixel_bytes", "planes", "tables"]
+__all__ = ["Class", "Geometry", "Tables", "classes_of", "limits", "neighbours", "pixel_bytes", "planes", "tables"]
 
 _TABLE_BYTES = 40 * 1024  # of one block of outputs and one part of the inputs: it stays in the first-level cache
 _PART_BYTES = 32  # of a unit's bits: an event is numbered by one byte
@@ -60,7 +60,7 @@ def classes_of(op: Any, source: tuple[int, ...], out: tuple[int, ...], abreast: 
         op: Linear, Conv, ConvTranspose, or a Scale of one number a channel.
         source: of what it reads; a Linear reads it row-major.
         out: of what it feeds; a Linear feeds it row-major.
-        abreast: how many pixels side by side make a unit (1 but for convolutions that leave no pixel out).
+        abreast: how many pixels side by side make a unit: a multiple of the stride, or 1.
     """
     channels = source[0]
     match op:
@@ -151,21 +151,26 @@ def _of_taps(
 ) -> list[Class]:
     channels, rows, columns = source
     row_classes = _along(rows, weight.shape[1], stride[0], pad[0], dilation[0], transposed)
-    column_classes = _along(columns, weight.shape[2], stride[1], pad[1], dilation[1], transposed)
+    if abreast > 1:
+        starts = np.arange(0, columns, abreast)
+        side_by_side = neighbours(abreast, weight.shape[2], stride[1], pad[1], dilation[1])
+        column_classes = [(starts, starts // stride[1], side_by_side)]
+    else:
+        alone = _along(columns, weight.shape[2], stride[1], pad[1], dilation[1], transposed)
+        column_classes = [(xs, places, [(0, k, d) for k, d in taps]) for xs, places, taps in alone]
     found = []
     for (ys, y_places, y_taps), (xs, x_places, x_taps) in product(row_classes, column_classes):
         if not y_taps or not x_taps or not len(ys) or not len(xs):
             continue
-        reach = sorted({d + j for _, d in x_taps for j in range(abreast)})
+        reach = sorted({d for _, _, d in x_taps})
         distances = [(dy, dx) for _, dy in y_taps for dx in reach]
         bits = 8 * pixel_bytes(channels) * (abreast - 1) + channels
         weights = np.zeros((bits, len(distances), weight.shape[-1]), weight.dtype)
-        for j in range(abreast):
+        for (row, (ky, _)), (j, kx, dx) in product(enumerate(y_taps), x_taps):
             first = 8 * pixel_bytes(channels) * j
-            for (row, (ky, _)), (kx, dx) in product(enumerate(y_taps), x_taps):
-                weights[first : first + channels, row * len(reach) + reach.index(dx + j)] = weight[:, ky, kx]
-        ys, xs = ys[:, None], xs[None, ::abreast]
-        y_places, x_places = y_places[:, None], x_places[None, ::abreast]
+            weights[first : first + channels, row * len(reach) + reach.index(dx)] = weight[:, ky, kx]
+        ys, xs = ys[:, None], xs[None, :]
+        y_places, x_places = y_places[:, None], x_places[None, :]
         units = ys * (columns // abreast) + xs // abreast
         shape = units.shape
         found.append(
@@ -178,6 +183,12 @@ def _of_taps(
             )
         )
     return found
+
+
+def neighbours(abreast: int, kernel: int, stride: int, pad: int, dilation: int) -> list[tuple[int, int, int]]:
+    """For pixels side by side: which of them meets which tap, and how far from the first one's output that adds."""
+    met = [(j, k, j + pad - k * dilation) for j in range(abreast) for k in range(kernel)]
+    return [(j, k, far // stride) for j, k, far in met if far % stride == 0]
 
 
 def _along(
