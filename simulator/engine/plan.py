@@ -30,6 +30,8 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.simulator.counts import Fanout, fanouts
+from neurocompile.simulator.engine.events import Range, binary, ranges
+from neurocompile.simulator.engine.neurons import Bounds, by_channel, in_registers, parameters, whole
 from neurocompile.simulator.engine.scatter import (
     Class,
     Geometry,
@@ -48,11 +50,9 @@ __all__ = ["Machine", "Plan", "make_plan"]
 _KINDS = ("linear", "conv", "conv_transpose", "scale", "sum_pool", "max_pool", "upsample", "copy", "concat", "add")
 _ROUNDINGS = ("nearest", "floor", "zero")
 _OVERFLOWS = ("saturate", "wrap", "wrap-once")
-_RESETS = ("to", "by", "none")
 _SKIPS = 8
 _INT32 = 2**31 - 1
 _INT16 = 2**15 - 1
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class _Planner:
     ways: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.binary = _binary(self.graph)
-        self.ranges = _ranges(self.graph)
+        self.binary = binary(self.graph)
+        self.ranges = ranges(self.graph)
         self.fan_of: dict[tuple[str, str], Fanout] = {}
         found = iter(fanouts(self.graph))
         for node in self.graph:
@@ -196,8 +196,8 @@ class _Planner:
         return {
             "source": self.index[event],
             "layer": self.index[fan.layer],
-            "stored": _whole(stored),
-            "nonzero": _whole(nonzero),
+            "stored": whole(stored),
+            "nonzero": whole(nonzero),
             "uniform": uniform,
         }
 
@@ -262,7 +262,7 @@ class _Planner:
         data["kind"] = _KINDS.index(data["kind"])
         for key in ("weight", "bias"):
             if data[key] is not None:
-                data[key] = _whole(data[key])
+                data[key] = whole(data[key])
         if isinstance(op, WEIGHT_OPS):
             self.fans.append((self.fan_of[node.name, sources[0]], sources[0]))
         return data
@@ -278,7 +278,7 @@ class _Planner:
             "blocks": -(-channels // 16), "padded_rows": rows, "padded_columns": columns,
             "makes_bits": node.name in self.binary,
         }  # fmt: skip
-        data |= self._parameters(node)
+        data |= parameters(node.op, self.graph.edges[node.name].shape)
         sums = None if leaves is None else self._sums(node, leaves, data)
         if sums is None:
             data |= {"current": node.inputs[0], "reads": list(node.inputs), "skips": [], "synapses": []}
@@ -288,7 +288,11 @@ class _Planner:
         data["reads"] = [part["source"] for part in [*data["synapses"], *data["skips"]]]
         width = "32" if data["sums32"] else "16"
         if isinstance(node.op, Neuron):
-            data |= self._fast(node.op, node.name, data, sums)
+            width, loops = data["block"] * data["blocks"], node.name in self.cyclic
+            shape = self.graph.edges[node.name].shape
+            bounds = Bounds(node.op, self.arithmetic, sums, self.steps)
+            data |= in_registers(node.op, shape, width, self.arithmetic, bounds, not self.streaming)
+            data["keep"] = self.streaming or loops
         way = "all steps in registers" if data["fast"] else "one by one"
         self.ways[node.name] = f"{way}, sums of {width} bits"
         return data
@@ -348,7 +352,7 @@ class _Planner:
                     fans.append(leaf)
                     continue
                 shape = self.graph.edges[leaf.source].shape
-                if not _by_channel(op.scale, shape):
+                if not by_channel(op.scale, shape):
                     return None
                 op = Scale(np.broadcast_to(op.scale, shape).reshape(source[0], -1)[:, :1, None])
             least, most = self.ranges[leaf.source]
@@ -546,145 +550,6 @@ class _Planner:
             "fan_nonzero": np.ascontiguousarray(kept[:, 1]),
         }
 
-    # -- neurons -------------------------------------------------------------------------------------------------------
-
-    def _parameters(self, node: Node) -> dict[str, Any]:
-        shape = self.graph.edges[node.name].shape
-        op: Any = node.op
-
-        def each(value: Any) -> Array:
-            value = np.asarray(value)
-            return _whole(value if value.size == 1 else np.broadcast_to(value, shape))
-
-        found = {"shift": op.shift, "decay": each(op.decay), "bias": each(op.bias), "reset": 0}
-        if isinstance(op, Neuron):
-            found |= {
-                "threshold": each(op.threshold), "flip": each(op.flip), "current_decay": each(op.current_decay),
-                "input_bias": each(op.input_bias), "rest": each(op.v_reset), "amount": each(op.amount),
-                "keep_after": each(op.keep), "init": each(op.v_init), "strict": op.strict,
-                "refractory": op.refractory, "reset": _RESETS.index(op.reset),
-                "negative": None if op.negative_threshold is None else each(op.negative_threshold),
-            }  # fmt: skip
-        return found
-
-    def _fast(self, op: Neuron, name: str, data: Mapping[str, Any], sums: Range) -> dict[str, Any]:
-        """The parameters of neurons whose steps run in registers, where 32 bits are enough for every intermediate."""
-        one = 1 << self.arithmetic.decay_fraction
-        plain = op.refractory == 0 and op.negative_threshold is None and not np.any(op.current_decay)
-        if not plain or (op.reset == "by" and np.any(op.keep != one)) or self.arithmetic.state_bits > 30:
-            return {}
-        bounds = _Bounds(op, self.arithmetic, sums, self.steps)
-        saturates = self.arithmetic.overflow == "saturate" == (self.arithmetic.current_overflow or "saturate")
-        proved = bounds.proved and not self.streaming
-        if not bounds.in_32_bits or not (saturates or proved):
-            return {}
-        shape = self.graph.edges[name].shape
-        channels, rows, columns = planes(shape)
-        width = data["block"] * data["blocks"]
-        parameters = (op.threshold, op.flip, op.bias, op.input_bias, op.amount, op.v_reset, op.v_init, op.decay)
-        same = all(_by_channel(np.asarray(p), shape) for p in parameters)
-        pixels = 1 if same else rows * columns
-
-        def each(value: Any, kind: Any, fill: float) -> Array:
-            whole = np.broadcast_to(value, shape).reshape(channels, -1)[:, :pixels]
-            padded = np.full((pixels, width), fill, kind)
-            padded[:, :channels] = whole.T
-            return np.ascontiguousarray(padded)
-
-        flip = np.broadcast_to(op.flip, shape).astype(bool)
-        threshold = np.broadcast_to(op.threshold, shape).astype(np.int64)
-        # fires where (h ^ flip) > threshold: h >= t is h > t - 1, h <= t is ~h > ~t - 1 = -t - 2.
-        limit = np.where(flip, -threshold - (1 if op.strict else 2), threshold - (0 if op.strict else 1))
-        limit = np.clip(limit, -_INT32 - 1, _INT32)
-        mantissas = np.unique(op.decay)
-        how, by = 2, 0
-        if len(mantissas) == 1:
-            (mantissa,) = mantissas.tolist()
-            if mantissa == one:
-                how = 0
-            elif mantissa > 0 and mantissa & (mantissa - 1) == 0 and 0 < (by := _log2(one) - _log2(mantissa)) < 30:
-                how = 1
-        return {
-            "fast": True,
-            "stride": 0 if same else width,
-            "width": width,
-            "fast_threshold": each(limit, np.int32, _INT32),
-            "fast_flip": each(np.where(flip, -1, 0), np.int32, 0),
-            "fast_bias": each(op.bias, np.int32, 0),
-            "fast_input_bias": each(op.input_bias, np.int32, 0),
-            "fast_amount": each(op.amount, np.int32, 0),
-            "fast_rest": each(op.v_reset, np.int32, 0),
-            "fast_init": each(op.v_init, np.int32, 0),
-            "fast_decay": each(np.asarray(op.decay) / one, np.float64, 0),
-            "how": how,
-            "decay_shift": by,
-            "may_overflow": not proved,
-            "keep": self.streaming or name in self.cyclic,
-        }
-
-
-class _Bounds:
-    """Interval arithmetic over a layer's registers: whether 32 bits hold every intermediate, whether none overflows."""
-
-    def __init__(self, op: Neuron, arithmetic: Arithmetic, sums: Range, steps: int) -> None:
-        fraction = arithmetic.decay_fraction
-        scale = 2.0**op.shift
-        low, high = sums[0] * scale - 1, sums[1] * scale + 1
-        first, bias = _span(op.input_bias), _span(op.bias)
-        decay = tuple(d / 2.0**fraction for d in _span(op.decay))
-        held = float(arithmetic.state_max + 1)
-        current = low + first[0], high + first[1]
-        largest = max(-current[0], current[1])
-        room = held * max(-decay[0], decay[1], 1) + max(largest, 0) + max(-bias[0], bias[1]) + 2
-        values = [_span(p) for p in (op.v_reset, op.v_init, op.amount, op.input_bias, op.bias)]
-        mantissa = max(abs(m) for m in _span(op.decay))
-        self.in_32_bits = (
-            room + max(-values[2][0], values[2][1]) < _INT32
-            and max(-sums[0], sums[1]) * max(scale, 1) + 2.0 ** max(-op.shift, 0) < _INT32
-            and -op.shift < 31
-            and all(max(-a, b) < held for a, b in values[:2])
-            and held * mantissa < 2.0**52
-        )
-        most = float(arithmetic.state_max)
-        least = float(arithmetic.state_min)
-        proved = -most - 1 <= current[0] and current[1] <= most
-        v = values[1]
-        flips = bool(np.any(op.flip))
-        top = float(np.max(op.threshold))
-        for _ in range(steps):
-            ends = [d * x for d in decay for x in v]
-            h = min(ends) - 1 + current[0] + bias[0], max(ends) + 1 + current[1] + bias[1]
-            proved = proved and least <= h[0] and h[1] <= most
-            stays = h if flips or op.reset == "none" else (h[0], min(h[1], top))
-            if op.reset == "to":
-                new = min(stays[0], values[0][0]), max(stays[1], values[0][1])
-            elif op.reset == "by":
-                amount = values[2]
-                new = min(stays[0], h[0] - amount[1]), max(stays[1], h[1] - amount[0])
-            else:
-                new = stays
-            proved = proved and least <= new[0] and new[1] <= most
-            v = min(v[0], new[0]), max(v[1], new[1])
-            if not proved:
-                break
-        self.proved = proved
-
-
-def _span(value: Any) -> Range:
-    return float(np.min(value)), float(np.max(value))
-
-
-def _log2(power: int) -> int:
-    return power.bit_length() - 1
-
-
-def _by_channel(value: Array, shape: tuple[int, ...]) -> bool:
-    """Whether a parameter is the same at all pixels of a channel."""
-    if value.size == 1 or len(shape) == 1:
-        return True
-    whole = np.broadcast_to(value, shape).reshape(shape[0], -1)
-    return value.shape[-len(shape) + 1 :] == (1,) * (len(shape) - 1) or bool((whole == whole[:, :1]).all())
-
 
 def _moved(each: Class, first: int, channels: int) -> Class:
     """A class whose outputs are some of the layer's channels."""
@@ -698,10 +563,6 @@ def _moved(each: Class, first: int, channels: int) -> Class:
 
 def _joined(parts: list[Array]) -> Array:
     return np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int32)
-
-
-def _whole(value: Any) -> Array:
-    return np.ascontiguousarray(value, dtype=np.int64).reshape(-1)
 
 
 def _pair(values: Any, fill: int = 1) -> list[int]:
@@ -731,60 +592,6 @@ def _arithmetic(a: Arithmetic) -> dict[str, Any]:
         "current_most": most + 1 if current == "wrap-once" else most,
         "graded": a.graded_spikes,
     }
-
-
-def _binary(graph: Graph) -> set[str]:
-    """The nodes that only ever emit 0 and 1."""
-    found: set[str] = set()
-    for node in graph:
-        match node.op:
-            case Input(carries=carries, low=low, high=high):
-                # Declared spikes, not numbers that happen to be small.
-                is_binary = carries == "spikes" and low >= 0 and high <= 1
-            case Neuron(negative_threshold=negative):
-                is_binary = negative is None
-            case MaxPool() | Upsample() | Reshape() | Concat():
-                is_binary = all(source in found for source in node.inputs)
-            case _:
-                is_binary = False
-        if is_binary:
-            found.add(node.name)
-    return found
-
-
-def _ranges(graph: Graph) -> dict[str, Range]:
-    """The smallest and the largest number that each node can emit, as far as it matters to synapses."""
-    found: dict[str, Range] = {}
-    for node in graph:
-        ins = [found.get(name, (-np.inf, np.inf)) for name in node.inputs]
-        match node.op:
-            case Input(low=low, high=high):
-                found[node.name] = float(low), float(high)
-            case Neuron(negative_threshold=negative):
-                found[node.name] = (0.0 if negative is None else -1.0), 1.0
-            case SumPool(kernel=kernel):
-                size = float(np.prod(kernel))
-                found[node.name] = min(0.0, ins[0][0] * size), max(0.0, ins[0][1] * size)
-            case Add():
-                found[node.name] = sum(low for low, _ in ins), sum(high for _, high in ins)
-            case MaxPool() | Upsample() | Reshape() | Concat() | Output():
-                found[node.name] = min(low for low, _ in ins), max(high for _, high in ins)
-            case Delay():
-                # In a loop nothing is known yet of what comes back; only neurons and inputs are known beforehand.
-                low, high = _delayed(graph, node, found)
-                found[node.name] = min(low, 0.0), max(high, 0.0)
-            case _:
-                found[node.name] = -np.inf, np.inf
-    return found
-
-
-def _delayed(graph: Graph, node: Node, found: Mapping[str, Range]) -> Range:
-    source = graph[node.inputs[0]]
-    if source.name in found:
-        return found[source.name]
-    if isinstance(source.op, Neuron):
-        return (0.0 if source.op.negative_threshold is None else -1.0), 1.0
-    return -np.inf, np.inf
 
 
 def make_plan(graph: Graph, arithmetic: Arithmetic, steps: int, machine: Machine, streaming: bool = False) -> Plan:
