@@ -232,25 +232,30 @@ inline void write_spikes(uint8_t* into, int channel, Simd::Mask fires) {
 // The parameters of a register of neurons.
 template <int how>
 struct Neurons {
-    typename Simd::I32 threshold, flip, bias, first, rest, amount, init;
+    typename Simd::I32 threshold, flip, bias, first, rest, amount, init, half;
     typename Simd::F64 low{}, high{};
 
     Neurons(const Update& u, int64_t p)
         : threshold(Simd::load32(u.threshold + p)), flip(Simd::load32(u.flip + p)), bias(Simd::load32(u.bias + p)),
           first(Simd::load32(u.input_bias + p)), rest(Simd::load32(u.rest + p)), amount(Simd::load32(u.amount + p)),
-          init(Simd::load32(u.init + p)) {
+          init(Simd::load32(u.init + p)), half(Simd::set32(how == shifted ? 1 << (u.decay_shift - 1) : 0)) {
         if constexpr (how == general) {
             low = Simd::load64(u.decay + p);
             high = Simd::load64(u.decay + p + Simd::half / 2);
         }
     }
 
-    // One step: h, the membrane that is left, and which fire.
-    template <int reset, bool overflows>
+    // One step: h, the membrane that is left, and which fire. Plain: sums are shifted left, decays rounded to nearest.
+    template <int reset, bool overflows, bool plain>
     Simd::Mask step(const Update& u, Simd::I32 sum, Simd::I32& v, Simd::I32& h, int64_t& over) const {
-        typename Simd::I32 i = Simd::add32(shifted_sum(u, sum), first);
+        typename Simd::I32 i = Simd::add32(plain ? Simd::left(sum, u.shift) : shifted_sum(u, sum), first);
         if constexpr (overflows) i = held(i, u.current_least, u.current_most, over);
-        h = Simd::add32(decayed<how>(u, v, low, high), Simd::add32(i, bias));
+        typename Simd::I32 kept;
+        if constexpr (plain && how == shifted)
+            kept = Simd::right(Simd::add32(v, half), u.decay_shift);
+        else
+            kept = decayed<how>(u, v, low, high);
+        h = Simd::add32(kept, Simd::add32(i, bias));
         if constexpr (overflows) h = held(h, u.least, u.most, over);
         const typename Simd::Mask fires = Simd::greater(Simd::xor32(h, flip), threshold);
         v = h;
@@ -263,7 +268,7 @@ struct Neurons {
     }
 };
 
-// The usual case: parameters by channel, membranes that start here and are forgotten, at most one skip.
+// The usual case: plain arithmetic, parameters by channel, membranes that start here and are forgotten, at most one skip.
 template <int how, int reset, bool overflows, bool skip, class Sum>
 void update_usual(const Update& u, const Sum* sums, Simd::I32& active, int64_t& over) {
     for (int c = 0; c < u.channels; c += Simd::half) {
@@ -287,7 +292,7 @@ void update_usual(const Update& u, const Sum* sums, Simd::I32& active, int64_t& 
                         events += skip_step;
                     }
                     active = Simd::count(active, Simd::nonzero(Simd::or32(sum, v)));
-                    write_spikes(out, c, neurons.template step<reset, overflows>(u, sum, v, h, over));
+                    write_spikes(out, c, neurons.template step<reset, overflows, true>(u, sum, v, h, over));
                 }
                 if constexpr (skip) {
                     skips += u.pixel_bytes;
@@ -318,7 +323,7 @@ void update_any(const Update& u, Simd::I32& active, int64_t& over) {
                                                        u.skip_weight[k] + pixel * u.skip_stride[k] + c));
                     active = Simd::count(active, Simd::nonzero(Simd::or32(sum, v)));
                     write_spikes(u.spikes + t * u.step_bytes + byte, c,
-                                 neurons.template step<reset, overflows>(u, sum, v, h, over));
+                                 neurons.template step<reset, overflows, false>(u, sum, v, h, over));
                     if (u.seen) {
                         Simd::store32(u.seen + t * u.seen_step + own, h);
                         Simd::store32(u.left + t * u.seen_step + own, v);
@@ -336,7 +341,8 @@ void update(Update& given) {
     const Update u = given;  // a copy of our own: no store can change it
     typename Simd::I32 active = Simd::set32(0);
     int64_t over = 0;
-    const bool usual = u.fresh && !u.membrane && !u.seen && !u.stride && u.skips < 2;
+    const bool plain = u.shift >= 0 && u.rounding == 0;
+    const bool usual = plain && u.fresh && !u.membrane && !u.seen && !u.stride && u.skips < 2;
     if (usual && u.sums16 && u.skips)
         update_usual<how, reset, overflows, true>(u, u.sums16, active, over);
     else if (usual && u.sums16)
