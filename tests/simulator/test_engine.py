@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -443,3 +444,17 @@ def test_a_run_can_be_interrupted(threads: int) -> None:
         signal.signal(signal.SIGALRM, before)
     known = simulate_integers(graph, engine.arithmetic, {"x": x}, membranes=True)
     assert compare(engine.run({"x": x}, threads=threads, membranes=True), known).where == []
+
+
+@needs_engine
+def test_one_engine_serves_several_python_threads() -> None:
+    rng = np.random.default_rng(0)
+    program = program_of("digits", "generic")
+    engine = Engine(program.integer, program.arithmetic)
+    inputs = [{"x_seq": rng.integers(0, 17, (6, 4, 1, 8, 8))} for _ in range(8)]
+    alone = [engine.run(each).spikes for each in inputs]
+    with ThreadPoolExecutor(4) as crew:
+        together = list(crew.map(lambda k: engine.run(inputs[k % 8], membranes=k % 2 == 0).spikes, range(64)))
+    for k, spikes in enumerate(together):
+        for name, fired in spikes.items():
+            np.testing.assert_array_equal(fired, alone[k % 8][name])

@@ -254,7 +254,6 @@ public:
             data.push_back(x.data());
             steps.push_back((int)x.shape(1));
         }
-        net_.tracing = !results.traced.empty();
         std::atomic<int64_t> next{0}, done{0};
         std::atomic<bool> stop{false};
         std::exception_ptr failed;
@@ -292,17 +291,31 @@ public:
             return true;
         };
         const int64_t wanted = stream ? 1 : std::min<int64_t>(std::max(threads, 1), samples);
-        if (!stream)
-            while ((int64_t)work_.size() < wanted) work_.push_back(std::make_shared<Work>());
+        // Works are taken out while Python's lock is held, so that runs of several Python threads share none.
+        std::vector<std::shared_ptr<Work>> works;
+        while (stream ? works.empty() : (int64_t)works.size() < wanted) {
+            if (stream) {
+                works.push_back(stream);
+            } else if (work_.empty()) {
+                works.push_back(std::make_shared<Work>());
+            } else {
+                works.push_back(work_.back());
+                work_.pop_back();
+            }
+            works.back()->tracing = !results.traced.empty();
+        }
+        const auto give_back = [&] {
+            if (!stream) work_.insert(work_.end(), works.begin(), works.end());
+        };
         if (wanted <= 1 && samples == 1) {  // one sample is not worth a thread
             py::gil_scoped_release release;
-            guarded(stream ? *stream : *work_[0]);
+            guarded(*works[0]);
         } else {
             std::vector<std::thread> crew;
             working = (int)wanted;
             for (int64_t k = 0; k < wanted; ++k)
                 crew.emplace_back([&, k] {
-                    guarded(stream ? *stream : *work_[k]);
+                    guarded(*works[k]);
                     std::lock_guard<std::mutex> lock(guard);
                     --working;
                     changed.notify_one();
@@ -325,9 +338,11 @@ public:
                 }
             }
             for (auto& each : crew) each.join();
+            if (raised || !good) give_back();
             if (raised) std::rethrow_exception(raised);
             if (!good) throw py::error_already_set();
         }
+        give_back();
         if (failed) std::rethrow_exception(failed);
         if (!tell()) throw py::error_already_set();
     }

@@ -272,7 +272,7 @@ void Layer::update_fast(const Network& net, Work& w, int b, int from, int to, in
     u.membrane = keep ? w.membrane[id].data() + begin : nullptr;
     u.fresh = from == 0 && !w.running;
     u.spikes = w.bits[id].data() + from * u.step_bytes + begin / 8;
-    if (net.tracing) {
+    if (w.tracing) {
         u.seen_step = (int64_t)shape.pixels * width;
         w.seen[id].resize((size_t)net.steps * u.seen_step);
         w.left[id].resize((size_t)net.steps * u.seen_step);
@@ -297,7 +297,7 @@ void Layer::update_any(const Network& net, Work& w, int b, int from, int to, int
             for (int p = 0; p < shape.pixels; ++p)
                 std::memset(w.bits[id].data() + ((int64_t)t * shape.pixels + p) * shape.bytes + begin, 0, until - begin);
     }
-    if (net.tracing) {
+    if (w.tracing) {
         w.seen_numbers[id].resize(net.steps * size);
         w.left_numbers[id].resize(net.steps * size);
     }
@@ -342,7 +342,7 @@ void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, i
         y = held(rounded(y * p_decay[e], a.fraction, a.rounding) + x + p_bias[e], a.overflow, a.least, a.most,
                  w.overflows);
         w.numbers[id][t * size + e] = y;
-        if (net.tracing) w.seen_numbers[id][t * size + e] = w.left_numbers[id][t * size + e] = y;
+        if (w.tracing) w.seen_numbers[id][t * size + e] = w.left_numbers[id][t * size + e] = y;
         return;
     }
     int64_t &v = state[e], &i = state[size + e], &wait = state[2 * size + e];
@@ -370,7 +370,7 @@ void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, i
     } else {
         w.numbers[id][t * size + e] = spike;
     }
-    if (net.tracing) {
+    if (w.tracing) {
         w.seen_numbers[id][t * size + e] = h;
         w.left_numbers[id][t * size + e] = v;
     }

@@ -112,6 +112,7 @@ struct Work {
     std::vector<std::array<int64_t, counts>> counted;  // of each node
     int64_t overflows = 0;
     bool running = false;  // whether there is a state to go on from
+    bool tracing = false;  // whether h and what is left of it are written down
     // Scratch of the layer that runs.
     Lines<int16_t> sums16;
     Lines<int32_t> sums32;
@@ -131,7 +132,6 @@ struct Network {
     Kernels kernels;
     Arithmetic arithmetic;
     int steps = 0;
-    bool tracing = false;
     bool timing = false;
     std::vector<std::unique_ptr<Node>> nodes;
     std::vector<Fan> fans;
