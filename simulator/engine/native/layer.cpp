@@ -1,0 +1,334 @@
+// Neurons and integrators with what they read.
+#include "network.h"
+
+#include <algorithm>
+
+namespace engine {
+namespace {
+
+int64_t rounded(int64_t x, int by, int rounding) {  // x / 2**by
+    if (by <= 0) return (int64_t)((uint64_t)x << -by);
+    if (rounding == 0) return (x + (int64_t(1) << (by - 1))) >> by;
+    if (rounding == 1) return x >> by;
+    return x < 0 ? -(-x >> by) : x >> by;
+}
+
+int64_t held(int64_t x, int how, int64_t least, int64_t most, int64_t& overflows) {
+    if (x >= least && x <= most) return x;
+    ++overflows;
+    const int64_t span = most - least + 1;
+    if (how == 0) return x < least ? least : most;
+    if (how == 1) {
+        const int64_t rest = (x - least) % span;
+        return (rest < 0 ? rest + span : rest) + least;
+    }
+    return x > most ? x - span : x + span;
+}
+
+}  // namespace
+
+void Layer::start(const Network& net, Work& w) const {
+    if (fast) {
+        if (keep) w.membrane[id].resize((size_t)shape.pixels * width + 64);
+        return;
+    }
+    const int64_t size = shape.size();
+    w.state[id].assign(fires ? 3 * size : size, 0);  // v, i, wait; or y
+    if (fires)
+        for (int64_t e = 0; e < size; ++e) w.state[id][e] = p_init[e];
+    (void)net;
+}
+
+void Layer::run(const Network& net, Work& w, int from, int to) const {
+    if (current >= 0) {
+        update_any(net, w, -1, from, to, to - from);
+        return;
+    }
+    bool constant = skips.empty();
+    for (const Synapse& s : synapses) constant = constant && w.constant[s.source];
+    const int frames = constant ? 1 : to - from;
+    gather(net, w, from, frames, constant ? to - from : 1);
+    for (int b = 0; b < blocks; ++b) {
+        sum(net, w, b, frames);
+        if (fast)
+            update_fast(net, w, b, from, to, frames);
+        else
+            update_any(net, w, b, from, to, frames);
+    }
+    if (fast) {
+        const int64_t step = (int64_t)shape.pixels * shape.bytes;
+        w.counted[id][spikes] += net.kernels.count(net.bits_of(w, id, from), (to - from) * step);
+    }
+}
+
+// The events of every synapse, as lists; what they meet is counted on the way, as often as each frame is used.
+void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) const {
+    const int64_t frame = (int64_t)padded_rows * padded_columns * block;
+    size_t used_lists = 0;
+    for (const Synapse& s : synapses) {
+        const Shape& source = net.nodes[s.source]->shape;
+        Tally tally{};
+        if (s.fan_class && !s.values) {
+            w.counters.assign((size_t)s.fan_classes * s.channels + 64, 0);  // a part may start anywhere
+            w.totals.assign((size_t)s.fan_classes * s.channels, 0);
+            tally = Tally{s.fan_class, w.counters.data(), w.totals.data(), s.fan_classes, s.channels, 0};
+        }
+        const int count = s.class_start[s.classes];
+        for (int part = 0; part < s.parts; ++part) {
+            if (used_lists == w.lists.size()) w.lists.emplace_back();
+            Work::List& list = w.lists[used_lists++];
+            list.class_end.clear();
+            const size_t most = (size_t)frames * count;
+            if (list.units.size() < most) list.units.resize(most);
+            const size_t room = most * (s.values ? s.part_bytes[part] : 8 * s.part_bytes[part]) + event_slack;
+            if (list.events.size() < room) list.events.resize(room);
+            if (s.values && list.values.size() < room) list.values.resize(room);
+            int64_t units = 0;
+            uint32_t used = 0;
+            if (s.values) {
+                const int first = s.part_first[part], until = first + s.part_bytes[part];
+                for (int k = 0; k < s.classes; ++k) {
+                    for (int t = 0; t < frames; ++t) {
+                        const int64_t* x = w.numbers[s.source].data() + (from + t) * source.size();
+                        for (int u = s.class_start[k]; u < s.class_start[k + 1]; ++u) {
+                            const uint32_t start = used;
+                            for (int c = first; c < until; ++c) {
+                                const int64_t value = x[(int64_t)c * source.pixels + s.units[u]];
+                                list.events[used] = (uint8_t)(c - first);
+                                list.values[used] = (int32_t)value;
+                                used += value != 0;
+                            }
+                            if (used != start)
+                                list.units[units++] = Unit{start, used - start, (int32_t)(t * frame + s.places[u])};
+                        }
+                    }
+                    list.class_end.push_back(units);
+                }
+                continue;
+            }
+            Decode d{};
+            d.spikes = net.bits_of(w, s.source, from);
+            d.step_bytes = (int64_t)source.pixels * source.bytes;
+            d.steps = frames;
+            d.unit_bytes = s.unit_bytes;
+            d.first = s.part_first[part];
+            d.bytes = s.part_bytes[part];
+            d.frame = frame;
+            for (int k = 0; k < s.classes; ++k) {
+                d.units = s.units + s.class_start[k];
+                d.places = s.places + s.class_start[k];
+                d.count = s.class_start[k + 1] - s.class_start[k];
+                units += net.kernels.decode(d, s.fan_class ? &tally : nullptr, list.events.data(), used,
+                                            list.units.data() + units);
+                list.class_end.push_back(units);
+            }
+        }
+        if (tally.classes) {
+            int64_t met = 0, met_nonzero = 0;
+            net.kernels.met(tally, s.fan_stored, s.fan_nonzero, met, met_nonzero);
+            w.counted[id][sops] += uses * met;
+            w.counted[id][sops_nonzero] += uses * met_nonzero;
+        }
+    }
+}
+
+// All synapses of a block of channels, added up for all steps.
+void Layer::sum(const Network& net, Work& w, int b, int frames) const {
+    const size_t room = (size_t)frames * padded_rows * padded_columns * block + 2 * 64;
+    bool narrow = false;
+    for (const Synapse& s : synapses) narrow = narrow || !s.wide;
+    if (narrow) {
+        if (w.sums16.size() < room) w.sums16.resize(room);
+        std::memset(w.sums16.data(), 0, room * sizeof(int16_t));
+    }
+    if (sums32) {
+        if (w.sums32.size() < room) w.sums32.resize(room);
+        std::memset(w.sums32.data(), 0, room * sizeof(int32_t));
+    }
+    const int64_t padded = (int64_t)(room - 128 + 63) / 64 * 64;
+    size_t which = 0;
+    for (const Synapse& s : synapses) {
+        const int64_t* const tables = s.table_at + (int64_t)b * s.parts * s.table_chunks;
+        const int64_t* const last_table = s.table_at + (int64_t)s.blocks * s.parts * s.table_chunks;
+        const int64_t* at = tables;
+        for (int part = 0; part < s.parts; ++part) {
+            const Work::List& list = w.lists[which++];
+            if (s.flush && s.flush[part]) net.kernels.widen(w.sums16.data(), w.sums32.data(), padded);
+            int64_t first = 0;
+            for (int k = 0; k < s.classes; ++k) {
+                const int64_t count = list.class_end[k] - first;
+                const Unit* units = list.units.data() + first;
+                for (const Chunk& chunk : s.chunks[k]) {
+                    const int64_t table = *at++;
+                    if (table < 0 || !count) continue;
+                    const uint8_t* weights = s.table.data() + table * s.weight_bytes;
+                    const int64_t ahead = at < last_table ? *at * s.weight_bytes : -1;
+                    const uint8_t* next = s.table.data() + std::max<int64_t>(ahead, 0);
+                    const int64_t bytes = ahead < 0 ? 0 : std::min<int64_t>(40 << 10, s.table.data() + s.table.size() - next);
+                    if (s.wide)
+                        net.kernels.scatter32[chunk.vectors]((const int32_t*)weights, list.events.data(),
+                                                             s.values ? list.values.data() : nullptr, units, count,
+                                                             w.sums32.data(), chunk.offsets);
+                    else if (s.weight_bytes == 1)
+                        net.kernels.scatter8[chunk.vectors]((const int8_t*)weights, list.events.data(), units, count,
+                                                            w.sums16.data(), chunk.offsets, next, bytes);
+                    else
+                        net.kernels.scatter16[chunk.vectors]((const int16_t*)weights, list.events.data(), units, count,
+                                                             w.sums16.data(), chunk.offsets, next, bytes);
+                }
+                first = list.class_end[k];
+            }
+        }
+    }
+    if (narrow && sums32) net.kernels.widen(w.sums16.data(), w.sums32.data(), padded);
+}
+
+void Layer::update_fast(const Network& net, Work& w, int b, int from, int to, int frames) const {
+    Update u{};
+    const int64_t first = ((int64_t)top * padded_columns + before) * block;
+    if (sums32)
+        u.sums32 = w.sums32.data() + first;
+    else if (!synapses.empty())
+        u.sums16 = w.sums16.data() + first;
+    u.frame = frames == 1 ? 0 : (int64_t)padded_rows * padded_columns * block;
+    u.row = (int64_t)padded_columns * block;
+    u.pixel = block;
+    u.steps = to - from;
+    u.rows = rows;
+    u.columns = columns;
+    const int begin = b * block;
+    u.channels = std::min(block, 8 * shape.bytes - begin);
+    u.threshold = threshold + begin;
+    u.flip = flip + begin;
+    u.bias = bias + begin;
+    u.input_bias = input_bias + begin;
+    u.amount = amount + begin;
+    u.rest = rest + begin;
+    u.init = init + begin;
+    u.decay = decay + begin;
+    u.stride = stride;
+    u.shift = shift;
+    u.decay_shift = decay_shift;
+    u.rounding = net.arithmetic.rounding;
+    u.least = (int32_t)net.arithmetic.least;
+    u.most = (int32_t)net.arithmetic.most;
+    u.current_least = (int32_t)net.arithmetic.current_least;
+    u.current_most = (int32_t)net.arithmetic.current_most;
+    u.pixel_bytes = shape.bytes;
+    u.step_bytes = (int64_t)shape.pixels * shape.bytes;
+    u.skips = (int)skips.size();
+    for (int k = 0; k < u.skips; ++k) {
+        u.skip_spikes[k] = net.bits_of(w, skips[k].source, from) + begin / 8;
+        u.skip_step[k] = u.step_bytes;
+        u.skip_weight[k] = skips[k].weight + begin;
+        u.skip_stride[k] = skips[k].stride;
+    }
+    u.membrane_stride = width;
+    u.membrane = keep ? w.membrane[id].data() + begin : nullptr;
+    u.fresh = from == 0 && !w.running;
+    u.spikes = w.bits[id].data() + from * u.step_bytes + begin / 8;
+    if (w.tracing) {
+        u.seen_step = (int64_t)shape.pixels * width;
+        w.seen[id].resize((size_t)net.steps * u.seen_step);
+        w.left[id].resize((size_t)net.steps * u.seen_step);
+        u.seen = w.seen[id].data() + from * u.seen_step + begin;
+        u.left = w.left[id].data() + from * u.seen_step + begin;
+    }
+    net.kernels.update[how][reset][may_overflow](u);
+    w.counted[id][active] += u.active;
+    const int64_t own = std::min(block, shape.channels - begin);
+    w.counted[id][inactive] += own * shape.pixels * (to - from) - u.active;
+    w.overflows += u.overflows;
+}
+
+// Any neuron, one at a time, in 64 bits.
+void Layer::update_any(const Network& net, Work& w, int b, int from, int to, int frames) const {
+    const int64_t frame = (int64_t)padded_rows * padded_columns * block;
+    const int64_t size = shape.size();
+    if (makes_bits) {
+        const int begin = b < 0 ? 0 : b * block / 8;
+        const int until = b < 0 ? shape.bytes : std::min(shape.bytes, (b + 1) * block / 8);
+        for (int t = from; t < to; ++t)
+            for (int p = 0; p < shape.pixels; ++p)
+                std::memset(w.bits[id].data() + ((int64_t)t * shape.pixels + p) * shape.bytes + begin, 0, until - begin);
+    }
+    if (w.tracing) {
+        w.seen_numbers[id].resize(net.steps * size);
+        w.left_numbers[id].resize(net.steps * size);
+    }
+    for (int t = from; t < to; ++t) {
+        if (b < 0) {
+            const int64_t* x = w.numbers[current].data() + t * size;
+            for (int64_t e = 0; e < size; ++e)
+                step_any(net, w, e, x[e], t, (int)(e / shape.pixels), (int)(e % shape.pixels));
+            continue;
+        }
+        const int64_t sums = frames == 1 ? 0 : (t - from) * frame;
+        const int begin = b * block, until = std::min(shape.channels, begin + block);
+        for (int y = 0, p = 0; y < rows; ++y) {
+            for (int c = 0; c < columns; ++c, ++p) {
+                const int64_t at = sums + ((int64_t)(y + top) * padded_columns + c + before) * block;
+                for (int channel = begin; channel < until; ++channel) {
+                    const int64_t e = (int64_t)channel * shape.pixels + p;
+                    int64_t x = synapses.empty() ? 0
+                                : sums32         ? w.sums32[at + channel - begin]
+                                                 : w.sums16[at + channel - begin];
+                    for (const Skip& skip : skips) {
+                        const uint8_t* bits = net.bits_of(w, skip.source, t) + (int64_t)p * shape.bytes;
+                        if (bits[channel / 8] >> (channel % 8) & 1) x += skip.weight[p * skip.stride + channel];
+                    }
+                    step_any(net, w, e, x, t, channel, p);
+                }
+            }
+        }
+    }
+}
+
+void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, int channel, int pixel) const {
+    const Arithmetic& a = net.arithmetic;
+    const int64_t size = shape.size();
+    int64_t* state = w.state[id].data();
+    auto& counted = w.counted[id];
+    if (!fires) {
+        int64_t& y = state[e];
+        ++counted[x != 0 || y != 0 ? active : inactive];
+        x = rounded(x, -shift, a.rounding);
+        if (a.current_held) x = held(x, a.current_overflow, a.current_least, a.current_most, w.overflows);
+        y = held(rounded(y * p_decay[e], a.fraction, a.rounding) + x + p_bias[e], a.overflow, a.least, a.most,
+                 w.overflows);
+        w.numbers[id][t * size + e] = y;
+        if (w.tracing) w.seen_numbers[id][t * size + e] = w.left_numbers[id][t * size + e] = y;
+        return;
+    }
+    int64_t &v = state[e], &i = state[size + e], &wait = state[2 * size + e];
+    ++counted[x != 0 || v != 0 || (i != 0 && p_current[e] != 0) ? active : inactive];  // else i is no state
+    i = held(rounded(i * p_current[e], a.fraction, a.rounding) + rounded(x, -shift, a.rounding) + p_input_bias[e],
+             a.current_overflow, a.current_least, a.current_most, w.overflows);
+    const int64_t h = held(rounded(v * p_decay[e], a.fraction, a.rounding) + i + p_bias[e], a.overflow, a.least, a.most,
+                           w.overflows);
+    const int64_t threshold = p_threshold[e];
+    const bool up = strict ? h > threshold : h >= threshold, down = strict ? h < threshold : h <= threshold;
+    int spike = p_flip[e] ? down : up;
+    if (has_negative && !spike && (strict ? h < p_negative[e] : h <= p_negative[e])) spike = -1;
+    if (refractory) {
+        if (wait) spike = 0;
+        wait = spike ? refractory : std::max<int64_t>(wait - 1, std::min<int64_t>(wait, 0));
+    }
+    int64_t kept = h;
+    if (spike && reset == to_value) kept = p_rest[e];
+    if (spike && reset == by_amount) kept = rounded(h * p_keep[e], a.fraction, a.rounding) - p_amount[e] * spike;
+    v = held(kept, a.overflow, a.least, a.most, w.overflows);
+    counted[spikes] += spike != 0;
+    if (makes_bits) {
+        if (spike)
+            w.bits[id][((int64_t)t * shape.pixels + pixel) * shape.bytes + channel / 8] |= (uint8_t)(1 << (channel % 8));
+    } else {
+        w.numbers[id][t * size + e] = spike;
+    }
+    if (w.tracing) {
+        w.seen_numbers[id][t * size + e] = h;
+        w.left_numbers[id][t * size + e] = v;
+    }
+}
+
+}  // namespace engine
