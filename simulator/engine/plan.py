@@ -41,6 +41,7 @@ from neurocompile.simulator.engine.scatter import (
     part_sizes,
     pixel_bytes,
     planes,
+    safe_events,
     tables,
 )
 from neurocompile.targets import Arithmetic
@@ -274,9 +275,9 @@ class _Planner:
         leaves = self._leaves(node)
         data: dict[str, Any] = {
             "node": "layer", "fires": isinstance(node.op, Neuron), "fast": False, "current": -1, "synapses": [],
-            "skips": [], "rows": rows, "columns": columns, "sums32": False, "top": 0, "before": 0, "block": 16,
+            "skips": [], "rows": rows, "columns": columns, "top": 0, "before": 0, "block": 16,
             "blocks": -(-channels // 16), "padded_rows": rows, "padded_columns": columns,
-            "makes_bits": node.name in self.binary,
+            "may_flush": False, "safe_events": 0, "makes_bits": node.name in self.binary,
         }  # fmt: skip
         data |= parameters(node.op, self.graph.edges[node.name].shape)
         sums = None if leaves is None else self._sums(node, leaves, data)
@@ -286,7 +287,8 @@ class _Planner:
             self.ways[node.name] = "one by one, its current in 64 bits"
             return data
         data["reads"] = [part["source"] for part in [*data["synapses"], *data["skips"]]]
-        width = "32" if data["sums32"] else "16"
+        wide = any(part["wide"] for part in data["synapses"])
+        sums_of = "32" if wide else "16 or, where events are many, 32" if data["may_flush"] else "16"
         if isinstance(node.op, Neuron):
             width, loops = data["block"] * data["blocks"], node.name in self.cyclic
             shape = self.graph.edges[node.name].shape
@@ -294,7 +296,7 @@ class _Planner:
             data |= in_registers(node.op, shape, width, self.arithmetic, bounds, not self.streaming)
             data["keep"] = self.streaming or loops
         way = "all steps in registers" if data["fast"] else "one by one"
-        self.ways[node.name] = f"{way}, sums of {width} bits"
+        self.ways[node.name] = f"{way}, sums of {sums_of} bits"
         return data
 
     def _leaves(self, node: Node) -> list[_Leaf] | None:
@@ -434,8 +436,8 @@ class _Planner:
     ) -> None:
         """Weights in the kernels' layout; 16-bit sums wherever the weights themselves prove that they suffice."""
         lanes, block, channels = self.machine.lanes, geometry.block, geometry.channels
-        low, high = np.zeros(channels), np.zeros(channels)  # of the 16-bit sums since they were last moved on
-        flushed = wide_any = False
+        low, high = np.zeros(channels), np.zeros(channels)  # of the 16-bit sums, if they are never moved on
+        narrow: list[_Leaf] = []
         for leaf, classes, (least, most), abreast in chosen:
             source = planes(self.graph.edges[leaf.source].shape)
             binary = leaf.source in self.binary
@@ -445,44 +447,20 @@ class _Planner:
             biggest = max((int(np.abs(w.astype(np.int64)).max(initial=0)) for w in weights), default=0)
             as_bytes = biggest <= 127 and self.machine.narrow
             wide = not binary or biggest > _INT16
-            parts: list[tuple[int, int]] = []
-            flush: list[int] = []
+            size = piece = part_sizes(classes, bits, block, 1 if as_bytes else 2)
             if not wide:
                 negative, positive = (np.zeros((source[0], channels)) for _ in range(2))
                 ours = slice(leaf.first, leaf.first + least.shape[1])
                 negative[:, ours], positive[:, ours] = least, most
-                before = low.copy(), high.copy()
-                size = part_sizes(classes, bits, block, 1 if as_bytes else 2)
-                while True:
-                    low, high = before[0].copy(), before[1].copy()
-                    parts, flush = [], []
-                    fits = True
-                    for begin in range(0, bits, size):
-                        end = min(begin + size, bits)
-                        met = np.arange(begin, end) % stride if abreast > 1 else np.arange(begin, end)
-                        met = np.unique(met[met < source[0]])
-                        part = negative[met].sum(0), positive[met].sum(0)
-                        fits &= bool((part[0] >= -_INT16).all() and (part[1] <= _INT16).all())
-                        full = bool(((low + part[0]) < -_INT16).any() or ((high + part[1]) > _INT16).any())
-                        if full:
-                            low, high = part
-                        else:
-                            low, high = low + part[0], high + part[1]
-                        parts.append((begin, end))
-                        flush.append(int(full))
-                    if fits or size <= 8:
-                        break
-                    size = max(8, size // 2 // 8 * 8)
+                while not (fits := _fit(bits, size, piece, stride, negative, positive)) and piece > 8:
+                    piece = max(8, piece // 2 // 8 * 8)
                 wide = not fits
-                if wide:
-                    low, high = before
-                else:
-                    flushed |= any(flush)
+                if fits:
+                    narrow.append(leaf)
+                    low, high = low + negative.sum(0), high + positive.sum(0)
             if wide:
-                wide_any = True
-                size = 256 if not binary else part_sizes(classes, bits, block, 4)
-                parts = [(begin, min(begin + size, bits)) for begin in range(0, bits, size)]
-                flush = [0] * len(parts)
+                size = part_sizes(classes, bits, block, 4) if binary else 256
+            parts = [(begin, min(begin + size, bits)) for begin in range(0, bits, size)]
             kind: Any = np.int32 if wide else np.int8 if as_bytes else np.int16
             shifted = [_moved(each, leaf.first, channels) for each in classes]
             per_register = lanes // 2 if wide else lanes
@@ -512,7 +490,8 @@ class _Planner:
                     "class_start": starts.astype(np.int32),
                     "part_first": np.array([b if not binary else b // 8 for b, _ in parts], np.int32),
                     "part_bytes": np.array([e - b if not binary else -(-(e - b) // 8) for b, e in parts], np.int32),
-                    "flush": np.array(flush, np.uint8),
+                    "piece_bytes": piece // 8,
+                    "distances": [[dy * geometry.padded_columns + dx for dy, dx in each.distances] for each in classes],
                     "table": made.table,
                     "table_at": made.at,
                     "chunks": made.chunks,
@@ -521,7 +500,9 @@ class _Planner:
                 }
             )
             (self.bits if binary else self.numbers).add(leaf.source)
-        data["sums32"] = wide_any or flushed
+        data["may_flush"] = bool((low < -_INT16).any() or (high > _INT16).any())
+        if data["may_flush"]:
+            data["safe_events"] = safe_events([leaf.node.op for leaf in narrow], _INT16)
 
     def _fan_classes(self, leaf: _Leaf, source: tuple[int, int, int], abreast: int, counted: bool) -> dict[str, Any]:
         """How many weights each bit of a unit meets; units that meet the same number of them are counted together."""
@@ -549,6 +530,17 @@ class _Planner:
             "fan_stored": np.ascontiguousarray(kept[:, 0]),
             "fan_nonzero": np.ascontiguousarray(kept[:, 1]),
         }
+
+
+def _fit(bits: int, size: int, piece: int, stride: int, negative: Array, positive: Array) -> bool:
+    """Whether 16-bit sums hold all that pieces of the parts of a unit give them; ``stride`` bits are a pixel's."""
+    for begin in range(0, bits, size):
+        for first in range(begin, min(begin + size, bits), piece):
+            met = np.unique(np.arange(first, min(first + piece, begin + size, bits)) % stride)
+            met = met[met < len(negative)]
+            if (negative[met].sum(0) < -_INT16).any() or (positive[met].sum(0) > _INT16).any():
+                return False
+    return True
 
 
 def _moved(each: Class, first: int, channels: int) -> Class:

@@ -16,7 +16,18 @@ import numpy as np
 
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, Linear, Scale
 
-__all__ = ["Class", "Geometry", "Tables", "classes_of", "limits", "neighbours", "pixel_bytes", "planes", "tables"]
+__all__ = [
+    "Class",
+    "Geometry",
+    "Tables",
+    "classes_of",
+    "limits",
+    "neighbours",
+    "pixel_bytes",
+    "planes",
+    "safe_events",
+    "tables",
+]
 
 _TABLE_BYTES = 40 * 1024  # of one block of outputs and one part of the inputs: it stays in the first-level cache
 _PART_BYTES = 32  # of a unit's bits: an event is numbered by one byte
@@ -96,6 +107,36 @@ def limits(op: Any, source: tuple[int, ...], pixels: int) -> tuple[Array, Array]
             return np.minimum(each, 0), np.maximum(each, 0)
     weight = _dense(_flat_kernel(op.weight), op.groups, isinstance(op, ConvTranspose))
     return np.minimum(weight, 0).sum((1, 2)), np.maximum(weight, 0).sum((1, 2))
+
+
+def safe_events(ops: Sequence[Any], most: int) -> int:
+    """So many different events, whichever they are, add up to at most ``most`` in every sum, and to at least ``-most``.
+
+    The heaviest weights of an output prove it. What several of ``ops`` feed may get the heaviest of each.
+    """
+    heaviest = [_heaviest(op, most) for op in ops]
+    longest = max(each.shape[1] for each in heaviest)
+    padded = [np.pad(each, ((0, 0), (0, longest - each.shape[1])), "edge") for each in heaviest]
+    return int((np.sum(padded, 0) <= most).sum(1).min()) - 1
+
+
+def _heaviest(op: Any, most: int) -> Array:
+    """What the n heaviest weights of an output add up to at most, up and down: ``[2, n from 0 on]``."""
+    match op:
+        case Linear():
+            met = op.weight.T
+        case Scale():
+            met = np.asarray(op.scale).reshape(1, -1)
+        case _:
+            weight = _dense(_flat_kernel(op.weight), op.groups, isinstance(op, ConvTranspose))
+            met = weight.reshape(-1, weight.shape[-1])
+    found = np.zeros((2, min(len(met), most + 1) + 1), np.int64)
+    for first in range(0, met.shape[1], 64):
+        some = np.sort(met[:, first : first + 64].astype(np.int64), 0)
+        for way, each in enumerate((some[::-1], -some)):
+            sums = np.cumsum(np.maximum(each[: found.shape[1] - 1], 0), 0).max(1, initial=0)
+            found[way, 1:] = np.maximum(found[way, 1:], sums)
+    return found
 
 
 def _small(weight: Array) -> Array:

@@ -18,7 +18,19 @@ from hypothesis import strategies as st
 
 from neurocompile.errors import BadInput
 from neurocompile.ir import Graph, Node
-from neurocompile.ir.ops import Add, Conv, Delay, Input, Integrator, Linear, Neuron, Output, Reshape, Scale
+from neurocompile.ir.ops import (
+    Add,
+    Conv,
+    ConvTranspose,
+    Delay,
+    Input,
+    Integrator,
+    Linear,
+    Neuron,
+    Output,
+    Reshape,
+    Scale,
+)
 from neurocompile.ir.shapes import output_shape
 from neurocompile.models.digits import load_digits_split
 from neurocompile.simulator.counts import fanouts
@@ -269,6 +281,107 @@ def test_any_weights_of_sixteen_bits(values: list[int], bits: int) -> None:
     graph = small_network(weights, (len(values),), "spikes", threshold=np.asarray(values[0]), reset="by")
     x = np.random.default_rng(len(values)).integers(0, 2, (2, 5, len(values)))
     held(graph, {"x": x}, arithmetic_of(state_bits=bits, overflow="wrap" if bits % 2 else "saturate"))
+
+
+WEIGHTS = np.asarray([-127, -127, -90, -3, 0, 1, 64, 127, 127, 127])
+
+
+def wide_layer(kind: str, inputs: int, outputs: int, one: int | None = None) -> tuple[Any, tuple[int, ...]]:
+    """A layer whose weights alone do not prove that 16 bits hold its sums, and the shape of what it reads."""
+    numbers = np.random.default_rng(inputs * outputs)
+
+    def weights(*shape: int) -> Any:
+        return np.full(shape, one) if one is not None else numbers.choice(WEIGHTS, shape)
+
+    match kind:
+        case "matrix":
+            return Linear(weights(outputs, inputs)), (inputs,)
+        case "conv":
+            return Conv(weights(outputs, inputs, 3, 3), None, (1, 1), ((1, 1),) * 2, (1, 1)), (inputs, 5, 4)
+        case "strided":
+            return Conv(weights(outputs, inputs, 3, 3), None, (2, 2), ((1, 1),) * 2, (1, 1)), (inputs, 5, 6)
+    return ConvTranspose(weights(inputs, outputs, 3, 3), None, (2, 2), (1, 1), (1, 1), (1, 1)), (inputs, 3, 3)
+
+
+@needs_engine
+@pytest.mark.parametrize("kind", ["matrix", "conv", "strided", "transposed"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(150, 33), (300, 20), (520, 16)])
+def test_sums_are_moved_on_where_events_are_many(kind: str, inputs: int, outputs: int) -> None:
+    """Samples that need it at no part, at some, at every one, and within one: side by side, and of both signs."""
+    op, shape = wide_layer(kind, inputs, outputs)
+    numbers = np.random.default_rng(0)
+    rates = np.asarray([0.02, 0.1, 0.3, 0.7, 1.0, 0.0, 0.15]).reshape(-1, *(1,) * (len(shape) + 1))
+    x = (numbers.random((7, 3, *shape)) < rates) * 1
+    x[4, 1] = numbers.random(shape) < 0.05
+    graph = small_network(op, shape, "spikes", threshold=np.asarray(500), reset="by")
+    held(graph, {"x": x}, arithmetic_of())
+    held(graph, {"x": x[:, :1]}, arithmetic_of())
+
+
+@needs_engine
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("events", [256, 257, 258, 259, 260, 515, 516, 517, 518, 700])
+def test_sums_at_the_end_of_16_bits(sign: int, events: int) -> None:
+    """258 weights of 127 are 32,766: one more does not fit."""
+    op, shape = wide_layer("matrix", 700, 17, sign * 127)
+    graph = small_network(op, shape, "spikes", threshold=np.asarray(1))
+    x = np.zeros((3, 2, 700), np.int64)
+    x[0, :, :events] = 1
+    x[1, :, -events:] = 1
+    x[2, :, np.random.default_rng(events).permutation(700)[:events]] = 1
+    held(graph, {"x": x}, arithmetic_of())
+
+
+@needs_engine
+@pytest.mark.parametrize("kind", ["matrix", "conv", "strided", "transposed"])
+def test_any_so_many_events_are_safe(kind: str) -> None:
+    """Against all ways to choose events greedily: the heaviest of each output, and no more of them."""
+    from neurocompile.simulator.engine.scatter import safe_events
+
+    op, shape = wide_layer(kind, 150, 9)
+    outputs = output_shape(op, [shape])
+    columns = [np.zeros(prod(shape), np.int64) for _ in range(prod(outputs))]
+    for k in range(prod(shape)):
+        one = np.zeros((1, 1, prod(shape)), np.int64)
+        one[..., k] = 1
+        for column, met in zip(columns, linear_of(op, one.reshape(1, 1, *shape)).ravel()):
+            column[k] = met
+    for most in (1000, 5000, 32767):
+        fewest = 10**9
+        for column in columns:
+            for way in (column, -column):
+                sums = np.cumsum(np.maximum(np.sort(way)[::-1], 0))
+                fewest = min(fewest, int((sums <= most).sum()))
+        assert safe_events([op], most) <= fewest
+        if fewest < 100:
+            assert safe_events([op], most) == fewest
+
+
+def linear_of(op: Any, x: Any) -> Any:
+    return simulate_integers(
+        Graph([Node("x", Input(x.shape[2:], "spikes", 1.0, 0, 1)), Node("w", op, ("x",)),
+               Node("m", Integrator(np.asarray(0), np.asarray(1), np.asarray(0)), ("w",)),
+               Node("o", Output("sequence"), ("m",))]),
+        arithmetic_of(), {"x": x},
+    ).outputs["o"]  # fmt: skip
+
+
+@needs_engine
+@pytest.mark.parametrize("kind", ["conv", "matrix"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_samples_that_share_weights_are_as_they_are_alone(kind: str, threads: int) -> None:
+    op, shape = wide_layer(kind, 130 if kind == "conv" else 1100, 130)
+    graph = small_network(op, shape, "spikes", threshold=np.asarray(300), reset="to")
+    numbers = np.random.default_rng(threads)
+    x = (numbers.random((19, 2, *shape)) < numbers.random((19, 1, *(1,) * len(shape))) ** 2) * 1
+    x[3], x[8] = x[3, :1], 0
+    engine = Engine(graph, arithmetic_of())
+    together = engine.run({"x": x}, threads=threads, membranes=True)
+    assert compare(together, simulate_integers(graph, arithmetic_of(), {"x": x}, membranes=True)).where == []
+    for k in range(19):
+        alone = engine.run({"x": x[k : k + 1]})
+        assert np.array_equal(alone.spikes["n"][0], together.spikes["n"][k])
+        assert np.array_equal(alone.counted[0], together.counted[k])
 
 
 # -- small graphs, one thing each --------------------------------------------------------------------------------------

@@ -79,8 +79,9 @@ Synapse synapse_of(const py::dict& d, Owner& own) {
     s.class_start = own.array<int32_t>(d, "class_start");
     s.part_first = own.array<int32_t>(d, "part_first");
     s.part_bytes = own.array<int32_t>(d, "part_bytes");
+    s.piece_bytes = get<int>(d, "piece_bytes");
     s.parts = (int)py::len(d["part_first"]);
-    s.flush = own.array<uint8_t>(d, "flush");
+    s.distances = get<std::vector<std::vector<int32_t>>>(d, "distances");
     s.weight_bytes = get<int>(d, "weight_bytes");
     const auto table = d["table"].cast<py::array>();
     if (table.itemsize() != s.weight_bytes) throw std::invalid_argument("the plan's table is of another type");
@@ -124,7 +125,8 @@ std::unique_ptr<Node> layer_of(const py::dict& d, Owner& own) {
     n.padded_columns = get<int>(d, "padded_columns");
     n.top = get<int>(d, "top");
     n.before = get<int>(d, "before");
-    n.sums32 = get<bool>(d, "sums32");
+    n.may_flush = get<bool>(d, "may_flush");
+    n.safe_events = get<int64_t>(d, "safe_events");
     n.shift = get<int>(d, "shift");
     if (n.fast) {
         n.stride = get<int64_t>(d, "stride");
@@ -245,7 +247,7 @@ public:
 
     // inputs: (array [samples][steps or 1][size]) in the order of the plan's; into: see Results.
     void run(const std::vector<py::array_t<int64_t, py::array::c_style>>& inputs, const py::dict& into, int threads,
-             std::shared_ptr<Work> stream, const py::object& progress) {
+             std::shared_ptr<Team> stream, const py::object& progress) {
         Results results = results_of(into);
         const int64_t samples = inputs.empty() ? 0 : inputs[0].shape(0);
         std::vector<const int64_t*> data;
@@ -260,19 +262,23 @@ public:
         std::mutex guard;
         std::condition_variable changed;
         int working = 0;
-        auto take = [&](Work& work) {
-            for (int64_t n; !stop && (n = next++) < samples;) {
+        const int64_t wanted = stream ? 1 : std::min<int64_t>(std::max(threads, 1), samples);
+        const int64_t together = stream ? 1 : std::min<int64_t>(net_.together(), (samples + wanted - 1) / std::max<int64_t>(wanted, 1));
+        auto take = [&](Team& team) {
+            for (int64_t n; !stop && (n = next.fetch_add(together)) < samples;) {
+                team.grow((int)std::min(together, samples - n));
                 std::vector<const int64_t*> given;
                 for (size_t k = 0; k < data.size(); ++k)
                     given.push_back(data[k] + n * steps[k] * net_.nodes[net_.inputs[k]]->shape.size());
-                net_.run(work, given, steps, (bool)stream);
-                store(work, results, n);
-                ++done;
+                for (int k = 0; k < team.count; ++k) team[k].tracing = !results.traced.empty();
+                net_.run(team, given, steps, (bool)stream);
+                for (int k = 0; k < team.count; ++k) store(team[k], results, n + k);
+                done += team.count;
             }
         };
-        auto guarded = [&](Work& work) {
+        auto guarded = [&](Team& team) {
             try {
-                take(work);
+                take(team);
             } catch (...) {
                 std::lock_guard<std::mutex> lock(guard);
                 failed = std::current_exception();
@@ -290,32 +296,30 @@ public:
             told = now;
             return true;
         };
-        const int64_t wanted = stream ? 1 : std::min<int64_t>(std::max(threads, 1), samples);
-        // Works are taken out while Python's lock is held, so that runs of several Python threads share none.
-        std::vector<std::shared_ptr<Work>> works;
-        while (stream ? works.empty() : (int64_t)works.size() < wanted) {
+        // Teams are taken out while Python's lock is held, so that runs of several Python threads share none.
+        std::vector<std::shared_ptr<Team>> teams;
+        while (stream ? teams.empty() : (int64_t)teams.size() < wanted) {
             if (stream) {
-                works.push_back(stream);
-            } else if (work_.empty()) {
-                works.push_back(std::make_shared<Work>());
+                teams.push_back(stream);
+            } else if (idle_.empty()) {
+                teams.push_back(std::make_shared<Team>());
             } else {
-                works.push_back(work_.back());
-                work_.pop_back();
+                teams.push_back(idle_.back());
+                idle_.pop_back();
             }
-            works.back()->tracing = !results.traced.empty();
         }
         const auto give_back = [&] {
-            if (!stream) work_.insert(work_.end(), works.begin(), works.end());
+            if (!stream) idle_.insert(idle_.end(), teams.begin(), teams.end());
         };
         if (wanted <= 1 && samples == 1) {  // one sample is not worth a thread
             py::gil_scoped_release release;
-            guarded(*works[0]);
+            guarded(*teams[0]);
         } else {
             std::vector<std::thread> crew;
             working = (int)wanted;
             for (int64_t k = 0; k < wanted; ++k)
                 crew.emplace_back([&, k] {
-                    guarded(*works[k]);
+                    guarded(*teams[k]);
                     std::lock_guard<std::mutex> lock(guard);
                     --working;
                     changed.notify_one();
@@ -347,21 +351,21 @@ public:
         if (!tell()) throw py::error_already_set();
     }
 
-    std::shared_ptr<Work> stream() const { return std::make_shared<Work>(); }
+    std::shared_ptr<Team> stream() const { return std::make_shared<Team>(); }
 
     bool timing() const { return net_.timing; }
 
     void set_timing(bool on) {
         net_.timing = on;
         if (on)
-            for (auto& work : work_) work->elapsed.clear();
+            for (auto& team : idle_) team->elapsed.clear();
     }
 
     // Nanoseconds in each node since timing was switched on, of all threads together.
     std::vector<int64_t> elapsed() const {
         std::vector<int64_t> total(net_.nodes.size());
-        for (const auto& work : work_)
-            for (size_t k = 0; k < work->elapsed.size(); ++k) total[k] += work->elapsed[k];
+        for (const auto& team : idle_)
+            for (size_t k = 0; k < team->elapsed.size(); ++k) total[k] += team->elapsed[k];
         return total;
     }
 
@@ -440,7 +444,7 @@ private:
 
     Network net_;
     Owner own_;
-    std::vector<std::shared_ptr<Work>> work_;
+    std::vector<std::shared_ptr<Team>> idle_;  // for the next run
 };
 
 double roof_of(const std::string& isa, double seconds) {
@@ -482,7 +486,7 @@ PYBIND11_MODULE(_native, m) {
     m.attr("ISAS") = isas;      // best first
     m.attr("LANES") = lanes;    // 16-bit sums in a register
     m.attr("NARROW") = narrow;  // whether weights are best kept as bytes
-    py::class_<Work, std::shared_ptr<Work>>(m, "Stream");
+    py::class_<Team, std::shared_ptr<Team>>(m, "Stream");
     py::class_<Engine>(m, "Engine")
         .def(py::init<const py::dict&, const std::string&>())
         .def_property_readonly("isa", &Engine::isa)

@@ -6,11 +6,28 @@
 namespace engine {
 namespace {
 
+constexpr int64_t cached_table = 128 << 10;  // bytes of weights that are still there when the next sample comes
+constexpr int64_t cached_sums = 16 << 10;    // sums that leave the first-level cache some room
+constexpr int64_t next_table = 40 << 10;     // bytes that are fetched ahead
+
 int64_t rounded(int64_t x, int by, int rounding) {  // x / 2**by
     if (by <= 0) return (int64_t)((uint64_t)x << -by);
     if (rounding == 0) return (x + (int64_t(1) << (by - 1))) >> by;
     if (rounding == 1) return x >> by;
     return x < 0 ? -(-x >> by) : x >> by;
+}
+
+// By how many events they have, as decode leaves them.
+void sort_in_bands(std::vector<Unit>& units, size_t from) {
+    Unit band[band_units];
+    for (; from < units.size(); from += band_units) {
+        const size_t count = std::min<size_t>(band_units, units.size() - from);
+        std::copy_n(units.begin() + from, count, band);
+        int32_t starts[258] = {};
+        for (size_t k = 0; k < count; ++k) ++starts[band[k].count + 1];
+        for (int n = 1; n < 258; ++n) starts[n] += starts[n - 1];
+        for (size_t k = 0; k < count; ++k) units[from + starts[band[k].count]++] = band[k];
+    }
 }
 
 int64_t held(int64_t x, int how, int64_t least, int64_t most, int64_t& overflows) {
@@ -39,45 +56,71 @@ void Layer::start(const Network& net, Work& w) const {
     (void)net;
 }
 
-void Layer::run(const Network& net, Work& w, int from, int to) const {
+bool Layer::shares() const {
+    int64_t bytes = 0;
+    for (const Synapse& s : synapses) bytes += (int64_t)s.table.size();
+    return bytes > cached_table;
+}
+
+void Layer::run(const Network& net, Team& team, int from, int to) const {
     if (current >= 0) {
-        update_any(net, w, -1, from, to, to - from);
+        for (int k = 0; k < team.count; ++k) update_any(net, team[k], {}, -1, from, to, to - from);
         return;
     }
     bool constant = skips.empty();
-    for (const Synapse& s : synapses) constant = constant && w.constant[s.source];
+    for (const Synapse& s : synapses)
+        for (int k = 0; k < team.count; ++k) constant = constant && team[k].constant[s.source];
     const int frames = constant ? 1 : to - from;
-    gather(net, w, from, frames, constant ? to - from : 1);
-    for (int b = 0; b < blocks; ++b) {
-        sum(net, w, b, frames);
-        if (fast)
-            update_fast(net, w, b, from, to, frames);
-        else
-            update_any(net, w, b, from, to, frames);
+    const int side_by_side = shares() ? team.count : 1;
+    if ((int)team.lists.size() < side_by_side) team.lists.resize(side_by_side);
+    for (int first = 0; first < team.count; first += side_by_side) {
+        for (int k = 0; k < side_by_side; ++k) {
+            gather(net, team[first + k], team, team.lists[k], from, frames, constant ? to - from : 1);
+            if (may_flush) foresee(team, team.lists[k], frames);
+        }
+        const int at_once = frames * frame() <= cached_sums ? side_by_side : 1;
+        for (int b = 0; b < blocks; ++b) {
+            for (int k = 0; k < side_by_side; k += at_once) {
+                const bool widened = sum(net, team, b, frames, k, k + at_once);
+                for (int j = 0; j < at_once; ++j) {
+                    Sums sums{};
+                    if (widened)
+                        sums.wide = team.sums32.data() + j * room(frames);
+                    else if (!synapses.empty())
+                        sums.narrow = team.sums16.data() + j * room(frames);
+                    if (fast)
+                        update_fast(net, team[first + k + j], sums, b, from, to, frames);
+                    else
+                        update_any(net, team[first + k + j], sums, b, from, to, frames);
+                }
+            }
+        }
     }
-    if (fast) {
-        const int64_t step = (int64_t)shape.pixels * shape.bytes;
-        w.counted[id][spikes] += net.kernels.count(net.bits_of(w, id, from), (to - from) * step);
-    }
+    if (!fast) return;
+    const int64_t step = (int64_t)shape.pixels * shape.bytes;
+    for (int k = 0; k < team.count; ++k)
+        team[k].counted[id][spikes] += net.kernels.count(net.bits_of(team[k], id, from), (to - from) * step);
 }
 
 // The events of every synapse, as lists; what they meet is counted on the way, as often as each frame is used.
-void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) const {
-    const int64_t frame = (int64_t)padded_rows * padded_columns * block;
+void Layer::gather(const Network& net, Work& w, Team& team, std::vector<List>& lists, int from, int frames,
+                   int uses) const {
     size_t used_lists = 0;
     for (const Synapse& s : synapses) {
         const Shape& source = net.nodes[s.source]->shape;
         Tally tally{};
         if (s.fan_class && !s.values) {
-            w.counters.assign((size_t)s.fan_classes * s.channels + 64, 0);  // a part may start anywhere
-            w.totals.assign((size_t)s.fan_classes * s.channels, 0);
-            tally = Tally{s.fan_class, w.counters.data(), w.totals.data(), s.fan_classes, s.channels, 0};
+            team.counters.assign((size_t)s.fan_classes * s.channels + 64, 0);  // a part may start anywhere
+            team.totals.assign((size_t)s.fan_classes * s.channels, 0);
+            tally = Tally{s.fan_class, team.counters.data(), team.totals.data(), s.fan_classes, s.channels, 0};
         }
         const int count = s.class_start[s.classes];
         for (int part = 0; part < s.parts; ++part) {
-            if (used_lists == w.lists.size()) w.lists.emplace_back();
-            Work::List& list = w.lists[used_lists++];
+            if (used_lists == lists.size()) lists.emplace_back();
+            List& list = lists[used_lists++];
             list.class_end.clear();
+            list.pieces = 1;
+            list.flush = false;
             const size_t most = (size_t)frames * count;
             if (list.units.size() < most) list.units.resize(most);
             const size_t room = most * (s.values ? s.part_bytes[part] : 8 * s.part_bytes[part]) + event_slack;
@@ -99,7 +142,7 @@ void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) 
                                 used += value != 0;
                             }
                             if (used != start)
-                                list.units[units++] = Unit{start, used - start, (int32_t)(t * frame + s.places[u])};
+                                list.units[units++] = Unit{start, used - start, (int32_t)(t * frame() + s.places[u])};
                         }
                     }
                     list.class_end.push_back(units);
@@ -113,7 +156,7 @@ void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) 
             d.unit_bytes = s.unit_bytes;
             d.first = s.part_first[part];
             d.bytes = s.part_bytes[part];
-            d.frame = frame;
+            d.frame = frame();
             for (int k = 0; k < s.classes; ++k) {
                 d.units = s.units + s.class_start[k];
                 d.places = s.places + s.class_start[k];
@@ -132,65 +175,148 @@ void Layer::gather(const Network& net, Work& w, int from, int frames, int uses) 
     }
 }
 
-// All synapses of a block of channels, added up for all steps.
-void Layer::sum(const Network& net, Work& w, int b, int frames) const {
-    const size_t room = (size_t)frames * padded_rows * padded_columns * block + 2 * 64;
-    bool narrow = false;
-    for (const Synapse& s : synapses) narrow = narrow || !s.wide;
-    if (narrow) {
-        if (w.sums16.size() < room) w.sums16.resize(room);
-        std::memset(w.sums16.data(), 0, room * sizeof(int16_t));
-    }
-    if (sums32) {
-        if (w.sums32.size() < room) w.sums32.resize(room);
-        std::memset(w.sums32.data(), 0, room * sizeof(int32_t));
-    }
-    const int64_t padded = (int64_t)(room - 128 + 63) / 64 * 64;
+// Which lists would give a 16-bit sum more events than it surely holds, together with those since the last such list.
+void Layer::foresee(Team& team, std::vector<List>& lists, int frames) const {
+    const size_t size = (size_t)frames * padded_rows * padded_columns, margin = (size_t)padded_rows * padded_columns;
+    std::vector<int32_t>&met = team.met, &ours = team.ours, &units = team.units;
+    met.assign(size + 2 * margin, 0);
+    int shift = 0;
+    while (1 << shift < block) ++shift;
     size_t which = 0;
     for (const Synapse& s : synapses) {
-        const int64_t* const tables = s.table_at + (int64_t)b * s.parts * s.table_chunks;
-        const int64_t* const last_table = s.table_at + (int64_t)s.blocks * s.parts * s.table_chunks;
-        const int64_t* at = tables;
         for (int part = 0; part < s.parts; ++part) {
-            const Work::List& list = w.lists[which++];
-            if (s.flush && s.flush[part]) net.kernels.widen(w.sums16.data(), w.sums32.data(), padded);
-            int64_t first = 0;
+            List& list = lists[which++];
+            if (s.wide) continue;
+            ours.assign(size + 2 * margin, 0);
+            int64_t at = 0;
             for (int k = 0; k < s.classes; ++k) {
-                const int64_t count = list.class_end[k] - first;
-                const Unit* units = list.units.data() + first;
-                for (const Chunk& chunk : s.chunks[k]) {
-                    const int64_t table = *at++;
-                    if (table < 0 || !count) continue;
-                    const uint8_t* weights = s.table.data() + table * s.weight_bytes;
-                    const int64_t ahead = at < last_table ? *at * s.weight_bytes : -1;
-                    const uint8_t* next = s.table.data() + std::max<int64_t>(ahead, 0);
-                    const int64_t bytes = ahead < 0 ? 0 : std::min<int64_t>(40 << 10, s.table.data() + s.table.size() - next);
-                    if (s.wide)
-                        net.kernels.scatter32[chunk.vectors]((const int32_t*)weights, list.events.data(),
-                                                             s.values ? list.values.data() : nullptr, units, count,
-                                                             w.sums32.data(), chunk.offsets);
-                    else if (s.weight_bytes == 1)
-                        net.kernels.scatter8[chunk.vectors]((const int8_t*)weights, list.events.data(), units, count,
-                                                            w.sums16.data(), chunk.offsets, next, bytes);
-                    else
-                        net.kernels.scatter16[chunk.vectors]((const int16_t*)weights, list.events.data(), units, count,
-                                                             w.sums16.data(), chunk.offsets, next, bytes);
+                units.assign(size, 0);
+                for (; at < list.class_end[k]; ++at) {
+                    const Unit& unit = list.units[at];
+                    units[1 << shift == block ? unit.place >> shift : unit.place / block] += (int32_t)unit.count;
                 }
-                first = list.class_end[k];
+                for (int32_t distance : s.distances[k]) {  // no unit reaches out of its frame
+                    int32_t* into = ours.data() + margin + distance;
+                    for (size_t i = 0; i < size; ++i) into[i] += units[i];
+                }
+            }
+            int32_t most = 0, alone = 0;
+            for (size_t i = 0; i < met.size(); ++i) {
+                met[i] += ours[i];
+                most = std::max(most, met[i]);
+                alone = std::max(alone, ours[i]);
+            }
+            list.flush = most > safe_events;
+            if (list.flush) met = ours;
+            if (alone > safe_events) split(list, s, s.part_bytes[part]);
+        }
+    }
+}
+
+// A list that is too long for 16-bit sums, in pieces of so few channels that their weights prove them harmless.
+void Layer::split(List& list, const Synapse& s, int bytes) const {
+    const int pieces = (bytes + s.piece_bytes - 1) / s.piece_bytes;
+    std::vector<Unit> units;
+    std::vector<int64_t> ends;
+    for (int piece = 0; piece < pieces; ++piece) {
+        const int until = 8 * s.piece_bytes * (piece + 1);
+        int64_t at = 0;
+        for (int k = 0; k < s.classes; ++k) {
+            for (; at < list.class_end[k]; ++at) {  // what is left of each unit
+                Unit& unit = list.units[at];
+                const uint8_t* events = list.events.data() + unit.start;
+                uint32_t count = 0;
+                for (uint32_t e = 0; e < unit.count; ++e) count += events[e] < until;
+                if (count) units.push_back({unit.start, count, unit.place});
+                unit.start += count;
+                unit.count -= count;
+            }
+            sort_in_bands(units, ends.empty() ? 0 : (size_t)ends.back());
+            ends.push_back((int64_t)units.size());
+        }
+    }
+    list.units.swap(units);
+    list.class_end.swap(ends);
+    list.pieces = pieces;
+}
+
+// All synapses of a block of channels, added up for all steps of some samples; whether the sums are those of 32 bits.
+bool Layer::sum(const Network& net, Team& team, int b, int frames, int from, int until) const {
+    const int64_t apart = room(frames), size = (until - from) * apart;
+    bool narrow = false, widened = false;
+    for (const Synapse& s : synapses) (s.wide ? widened : narrow) = true;
+    const auto lists = [&](int n) -> const std::vector<List>& { return team.lists[n]; };
+    if (may_flush)
+        for (int n = from; n < until; ++n)
+            for (const List& list : lists(n)) widened = widened || list.flush;
+    if (narrow) {
+        if ((int64_t)team.sums16.size() < size) team.sums16.resize(size);
+        std::memset(team.sums16.data(), 0, size * sizeof(int16_t));
+    }
+    if (widened) {
+        if ((int64_t)team.sums32.size() < size) team.sums32.resize(size);
+        std::memset(team.sums32.data(), 0, size * sizeof(int32_t));
+    }
+    size_t which = 0;
+    for (const Synapse& s : synapses) {
+        const int64_t* tables = s.table_at + (int64_t)b * s.parts * s.table_chunks;
+        const int64_t* const last = s.table_at + (int64_t)s.blocks * s.parts * s.table_chunks;
+        for (int part = 0; part < s.parts; ++part, ++which, tables += s.table_chunks) {
+            int pieces = 1;
+            bool flush = false;
+            for (int n = from; n < until; ++n) {
+                pieces = std::max(pieces, lists(n)[which].pieces);
+                flush = flush || lists(n)[which].flush;
+            }
+            for (int piece = 0; piece < pieces; ++piece) {
+                if (flush) net.kernels.widen(team.sums16.data(), team.sums32.data(), size);
+                const int64_t* at = tables;
+                for (int k = 0; k < s.classes; ++k) {
+                    for (const Chunk& chunk : s.chunks[k]) {
+                        const int64_t table = *at++;
+                        if (table < 0) continue;
+                        const uint8_t* weights = s.table.data() + table * s.weight_bytes;
+                        const bool go_on = piece + 1 == pieces && at < last && *at >= 0;
+                        const int64_t ahead = go_on ? *at * s.weight_bytes : (int64_t)s.table.size();
+                        // Each sample fetches a share of the weights that come next.
+                        const int64_t share = std::min(next_table, (int64_t)s.table.size() - ahead) / (until - from);
+                        for (int n = from; n < until; ++n) {
+                            const List& list = lists(n)[which];
+                            if (piece >= list.pieces) continue;
+                            const int end = piece * s.classes + k;
+                            const int64_t first = end ? list.class_end[end - 1] : 0;
+                            const int64_t count = list.class_end[end] - first;
+                            if (!count) continue;
+                            const Unit* units = list.units.data() + first;
+                            const uint8_t* next = s.table.data() + ahead + (n - from) * share;
+                            int16_t* sums16 = team.sums16.data() + (n - from) * apart;
+                            if (s.wide)
+                                net.kernels.scatter32[chunk.vectors](
+                                    (const int32_t*)weights, list.events.data(),
+                                    s.values ? list.values.data() : nullptr, units, count,
+                                    team.sums32.data() + (n - from) * apart, chunk.offsets);
+                            else if (s.weight_bytes == 1)
+                                net.kernels.scatter8[chunk.vectors]((const int8_t*)weights, list.events.data(), units,
+                                                                    count, sums16, chunk.offsets, next, share);
+                            else
+                                net.kernels.scatter16[chunk.vectors]((const int16_t*)weights, list.events.data(), units,
+                                                                     count, sums16, chunk.offsets, next, share);
+                        }
+                    }
+                }
             }
         }
     }
-    if (narrow && sums32) net.kernels.widen(w.sums16.data(), w.sums32.data(), padded);
+    if (narrow && widened) net.kernels.widen(team.sums16.data(), team.sums32.data(), size);
+    return widened;
 }
 
-void Layer::update_fast(const Network& net, Work& w, int b, int from, int to, int frames) const {
+void Layer::update_fast(const Network& net, Work& w, Sums sums, int b, int from, int to, int frames) const {
     Update u{};
     const int64_t first = ((int64_t)top * padded_columns + before) * block;
-    if (sums32)
-        u.sums32 = w.sums32.data() + first;
-    else if (!synapses.empty())
-        u.sums16 = w.sums16.data() + first;
-    u.frame = frames == 1 ? 0 : (int64_t)padded_rows * padded_columns * block;
+    if (sums.wide) u.sums32 = sums.wide + first;
+    if (sums.narrow) u.sums16 = sums.narrow + first;
+    u.frame = frames == 1 ? 0 : frame();
     u.row = (int64_t)padded_columns * block;
     u.pixel = block;
     u.steps = to - from;
@@ -242,8 +368,7 @@ void Layer::update_fast(const Network& net, Work& w, int b, int from, int to, in
 }
 
 // Any neuron, one at a time, in 64 bits.
-void Layer::update_any(const Network& net, Work& w, int b, int from, int to, int frames) const {
-    const int64_t frame = (int64_t)padded_rows * padded_columns * block;
+void Layer::update_any(const Network& net, Work& w, Sums sums, int b, int from, int to, int frames) const {
     const int64_t size = shape.size();
     if (makes_bits) {
         const int begin = b < 0 ? 0 : b * block / 8;
@@ -263,16 +388,16 @@ void Layer::update_any(const Network& net, Work& w, int b, int from, int to, int
                 step_any(net, w, e, x[e], t, (int)(e / shape.pixels), (int)(e % shape.pixels));
             continue;
         }
-        const int64_t sums = frames == 1 ? 0 : (t - from) * frame;
+        const int64_t start = frames == 1 ? 0 : (t - from) * frame();
         const int begin = b * block, until = std::min(shape.channels, begin + block);
         for (int y = 0, p = 0; y < rows; ++y) {
             for (int c = 0; c < columns; ++c, ++p) {
-                const int64_t at = sums + ((int64_t)(y + top) * padded_columns + c + before) * block;
+                const int64_t at = start + ((int64_t)(y + top) * padded_columns + c + before) * block;
                 for (int channel = begin; channel < until; ++channel) {
                     const int64_t e = (int64_t)channel * shape.pixels + p;
-                    int64_t x = synapses.empty() ? 0
-                                : sums32         ? w.sums32[at + channel - begin]
-                                                 : w.sums16[at + channel - begin];
+                    int64_t x = sums.wide     ? sums.wide[at + channel - begin]
+                                : sums.narrow ? sums.narrow[at + channel - begin]
+                                              : 0;
                     for (const Skip& skip : skips) {
                         const uint8_t* bits = net.bits_of(w, skip.source, t) + (int64_t)p * shape.bytes;
                         if (bits[channel / 8] >> (channel % 8) & 1) x += skip.weight[p * skip.stride + channel];

@@ -62,7 +62,8 @@ struct Synapse {
     int classes = 0, blocks = 0, parts = 0;
     const int32_t *units = nullptr, *places = nullptr, *class_start = nullptr;
     const int32_t *part_first = nullptr, *part_bytes = nullptr;  // of each part of a unit; of values: channels
-    const uint8_t* flush = nullptr;                             // [parts] before which the 16-bit sums are moved on
+    int piece_bytes = 0;                                         // of which no weights exceed 16-bit sums
+    std::vector<std::vector<int32_t>> distances;  // of each class: how far, in pixels of the frame, its sums are
     std::vector<std::vector<Chunk>> chunks;                     // of each class
     int table_chunks = 0;                                       // of all classes
     Lines<uint8_t> table;
@@ -88,6 +89,7 @@ struct Arithmetic {
 
 struct Network;
 struct Work;
+struct Team;
 
 struct Node {
     Shape shape;
@@ -96,7 +98,8 @@ struct Node {
     bool makes_bits = false;
     virtual ~Node() = default;
     virtual void start(const Network&, Work&) const {}
-    virtual void run(const Network&, Work&, int from, int to) const = 0;
+    virtual void run(const Network&, Team&, int from, int to) const;  // one sample after the other
+    virtual void run_one(const Network&, Work&, int, int) const {}
     virtual void end(const Network&, Work&) const {}
 };
 
@@ -113,19 +116,36 @@ struct Work {
     int64_t overflows = 0;
     bool running = false;  // whether there is a state to go on from
     bool tracing = false;  // whether h and what is left of it are written down
-    // Scratch of the layer that runs.
+};
+
+// The events of a part of a unit's bits, class after class.
+struct List {
+    std::vector<uint8_t> events;
+    std::vector<int32_t> values;
+    std::vector<Unit> units;
+    std::vector<int64_t> class_end;
+    int pieces = 1;      // class_end is [pieces][classes]; between pieces 16-bit sums are moved on
+    bool flush = false;  // as they are before it
+};
+
+// Samples that go through the network side by side, so that weights are fetched once for all of them, and the scratch
+// of the layer that runs.
+struct Team {
+    std::vector<std::unique_ptr<Work>> all;
+    int count = 0;  // of those that run
     Lines<int16_t> sums16;
     Lines<int32_t> sums32;
-    struct List {
-        std::vector<uint8_t> events;
-        std::vector<int32_t> values;
-        std::vector<Unit> units;
-        std::vector<int64_t> class_end;
-    };
-    std::vector<List> lists;
+    std::vector<std::vector<List>> lists;  // of each sample
+    std::vector<int32_t> met, ours, units;
     Lines<uint8_t> counters;
     std::vector<uint32_t> totals;
     std::vector<int64_t> elapsed;  // nanoseconds in each node, if they are wanted
+
+    Work& operator[](int k) { return *all[k]; }
+    void grow(int samples) {
+        while ((int)all.size() < samples) all.push_back(std::make_unique<Work>());
+        count = samples;
+    }
 };
 
 struct Network {
@@ -143,8 +163,10 @@ struct Network {
     std::vector<int> inputs;
 
     void prepare(Work&) const;
-    // One sample, its inputs [steps or 1][size] each.
-    void run(Work&, const std::vector<const int64_t*>& given, const std::vector<int>& given_steps, bool stream) const;
+    int together() const;  // how many samples are best run as a team
+    // As many samples as the team counts, one after the other in memory; inputs are [samples][steps or 1][size] each.
+    void run(Team&, const std::vector<const int64_t*>& given, const std::vector<int>& given_steps, bool stream) const;
+    void meet(const Fan&, Work&) const;
     const uint8_t* bits_of(const Work& w, int node, int step) const {
         const Shape& s = nodes[node]->shape;
         return w.bits[node].data() + (int64_t)step * s.pixels * s.bytes;
@@ -159,7 +181,8 @@ struct Layer : Node {
     std::vector<Skip> skips;
     int rows = 1, columns = 1, block = 0, blocks = 0;  // block: channels at a time
     int padded_rows = 1, padded_columns = 1, top = 0, before = 0;
-    bool sums32 = false;
+    bool may_flush = false;  // whether weights alone do not prove that 16-bit sums suffice
+    int64_t safe_events = 0;  // so many events never exceed them
     // Fast: [1 or pixels][stride]
     int64_t stride = 0;
     int width = 0;  // channels, padded
@@ -179,24 +202,32 @@ struct Layer : Node {
     int refractory = 0;
 
     void start(const Network&, Work&) const override;
-    void run(const Network&, Work&, int from, int to) const override;
+    void run(const Network&, Team&, int from, int to) const override;
+    bool shares() const;  // whether samples had better share its weights
 
 private:
-    void gather(const Network&, Work&, int from, int frames, int uses) const;
-    void sum(const Network&, Work&, int block, int frames) const;
-    void update_fast(const Network&, Work&, int block, int from, int to, int frames) const;
-    void update_any(const Network&, Work&, int block, int from, int to, int frames) const;
+    // Sums of a sample: [frames][padded_rows][padded_columns][block], those of 16 bits or those of 32.
+    struct Sums {
+        const int16_t* narrow = nullptr;
+        const int32_t* wide = nullptr;
+    };
+    int64_t frame() const { return (int64_t)padded_rows * padded_columns * block; }
+    int64_t room(int frames) const { return (frames * frame() + 63) / 64 * 64 + 128; }  // kernels may touch what follows
+    void gather(const Network&, Work&, Team&, std::vector<List>& lists, int from, int frames, int uses) const;
+    void foresee(Team&, std::vector<List>& lists, int frames) const;
+    void split(List&, const Synapse&, int bytes) const;
+    bool sum(const Network&, Team&, int block, int frames, int from, int until) const;
+    void update_fast(const Network&, Work&, Sums, int block, int from, int to, int frames) const;
+    void update_any(const Network&, Work&, Sums, int block, int from, int to, int frames) const;
     void step_any(const Network&, Work&, int64_t element, int64_t x, int step, int channel, int pixel) const;
 };
 
-struct Input : Node {
-    void run(const Network&, Work&, int, int) const override {}
-};
+struct Input : Node {};
 
 struct Delay : Node {
     int source = 0, steps = 1;
     void start(const Network&, Work&) const override;
-    void run(const Network&, Work&, int from, int to) const override;
+    void run_one(const Network&, Work&, int from, int to) const override;
     void end(const Network&, Work&) const override;
 };
 
@@ -209,7 +240,7 @@ struct Stateless : Node {
     int groups = 1, axis_outer = 1;
     std::vector<int64_t> inner;                 // of each source of a concatenation
     std::array<int, 2> in{1, 1}, out{1, 1}, kernel{1, 1}, stride{1, 1}, pad{0, 0}, dilation{1, 1};
-    void run(const Network&, Work&, int from, int to) const override;
+    void run_one(const Network&, Work&, int from, int to) const override;
 
 private:
     void step(const Network&, Work&, const std::vector<const int64_t*>& x, int64_t* y) const;

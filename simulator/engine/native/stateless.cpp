@@ -19,7 +19,7 @@ void each_window(int64_t out, int64_t in, int kernel, int stride, int pad, int d
 
 void Delay::start(const Network&, Work& w) const { w.state[id].assign((size_t)steps * shape.size(), 0); }
 
-void Delay::run(const Network&, Work& w, int from, int to) const {
+void Delay::run_one(const Network&, Work& w, int from, int to) const {
     const int64_t size = shape.size();
     for (int t = from; t < to; ++t) {
         const int64_t* x = t >= steps ? w.numbers[source].data() + (t - steps) * size : w.state[id].data() + t * size;
@@ -38,7 +38,7 @@ void Delay::end(const Network& net, Work& w) const {
     w.state[id].swap(line);
 }
 
-void Stateless::run(const Network& net, Work& w, int from, int to) const {
+void Stateless::run_one(const Network& net, Work& w, int from, int to) const {
     for (int t = from; t < to; ++t) {
         if (makes_bits) {
             pool_bits(net, w, t);
