@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir.ops import Array
-from neurocompile.models.mpbn import MPBNLIF, NeuronFactory
-from neurocompile.models.resnet import ResidualBlock, ResNet20
+from neurocompile.models.dsr import PreActBlock
+from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.models.resnet import ResNet20, ResNet34
+from neurocompile.models.vgg import VGG16
 from neurocompile.program import Program
 from neurocompile.simulator import simulate_integers
 
@@ -50,56 +52,29 @@ NAMES = tuple(SHAPES)
 _NEURONS = (MPBNLIF, neuron.IFNode, neuron.LIFNode)
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    conv: nn.Module = layer.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False, step_mode="m")
-    return conv
-
-
-def _bn(channels: int) -> nn.Module:
-    bn: nn.Module = layer.BatchNorm2d(channels, step_mode="m")
-    return bn
-
-
-class PreActBlock(nn.Module):
-    """The pre-activation block of DSR (Meng et al., CVPR 2022): norm and neuron before each convolution.
-
-    The skip starts behind the first neuron, and is added to the currents of the second convolution; the norm of the
-    next block acts on the sum. Neurons are leaky and are reset by subtraction.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = _bn(inputs)
-        self.neuron1 = neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m")
-        self.conv1 = _conv(inputs, outputs, stride=stride)
-        self.bn2 = _bn(outputs)
-        self.neuron2 = neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m")
-        self.conv2 = _conv(outputs, outputs)
-        same = stride == 1 and inputs == outputs
-        self.skip = nn.Identity() if same else _conv(inputs, outputs, 1, stride)
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Currents [T, N, inputs, H, W] -> currents [T, N, outputs, H / stride, W / stride]."""
-        spikes = self.neuron1(self.bn1(x_seq))
-        y = self.conv2(self.neuron2(self.bn2(self.conv1(spikes))))
-        added: Tensor = y + self.skip(spikes)
-        return added
+def _lif(v_reset: float | None = 0.0) -> nn.Module:
+    node: nn.Module = neuron.LIFNode(tau=2.0, v_reset=v_reset, step_mode="m")
+    return node
 
 
 class PreActResNet18(nn.Module):
-    """Seventeen 3x3 convolutions in four stages of two blocks, average pooling, one linear layer, read by its mean."""
+    """The body of DSR's PreAct-ResNet-18 with leaky neurons that PyTorch runs fast; a linear layer, read by its mean.
+
+    Neurons are reset by subtraction; convolutions have no biases.
+    """
 
     def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512), classes: int = 10) -> None:
         super().__init__()
-        self.conv = _conv(3, widths[0])
+        self.conv = layer.Conv2d(3, widths[0], 3, padding=1, bias=False, step_mode="m")
         blocks, inputs = [], widths[0]
         for stage, width in enumerate(widths):
             for number in range(2):
-                blocks.append(PreActBlock(inputs, width, 2 if stage and not number else 1))
+                stride = 2 if stage and not number else 1
+                blocks.append(PreActBlock(inputs, width, stride, lambda: _lif(v_reset=None), bias=False))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
-        self.bn = _bn(inputs)
-        self.neuron = neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m")
+        self.bn = layer.BatchNorm2d(inputs, step_mode="m")
+        self.neuron = _lif(v_reset=None)
         self.pool = layer.AdaptiveAvgPool2d(1, step_mode="m")
         self.flatten = layer.Flatten(step_mode="m")
         self.fc = layer.Linear(inputs, classes, step_mode="m")
@@ -111,60 +86,12 @@ class PreActResNet18(nn.Module):
         return scores
 
 
-class VGG16(nn.Module):
-    """Thirteen convolutions with batch norm and leaky neurons, max-pooling of spikes, one linear layer, its mean."""
-
-    def __init__(self, classes: int = 10) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        inputs = 3
-        for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-            for _ in range(count):
-                layers += [_conv(inputs, width), _bn(width), neuron.LIFNode(tau=2.0, step_mode="m")]
-                inputs = width
-            layers.append(layer.MaxPool2d(2, 2, step_mode="m"))
-        self.features = nn.Sequential(*layers)
-        self.flatten = layer.Flatten(step_mode="m")
-        self.fc = layer.Linear(inputs, classes, step_mode="m")
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Images [T, N, 3, 32, 32] -> scores [N, classes]."""
-        scores: Tensor = self.fc(self.flatten(self.features(x_seq))).mean(0)
-        return scores
-
-
-class ResNet34(nn.Module):
-    """ResNet-34 for ImageNet: a stem of 7x7 and max-pooling, blocks of 3, 4, 6 and 3, one linear layer, its mean."""
-
-    def __init__(self, classes: int = 1000, neuron: NeuronFactory = MPBNLIF) -> None:
-        super().__init__()
-        self.conv = _conv(3, 64, 7, 2)
-        self.bn = _bn(64)
-        self.neuron = neuron(out_channels=64)
-        self.maxpool = layer.MaxPool2d(3, 2, 1, step_mode="m")
-        blocks, inputs = [], 64
-        for stage, (width, count) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
-            for number in range(count):
-                blocks.append(ResidualBlock(inputs, width, 2 if stage and not number else 1, neuron))
-                inputs = width
-        self.blocks = nn.Sequential(*blocks)
-        self.pool = layer.AdaptiveAvgPool2d(1, step_mode="m")
-        self.flatten = layer.Flatten(step_mode="m")
-        self.fc = layer.Linear(inputs, classes, step_mode="m")
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Images [T, N, 3, 224, 224] -> scores [N, classes]."""
-        spikes = self.blocks(self.maxpool(self.neuron(self.bn(self.conv(x_seq)))))
-        scores: Tensor = self.fc(self.flatten(self.pool(spikes))).mean(0)
-        return scores
-
-
 _BUILD: dict[str, Callable[[], nn.Module]] = {
     "resnet20": ResNet20,
     "resnet20-wide": lambda: ResNet20((128, 256, 512)),
     "preact-resnet18": PreActResNet18,
-    "vgg16": VGG16,
-    "resnet34": ResNet34,
+    "vgg16": lambda: VGG16(neuron=lambda shape: _lif(), pool="max"),
+    "resnet34": lambda: ResNet34(pool="max"),
 }
 
 

@@ -107,6 +107,20 @@ class MPBNLIF(nn.Module):
         return f"tau={self.tau}, v_threshold={self.v_threshold}, element_wise_shape={self.element_wise_shape}"
 
 
+# Called with the shape of a layer, [C] or [C, H, W].
+LayerNeuron = Callable[[tuple[int, ...]], nn.Module]
+
+
+def channel_wise(shape: tuple[int, ...]) -> MPBNLIF:
+    """Neurons for a layer [C] or [C, H, W] that share one norm a channel (Eqs. 7 to 10)."""
+    return MPBNLIF(out_features=shape[0]) if len(shape) == 1 else MPBNLIF(out_channels=shape[0])
+
+
+def element_wise(shape: tuple[int, ...]) -> MPBNLIF:
+    """Neurons for a layer [C] or [C, H, W], each with a norm of its own (Eq. 13)."""
+    return MPBNLIF(element_wise_shape=tuple(shape))
+
+
 # Called with out_channels=C or out_features=C, as MPBNLIF and SpikingJelly's MPBNLIFNode are.
 NeuronFactory = Callable[..., nn.Module]
 

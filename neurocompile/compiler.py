@@ -10,6 +10,7 @@ import numpy as np
 
 from neurocompile.data import arrange_inputs
 from neurocompile.errors import Problem, UsageError
+from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Neuron
 from neurocompile.mapping import check_fit
@@ -93,10 +94,11 @@ def compile_graph(
     encode = _encoding(target, target.arithmetic, options)
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
     arithmetic = _plain(target.arithmetic, bits) if options.plain_weights else target.arithmetic
-    shapes = {node.name: graph.edges[node.name].shape for node in graph.of(Input)}
     samples = calibration or example or None
-    seen = arrange_inputs(samples, shapes, timesteps, "calibration data").inputs if samples else None
+    seen = arrange_inputs(samples, graph.given_inputs, timesteps, "calibration data").inputs if samples else None
     real, log = run_passes(graph, REAL_PASSES, after)
+    if real.hosts:
+        seen = _with_hosts(real, seen, timesteps)
     steps: tuple[Pass, ...] = (
         QuantizeInputs(seen or {}, options.input_bits),
         FoldScale("fold-scale-2"),
@@ -136,6 +138,15 @@ def compile_graph(
     if check:
         check_fit(program, target, options.chips)
     return program
+
+
+def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:
+    """What host regions feed on the calibration data, beside these."""
+    if seen is None:
+        what = "what the host computes has a range that only data tell, and there are none"
+        fix = "give --calibrate X.npz, or save the model with an example input"
+        raise UsageError(Problem(what, ", ".join(graph.hosts), fix=fix))
+    return {**seen, **run_graph(graph, seen, timesteps).values}
 
 
 def _plain(arithmetic: Arithmetic, bits: int) -> Arithmetic:

@@ -22,12 +22,14 @@ import numpy as np
 from neurocompile.data import Data, arrange_inputs, pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
 from neurocompile.ir.graph import Graph, InvalidGraph, Node
+from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
 from neurocompile.ir.ops import OPS, Array, Input, Integrator, MembraneNorm, Neuron
 from neurocompile.targets import Arithmetic
 
 __all__ = ["FORMAT_VERSION", "Program", "is_program", "load_program"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 has host regions; a program without any is written as version 1."""
 _FORMAT = "neurocompile-program"
 
 
@@ -58,8 +60,15 @@ class Program:
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each input, without batch and time."""
-        return {name: op.shape for name, op in self.inputs.items()}
+        """The shape of each input that the user gives, without batch and time."""
+        return dict(self.integer.given_inputs)
+
+    def integers_of(self, name: str, x: Array) -> tuple[Array, int]:
+        """One real input as the program takes it, and how many of its numbers lay outside its range."""
+        op = self.inputs[name]
+        whole = np.rint(x / op.unit)
+        clipped = int(((whole < op.low) | (whole > op.high)).sum())
+        return np.clip(whole, op.low, op.high).astype(np.int64), clipped
 
     @property
     def neurons(self) -> int:
@@ -69,10 +78,9 @@ class Program:
     def integers(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
         """Real inputs as the program takes them, and how many of them were outside the range and are clipped."""
         found, clipped = {}, 0
-        for name, op in self.inputs.items():
-            whole = np.rint(inputs[name] / op.unit)
-            clipped += int(((whole < op.low) | (whole > op.high)).sum())
-            found[name] = np.clip(whole, op.low, op.high).astype(np.int64)
+        for name in self.inputs:
+            found[name], outside = self.integers_of(name, inputs[name])
+            clipped += outside
         return found, clipped
 
     def example_data(self) -> Data | None:
@@ -88,7 +96,7 @@ class Program:
         arrays: dict[str, Array] = {}
         body: dict[str, Any] = {
             "format": _FORMAT,
-            "version": FORMAT_VERSION,
+            "version": FORMAT_VERSION if self.integer.hosts else 1,
             "target": self.target,
             "arithmetic": asdict(self.arithmetic),
             "timesteps": self.timesteps,
@@ -100,11 +108,15 @@ class Program:
             "example": {name: _array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
         }
         packed = pack_arrays(arrays)
-        body["sha256"] = {"arrays.npz": hashlib.sha256(packed).hexdigest()}
+        files = {"arrays.npz": packed}
+        if self.integer.hosts:
+            body["hosts"] = [host_to_plain(region) for region in self.integer.hosts.values()]
+            files |= {_host_file(number): r.model for number, r in enumerate(self.integer.hosts.values())}
+        body["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         body["sha256"]["program.json"] = _digest(body)
         text = json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
         graphs = f"real\n----\n{self.real}\n\ninteger, for {self.target}\n-------\n{self.integer}\n"
-        return {"program.json": text.encode(), "arrays.npz": packed, "graph.txt": graphs.encode()}
+        return {"program.json": text.encode(), **files, "graph.txt": graphs.encode()}
 
     def save(self, folder: Path, overwrite: bool = False, more: Mapping[str, bytes] | None = None) -> list[str]:
         """Write the folder, complete or not at all; returns the names of its files.
@@ -211,12 +223,12 @@ def load_program(folder: Path) -> Program:
             limit = f"format {FORMAT_VERSION}"
             raise BadInput(Problem(what, str(folder), f"format {body['version']}", limit, "update neurocompile"))
         sums = body["sha256"]
-        packed = (folder / "arrays.npz").read_bytes()
-        altered = [
-            name
-            for name, digest in (("program.json", _digest(body)), ("arrays.npz", hashlib.sha256(packed).hexdigest()))
-            if sums[name] != digest
-        ]
+        described = body.get("hosts", [])
+        names = ["arrays.npz", *(_host_file(number) for number in range(len(described)))]
+        contents = {name: (folder / name).read_bytes() for name in names}
+        packed = contents["arrays.npz"]
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        altered = [name for name, digest in (("program.json", _digest(body)), *digests.items()) if sums[name] != digest]
         if altered:
             what = "the program was altered after it was written: its checksum does not match"
             raise BadInput([Problem(what, str(folder / name), fix=fix) for name in altered])
@@ -224,12 +236,13 @@ def load_program(folder: Path) -> Program:
             arrays = {name: _widened(archive[name]) for name in archive.files}
         if not body["real"] or not body["integer"]:
             raise ValueError("it holds no network")
+        hosts = [host_from_plain(plain, contents[_host_file(number)]) for number, plain in enumerate(described)]
         return Program(
             target=body["target"],
             arithmetic=Arithmetic.of(body["arithmetic"]),
             timesteps=body["timesteps"],
-            real=_graph_from_json(body["real"], arrays),
-            integer=_graph_from_json(body["integer"], arrays),
+            real=_graph_from_json(body["real"], arrays, hosts),
+            integer=_graph_from_json(body["integer"], arrays, hosts),
             units={name: _from_json(unit, arrays) for name, unit in body["units"].items()},
             settings=body["settings"],
             notes=tuple(body["notes"]),
@@ -290,12 +303,16 @@ def _array_to_json(array: Array, key: str, arrays: dict[str, Array]) -> dict[str
     return {"array": key}
 
 
-def _graph_from_json(nodes: list[dict[str, Any]], arrays: Mapping[str, Array]) -> Graph:
+def _graph_from_json(nodes: list[dict[str, Any]], arrays: Mapping[str, Array], hosts: list[HostRegion]) -> Graph:
     built = []
     for node in nodes:
         values = {name: _from_json(value, arrays) for name, value in node["fields"].items()}
         built.append(Node(node["name"], OPS[node["op"]](**values), tuple(node["inputs"])))
-    return Graph(built)
+    return Graph(built, hosts)
+
+
+def _host_file(number: int) -> str:
+    return f"host/{number}.onnx"
 
 
 def _from_json(value: Any, arrays: Mapping[str, Array]) -> Any:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.ir.interpret import interpret
+from neurocompile.execution import Execution, Executor
+from neurocompile.hosted import run_graph
 from neurocompile.ir.ops import Add, Array, Integrator, Neuron, SumPool
 from neurocompile.mapping import chips_needed, fit_problems
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
 from neurocompile.simulator.energy import Bill, price
-from neurocompile.simulator.engine import Engine, Stream, engine_missing
-from neurocompile.simulator.reference import State, simulate_integers
 from neurocompile.targets import Target, load_target
 
-__all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "run_program", "summary"]
+__all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "host_regions", "run_program", "summary"]
 
 # Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
@@ -82,7 +81,7 @@ def check_labels(program: Program, data: Data) -> None:
     Raises:
         BadInput: with the smallest and the largest label.
     """
-    if data.labels is None or "output" not in program.integer:
+    if data.labels is None or "output" not in program.integer.edges:
         return
     classes = program.integer.edges["output"].size
     low, high = int(data.labels.min()), int(data.labels.max())
@@ -125,11 +124,15 @@ def run_program(
     spikes: dict[str, list[Array]] = {}
     totals: dict[str, int] = {node.name: 0 for node in program.integer.of(Neuron)}
     result = Result(program, len(data), {}, data.labels, Counts(), totals)
-    run = _real(program) if real else _integers(program, stream, keep_spikes, threads, reference)
-    result.engine = run.engine
-    for start in range(0, len(data), run.chunk):
-        inputs = data.part(start, start + run.chunk).inputs
-        done = run(inputs, progress)
+    executor = None if real else Executor(program, reference=reference, stream=stream)
+    result.engine = "float64" if executor is None else executor.name
+    chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
+    for start in range(0, len(data), chunk):
+        inputs = data.part(start, start + chunk).inputs
+        if executor is None:
+            done = _in_reals(program, inputs, progress)
+        else:
+            done = executor.run(inputs, spikes=keep_spikes, threads=threads, progress=progress)
         result.counts = result.counts.joined(done.counts)
         result.overflows += done.overflows
         result.clipped += done.clipped
@@ -145,79 +148,12 @@ def run_program(
     return result
 
 
-@dataclass
-class _Part:
-    """What one chunk of samples did."""
-
-    outputs: Mapping[str, Array]
-    spikes: Mapping[str, Array]
-    fired: dict[str, int]
-    counts: Counts = field(default_factory=Counts)
-    overflows: int = 0
-    clipped: int = 0
-
-
-@dataclass
-class _Executor:
-    """Runs one chunk after another; ``engine`` names it."""
-
-    engine: str
-    chunk: int
-    run: Callable[[Mapping[str, Array], Callable[[int], None] | None], _Part]
-
-    def __call__(self, inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
-        return self.run(inputs, progress)
-
-
-def _fired(spikes: Mapping[str, Array]) -> dict[str, int]:
-    return {name: int((fired != 0).sum()) for name, fired in spikes.items()}
-
-
-def _real(program: Program) -> _Executor:
-    def run(inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
-        done = interpret(program.real, inputs, program.timesteps)
-        _tell(progress, inputs)
-        return _Part(done.outputs, done.spikes, _fired(done.spikes))
-
-    return _Executor("float64", _CHUNK, run)
-
-
-def _integers(program: Program, stream: bool, keep_spikes: bool, threads: int | None, reference: bool) -> _Executor:
-    if reference or engine_missing():
-        return _by_reference(program, stream)
-    engine = Engine(program.integer, program.arithmetic)
-    state: Stream | None = engine.stream(program.timesteps) if stream else None
-    crew = len(os.sched_getaffinity(0)) if threads is None and hasattr(os, "sched_getaffinity") else threads
-
-    def run(inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
-        whole, clipped = program.integers(inputs)
-        done = engine.run(
-            whole, threads=crew or os.cpu_count() or 1, spikes=keep_spikes, stream=state, progress=progress
-        )
-        layers = done.counts.layers
-        fired = {node.name: int(layers[node.name].spikes.sum()) for node in program.integer.of(Neuron)}
-        return _Part(done.outputs, done.spikes, fired, done.counts, done.overflows, clipped)
-
-    return _Executor(f"compiled ({engine.isa})", _CHUNK, run)
-
-
-def _by_reference(program: Program, stream: bool) -> _Executor:
-    found = fanouts(program.integer)
-    kept: list[State | None] = [None]
-
-    def run(inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> _Part:
-        whole, clipped = program.integers(inputs)
-        done = simulate_integers(program.integer, program.arithmetic, whole, state=kept[0], found=found)
-        kept[0] = done.state if stream else None
-        _tell(progress, inputs)
-        return _Part(done.outputs, done.spikes, _fired(done.spikes), done.counts, done.overflows, clipped)
-
-    return _Executor("NumPy reference", 1 if stream else _CHUNK, run)
-
-
-def _tell(progress: Callable[[int], None] | None, inputs: Mapping[str, Array]) -> None:
+def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Callable[[int], None] | None) -> Execution:
+    done = run_graph(program.real, inputs, program.timesteps)
     if progress:
         progress(len(next(iter(inputs.values()))))
+    fired = {name: int((spikes != 0).sum()) for name, spikes in done.spikes.items()}
+    return Execution(done.outputs, done.spikes, fired)
 
 
 def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
@@ -240,6 +176,7 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         **(_cost(_on_chip(totals, host), target) if counted else _no_cost()),
         **_fit(result.program, target),
         "host": _shown(host) if host else None,
+        "host_regions": host_regions(result.program),
         "layers": _layers(result, target),
     }
     numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj")
@@ -250,6 +187,26 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         },
     }
     return body
+
+
+def host_regions(program: Program) -> list[dict[str, Any]]:
+    """What the host computes of one inference, and what crosses to it and back: bits for spikes, numbers otherwise."""
+    graph, steps = program.integer, program.timesteps
+    return [
+        {
+            "name": region.name,
+            "kind": region.kind,
+            "reads": [read.source for read in region.reads],
+            "output": region.output or None,
+            "per_step": region.per_step,
+            "macs": region.macs,
+            "numbers_in": region.numbers_read(steps),
+            "numbers_out": region.numbers(steps),
+            "from_chip": sum(prod(r.shape) * (steps if r.timed else 1) for r in region.reads if r.kind == "chip"),
+            "to_chip": region.numbers(steps) if region.name in graph else 0,
+        }
+        for region in graph.hosts.values()
+    ]
 
 
 def _on_host(result: Result) -> dict[str, int]:

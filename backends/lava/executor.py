@@ -109,6 +109,8 @@ def lava_for(
     """
     if program.arithmetic.lif is None:
         return None, ""
+    if program.integer.hosts:
+        return None, "parts of this network are computed by the host, which a bundle for Lava does not have"
     try:
         found = find_lava_python(python)
     except LavaMissing as missing:

@@ -96,6 +96,8 @@ def command(**options: Any) -> int:
     if excess and not options["dry_run"]:
         raise DoesNotFit(excess)
     placed = placement_of(program, options["stock_only"])
+    if program.integer.hosts and options["emit"] is None:
+        emit = ()
     emitted = emitted_files(program, emit)
     mapping = cores_of(program)
     if mapping is not None:
@@ -124,11 +126,13 @@ def command(**options: Any) -> int:
 
 def _later(program: Any) -> str:
     """Where a program is compared with what runs it besides the simulator, if anything does."""
-    return "" if program.arithmetic.lif is None else "`neurocompile validate` runs it in Lava"
+    runs = program.arithmetic.lif is not None and not program.integer.hosts
+    return "`neurocompile validate` runs it in Lava" if runs else ""
 
 
 def _summary(program: Any, target: Any, mapping: Any, out: Path | None, files: list[str]) -> dict[str, Any]:
     from neurocompile.mapping import chips_needed, needs_of
+    from neurocompile.simulation import host_regions
     from neurocompile.simulator.counts import stored_synapses
 
     needs = needs_of(program.integer)
@@ -142,6 +146,7 @@ def _summary(program: Any, target: Any, mapping: Any, out: Path | None, files: l
         "cores": None if mapping is None else len(mapping.cores),
         "chips": chips_needed(program.integer, target) or 1 if mapping is None else mapping.chips,
         "mapping": None if mapping is None else mapping.as_json(),
+        "host_regions": host_regions(program),
         "files": files,
         "notes": list(program.notes),
     }
@@ -150,7 +155,7 @@ def _summary(program: Any, target: Any, mapping: Any, out: Path | None, files: l
 def _show(program: Any, body: dict[str, Any], mapping: Any, validation: Any, title: str) -> None:
     from neurocompile.cli import console
     from neurocompile.cli.cores import show_cores
-    from neurocompile.cli.placement import show_placement
+    from neurocompile.cli.placement import show_host_regions, show_placement
     from neurocompile.cli.validate import stages_table
 
     layers = console.table(f"{body['target']}: {body['weight_bits']}-bit weights, T = {program.timesteps}",
@@ -168,6 +173,7 @@ def _show(program: Any, body: dict[str, Any], mapping: Any, validation: Any, tit
         f"{console.percent(body['on_chip_fraction'])} of the synapses on the chip"
     )
     show_placement(body)
+    show_host_regions(body["host_regions"])
     if mapping is not None:
         show_cores(mapping)
     for note in program.notes:

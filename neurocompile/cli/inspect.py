@@ -21,12 +21,13 @@ def command(**options: Any) -> int:
     """Show the graph of a model or a program, its sizes, what folds into what, and what does not fit."""
     from neurocompile.cli import console
     from neurocompile.cli.cores import cores_of, show_cores
-    from neurocompile.cli.placement import placement_of, show_placement
+    from neurocompile.cli.placement import placement_of, show_host_regions, show_placement
     from neurocompile.compiler import Options, compile_graph
     from neurocompile.errors import DoesNotFit, Problem
     from neurocompile.mapping import fit_problems, needs_of
     from neurocompile.passes import REAL_PASSES, run_passes
     from neurocompile.program import is_program, load_program
+    from neurocompile.simulation import host_regions
     from neurocompile.simulator.counts import stored_synapses
     from neurocompile.targets import load_target
 
@@ -65,6 +66,7 @@ def command(**options: Any) -> int:
         "graph": str(graph).splitlines(),
         "integer_graph": str(program.integer).splitlines() if program else None,
         "notes": notes,
+        "host_regions": [] if program is None else host_regions(program),
         "mapping": None if mapping is None else mapping.as_json(),
         "does_not_fit": [problem.as_json() for problem in problems],
     }
@@ -78,6 +80,8 @@ def command(**options: Any) -> int:
     if program is not None:
         size = f"{sizes['neurons']:,} neurons, {sizes['synapses']:,} synapses from {sizes['weights']:,} stored weights"
         print(f"\nin the target's integers ({size}):\n\n{program.integer}")
+    if program is not None:
+        show_host_regions(body["host_regions"])
     if program is not None and mapping is not None:
         print()
         show_placement(placement_of(program))

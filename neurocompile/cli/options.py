@@ -41,7 +41,7 @@ def output_options(function: Function) -> Function:
 
 def model_options(function: Function) -> Function:
     """What a model file may not say about itself."""
-    layouts = click.Choice(["TN", "NT", "N..T", "fold", "loop", "N"])
+    layouts = click.Choice(["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"])
     reads = click.Choice(["mean", "sum", "last", "max", "sequence"])
     for decorate in (
         click.option("--trust", is_flag=True, help="Unpickle anything, run any bundle: whatever code they hold."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["placement_of", "show_placement"]
+__all__ = ["placement_of", "show_host_regions", "show_placement"]
 
 
 def placement_of(program: Any, stock_only: bool = False) -> dict[str, Any]:
@@ -73,3 +73,30 @@ def show_placement(placed: dict[str, Any]) -> None:
             f"--encode graded: inputs are graded spikes; those that are not zero meet up to {graded:,} weights per "
             "inference on the chip (counted as MACs)"
         )
+
+
+def show_host_regions(regions: list[dict[str, Any]], on_chip: float | None = None) -> None:
+    """What the host computes between the turns of the chip, for one inference.
+
+    Args:
+        regions: of :func:`neurocompile.simulation.host_regions`.
+        on_chip: what the chip does for one inference (SOPs and MACs), where that is known.
+    """
+    from neurocompile.cli import console
+
+    if not regions:
+        return
+    columns = ("region", "what", "when", "MACs", "numbers from the chip", "to the chip")
+    made = console.table("the host computes, for each inference", *columns, words=3)
+    for region in regions:
+        made.add_row(
+            region["name"],
+            region["kind"] + (f", which is {region['output']}" if region["output"] else ""),
+            "at each step" if region["per_step"] else "once",
+            *(console.number(region[name]) for name in ("macs", "from_chip", "to_chip")),
+        )
+    console.show(made)
+    macs = sum(region["macs"] for region in regions)
+    if on_chip:
+        share = console.percent(macs / (macs + on_chip))
+        console.show(f"{share} of the operations are the host's; they are not priced")

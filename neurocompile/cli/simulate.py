@@ -59,6 +59,7 @@ def command(**options: Any) -> int:
 def show_summary(body: dict[str, Any]) -> None:
     """The tables of a simulation, for a person."""
     from neurocompile.cli import console
+    from neurocompile.cli.placement import show_host_regions
 
     layers = console.table(
         f"per inference (mean of {body['samples']:,} samples, {body['timesteps']} steps)",
@@ -95,6 +96,7 @@ def show_summary(body: dict[str, Any]) -> None:
     if body["overflows"] or body["clipped_inputs"]:
         totals.add_row("overflows / clipped inputs", f"{body['overflows']:,} / {body['clipped_inputs']:,}")
     console.show(layers, totals)
+    show_host_regions(body["host_regions"], None if body["sops"] is None else each["sops"] + each["macs"])
 
 
 def unpriced(term: dict[str, Any], samples: int) -> str:

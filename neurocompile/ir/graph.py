@@ -10,6 +10,7 @@ from typing import Literal
 import networkx as nx
 import numpy as np
 
+from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import (
     Add,
     Concat,
@@ -70,11 +71,12 @@ class Node:
 class Graph:
     """An immutable set of nodes, in an order in which a step can be computed.
 
-    Iterating gives the nodes in that order; ``graph[name]`` gives one. Building a graph verifies it:
+    Iterating gives the nodes in that order; ``graph[name]`` gives one. ``hosts`` are the regions that a host computes:
+    each reads Outputs, and an Input of its name is fed with what it gives. Building a graph verifies it:
     :class:`InvalidGraph` says what is wrong.
     """
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
+    def __init__(self, nodes: Iterable[Node], hosts: Iterable[HostRegion] = ()) -> None:
         given: dict[str, Node] = {}
         for node in nodes:
             if node.name in given:
@@ -86,6 +88,8 @@ class Graph:
                     raise InvalidGraph(f"{node.name} reads {source!r}, which does not exist")
         self._nodes = {name: given[name] for name in _step_order(given)}
         self.edges: Mapping[str, Edge] = _infer_edges(self._nodes)
+        self.hosts: Mapping[str, HostRegion] = {region.name: region for region in hosts}
+        _check_hosts(self._nodes, self.edges, self.hosts)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
@@ -107,6 +111,19 @@ class Graph:
             for source in node.inputs:
                 readers[source].append(node)
         return {name: tuple(found) for name, found in readers.items()}
+
+    @cached_property
+    def given_inputs(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of what the user gives: inputs that no host region feeds, and those that only hosts read."""
+        shapes = {node.name: self.edges[node.name].shape for node in self.of(Input) if node.name not in self.hosts}
+        for region in self.hosts.values():
+            shapes |= {read.source: read.shape for read in region.reads if read.kind == "input"}
+        return shapes
+
+    @cached_property
+    def host_reads(self) -> frozenset[str]:
+        """The outputs that host regions read, and nobody else."""
+        return frozenset(read.source for r in self.hosts.values() for read in r.reads if read.kind == "chip")
 
     def of(self, *kinds: type[Op]) -> list[Node]:
         """The nodes whose operation is one of ``kinds``, in order."""
@@ -130,7 +147,7 @@ class Graph:
             if name not in seen:
                 seen.add(name)
                 needed += nodes[name].inputs
-        return Graph(node for name, node in nodes.items() if name in seen)
+        return Graph((node for name, node in nodes.items() if name in seen), self.hosts.values())
 
     def fresh(self, stem: str) -> str:
         """A name that no node has yet, starting with ``stem``."""
@@ -142,6 +159,19 @@ class Graph:
         from neurocompile.ir.text import to_text
 
         return to_text(self)
+
+
+def _check_hosts(nodes: Mapping[str, Node], edges: Mapping[str, Edge], hosts: Mapping[str, HostRegion]) -> None:
+    for region in hosts.values():
+        node = nodes.get(region.name)
+        if node is not None and not (isinstance(node.op, Input) and edges[node.name].shape == region.shape):
+            raise InvalidGraph(f"{region.name} is fed by a host region of shape {region.shape}, and is no such input")
+        for read in region.reads:
+            known = {"host": read.source in hosts, "input": True}.get(read.kind, read.source in nodes)
+            if read.kind == "chip" and known:
+                known = isinstance(nodes[read.source].op, Output) and edges[read.source].shape == read.shape
+            if not known:
+                raise InvalidGraph(f"the host region {region.name} reads {read.source!r}, which is no such {read.kind}")
 
 
 def _step_order(nodes: Mapping[str, Node]) -> list[str]:

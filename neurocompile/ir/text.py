@@ -16,7 +16,7 @@ __all__ = ["to_text"]
 
 
 def to_text(graph: Graph) -> str:
-    """``name : carries[shape] = Op(reads; what differs from the default)``, in the order of a step."""
+    """``name : carries[shape] = Op(reads; what differs from the default)``, in the order of a step; then the host's."""
     lines = []
     for node in graph:
         edge = graph.edges[node.name]
@@ -25,6 +25,12 @@ def to_text(graph: Graph) -> str:
         inside = "; ".join(part for part in (reads, ", ".join(shown)) if part)
         shape = ", ".join(map(str, edge.shape))
         lines.append(f"{node.name} : {edge.carries}[{shape}] = {type(node.op).__name__}({inside})")
+    for region in graph.hosts.values():
+        reads = ", ".join(read.source for read in region.reads)
+        when = "at each step" if region.per_step else "over all steps"
+        gives = f" -> {region.output}" if region.output else ""
+        shape = ", ".join(map(str, region.shape))
+        lines.append(f"{region.name} : host[{shape}] = {region.kind}({reads}; {when}){gives}")
     return "\n".join(lines)
 
 

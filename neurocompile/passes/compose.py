@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,12 @@ def is_depthwise(op: Any) -> bool:
     return bool(op.groups == op.weight.shape[0] and op.weight.shape[1] == 1)
 
 
+def _is_pointwise(op: Any) -> bool:
+    """Whether a convolution reads, for each place, that place alone, and all channels."""
+    plain = isinstance(op, Conv) and op.groups == 1 and op.weight.shape[2:] == (1,) * (op.weight.ndim - 2)
+    return plain and all(s == 1 for s in op.stride) and not np.any(op.padding)
+
+
 def compose(first: Any, second: Any, shape: Shape) -> Conv | ConvTranspose | None:
     """One layer that does what ``second`` does behind ``first``, for an input of ``shape``; None if there is none.
 
@@ -38,7 +45,16 @@ def compose(first: Any, second: Any, shape: Shape) -> Conv | ConvTranspose | Non
        padding lies where a window of the first reaches into the input.
     2. A convolution of stride 1 behind non-overlapping upsampling is a transposed convolution, unless it pads more than
        its kernel is wide.
+    3. A convolution of one place behind another convolution, transposed or not, mixes that one's outputs; a convolution
+       behind one of one place has its inputs mixed.
     """
+    if _is_pointwise(second) and isinstance(first, Conv | ConvTranspose) and first.groups == 1:
+        mix = second.weight.reshape(second.weight.shape[:2])
+        axis = 0 if isinstance(first, Conv) else 1
+        return replace(first, weight=np.moveaxis(np.tensordot(mix, first.weight, (1, axis)), 0, axis))
+    if _is_pointwise(first) and isinstance(second, Conv) and second.groups == 1:
+        mix = first.weight.reshape(first.weight.shape[:2])
+        return replace(second, weight=np.moveaxis(np.tensordot(second.weight, mix, (1, 0)), -1, 1))
     if not isinstance(second, Conv) or not is_depthwise(first):
         return None
     out = output_shape(second, [output_shape(first, [shape])])

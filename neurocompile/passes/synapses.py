@@ -86,7 +86,7 @@ class Synapses:
             except _Stuck as stuck:
                 problems.append(Problem(stuck.what, stuck.where, fix=stuck.fix))
         for node in graph.of(Output):
-            if not isinstance(graph[node.inputs[0]].op, Integrator):
+            if not isinstance(graph[node.inputs[0]].op, Integrator | Neuron):
                 what, fix = "a layer behind a membrane readout has no chip to run on", "read the membrane last"
                 problems.append(Problem(what, node.inputs[0], fix=fix))
         if problems:
@@ -97,7 +97,7 @@ class Synapses:
             if graph.edges[node.name].is_event or isinstance(node.op, Neuron | Integrator | Output)
         ]
         nodes = {node.name: node for node in (*kept, *build.added)}
-        return Graph(nodes.values()).rewritten({}), build.log()
+        return Graph(nodes.values(), graph.hosts.values()).rewritten({}), build.log()
 
 
 class _Stuck(Exception):

@@ -17,6 +17,7 @@ from neurocompile.ir.ops import (
     Input,
     Integrator,
     Neuron,
+    Output,
     Scale,
 )
 from neurocompile.targets import Arithmetic
@@ -42,7 +43,7 @@ def event_ranges(graph: Graph) -> dict[str, Interval]:
     ranges: dict[str, Interval] = {}
     for node in graph:
         edge = graph.edges[node.name]
-        if not edge.is_event or node.name in ranges:
+        if not edge.is_event or node.name in ranges or isinstance(node.op, Output):
             continue
         _range_of(graph, node, ranges)
     return ranges

@@ -83,6 +83,8 @@ def quantize(
         log += layer.log
     for node in graph.of(Output):
         assert isinstance(node.op, Output)
+        if isinstance(graph[node.inputs[0]].op, Neuron):  # a host reads its spikes
+            continue
         unit = node.op.unit * units[node.inputs[0]]
         final[node.name] = replace(node, op=replace(node.op, unit=compact(unit, graph.edges[node.name].shape)))
     if any("overflow" in problem.what for problem in problems):

@@ -10,13 +10,12 @@ import numpy as np
 
 from neurocompile.data import Data, arrange_inputs
 from neurocompile.errors import BadInput, Problem
-from neurocompile.ir.interpret import Run, interpret
+from neurocompile.execution import Execution, Executor
+from neurocompile.hosted import run_graph
+from neurocompile.ir.interpret import Run
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.program import Program
 from neurocompile.simulation import accuracy_of, check_labels
-from neurocompile.simulator.engine import Engine, engine_missing
-from neurocompile.simulator.engine import Run as EngineRun
-from neurocompile.simulator.reference import Simulation, simulate_integers
 from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
 
 __all__ = ["Backend", "Reference", "ReferenceModel", "Stage", "Validation", "validate_program"]
@@ -174,14 +173,13 @@ def validate_program(
         lowering.against = "a recording of the live model, float64 (it has registered neurons)"
         _compare_recording(lowering, program, reference, order)
     scores: dict[str, list[dict[str, Array]]] = {"pytorch": [], "real": [], "integer": []}
-    simulate = _simulator(program)
+    executor = Executor(program)
     for start in range(0, len(data), _CHUNK):
         part = data.part(start, start + _CHUNK)
-        real = interpret(program.real, part.inputs, program.timesteps)
-        whole, _ = program.integers(part.inputs)
+        real = run_graph(program.real, part.inputs, program.timesteps)
         wanted = len(data) if backend_samples is None else backend_samples
         runs_backend = backend is not None and start < wanted
-        integer = simulate(whole, runs_backend)
+        integer = executor.run(part.inputs, membranes=runs_backend)
         scores["real"].append(real.outputs)
         scores["integer"].append(integer.outputs)
         if reference is not None and runs_torch:
@@ -191,6 +189,7 @@ def validate_program(
         if order:
             compare_spikes(quantization.comparison, real.spikes, integer.spikes, order, start)
         if backend is not None and runs_backend:
+            whole, _ = program.integers(part.inputs)
             few = {name: x[: wanted - start] for name, x in whole.items()}
             _compare_backend(executed, integer, *backend.run(few), order, start)
         if recorded is not None:
@@ -210,15 +209,6 @@ def validate_program(
         stages.append(hardware)
     before = accuracies["real"] if accuracies["pytorch"] is None else accuracies["pytorch"]
     return Validation(stages, before, accuracies["integer"])
-
-
-def _simulator(program: Program) -> Callable[[Mapping[str, Array], bool], Simulation | EngineRun]:
-    """What runs the integers, and keeps membranes if it is told to."""
-    if engine_missing():
-        graph, arithmetic = program.integer, program.arithmetic
-        return lambda inputs, keep: simulate_integers(graph, arithmetic, inputs, membranes=keep, found=[])
-    engine = Engine(program.integer, program.arithmetic)
-    return lambda inputs, keep: engine.run(inputs, membranes=keep)
 
 
 def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
@@ -267,7 +257,7 @@ def _compare_recording(stage: Stage, program: Program, reference: ReferenceModel
     recording = reference.recording
     assert recording is not None
     inputs = arrange_inputs(reference.example, program.input_shapes, program.timesteps, "the recording").inputs
-    _compare_lowering(stage, recording, interpret(program.real, inputs, program.timesteps), order, 0)
+    _compare_lowering(stage, recording, run_graph(program.real, inputs, program.timesteps), order, 0)
 
 
 def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: list[str], start: int) -> None:
@@ -295,7 +285,7 @@ def _compare_lowering(stage: Stage, expected: Reference, actual: Run, order: lis
 
 def _compare_backend(
     stage: Stage,
-    integer: Simulation | EngineRun,
+    integer: Execution,
     spikes: Mapping[str, Array],
     membranes: Mapping[str, Array],
     order: list[str],

@@ -139,7 +139,7 @@ def test_a_truncated_json(copy: Path, data: Data) -> None:
 
 
 def test_a_later_version_is_named(copy: Path, data: Data) -> None:
-    _altered(copy / "program.json", ("version",), lambda version: version + 1)
+    _altered(copy / "program.json", ("version",), lambda version: FORMAT_VERSION + 1)
     error = one(_refused(copy, data))
     says(error, what="later version", fix="update")
     assert str(FORMAT_VERSION + 1) in error["actual"]

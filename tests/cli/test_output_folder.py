@@ -343,7 +343,7 @@ def test_a_model_saved_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_model_file_is_not_touched_if_saving_fails(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     file.write_bytes(model.read_bytes())
-    net = nn.Sequential(layer.Linear(4, 3, step_mode="m"), nn.GELU(), neuron.IFNode(step_mode="m")).eval()
+    net = nn.Sequential(layer.Linear(4, 3, step_mode="m"), nn.PReLU(), neuron.IFNode(step_mode="m")).eval()
     with pytest.raises(neurocompile.errors.UnsupportedModel):
         saved(net, file)
     assert file.read_bytes() == model.read_bytes()

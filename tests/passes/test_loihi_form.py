@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Add, Concat, Conv, Input, Integrator, Linear, Neuron, Output, Scale, SumPool, Upsample
+from neurocompile.ir.ops import (
+    Add,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Input,
+    Integrator,
+    Linear,
+    Neuron,
+    Output,
+    Scale,
+    SumPool,
+    Upsample,
+)
 from neurocompile.ir.shapes import output_shape
 from neurocompile.passes import CommonThreshold, Synapses
 from neurocompile.passes.common_threshold import membrane_factors
@@ -169,6 +182,30 @@ def test_composed_layers_do_what_the_two_did(seed: int) -> None:
     x = rng.normal(size=(2, *shape))
     expected = apply(second, [apply(first, [x])])
     if made is not None:
+        np.testing.assert_allclose(apply(made, [x]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_pointwise_layers_mix_what_stands_before_or_behind(seed: int) -> None:
+    r, rng = random.Random(seed), np.random.default_rng(seed)
+    rank, channels, between, outputs = r.choice((1, 2)), r.randint(1, 4), r.randint(1, 4), r.randint(1, 4)
+    shape = (channels, *(r.randint(4, 8) for _ in range(rank)))
+    sizes = [tuple(r.randint(1, 3) for _ in range(rank)) for _ in range(3)]
+    none, one = (0,) * rank, (1,) * rank
+    pads = tuple((r.randint(0, 1), r.randint(0, 1)) for _ in range(rank))
+    wide = Conv(rng.normal(size=(between, channels, *sizes[0])), None, sizes[1], pads, sizes[2])
+    transposed = ConvTranspose(rng.normal(size=(channels, between, *sizes[0])), None, sizes[1], none, none, one)
+    point = Conv(rng.normal(size=(outputs, between, *one)), None, one, ((0, 0),) * rank, one)
+    before = Conv(rng.normal(size=(channels, channels, *one)), None, one, ((0, 0),) * rank, one)
+    x = rng.normal(size=(2, *shape))
+    for first, second in ((wide, point), (transposed, point), (before, wide), (before, before)):
+        try:
+            expected = apply(second, [apply(first, [x])])
+            output_shape(second, [output_shape(first, [shape])])
+        except ValueError:
+            continue
+        made = compose(first, second, shape)
+        assert made is not None
         np.testing.assert_allclose(apply(made, [x]), expected, atol=1e-9)
 
 

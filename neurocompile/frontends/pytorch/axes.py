@@ -7,14 +7,84 @@ batch outermost, ``F`` a feature (channel, row, column), ``1`` an axis of size o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-__all__ = ["Axes", "MixedAxes", "features", "regroup"]
+import torch
+
+__all__ = [
+    "LAYOUTS",
+    "Axes",
+    "Layout",
+    "MixedAxes",
+    "axes_of",
+    "features",
+    "from_layout",
+    "regroup",
+    "shown_layout",
+    "to_layout",
+]
 
 Axes = tuple[str, ...]
+
+Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
+LAYOUTS: tuple[Layout, ...] = ("TN", "NT", "N..T", "NCT..", "fold", "loop", "N")
 
 
 class MixedAxes(Exception):
     """An operation that mixes time or batch with features: no step of one sample could compute it."""
+
+
+def axes_of(rank: int, layout: Layout) -> Axes:
+    """The names of the axes of a tensor in a layout, where its features have ``rank`` axes."""
+    f = ("F",) * rank
+    return {
+        "TN": ("T", "N", *f),
+        "NT": ("N", "T", *f),
+        "N..T": ("N", *f, "T"),
+        "NCT..": ("N", *f[:1], "T", *f[1:]),
+        "fold": ("TN", *f),
+        "loop": ("N", *f),
+        "N": ("N", *f),
+    }[layout]
+
+
+def shown_layout(layout: Layout) -> str:
+    """A layout as messages give it."""
+    return {
+        "TN": "[T, N, ...]",
+        "NT": "[N, T, ...]",
+        "N..T": "[N, ..., T]",
+        "NCT..": "[N, C, T, ...]",
+        "fold": "[T * N, ...]",
+    }.get(layout, "[N, ...]")
+
+
+def to_layout(x: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """``x[N, T, ...]`` in another layout; those without time (``loop``, ``N``) leave it as it is."""
+    match layout:
+        case "TN":
+            return x.transpose(0, 1)
+        case "N..T":
+            return x.movedim(1, -1)
+        case "NCT..":
+            return x.movedim(1, 2)
+        case "fold":
+            return x.transpose(0, 1).flatten(0, 1)
+    return x
+
+
+def from_layout(x: torch.Tensor, layout: Layout, timesteps: int) -> torch.Tensor:
+    """The reverse of :func:`to_layout`: ``[N, T, ...]``."""
+    match layout:
+        case "TN":
+            return x.transpose(0, 1)
+        case "N..T":
+            return x.movedim(-1, 1)
+        case "NCT..":
+            return x.movedim(2, 1)
+        case "fold":
+            return x.reshape(timesteps, -1, *x.shape[1:]).transpose(0, 1)
+    return x
 
 
 def features(axes: Axes, shape: Sequence[int]) -> tuple[int, ...]:

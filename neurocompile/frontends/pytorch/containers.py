@@ -77,6 +77,21 @@ def step_mode_container(low: Lowering, module: Any, x: Value) -> Value:
     return _inside(low, _sequential(module), _path(low), [low.settled(x)], low.loop)
 
 
+def feedback(low: Lowering, module: Any, *inputs: Value) -> Value:
+    """y[t] = inner(x[t], ..., y[t - 1]), with y[-1] = 0."""
+    values, result, where, path = [low.settled(x) for x in inputs], low.result, low.where, _path(low)
+    steps = [_one_step(low, x, 0) for x in values]
+    fed_back = f"{where}.y"
+    zeros = torch.zeros(len(steps[0].example), *module.shape, dtype=torch.float64)
+    last = Value(fed_back, ("N", *("F",) * len(module.shape)), zeros)
+    y = _inside(low, module.inner, f"{path}.inner", [*steps, last], True)
+    if y.features != module.shape:
+        raise Refused(f"what it gives has shape {list(y.features)}, not {list(module.shape)}", "state its shape")
+    low.build.emit(fed_back, Delay(module.shape), y.node)
+    low.where, low.result = where, result
+    return low.out(y.node, ("T", *y.axes))
+
+
 class _Merge(nn.Module):
     """An element-wise function as a module, to be traced."""
 

@@ -53,8 +53,8 @@ def save(
         model: in eval mode; it stays as it is.
         path: the file, written completely or not at all.
         example_input: a few real samples as forward takes them: they also choose the ranges of inputs.
-        layout: how forward takes time and batch: "TN" [T, N, ...], "NT", "N..T", "fold" [T*N, ...], "loop" (one step
-            a call), "N" ([N, ...]; forward itself makes the steps). None: found out.
+        layout: how forward takes time and batch: "TN" [T, N, ...], "NT", "N..T", "NCT.." [N, C, T, ...], "fold"
+            [T*N, ...], "loop" (one step a call), "N" ([N, ...]; forward itself makes the steps). None: found out.
         timesteps: T, where the layout does not tell it.
         readout: how an output that still has time is read; None: its mean.
         carries: "spikes" if the inputs are 0 or 1.
@@ -74,8 +74,8 @@ def save(
         raise BadInput(
             [Problem("the example holds NaN or infinite values", name, fix="give real samples") for name in broken]
         )
-    rank = next(iter(tensors.values())).ndim - (0 if chosen in ("TN", "NT", "N..T") else -1)
-    shapes = {name: x.shape[x.ndim - (rank - 2) :] for name, x in example.items()}
+    lead = 2 if chosen in ("TN", "NT", "N..T", "NCT..") else 1
+    shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
     traced = TorchModel.from_module(model, shapes, steps, chosen, readout, carries)
     traced.example = dict(zip(traced.input_shapes, example.values(), strict=True))
     content = to_plain(model, traced)
@@ -96,7 +96,7 @@ def _tensors(example: Any) -> dict[str, torch.Tensor]:
 
 
 def _timesteps(x: torch.Tensor, layout: Layout, given: int | None) -> int:
-    axis = {"TN": 0, "NT": 1, "N..T": -1}.get(layout)
+    axis = {"TN": 0, "NT": 1, "N..T": -1, "NCT..": 2}.get(layout)
     if axis is not None and given not in (None, x.shape[axis]):
         what, fix = f"axis {axis} of the example is time", "leave out timesteps"
         raise UsageError(Problem(what, "timesteps", str(given), str(x.shape[axis]), fix))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,14 @@ from torch import fx, nn
 
 from neurocompile.errors import Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, features
-from neurocompile.frontends.pytorch.containers import multi_step, recurrent, seq_to_ann, step_mode_container, t_last
+from neurocompile.frontends.pytorch.containers import (
+    feedback,
+    multi_step,
+    recurrent,
+    seq_to_ann,
+    step_mode_container,
+    t_last,
+)
 from neurocompile.frontends.pytorch.functional import (
     f_adaptive_avg_pool,
     f_avg_pool,
@@ -24,6 +32,13 @@ from neurocompile.frontends.pytorch.functional import (
     f_interpolate,
     f_linear,
     f_max_pool,
+)
+from neurocompile.frontends.pytorch.host import (
+    HOST_FUNCTIONS,
+    HOST_METHODS,
+    HOST_MODULES,
+    host_call,
+    host_module,
 )
 from neurocompile.frontends.pytorch.layers import (
     adaptive_avg_pool,
@@ -39,8 +54,9 @@ from neurocompile.frontends.pytorch.layers import (
     upsample,
     voting,
 )
-from neurocompile.frontends.pytorch.lowering import Build, Handler, Lowering, Tables, Value, flat, unsupported
+from neurocompile.frontends.pytorch.lowering import Build, Handler, HostAxes, Lowering, Tables, Value, flat, unsupported
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS
+from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.tensors import (
     add,
     cat,
@@ -63,7 +79,8 @@ from neurocompile.frontends.pytorch.tensors import (
 )
 from neurocompile.frontends.pytorch.trace import is_leaf
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Input, Integrator, Output, Read
+from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, Output, Read
+from neurocompile.models.feedback import Feedback
 
 __all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
 
@@ -71,19 +88,19 @@ __all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
 def lower(
     traced: fx.GraphModule,
     inputs: dict[str, torch.Tensor],
-    axes: Axes,
+    axes: Mapping[str, Axes],
     timesteps: int,
     *,
     loop: bool,
     read: Read | None,
     carries: str = "real",
-) -> tuple[Graph, tuple[Axes, ...]]:
-    """The graph of a traced, prepared module, and the axes of what its forward returns.
+) -> tuple[Graph, tuple[Axes, ...], dict[str, HostAxes]]:
+    """The graph of a traced, prepared module, the axes of what its forward returns, and those of host regions.
 
     Args:
         traced: from :func:`neurocompile.frontends.pytorch.trace.trace_module`.
         inputs: a float64 example for each argument of forward.
-        axes: the names of the axes of every input.
+        axes: the names of the axes of each input.
         timesteps: the number of steps T.
         loop: whether forward computes one step and is called T times.
         read: how outputs that still have time are read; None for the mean.
@@ -95,17 +112,39 @@ def lower(
     build = Build(timesteps)
     values = []
     for name, tensor in inputs.items():
-        shape = features(axes, tensor.shape)
+        shape = features(axes[name], tensor.shape)
         build.emit(name, Input(shape, "spikes" if carries == "spikes" else "real"))
-        values.append(Value(name, axes, tensor))
+        values.append(Value(name, axes[name], tensor))
     lowering = Lowering(build, traced, "", loop, _TABLES)
-    results = [lowering.settled(v) if isinstance(v, Value) else v for v in flat(lowering.run(values))]
+    results = [
+        lowering.settled(v) if isinstance(v, Value) and v.node not in build.hosts else v
+        for v in flat(lowering.run(values))
+    ]
     if not build.problems:
         for number, result in enumerate(results):
             _emit_output(build, result, "output" if number == 0 else f"output.{number + 1}", read)
+    for node in build.nodes.values():
+        if isinstance(node.op, Output) and node.op.read.startswith("step"):
+            fix = "only the last step, [-1], can be read, or all that were stacked again"
+            build.problems.append(Problem(f"it reads {node.op.read} alone", node.name, fix=fix))
     if build.problems:
         raise UnsupportedModel(build.problems)
-    return Graph(build.nodes.values()), tuple(value.axes for value in results)
+    _drop_unread(build)
+    wanted = {source for node in build.nodes.values() for source in node.inputs}
+    given = {source.source for region in build.hosts.values() for source in region.reads if source.kind == "input"}
+    nodes = [node for node in build.nodes.values() if node.name in wanted or node.name not in given]
+    return Graph(nodes, build.hosts.values()), tuple(value.axes for value in results), build.host_axes
+
+
+def _drop_unread(build: Build) -> None:
+    """Leave out layers without state that nothing reads: those of all steps but one of a loop over time."""
+    while True:
+        wanted = {source for node in build.nodes.values() for source in node.inputs}
+        unread = [n.name for n in build.nodes.values() if isinstance(n.op, LINEAR_OPS) and n.name not in wanted]
+        if not unread:
+            return
+        for name in unread:
+            del build.nodes[name]
 
 
 def _emit_output(build: Build, value: Any, name: str, read: Read | None) -> None:
@@ -113,6 +152,12 @@ def _emit_output(build: Build, value: Any, name: str, read: Read | None) -> None
         build.problems.append(Problem("forward returns something that is not computed from its input", name))
         return
     node = value.node
+    region = build.hosts.get(node)
+    if region is not None and not region.output and value.read in (None, read or "mean"):
+        build.hosts[node] = replace(region, output=name, read=value.read or read or "mean")
+        return
+    if region is not None:
+        build.feed(node)
     if not isinstance(build.nodes[node].op, Integrator):
         node = build.emit(f"{name}.integrator", Integrator(), node)
     build.emit(name, Output(value.read or read or "mean"), node)
@@ -122,8 +167,10 @@ _MODULES: dict[type, Handler] = {
     nn.Linear: linear,
     nn.Conv1d: conv,
     nn.Conv2d: conv,
+    nn.Conv3d: conv,
     nn.ConvTranspose1d: conv_transpose,
     nn.ConvTranspose2d: conv_transpose,
+    nn.ConvTranspose3d: conv_transpose,
     nn.BatchNorm1d: batch_norm,
     nn.BatchNorm2d: batch_norm,
     nn.BatchNorm3d: batch_norm,
@@ -132,10 +179,13 @@ _MODULES: dict[type, Handler] = {
     sj_layer.ThresholdDependentBatchNorm3d: tdbn,
     nn.AvgPool1d: avg_pool,
     nn.AvgPool2d: avg_pool,
+    nn.AvgPool3d: avg_pool,
     nn.MaxPool1d: max_pool,
     nn.MaxPool2d: max_pool,
+    nn.MaxPool3d: max_pool,
     nn.AdaptiveAvgPool1d: adaptive_avg_pool,
     nn.AdaptiveAvgPool2d: adaptive_avg_pool,
+    nn.AdaptiveAvgPool3d: adaptive_avg_pool,
     nn.Upsample: upsample,
     nn.UpsamplingNearest2d: upsample,
     sj_layer.VotingLayer: voting,
@@ -145,6 +195,7 @@ _MODULES: dict[type, Handler] = {
     nn.Dropout: identity_module,
     nn.Dropout1d: identity_module,
     nn.Dropout2d: identity_module,
+    nn.Dropout3d: identity_module,
     nn.AlphaDropout: identity_module,
     sj_layer.Dropout: identity_module,
     sj_layer.Dropout2d: identity_module,
@@ -157,6 +208,8 @@ _MODULES: dict[type, Handler] = {
     sj_layer.LinearRecurrentContainer: recurrent,
     **dict.fromkeys(NEURONS, spiking_neuron),
     **dict.fromkeys(READOUTS, readout),
+    **dict.fromkeys(HOST_MODULES, host_module),
+    Feedback: feedback,
 }
 
 FUNCTIONS: dict[Callable[..., Any], Handler] = {
@@ -227,7 +280,10 @@ METHODS: dict[str, Handler] = {
     "sum": sum_over,
 }
 
-_TABLES = Tables(_MODULES, FUNCTIONS, METHODS, registered=spiking_neuron)
+FUNCTIONS |= {f: host_call(f, f.__name__) for f in HOST_FUNCTIONS}
+METHODS |= {name: host_call(getattr(torch.Tensor, name), name) for name in HOST_METHODS}
+
+_TABLES = Tables(_MODULES, FUNCTIONS, METHODS, registered=spiking_neuron, host=host_module, is_host=is_host)
 
 
 def unsupported_modules(model: nn.Module, prefix: str = "") -> list[Problem]:

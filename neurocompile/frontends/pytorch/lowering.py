@@ -15,11 +15,13 @@ from neurocompile.frontends.pytorch.axes import Axes, MixedAxes, features
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.frontends.pytorch.trace import run_node
 from neurocompile.ir.graph import Node
+from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Input, Neuron, Op, Output, Read, Reshape, Scale
 
 __all__ = [
     "Build",
     "Handler",
+    "HostAxes",
     "Lowering",
     "Refused",
     "Tables",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 Handler: TypeAlias = Callable[..., Any]
+HostAxes: TypeAlias = tuple[tuple[Axes, ...], Axes]
+"""The axes of what a host region reads, and of its result."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Build:
         self.nodes: dict[str, Node] = {}
         self.problems: list[Problem] = []
         self.stateful: set[str] = set()
+        self.hosts: dict[str, HostRegion] = {}
+        self.host_axes: dict[str, HostAxes] = {}
 
     def emit(self, stem: str, op: Op, *inputs: str) -> str:
         """Add a node with a name that starts with ``stem``; "output" is the name of the network's own."""
@@ -85,10 +91,23 @@ class Build:
                 fix = "name it otherwise, as a chip's files name outputs and layers alike"
                 self.problems.append(Problem("a layer of neurons cannot be called so", stem, fix=fix))
             stem = "output.layer"
-        name, number = stem, 2
-        while name in self.nodes:
-            name, number = f"{stem}.{number}", number + 1
+        for source in inputs:
+            if source in self.hosts:
+                self.feed(source)
+        name = self.fresh(stem)
         self.nodes[name] = Node(name, op, inputs)
+        return name
+
+    def feed(self, region: str) -> None:
+        """Let the chip have what a host region gives."""
+        host = self.hosts[region]
+        self.nodes.setdefault(region, Node(region, Input(host.shape, host.carries)))
+
+    def fresh(self, stem: str) -> str:
+        """A name that starts with ``stem`` and that nothing has yet."""
+        name, number = stem, 2
+        while name in self.nodes or name in self.hosts:
+            name, number = f"{stem}.{number}", number + 1
         return name
 
 
@@ -104,7 +123,7 @@ def flat(results: Any) -> list[Any]:
 @dataclass(frozen=True)
 class Tables:
     """What lowers what: handlers by class of a module, by function, by name of a tensor's method;
-    ``registered`` is for neuron classes that users registered.
+    ``registered`` is for neuron classes that users registered, ``host`` for modules that they marked.
 
     A handler is called with the lowering, the module (if it is one) and the arguments of the call.
     """
@@ -113,11 +132,15 @@ class Tables:
     functions: Mapping[Callable[..., Any], Handler]
     methods: Mapping[str, Handler]
     registered: Handler
+    host: Handler
+    is_host: Callable[[nn.Module], bool]
 
     def of_module(self, module: nn.Module) -> Handler | None:
         """What lowers a module; None if nothing does."""
         if is_registered(module):
             return self.registered
+        if self.is_host(module):
+            return self.host
         kinds = (kind for kind in type(module).__mro__ if kind in self.modules and _plain(module, kind))
         return next((self.modules[kind] for kind in kinds), None)
 

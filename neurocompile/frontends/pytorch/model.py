@@ -12,9 +12,10 @@ from spikingjelly.activation_based import base, neuron
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
-from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of, from_layout, to_layout
 from neurocompile.frontends.pytorch.lower import lower, unsupported_modules
-from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered
+from neurocompile.frontends.pytorch.lowering import HostAxes
+from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered, layout_of
 from neurocompile.frontends.pytorch.trace import check_module, prepare, trace_module
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
@@ -22,9 +23,6 @@ from neurocompile.ir.ops import Array, Output, Read
 from neurocompile.models.mpbn import MPBNLIF
 
 __all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "likely_layouts", "separate"]
-
-Layout = Literal["TN", "NT", "N..T", "fold", "loop", "N"]
-LAYOUTS: tuple[Layout, ...] = ("TN", "NT", "N..T", "fold", "loop", "N")
 
 
 @dataclass
@@ -45,10 +43,10 @@ class Reference:
 class TorchModel:
     """A model that was traced, ready to be lowered and to be run as the reference.
 
-    ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], folded into the batch
-    (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example`` holds a few
-    samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given; ``recording`` stands for the reference
-    where a neuron class of the user's was registered and the model was loaded from a file.
+    ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded into
+    the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example`` holds a
+    few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given; ``recording`` stands for the
+    reference where a neuron class of the user's was registered and the model was loaded from a file.
     """
 
     traced: fx.GraphModule
@@ -66,10 +64,11 @@ class TorchModel:
             name: torch.full(arranged_shape(shape, self.layout, batch, self.timesteps), 0.5, dtype=torch.float64)
             for name, shape in self.input_shapes.items()
         }
-        axes = axes_of(len(next(iter(self.input_shapes.values()))), self.layout)
+        axes = {name: axes_of(len(shape), self.layout) for name, shape in self.input_shapes.items()}
         self.graph: Graph
         self._output_axes: tuple[Axes, ...]
-        self.graph, self._output_axes = lower(
+        self.host_axes: dict[str, HostAxes]
+        self.graph, self._output_axes, self.host_axes = lower(
             self.traced,
             probe,
             axes,
@@ -154,7 +153,7 @@ class TorchModel:
             outputs = {}
             for number, (value, names) in enumerate(zip(values, axes)):
                 outputs["output" if number == 0 else f"output.{number + 1}"] = self._read(value, names, batch)
-            return Reference(outputs, heard.spikes(self.timesteps), heard.margins(), heard.thresholds)
+            return Reference(outputs, heard.spikes(self.timesteps), heard.margins(self.timesteps), heard.thresholds)
 
     def _read(self, value: Any, axes: Axes, batch: int) -> Array:
         if "TN" in axes:
@@ -173,19 +172,6 @@ def likely_layouts(module: nn.Module) -> tuple[Layout, ...]:
     return ("TN", "N") if multi_step else ("loop", "TN")
 
 
-def axes_of(rank: int, layout: Layout) -> Axes:
-    """The names of the axes of an input whose features have ``rank`` axes."""
-    f = ("F",) * rank
-    return {
-        "TN": ("T", "N", *f),
-        "NT": ("N", "T", *f),
-        "N..T": ("N", *f, "T"),
-        "fold": ("TN", *f),
-        "loop": ("N", *f),
-        "N": ("N", *f),
-    }[layout]
-
-
 def arranged_shape(shape: tuple[int, ...], layout: Layout, batch: int, timesteps: int) -> tuple[int, ...]:
     """The shape of an input in a layout."""
     sizes = {"T": timesteps, "N": batch, "TN": batch * timesteps}
@@ -196,35 +182,22 @@ def arranged_shape(shape: tuple[int, ...], layout: Layout, batch: int, timesteps
 def arrange(x: Array, layout: Layout) -> torch.Tensor:
     """``x[N, T, ...]`` as forward takes it."""
     tensor = torch.from_numpy(np.ascontiguousarray(x, np.float64))
-    match layout:
-        case "TN":
-            return tensor.transpose(0, 1)
-        case "N..T":
-            return tensor.movedim(1, -1)
-        case "fold":
-            return tensor.transpose(0, 1).flatten(0, 1)
-        case "N":
-            if not bool((tensor == tensor[:, :1]).all()):
-                what = "the model repeats one input over time, but the data change over time"
-                raise BadInput(Problem(what, fix="give x as [N, ...]"))
-            return tensor[:, 0]
-    return tensor
+    if layout != "N":
+        return to_layout(tensor, layout)
+    if not bool((tensor == tensor[:, :1]).all()):
+        what = "the model repeats one input over time, but the data change over time"
+        raise BadInput(Problem(what, fix="give x as [N, ...]"))
+    return tensor[:, 0]
 
 
 def separate(x: torch.Tensor, layout: Layout, timesteps: int | None) -> Array:
     """An example in the layout of forward as ``[n, T, ...]``, or ``[n, ...]`` if it is the same at every step."""
     if layout in ("loop", "N"):
         return np.asarray(x.detach().cpu().numpy())
-    if layout == "fold":
-        if not timesteps or len(x) % timesteps:
-            what = "the batch axis does not hold a whole number of steps"
-            raise UsageError(Problem(what, "example_input", str(len(x)), f"a multiple of timesteps ({timesteps})"))
-        x = x.reshape(timesteps, -1, *x.shape[1:]).transpose(0, 1)
-    elif layout == "TN":
-        x = x.transpose(0, 1)
-    elif layout == "N..T":
-        x = x.movedim(-1, 1)
-    array = np.asarray(x.detach().cpu().numpy())
+    if layout == "fold" and (not timesteps or len(x) % timesteps):
+        what = "the batch axis does not hold a whole number of steps"
+        raise UsageError(Problem(what, "example_input", str(len(x)), f"a multiple of timesteps ({timesteps})"))
+    array = np.asarray(from_layout(x, layout, timesteps or 1).detach().cpu().numpy())
     return array[:, 0] if np.array_equal(array, np.broadcast_to(array[:, :1], array.shape)) else array
 
 
@@ -257,9 +230,11 @@ class _Listening:
                     threshold = torch.as_tensor(getattr(module, "v_threshold", 1.0))
                     self.thresholds[path] = float(threshold.abs().min())
 
-    def _hear(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+    def _hear(self, path: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
             self._fired.setdefault(path, []).append(torch.sign(output.detach()))
+            # A class of a user's may make float32 of whatever it is given.
+            return output.to(args[0].dtype) if is_registered(module) else output
 
         return hook
 
@@ -267,14 +242,21 @@ class _Listening:
         """``[N, T, ...]``, whether a layer ran once over all steps or once a step."""
         found = {}
         for path, parts in self._fired.items():
+            layout = layout_of(self._model.get_submodule(path))
+            if layout is not None:
+                spikes = torch.stack(parts, 1) if layout == "loop" else from_layout(parts[0], layout, timesteps)
+                found[path] = spikes.numpy().astype(np.int8)
+                continue
             seq = parts[0] if len(parts) == 1 and len(parts[0]) == timesteps and timesteps > 1 else torch.stack(parts)
             if len(parts) == 1 and timesteps == 1 and _takes_time(self._model.get_submodule(path)):
                 seq = parts[0]
             found[path] = seq.transpose(0, 1).numpy().astype(np.int8)
         return found
 
-    def margins(self) -> dict[str, Array]:
-        return {path: torch.stack(parts).transpose(0, 1).numpy() for path, parts in self._margins.items() if parts}
+    def margins(self, timesteps: int) -> dict[str, Array]:
+        """``[N, T, ...]`` of the layers that gave their surrogate function one margin a step."""
+        told = {path: parts for path, parts in self._margins.items() if len(parts) == timesteps}
+        return {path: torch.stack(parts).transpose(0, 1).numpy() for path, parts in told.items()}
 
 
 def _takes_time(module: nn.Module) -> bool:
@@ -289,9 +271,9 @@ class _Recorder(nn.Module):
         self.inner = inner
         self.margins = margins
 
-    def forward(self, margin: torch.Tensor) -> Any:
+    def forward(self, margin: torch.Tensor, *settings: Any) -> Any:
         self.margins.append(margin.detach())
-        return self.inner(margin)
+        return self.inner(margin, *settings)
 
 
 class _DSR(nn.Module):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,32 +16,65 @@ import torch
 from spikingjelly.activation_based import neuron as sj
 from torch import nn
 
-from neurocompile.errors import Problem, UnsupportedModel
+from neurocompile.errors import Problem, UnsupportedModel, UsageError
+from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout
 from neurocompile.ir.ops import Array, Integrator, MembraneNorm, Neuron, Read
+from neurocompile.models.dsr import WeightedRate
 from neurocompile.models.mpbn import MPBNLIF
 
-__all__ = ["NEURONS", "READOUTS", "Recorded", "equation", "is_registered", "lower_neuron", "lower_readout", "neuron"]
+__all__ = [
+    "NEURONS",
+    "READOUTS",
+    "Recorded",
+    "equation",
+    "is_registered",
+    "layout_of",
+    "lower_neuron",
+    "lower_readout",
+    "neuron",
+]
 
 Shape = tuple[int, ...]
 Lowering = Callable[[Any, Shape], Neuron]
 Class = TypeVar("Class", bound=type[nn.Module])
 
-_registered: dict[type[nn.Module], Callable[[Any], Neuron]] = {}
+
+@dataclass(frozen=True)
+class _Registration:
+    """What a user said of a neuron class."""
+
+    lowering: Callable[[Any], Neuron]
+    layout: Layout | None
+
+
+_registered: dict[type[nn.Module], _Registration] = {}
 
 equation = Neuron
 """The neuron equation, for :func:`neuron`: every field is a number or an array that broadcasts to the layer."""
 
 
-def neuron(lowering: Callable[[Any], Neuron]) -> Callable[[Class], Class]:
+def neuron(lowering: Callable[[Any], Neuron], *, layout: Layout | None = None) -> Callable[[Class], Class]:
     """Register a neuron class of your own: ``@neurocompile.neuron(lambda m: neurocompile.equation(threshold=...))``.
 
-    ``lowering`` is given the module (in eval mode, parameters as they are) and returns its equation. The class's
-    forward must take and return one tensor, keep its state between calls in single-step mode, and start anew after
-    ``spikingjelly.activation_based.functional.reset_net`` (or need no reset in multi-step mode).
+    The class's forward must take and return one tensor, keep its state between calls in single-step mode, and start
+    anew after ``spikingjelly.activation_based.functional.reset_net``, which calls its ``reset()``, if it has one. When
+    a model is saved or compiled, class and equation are run on the same random currents and held against each other.
+
+    Args:
+        lowering: is given the module (in eval mode, parameters as they are) and returns its equation.
+        layout: how forward takes time: "TN" [T, N, ...], "NT" [N, T, ...], "N..T" [N, ..., T], "NCT.." [N, C, T, ...],
+            "fold" [T * N, ...], "loop" (one step [N, ...] a call). None: [T, N, ...], or one step a call in a model
+            of one step; a class with SpikingJelly's ``step_mode`` does as that says.
+
+    Raises:
+        UsageError: if the layout is none of these.
     """
+    if layout is not None and (layout not in LAYOUTS or layout == "N"):
+        known = ", ".join(known for known in LAYOUTS if known != "N")
+        raise UsageError(Problem("a neuron cannot have this layout", "neurocompile.neuron", str(layout), known))
 
     def register(cls: Class) -> Class:
-        _registered[cls] = lowering
+        _registered[cls] = _Registration(lowering, layout)
         return cls
 
     return register
@@ -51,13 +85,21 @@ def is_registered(module: nn.Module) -> bool:
     return type(module) in _registered or isinstance(module, Recorded)
 
 
+def layout_of(module: nn.Module) -> Layout | None:
+    """How a registered class takes time; None if that was not said."""
+    if isinstance(module, Recorded):
+        return module.layout
+    return _registered[type(module)].layout if type(module) in _registered else None
+
+
 class Recorded(nn.Module):
     """Stands for a neuron of a registered class in a model that was loaded: its equation is known, its code is not."""
 
-    def __init__(self, class_name: str, op: Neuron) -> None:
+    def __init__(self, class_name: str, op: Neuron, layout: Layout | None) -> None:
         super().__init__()
         self.class_name = class_name
         self.op = op
+        self.layout = layout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """No spikes; only the shape is right."""
@@ -73,11 +115,35 @@ def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron:
     if isinstance(module, Recorded):
         return module.op
     if is_registered(module):
-        return _with_arrays(_registered[type(module)](module))
+        return _registered_equation(module, shape, where)
     surrogate = getattr(module, "surrogate_function", None)
     if getattr(surrogate, "spiking", True) is False:
         raise _refused(where, module, "its surrogate function does not spike (spiking=False)", "set spiking=True")
     return _with_arrays(NEURONS[type(module)](module, shape))
+
+
+def _registered_equation(module: nn.Module, shape: Shape, where: str) -> Neuron:
+    """What a user's function says of a module, held against the shape of the layer."""
+    try:
+        op = _registered[type(module)].lowering(module)
+    except Exception as error:
+        what = f"the function given to neurocompile.neuron failed: {type(error).__name__}: {error}"
+        raise _refused(where, module, what, "let it use what the module has in eval mode") from error
+    if not isinstance(op, Neuron):
+        what = f"the function given to neurocompile.neuron returned a {type(op).__name__}"
+        raise _refused(where, module, what, "let it return neurocompile.equation(...)")
+    op = _with_arrays(op)
+    for name, value in vars(op).items():
+        fits = not isinstance(value, np.ndarray) or _broadcasts(value.shape, shape)
+        if not fits:
+            what = f"its {name} of shape {list(value.shape)} does not broadcast to the layer's shape {list(shape)}"
+            fix = "give one number, one a channel (shaped [C, 1, 1] for a layer [C, H, W]), or one a neuron"
+            raise _refused(where, module, what, fix)
+    return op
+
+
+def _broadcasts(inner: Shape, outer: Shape) -> bool:
+    return len(inner) <= len(outer) and all(a in (1, b) for a, b in zip(inner[::-1], outer[::-1]))
 
 
 def _with_arrays(op: Neuron) -> Neuron:
@@ -85,7 +151,8 @@ def _with_arrays(op: Neuron) -> Neuron:
     arrays = {
         name: np.asarray(_numpy(value), bool if name == "flip" else np.float64)
         for name, value in vars(op).items()
-        if isinstance(value, torch.Tensor | np.ndarray | float | int) and name not in ("strict", "refractory", "shift")
+        if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | int)
+        and name not in ("strict", "refractory", "shift")
     }
     return Neuron(**{**vars(op), **arrays})
 
@@ -241,7 +308,7 @@ NEURONS: dict[type[nn.Module], Lowering] = {
     MPBNLIF: _mpbn_paper,
 }
 
-READOUTS: tuple[type[nn.Module], ...] = (sj.NonSpikingIFNode, sj.NonSpikingLIFNode)
+READOUTS: tuple[type[nn.Module], ...] = (sj.NonSpikingIFNode, sj.NonSpikingLIFNode, WeightedRate)
 
 _READ_BY_DECODE: dict[str | None, Read] = {
     "max-mem": "max",
@@ -252,8 +319,15 @@ _READ_BY_DECODE: dict[str | None, Read] = {
 }
 
 
-def lower_readout(module: Any) -> tuple[Integrator, Read]:
-    """A non-spiking node: its membrane, and what its ``decode`` reads from it."""
+def lower_readout(module: Any, timesteps: int) -> tuple[Integrator, Read]:
+    """A membrane that never fires, and what is read from it: a non-spiking node, or DSR's weighted rate.
+
+    The weighted rate sum_t decay^(T-1-t) x[t] / sum_t decay^t is the last membrane y[T-1] of
+    y[t] = decay * y[t-1] + x[t] / sum_t decay^t.
+    """
+    if isinstance(module, WeightedRate):
+        gain = _array(1.0 / module.total(timesteps))
+        return Integrator(decay=_array(module.decay), gain=gain), "last"
     rate = _array(1.0 / module.tau) if isinstance(module, sj.NonSpikingLIFNode) else None
     if rate is None:
         return Integrator(decay=np.asarray(1.0)), _READ_BY_DECODE[module.decode]

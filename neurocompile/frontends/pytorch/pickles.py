@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
+from neurocompile.models.dsr import WeightedRate
 from neurocompile.models.mpbn import MPBNLIF, StrictRectangle
 
 __all__ = ["first_line", "unpickle"]
@@ -97,8 +98,8 @@ def _imports(content: bytes) -> Iterator[str]:
 
 
 def _allowed() -> list[Any]:
-    """The classes that a model file may name: torch's and SpikingJelly's layers and neurons, and the MPBN neuron."""
-    found: list[Any] = [MPBNLIF, StrictRectangle, set, slice, operator.add, torch.add]
+    """The classes that a model file may name: layers and neurons of torch, of SpikingJelly and of the papers."""
+    found: list[Any] = [MPBNLIF, StrictRectangle, WeightedRate, set, slice, operator.add, torch.add]
     for name, kind in vars(nn).items():
         if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
             found.append(kind)

@@ -16,9 +16,12 @@ from torch import fx, nn
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.model import LAYOUTS, Reference, TorchModel
-from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, lower_neuron
-from neurocompile.frontends.pytorch.trace import cleaned, is_leaf
+from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, lower_neuron
+from neurocompile.frontends.pytorch.onhost import OnHost, is_host
+from neurocompile.frontends.pytorch.trace import cleaned, is_leaf, prepare, trace_module
+from neurocompile.ir.host import host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Neuron, Read
+from neurocompile.models.feedback import Feedback
 
 __all__ = ["FORMAT", "VERSION", "check_plain", "module_of", "recording_from_plain", "recording_to_plain", "to_plain"]
 
@@ -52,10 +55,6 @@ _BY_NAME: dict[str, Callable[..., Any]] = {_name(f): f for f in (*FUNCTIONS, *_O
 
 def to_plain(model: nn.Module, traced: TorchModel) -> dict[str, Any]:
     """What a model file holds: everything but a recording."""
-    graph = traced.traced.graph
-    graph.eliminate_dead_code()
-    root = nn.Sequential(model) if is_leaf(model) else model
-    leaves = {str(n.target): root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -64,13 +63,39 @@ def to_plain(model: nn.Module, traced: TorchModel) -> dict[str, Any]:
         "input_shapes": {name: tuple(shape) for name, shape in traced.input_shapes.items()},
         "readout": traced.read,
         "carries": traced.carries,
+        **_graph_to_plain(nn.Sequential(model) if is_leaf(model) else model, traced.traced.graph, "", traced),
+        "example": {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in traced.example.items()},
+    }
+
+
+def _graph_to_plain(root: nn.Module, graph: fx.Graph, prefix: str, traced: TorchModel) -> dict[str, Any]:
+    """A traced graph, the modules that it calls (of the live model), the tensors that it reads."""
+    graph.eliminate_dead_code()
+    modules = {}
+    for node in graph.nodes:
+        if node.op != "call_module":
+            continue
+        path = str(node.target)
+        module = root.get_submodule(path)
+        if isinstance(module, Feedback):
+            modules[path] = _feedback_to_plain(module, node, f"{prefix}{path}", traced)
+        else:
+            modules[path] = _module_to_plain(f"{prefix}{path}", module, traced)
+    return {
         "nodes": [_node_to_plain(node) for node in graph.nodes],
-        "modules": {path: _module_to_plain(path, module, traced) for path, module in leaves.items()},
+        "modules": modules,
         "tensors": {
             str(n.target): _attribute(root, str(n.target)).detach().clone() for n in graph.nodes if n.op == "get_attr"
         },
-        "example": {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in traced.example.items()},
     }
+
+
+def _feedback_to_plain(module: Feedback, node: fx.Node, path: str, traced: TorchModel) -> dict[str, Any]:
+    """What is fed back, as a graph of its own: one step of it."""
+    steps = [given.meta["value"][0] for given in node.args if isinstance(given, fx.Node)]
+    last = steps[0].new_zeros(len(steps[0]), *module.shape)
+    inner = trace_module(prepare(module.inner), (*steps, last))
+    return {"shape": list(module.shape), "inner": _graph_to_plain(module.inner, inner.graph, f"{path}.inner.", traced)}
 
 
 def _module_to_plain(path: str, module: nn.Module, traced: TorchModel) -> Any:
@@ -78,7 +103,11 @@ def _module_to_plain(path: str, module: nn.Module, traced: TorchModel) -> Any:
         shape = traced.graph.edges[path].shape
         op = lower_neuron(module, shape, path)
         plain = {k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for k, v in vars(op).items()}
-        return {"registered": type(module).__name__, "equation": plain}
+        return {"registered": type(module).__name__, "layout": layout_of(module), "equation": plain}
+    if is_host(module):
+        region, (axes, result_axes) = traced.graph.hosts[path], traced.host_axes[path]
+        plain = {**host_to_plain(region), "model": torch.from_numpy(np.frombuffer(region.model, np.uint8).copy())}
+        return {"host": plain, "axes": [list(names) for names in axes], "result_axes": list(result_axes)}
     if any(is_registered(inner) for inner in module.modules()):
         what = "a registered neuron inside a SpikingJelly container cannot be saved"
         raise UsageError(Problem(what, path, fix="call it outside the container, in multi-step mode"))
@@ -143,7 +172,7 @@ def module_of(content: Mapping[str, Any]) -> fx.GraphModule:
     """The torch graph of a file that was checked, as a module."""
     root = nn.Module()
     for target, plain in content["modules"].items():
-        _place(root, target, _module_from_plain(plain))
+        _place(root, target, _module_from_plain(plain, content["timesteps"]))
     for target, tensor in content["tensors"].items():
         _place(root, target, nn.Parameter(tensor, requires_grad=False))
     graph = fx.Graph()
@@ -167,11 +196,7 @@ def check_plain(content: Mapping[str, Any], path: Path) -> None:
         BadInput: if a node names anything but the layers, functions and methods that can be lowered.
     """
     nodes = content["nodes"]
-    wrong = [
-        str(node.get("name"))
-        for node in nodes
-        if not isinstance(node, dict) or not _is_known(node, content) or not _is_plain((node["args"], node["kwargs"]))
-    ]
+    wrong = _unknown(content)
     wrong += [str(name) for name in content["input_shapes"] if not str(name).isidentifier()]
     header = {
         "layout": content["layout"] in LAYOUTS,
@@ -181,16 +206,28 @@ def check_plain(content: Mapping[str, Any], path: Path) -> None:
         "output": [node.get("op") for node in nodes].count("output") == 1,
     }
     wrong += [name for name, fits in header.items() if not fits]
-    wrong += [
-        target
-        for target, module in content["modules"].items()
-        if isinstance(module, dict) and not _is_equation(module["equation"])
-    ]
     if wrong:
         what = "the model file holds what neurocompile.save never writes; nothing was run"
         raise BadInput(
             Problem(what, str(path), ", ".join(wrong[:5]), fix="save the model again with neurocompile.save")
         )
+
+
+def _unknown(content: Mapping[str, Any]) -> list[str]:
+    """The nodes and modules of a graph that no traced model has."""
+    wrong = [
+        str(node.get("name"))
+        for node in content["nodes"]
+        if not isinstance(node, dict) or not _is_known(node, content) or not _is_plain((node["args"], node["kwargs"]))
+    ]
+    for target, module in content["modules"].items():
+        if not isinstance(module, dict):
+            continue
+        if "inner" in module:
+            wrong += [f"{target}.inner.{name}" for name in _unknown(module["inner"])]
+        elif not (_is_host(module) if "host" in module else _is_neuron(module)):
+            wrong.append(target)
+    return wrong
 
 
 def _is_known(node: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
@@ -234,8 +271,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (int, float, bool)
 
 
-def _is_equation(values: Any) -> bool:
-    """Whether the fields of a neuron equation hold numbers and the names of resets only."""
+def _is_neuron(module: Mapping[str, Any]) -> bool:
+    """Whether a stand-in for a registered neuron holds a layout, and an equation of numbers and names of resets."""
+    values = module["equation"]
+    if module.get("layout") not in (None, *LAYOUTS):
+        return False
     names = {f.name for f in fields(Neuron)}
     return set(values) <= names and all(
         value is None or isinstance(value, torch.Tensor | int | bool) or value in ("to", "by", "none")
@@ -243,11 +283,26 @@ def _is_equation(values: Any) -> bool:
     )
 
 
-def _module_from_plain(plain: Any) -> nn.Module:
+def _is_host(module: Mapping[str, Any]) -> bool:
+    """Whether a stand-in for a host region is made of names, numbers and ONNX only."""
+    axes = [*module["axes"], module["result_axes"]]
+    return isinstance(module["host"].get("model"), torch.Tensor) and all(
+        name in ("T", "N", "TN", "F", "1") for names in axes for name in names
+    )
+
+
+def _module_from_plain(plain: Any, timesteps: int) -> nn.Module:
     if isinstance(plain, nn.Module):
         return plain
+    if "inner" in plain:
+        inner = module_of({**plain["inner"], "timesteps": timesteps})
+        return Feedback(inner, tuple(plain["shape"]))
+    if "host" in plain:
+        region = host_from_plain(plain["host"], plain["host"]["model"].numpy().tobytes())
+        return OnHost(region, [tuple(names) for names in plain["axes"]], tuple(plain["result_axes"]), timesteps)
     values: dict[str, Any] = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in plain["equation"].items()}
-    return Recorded(plain["registered"], Neuron(**values))
+    # Before there were layouts, every registered neuron took [T, N, ...] or one step.
+    return Recorded(plain["registered"], Neuron(**values), plain.get("layout"))
 
 
 def _place(root: nn.Module, target: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from neurocompile.frontends.pytorch.axes import features, regroup
-from neurocompile.frontends.pytorch.lowering import Lowering, Refused, Value, array, shown
+from neurocompile.frontends.pytorch.lowering import Build, Lowering, Refused, Value, array, shown
 from neurocompile.ir.ops import Add, Concat, Reshape, Scale, SumPool
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def _reordered(low: Lowering, x: Value, order: Sequence[int]) -> Value:
 
 
 def repeat(low: Lowering, x: Value, *sizes: Any) -> Value:
-    """repeat and expand where they make the time axis out of one of size one."""
+    """repeat and expand where they make the time axis out of one of size one, or fold it into the batch."""
     new = len(low.result.shape) - len(x.axes)
     axes = ["1"] * new + list(x.axes)
     before = [1] * new + list(x.shape)
@@ -82,6 +82,8 @@ def repeat(low: Lowering, x: Value, *sizes: Any) -> Value:
             continue
         if axes[i] == "1" and size == low.build.timesteps and "T" not in axes and not low.loop:
             axes[i] = "T"
+        elif axes[i] == "N" and size == low.build.timesteps * old and "T" not in axes and not low.loop:
+            axes[i] = "TN"
         else:
             raise Refused(f"it repeats axis {i} {size // old} times", "only a time axis may be made by repeating")
     if low.build.timesteps == 1 and axes[0] == "1" and not low.loop:
@@ -90,19 +92,56 @@ def repeat(low: Lowering, x: Value, *sizes: Any) -> Value:
 
 
 def stack(low: Lowering, values: Any, dim: int = 0) -> Value:
-    """One tensor stacked T times: the time axis of a constant input."""
+    """One tensor stacked T times: the time axis of a constant input; or the steps of a tensor, in their order."""
     if isinstance(values, Value):  # the list of membranes of a non-spiking node
         return low.out(values.node, values.axes, values.read)
-    same = all(isinstance(v, Value) and v.node == values[0].node for v in values)
-    if not same or len(values) != low.build.timesteps or "T" in values[0].axes or low.loop:
+    if _are_steps(low, values):
+        axes = list(values[0].axes)
+        axes.insert(dim % (len(axes) + 1), "T")
+        return low.out(values[0].node, tuple(axes))
+    if not _same(low, values):
         raise Refused("it stacks different tensors", "only one tensor may be stacked T times, to make the time axis")
     axes = list(values[0].axes)
     axes.insert(dim % (len(axes) + 1), "T")
     return low.out(values[0].node, tuple(axes))
 
 
+def _same(low: Lowering, values: Sequence[Any]) -> bool:
+    """Whether these are one tensor without time, once for each step."""
+    same = all(isinstance(v, Value) and v.node == values[0].node and v.read is None for v in values)
+    return same and len(values) == low.build.timesteps and "T" not in values[0].axes and not low.loop
+
+
+def _are_steps(low: Lowering, values: Sequence[Any]) -> bool:
+    """Whether these are all steps of one tensor, in their order, behind the same layers without state."""
+    if not all(isinstance(v, Value) and v.axes == values[0].axes for v in values) or low.loop:
+        return False
+    reads = [*(f"step {t}" for t in range(low.build.timesteps - 1)), "last"]
+    return [v.read for v in values] == reads and all(_same_nodes(low.build, values[0].node, v.node) for v in values)
+
+
+def _same_nodes(build: Build, a: str, b: str) -> bool:
+    """Whether two nodes compute the same from the same."""
+    left, right = build.nodes[a], build.nodes[b]
+    if a == b or type(left.op) is not type(right.op) or len(left.inputs) != len(right.inputs):
+        return a == b
+    fields = zip(vars(left.op).values(), vars(right.op).values())
+    equal = all(np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in fields)
+    return equal and all(_same_nodes(build, x, y) for x, y in zip(left.inputs, right.inputs))
+
+
 def cat(low: Lowering, tensors: Sequence[Any], dim: int = 0, axis: int | None = None) -> Value:
-    """Features one after the other."""
+    """Features one after the other.
+
+    Or one tensor T times along the batch: a constant input, time folded into it; or the steps of a tensor.
+    """
+    if _are_steps(low, tensors):
+        axes, at = list(tensors[0].axes), (dim if axis is None else axis) % len(tensors[0].axes)
+        if axes[at] == "1" or (axes[at] == "N" and at == 0):
+            axes[at] = "T" if axes[at] == "1" else "TN"
+            return low.out(tensors[0].node, tuple(axes))
+    if _same(low, tensors) and tensors[0].axes[:1] == ("N",) and (dim if axis is None else axis) == 0:
+        return low.out(tensors[0].node, ("TN", *tensors[0].axes[1:]), tensors[0].read)
     values = [low.settled(value) for value in tensors if isinstance(value, Value)]
     if len(values) != len(tensors) or any(v.axes != values[0].axes or v.read != values[0].read for v in values):
         raise Refused("it concatenates values with different axes", "bring them all to [T, N, ...] first")
@@ -120,13 +159,12 @@ def _constant(low: Lowering, x: Value, other: Any) -> Any:
     """A number, or a tensor that broadcasts over the features alone, as an array for a Scale."""
     if not isinstance(other, torch.Tensor):
         return float(other)
-    lead = len(x.axes) - len(x.features)
     shape = (1,) * (len(x.axes) - other.ndim) + tuple(other.shape)
-    if other.ndim > len(x.axes) or any(size != 1 for size in shape[:lead]) or "F" in x.axes[:lead]:
-        raise Refused(
-            f"a constant of shape {list(other.shape)} varies over time or batch", "let it vary over features only"
-        )
-    return array(other).reshape(shape[lead:])
+    sizes = dict(enumerate(shape))
+    if other.ndim > len(x.axes) or any(size != 1 for i, size in sizes.items() if x.axes[i] != "F"):
+        fix = "let it vary over features only; a weighted mean over time is neurocompile.models.dsr.WeightedRate"
+        raise Refused(f"a constant of shape {list(other.shape)} varies over time or batch", fix)
+    return array(other).reshape([size for i, size in sizes.items() if x.axes[i] == "F"])
 
 
 def add(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -152,7 +190,8 @@ def sub(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
     """A difference."""
     if isinstance(a, Value):
         return add(low, a, b, alpha=-alpha)
-    return low.scaled(low.settled(b), -alpha, _constant(low, b, a))
+    b = low.settled(b)
+    return low.scaled(b, -alpha, _constant(low, b, a))
 
 
 def mul(low: Lowering, a: Any, b: Any) -> Value:
@@ -223,14 +262,18 @@ def _dims(dims: tuple[Any, ...], dim: Any) -> Any:
 
 
 def getitem(low: Lowering, x: Value, index: Any) -> Value:
-    """The last step."""
-    first = index[0] if isinstance(index, tuple) else index
-    rest = index[1:] if isinstance(index, tuple) else ()
-    last = isinstance(first, int) and first in (-1, low.build.timesteps - 1)
-    if not last or x.axes[0] != "T" or x.read is not None or any(r != slice(None) for r in rest):
-        fix = (
-            "only the last step, [-1], can be taken; instead of a loop over time in forward use multi-step modules, "
-            'or save the module of one step with layout="loop"'
-        )
-        raise Refused(f"it takes the part {index} of a tensor", fix)
-    return low.out(x.node, x.axes[1:], "last")
+    """One step: the last is an output's; the others wait to be stacked with it again (:func:`stack`)."""
+    given = index if isinstance(index, tuple) else (index,)
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        given = (*given[:at], *[slice(None)] * (len(x.axes) - len(given) + 1), *given[at + 1 :])
+    whole = [i for i, part in enumerate(given) if part != slice(None)]
+    time = whole[0] if len(whole) == 1 else 0
+    steps = low.build.timesteps
+    one = isinstance(given[time], int) and -steps <= given[time] < steps
+    if not one or len(whole) != 1 or x.axes[time] != "T" or x.read is not None:
+        raise Refused(f"it takes the part {index} of a tensor", "only one step of all can be taken")
+    step = given[time] % steps
+    # Of a step that is not the last, ``read`` only says that it is to be stacked with the others.
+    read: Any = "last" if step == steps - 1 else f"step {step}"
+    return low.out(x.node, (*x.axes[:time], *x.axes[time + 1 :]), read)

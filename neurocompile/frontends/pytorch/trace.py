@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
+from neurocompile.frontends.pytorch.onhost import is_host
+from neurocompile.models.feedback import Feedback
 
 __all__ = ["check_module", "cleaned", "is_leaf", "prepare", "trace_module"]
 
@@ -22,7 +23,7 @@ logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is lowered as a whole rather than through its forward."""
-    if is_registered(module) or isinstance(module, (*NEURONS, *READOUTS)):
+    if is_registered(module) or is_host(module) or isinstance(module, (*NEURONS, *READOUTS, Feedback)):
         return True
     if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return False
@@ -124,11 +125,21 @@ class _Proxy(fx.Proxy):
     def __len__(self) -> int:
         return len(self.node.meta["value"])
 
+    def __getattr__(self, k: str) -> fx.proxy.Attribute:
+        return _Attribute(self, k)
+
+
+class _Attribute(fx.proxy.Attribute):
+    """Something of a tensor, as ``x.shape``, that knows how long it is."""
+
+    def __len__(self) -> int:
+        return len(self.node.meta["value"])
+
 
 class _Tracer(fx.Tracer):
     def __init__(self, inputs: tuple[torch.Tensor, ...]) -> None:
         super().__init__()
-        self._inputs: Iterator[torch.Tensor] = iter(inputs)
+        self._inputs = list(inputs)
         self._computing = False  # while the example's values are computed, nothing is traced
         self.where = ""
 
@@ -147,9 +158,11 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
-    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> fx.Proxy:
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> Any:
         if kind == "placeholder":
-            args = ()  # a default value would hide that the input is wanted
+            if args and not self._inputs:
+                return args[0]  # as in a call that leaves this argument out
+            args = ()
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
         proxy.node.meta["value"] = self._value(proxy.node)
         return proxy
@@ -157,11 +170,10 @@ class _Tracer(fx.Tracer):
     def _value(self, node: fx.Node) -> Any:
         """What the node gives on the example."""
         if node.op == "placeholder":
-            value = next(self._inputs, None)
-            if value is None:
+            if not self._inputs:
                 what = f"forward takes the argument {node.target!r}, for which there is no input"
                 raise BadInput(Problem(what, fix="give one example input for each argument of forward"))
-            return value
+            return self._inputs.pop(0)
         if node.op == "output":
             return None
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
@@ -218,6 +230,8 @@ def run_node(root: Any, node: fx.Node, args: Any, kwargs: Any) -> Any:
         shapes = ", ".join(str(list(a.shape)) for a in args if isinstance(a, torch.Tensor))
         what = f"torch cannot run it: {str(error).splitlines()[0]}"
         fix = "check --input-shape (without batch and time), --timesteps and --layout"
+        if node.op == "call_module" and is_registered(root.get_submodule(str(node.target))):
+            fix += "; a neuron that keeps its state between calls needs a method reset(), which clears it"
         raise BadInput(Problem(what, _where(node), f"input {shapes}" if shapes else "", "", fix)) from error
 
 
