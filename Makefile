@@ -8,7 +8,7 @@ LAVA_VENV   ?= .venv-lava
 LAVA_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell command -v python3.10))
 LAVA_STAMP  := $(LAVA_VENV)/.installed
 
-.PHONY: setup setup-lava system demo test test-all test-lowest test-sanitized bench lint clean
+.PHONY: setup setup-lava system demo test test-all test-lowest test-sanitized bench lint clean zoo
 
 setup: $(STAMP) setup-lava
 
@@ -26,7 +26,7 @@ $(LAVA_STAMP): backends/lava/runtime/requirements.txt backends/netx/fetch_netx.p
 	$(LAVA_VENV)/bin/python backends/netx/fetch_netx.py $(LAVA_VENV)/netx
 	touch $(LAVA_STAMP)
 
-.PHONY: no-python-3.10
+.PHONY: no-python-3.10 zoo
 no-python-3.10:
 	@echo "no Python 3.10 found: programs for Loihi can be exported, but not run in Lava here."
 	@echo "Install one (pyenv install 3.10, or uv python install 3.10) and run make setup-lava LAVA_PYTHON=/path/to/it"
@@ -68,6 +68,10 @@ bench: setup
 	$(PY) -m benchmarks.quantization
 	$(PY) -m benchmarks.engine --plot docs/engine-ratio.png
 	$(PY) -m benchmarks.engine_growth --plot docs/engine-growth.png
+
+# Every network of the papers, measured: half an hour.
+zoo: setup
+	$(PY) -m benchmarks.zoo --write docs/zoo.md
 
 # mypy finds the mapped folders only in a real install.
 lint: setup

@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss
 import neurocompile
 from neurocompile.models.feedback import Feedback
 from neurocompile.models.mpbn import StrictRectangle
-from neurocompile.models.sddpm import MembraneReadout
+from neurocompile.models.readout import MembraneReadout
 from neurocompile.models.spiking_diffusion import postsynaptic_potential
 
 __all__ = [

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, silu
 
 import neurocompile
+from neurocompile.models.readout import MembraneReadout
+from neurocompile.models.temporal import TemporalGain
 
 __all__ = [
     "CONFIGURATIONS",
@@ -29,7 +31,6 @@ __all__ = [
     "Denoiser",
     "Downsampling",
     "ImageReadout",
-    "MembraneReadout",
     "PreSpikeBlock",
     "Sizes",
     "SpikingUNet",
@@ -92,18 +93,6 @@ our size, for digits of 8 x 8: a tenth of the diffusion steps, each with ten tim
 # -- layers ------------------------------------------------------------------------------------------------------------
 
 
-class TemporalGain(nn.Module):
-    """The temporal-wise spiking mechanism: a current times a number of its own for each time step (Eq. 16)."""
-
-    def __init__(self, timesteps: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(timesteps))
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Currents [T, N, ...] -> currents [T, N, ...]."""
-        return x_seq * self.gain.view(-1, *(1,) * (x_seq.ndim - 1))
-
-
 @neurocompile.host
 class TimeEmbedding(nn.Module):
     """The step of the diffusion as a vector: sines and cosines of t / 10000**(2 i / width), then two linear layers.
@@ -138,25 +127,6 @@ class TimeProjection(nn.Module):
         """[N, features] -> [N, channels, 1, 1]."""
         current: Tensor = self.fc(silu(embedding))
         return current.unsqueeze(2).unsqueeze(3)
-
-
-@neurocompile.host
-class MembraneReadout(nn.Module):
-    """The membrane, after the last step, of a leaky neuron that never fires: y = decay * y + x[t], from 0."""
-
-    def __init__(self, timesteps: int, decay: float = 0.8) -> None:
-        super().__init__()
-        self.timesteps = timesteps
-        self.decay = decay
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """Currents [T, N, ...] -> membranes [N, ...]."""
-        # A tensor: in ONNX a number would be rounded to float32.
-        decay = torch.tensor(self.decay, dtype=x_seq.dtype, device=x_seq.device)
-        y = x_seq[0]
-        for t in range(1, self.timesteps):
-            y = decay * y + x_seq[t]
-        return y
 
 
 def _convolved(x: Tensor, conv: nn.Conv2d) -> Tensor:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import neurocompile
-from neurocompile.models.sddpm import Array, Denoiser, MembraneReadout
+from neurocompile.models.readout import MembraneReadout
+from neurocompile.models.sddpm import Array, Denoiser
 
 __all__ = [
     "CONFIGURATIONS",

@@ -24,6 +24,7 @@ _COMMANDS = {
     "validate": "compare a program with PyTorch, or with what hardware did",
     "inspect": "show the graph of a model or a program, and what folds",
     "targets": "list the chips, or one chip's constants and their sources",
+    "zoo": "list the papers' networks, or make one as a model file",
     "demo": "all of it on a bundled network and real data",
 }
 

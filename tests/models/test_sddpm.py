@@ -228,7 +228,6 @@ def test_it_trains() -> None:
 HOSTS: list[tuple[nn.Module, tuple[tuple[int, ...], ...], int]] = [
     (sddpm.TimeEmbedding(8, 32), ((),), 0),
     (sddpm.TimeProjection(32, 5), ((32,),), 0),
-    (sddpm.MembraneReadout(4), ((3, 4, 4),), 1),
     (sddpm.ImageReadout(8, 3, 4, True), ((8, 4, 4),), 1),
 ]
 

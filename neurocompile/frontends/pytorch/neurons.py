@@ -21,6 +21,7 @@ from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout
 from neurocompile.ir.ops import Array, Integrator, MembraneNorm, Neuron, Read
 from neurocompile.models.dsr import WeightedRate
 from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.models.readout import MembraneReadout
 
 __all__ = [
     "NEURONS",
@@ -308,7 +309,12 @@ NEURONS: dict[type[nn.Module], Lowering] = {
     MPBNLIF: _mpbn_paper,
 }
 
-READOUTS: tuple[type[nn.Module], ...] = (sj.NonSpikingIFNode, sj.NonSpikingLIFNode, WeightedRate)
+READOUTS: tuple[type[nn.Module], ...] = (
+    sj.NonSpikingIFNode,
+    sj.NonSpikingLIFNode,
+    WeightedRate,
+    MembraneReadout,
+)
 
 _READ_BY_DECODE: dict[str | None, Read] = {
     "max-mem": "max",
@@ -320,11 +326,13 @@ _READ_BY_DECODE: dict[str | None, Read] = {
 
 
 def lower_readout(module: Any, timesteps: int) -> tuple[Integrator, Read]:
-    """A membrane that never fires, and what is read from it: a non-spiking node, or DSR's weighted rate.
+    """A membrane that never fires, and what is read from it: a non-spiking node, its like, or DSR's weighted rate.
 
     The weighted rate sum_t decay^(T-1-t) x[t] / sum_t decay^t is the last membrane y[T-1] of
     y[t] = decay * y[t-1] + x[t] / sum_t decay^t.
     """
+    if isinstance(module, MembraneReadout):
+        return Integrator(decay=_array(module.decay)), "last"
     if isinstance(module, WeightedRate):
         gain = _array(1.0 / module.total(timesteps))
         return Integrator(decay=_array(module.decay), gain=gain), "last"

@@ -18,6 +18,8 @@ from torch import nn
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.models.dsr import WeightedRate
 from neurocompile.models.mpbn import MPBNLIF, StrictRectangle
+from neurocompile.models.readout import MembraneReadout
+from neurocompile.models.temporal import TemporalGain
 
 __all__ = ["first_line", "unpickle"]
 
@@ -99,7 +101,8 @@ def _imports(content: bytes) -> Iterator[str]:
 
 def _allowed() -> list[Any]:
     """The classes that a model file may name: layers and neurons of torch, of SpikingJelly and of the papers."""
-    found: list[Any] = [MPBNLIF, StrictRectangle, WeightedRate, set, slice, operator.add, torch.add]
+    found: list[Any] = [MPBNLIF, StrictRectangle, WeightedRate, MembraneReadout, set, slice, operator.add, torch.add]
+    found.append(TemporalGain)
     for name, kind in vars(nn).items():
         if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
             found.append(kind)
