@@ -26,7 +26,7 @@ $(LAVA_STAMP): backends/lava/runtime/requirements.txt backends/netx/fetch_netx.p
 	$(LAVA_VENV)/bin/python backends/netx/fetch_netx.py $(LAVA_VENV)/netx
 	touch $(LAVA_STAMP)
 
-.PHONY: no-python-3.10 zoo
+.PHONY: no-python-3.10
 no-python-3.10:
 	@echo "no Python 3.10 found: programs for Loihi can be exported, but not run in Lava here."
 	@echo "Install one (pyenv install 3.10, or uv python install 3.10) and run make setup-lava LAVA_PYTHON=/path/to/it"

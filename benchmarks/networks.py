@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir.ops import Array
+from neurocompile.models import calibration, zoo
 from neurocompile.models.dsr import PreActBlock
-from neurocompile.models.mpbn import MPBNLIF
 from neurocompile.models.resnet import ResNet20, ResNet34
 from neurocompile.models.vgg import VGG16
 from neurocompile.program import Program
@@ -49,7 +47,6 @@ SHAPES: dict[str, tuple[int, int, int]] = {
     "resnet34": (3, 224, 224),
 }
 NAMES = tuple(SHAPES)
-_NEURONS = (MPBNLIF, neuron.IFNode, neuron.LIFNode)
 
 
 def _lif(v_reset: float | None = 0.0) -> nn.Module:
@@ -103,30 +100,17 @@ def build(name: str, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = _BUILD[name]().requires_grad_(False)
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                nn.init.normal_(part.weight, 1.0, 0.15).abs_()
-                nn.init.normal_(part.bias, 0.0, 0.15)
+    calibration.randomize(module, seed)
     return module.eval()
 
 
 def images(name: str, count: int, seed: int = 0) -> Tensor:
     """``count`` smooth images [count, 3, H, W] for a network, all different: float32, multiples of 1/255 in 0..1."""
-    _, height, width = SHAPES[name]
-    random = torch.Generator().manual_seed(seed)
-    total = torch.zeros(count, 3, height, width)
-    for cells, strength in ((3, 1.2), (6, 0.8), (13, 0.4)):
-        coarse = strength * torch.randn(count, 3, cells, cells, generator=random)
-        total += F.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
-    deviation, mean = torch.std_mean(total, (2, 3), keepdim=True)
-    return (((total - mean) / deviation).sigmoid_() * 255).round_() / 255
+    return zoo.images(SHAPES[name], count, torch.Generator().manual_seed(seed))
 
 
 def calibrate(module: nn.Module, x: Tensor, low: float = 0.10, high: float = 0.15) -> dict[str, float]:
-    """Set batch norms, one layer after the other, until every layer of neurons fires between ``low`` and ``high``.
-
-    Each batch norm gets the statistics of what reaches it, and each neuron layer one number on top of the shifts of
-    the norm before it (of the norm on the membrane, where it has one).
+    """Set batch norms until every layer of neurons fires between ``low`` and ``high``, and measure each layer's rate.
 
     Args:
         module: of :func:`build`; changed in place.
@@ -134,86 +118,13 @@ def calibrate(module: nn.Module, x: Tensor, low: float = 0.10, high: float = 0.1
         low: the lowest share of spikes.
         high: the highest.
 
-    Returns:
-        The firing rate of each layer, in the order in which they run.
+    Raises:
+        ValueError: if a layer does not.
     """
-    rates: dict[str, float] = {}
-    before: dict[str, Any] = {}  # the batch norm that ran last, and what it gave
-
-    def statistics(bn: nn.BatchNorm2d, args: Any) -> None:
-        _take_statistics(bn, args[0])
-
-    def remember(bn: nn.BatchNorm2d, args: Any, output: Tensor) -> None:
-        before.update(bn=bn, output=output)
-
-    def fire(path: str) -> Callable[[nn.Module, Any], None]:
-        def hook(node: nn.Module, args: Any) -> None:
-            (current,) = args
-            if isinstance(node, MPBNLIF):
-                _take_statistics(node.vbn, _without_reset(node, current))
-                rates[path] = _shift(node, node.vbn, lambda: node.forward(current), low, high)
-                return
-            # The shift goes into the current itself, so that whoever else reads it sees what it will be.
-            assert current is before["output"], f"{path} reads no batch norm"
-            shift = before["bn"].bias.clone()
-
-            def spikes() -> Tensor:
-                functional.reset_net(node)
-                moved = (before["bn"].bias - shift)[:, None, None]
-                return node.forward(current + moved)  # type: ignore[no-any-return]
-
-            rates[path] = _shift(node, before["bn"], spikes, low, high)
-            current += (before["bn"].bias - shift)[:, None, None]
-            functional.reset_net(node)
-
-        return hook
-
-    handles = []
-    for path, part in module.named_modules():
-        if isinstance(part, layer.BatchNorm2d):
-            handles += [part.register_forward_pre_hook(statistics), part.register_forward_hook(remember)]
-        elif isinstance(part, _NEURONS):
-            handles.append(part.register_forward_pre_hook(fire(path)))
-    with torch.no_grad():
-        functional.reset_net(module)
-        module(inputs(x).to(next(module.parameters()).dtype))
-        functional.reset_net(module)
-    for handle in handles:
-        handle.remove()
+    rates = calibration.calibrate(module, (inputs(x),), low, high)
+    if wrong := {path: rate for path, rate in rates.items() if not low <= rate <= high}:
+        raise ValueError(f"layers cannot be made to fire at {low} to {high}: {wrong}")
     return rates
-
-
-def _take_statistics(bn: Any, x: Tensor) -> None:
-    """Mean and variance of every channel of [T, N, C, H, W]."""
-    variance, mean = torch.var_mean(x, (0, 1, 3, 4), correction=0)
-    bn.running_mean.copy_(mean)
-    bn.running_var.copy_(variance)
-
-
-def _without_reset(node: MPBNLIF, current: Tensor) -> Tensor:
-    """Membranes [T, N, ...] of neurons that never fire."""
-    u, seq = torch.zeros_like(current[0]), []
-    for c in current:
-        u = node.tau * u + c
-        seq.append(u)
-    return torch.stack(seq)
-
-
-def _shift(node: nn.Module, bn: Any, spikes: Callable[[], Tensor], low: float, high: float) -> float:
-    """Add one number to the shifts of a norm, found by bisection; the rate that the neurons then have."""
-    start = bn.bias.clone()
-    least, most, rate = -8.0, 8.0, 0.0
-    middle, enough = (low + high) / 2, (high - low) / 20
-    for _ in range(30):
-        shift = (least + most) / 2
-        bn.bias.copy_(start + shift)
-        rate = spikes().mean().item()
-        if abs(rate - middle) < enough:
-            break
-        least, most = (shift, most) if rate < middle else (least, shift)
-    if not low <= rate <= high:
-        raise ValueError(f"a layer of {type(node).__name__} cannot be made to fire at {low} to {high}: {rate}")
-    return rate
 
 
 def inputs(x: Tensor) -> Tensor:
@@ -223,23 +134,7 @@ def inputs(x: Tensor) -> Tensor:
 
 def firing_rates(module: nn.Module, x: Tensor) -> dict[str, float]:
     """The share of places and steps that fired, of each layer of neurons, for images [N, 3, H, W] in torch."""
-    rates: dict[str, float] = {}
-
-    def hear(path: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(node: nn.Module, args: Any, output: Tensor) -> None:
-            rates[path] = output.mean().item()
-
-        return hook
-
-    nodes = [(path, part) for path, part in module.named_modules() if isinstance(part, _NEURONS)]
-    handles = [part.register_forward_hook(hear(path)) for path, part in nodes]
-    with torch.no_grad():
-        functional.reset_net(module)
-        module(inputs(x).to(next(module.parameters()).dtype))
-        functional.reset_net(module)
-    for handle in handles:
-        handle.remove()
-    return rates
+    return calibration.firing_rates(module, (inputs(x),))
 
 
 def compiled(name: str, module: nn.Module, x: Tensor, bits: int = 8) -> Program:
