@@ -8,132 +8,20 @@ norms set so that layers fire (:func:`neurocompile.models.zoo.synthetic`).
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-__all__ = ["measure"]
+from neurocompile.models.measurement import CHIPS, measure
+from neurocompile.models.zoo import ZOO
 
-CHIPS = ("loihi", "anp-i", "async28")
+__all__ = ["COLUMNS", "apart", "markdown"]
+
 TIME_LIMIT_S = 1800
-
-
-def measure(name: str, seed: int = 0, samples: int = 2) -> dict[str, Any]:
-    """One row, measured in this process.
-
-    Args:
-        name: of :data:`neurocompile.models.zoo.ZOO`.
-        seed: of weights and inputs.
-        samples: how many inputs are run.
-    """
-    import torch
-
-    from neurocompile.compiler import Options, compile_graph
-    from neurocompile.data import arrange_inputs
-    from neurocompile.frontends.pytorch import TorchModel
-    from neurocompile.frontends.pytorch.model import separate
-    from neurocompile.mapping import needs_of
-    from neurocompile.models.zoo import ZOO, synthetic
-    from neurocompile.simulation import host_regions, run_program, summary
-    from neurocompile.simulator.counts import stored_synapses
-    from neurocompile.validation import validate_program
-
-    network = ZOO[name]
-    torch.set_num_threads(1)
-    module, inputs = synthetic(network, seed, samples)
-    example = [separate(x, network.layout, network.timesteps) for x in inputs]
-    lead = 1 if network.layout == "N" else 2
-    shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}
-    before_mb, start, worked = _peak_mb(), time.perf_counter(), time.process_time()
-    model = TorchModel.from_module(module, shapes, network.timesteps, network.layout)
-    model.example = dict(zip(model.input_shapes, example, strict=True))
-    program = compile_graph(model.graph, "generic", network.timesteps, Options(), example=model.example)
-    program.files()
-    export_s, export_cpu_s = time.perf_counter() - start, time.process_time() - worked
-    memory_mb = _peak_mb()
-    data = arrange_inputs(model.example, program.input_shapes, program.timesteps, "the samples")
-    lowering, quantization = validate_program(program, data, model).stages[:2]
-    result = run_program(program, data)
-    costs = {chip: summary(result, chip) for chip in CHIPS}
-    summed = costs[CHIPS[0]]
-    each = summed["per_sample"]
-    hosts = host_regions(program)
-    host_macs = sum(region["macs"] for region in hosts)
-    crossing = sum(region["from_chip"] + region["to_chip"] for region in hosts)
-    on_chip = each["sops"] + each["macs"]
-    row = {
-        "name": name,
-        "paper": network.paper,
-        "size": network.size,
-        "source": network.source,
-        "timesteps": network.timesteps,
-        "synthetic": True,
-        "neurons": needs_of(program.integer).neurons,
-        "synapses": stored_synapses(program.integer),
-        "weights": needs_of(program.integer).weights,
-        "sops": each["sops"],
-        "macs": each["macs"],
-        "firing_rate": summed["firing_rate"],
-        "host_regions": len(hosts),
-        "host_macs": host_macs,
-        "crossing_numbers": crossing,
-        "on_chip_fraction": on_chip / (on_chip + host_macs),
-        "energy_pj": {chip: costs[chip]["per_sample"]["energy_pj"] for chip in CHIPS},
-        "energy_is_lower_bound": {chip: costs[chip]["energy_is_lower_bound"] for chip in CHIPS},
-        "spikes_compared": lowering.comparison.compared,
-        "spikes_differing": lowering.comparison.mismatches,
-        "ties": lowering.comparison.ties,
-        "output_error": lowering.output_error,
-        "spikes_differing_int8": quantization.comparison.mismatches,
-        "export_s": export_s,
-        "export_cpu_s": export_cpu_s,
-        "memory_mb": memory_mb,
-        "memory_before_mb": before_mb,
-        **_engine_against_reference(program, data),
-        **_on_loihi(model, network.timesteps),
-    }
-    return row
-
-
-def _engine_against_reference(program: Any, data: Any) -> dict[str, Any]:
-    """Every spike and membrane of one sample, from both simulators."""
-    from neurocompile.execution import Executor
-
-    one = data.part(0, 1).inputs
-    fast, slow = (Executor(program, reference=r).run(one, membranes=True) for r in (False, True))
-    names = list(slow.spikes)
-    compared = sum(slow.spikes[name].size + slow.membranes[name].size for name in names)
-    differing = sum(
-        int((fast.spikes[name] != slow.spikes[name]).sum()) + int((fast.membranes[name] != slow.membranes[name]).sum())
-        for name in names
-    )
-    return {"integers_compared": compared, "integers_differing": differing}
-
-
-def _on_loihi(model: Any, timesteps: int) -> dict[str, Any]:
-    """The cores that it takes; or why it takes none."""
-    from neurocompile.cli.cores import cores_of
-    from neurocompile.compiler import Options, compile_graph
-    from neurocompile.errors import NeurocompileError
-
-    try:
-        program = compile_graph(model.graph, "loihi", timesteps, Options(), example=model.example, check=False)
-        mapping = cores_of(program)
-        assert mapping is not None
-        return {"loihi_cores": len(mapping.cores), "loihi_chips": mapping.chips, "loihi_reason": ""}
-    except NeurocompileError as error:
-        problem = error.problems[0]
-        return {"loihi_cores": None, "loihi_chips": None, "loihi_reason": f"{problem.where}: {problem.what}"}
-
-
-def _peak_mb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def apart(name: str, seed: int, samples: int) -> dict[str, Any]:
@@ -235,8 +123,6 @@ def main(
     names: tuple[str, ...], as_json: bool, here: bool, size: str | None, seed: int, samples: int, write: Path | None
 ) -> None:
     """Measure networks of the zoo (default: all)."""
-    from neurocompile.models.zoo import ZOO
-
     chosen = names or tuple(name for name, network in ZOO.items() if size in (None, network.size))
     unknown = [name for name in chosen if name not in ZOO]
     if unknown:

@@ -17,6 +17,7 @@ __all__ = ["command"]
 @click.option("--size", type=click.Choice(["paper", "small"]), help="List only these.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of its weights and of its example.")
 @click.option("--samples", type=click.IntRange(1), default=8, show_default=True, help="How many examples it brings.")
+@click.option("--measure", is_flag=True, help="With NAME: what it takes and costs (seconds to minutes; docs/zoo.md).")
 @click.option("--overwrite", is_flag=True, help="Replace the model file.")
 @output_options
 def command(**options: Any) -> int:
@@ -49,6 +50,11 @@ def command(**options: Any) -> int:
                 f"{min(rates):.1%} to {max(rates):.1%}; next: neurocompile export {out} --target loihi"
             )
         return 0
+    if options["measure"]:
+        if name is None:
+            fix = "name one: neurocompile zoo NAME --measure"
+            raise UsageError(Problem("all of them take an hour", "--measure", fix=fix))
+        return _measure(name, options["seed"], options["as_json"])
     if options["as_json"]:
         console.print_json("zoo", {"networks": [_row(network) for network in chosen]})
         return 0
@@ -61,6 +67,29 @@ def command(**options: Any) -> int:
         listed.add_row(row["name"], row["paper"], row["size"], str(row["timesteps"]), shapes, row["source"])
     console.show(listed)
     return 0
+
+
+def _measure(name: str, seed: int, as_json: bool) -> int:
+    from neurocompile.cli import console
+    from neurocompile.models.measurement import measure
+    from neurocompile.models.zoo import ZOO
+
+    row = {**_row(ZOO[name]), **measure(name, seed)}
+    failed = bool(row["spikes_differing"] or row["integers_differing"])
+    if as_json:
+        console.print_json("zoo", {"networks": [row]}, ok=not failed)
+    else:
+        shown = console.table(f"{name}, synthetic", "", "")
+        for key, value in row.items():
+            if key == "energy_pj":
+                lower = row["energy_is_lower_bound"]
+                for chip, energy in value.items():
+                    shown.add_row(f"energy, {chip}", console.energy(energy, lower[chip]))
+            elif key not in ("name", "energy_is_lower_bound"):
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                shown.add_row(key.replace("_", " "), console.number(value) if number else str(value))
+        console.show(shown)
+    return 5 if failed else 0
 
 
 def _row(network: Any) -> dict[str, Any]:

@@ -36,6 +36,16 @@ def test_a_network_from_the_zoo_is_exported(tmp_path: Path) -> None:
     assert exported.json["validate"]["stages"][0]["mismatches"] == 0
 
 
+def test_a_network_is_measured() -> None:
+    ran = run("zoo", "mpbn-vgg-digits", "--measure", "--json")
+    assert ran.code == 0, ran.err
+    (row,) = ran.json["networks"]
+    assert (row["spikes_differing"], row["integers_differing"]) == (0, 0)
+    assert row["sops"] > 0
+    assert row["inputs"] == [[1, 8, 8]]
+    assert "sops" in run("zoo", "mpbn-vgg-digits", "--measure").out
+
+
 def test_the_same_seed_makes_the_same_file(tmp_path: Path) -> None:
     for name, seed in (("a.pt", 3), ("b.pt", 3), ("c.pt", 4)):
         assert run("zoo", "dsr-vgg-digits-if", "-o", tmp_path / name, "--seed", seed).code == 0
@@ -48,6 +58,7 @@ def test_the_same_seed_makes_the_same_file(tmp_path: Path) -> None:
     [
         (("vgg",), {"what": "no such network", "limit": "mpbn-vgg16"}),
         (("-o", "x.pt"), {"what": "one network"}),
+        (("--measure",), {"where": "--measure", "fix": "name one"}),
     ],
 )
 def test_bad_calls(arguments: tuple[str, ...], parts: dict[str, str], tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.zoo import COLUMNS, markdown, measure
+from benchmarks.zoo import COLUMNS, markdown
 from neurocompile.models.calibration import firing_rates
+from neurocompile.models.measurement import measure
 from neurocompile.models.zoo import ZOO, synthetic
 
 SMALL = [name for name, network in ZOO.items() if network.size == "small"]
