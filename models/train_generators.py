@@ -1,0 +1,244 @@
+"""Trains the small generators on digits: `python -m neurocompile.models.train_generators`.
+
+Writes, for each model, NAME.pt (its state_dict) and NAME.json (what it reaches in PyTorch and how to repeat it).
+Without `--model` it trains them all, in this order:
+
+    vq-svae-digits      Spiking-Diffusion's autoencoder, digits enlarged to 16 x 16
+    sdid-digits         Spiking-Diffusion's diffusion of the autoencoder's codes
+    fsvae-digits        FSVAE, digits of 8 x 8
+    sddpm-digits        SDDPM without temporal gains, digits of 8 x 8
+    sgad-digits         SGAD, digits enlarged to 16 x 16
+    spiking-gan-digits  Spiking-GAN, digits of 8 x 8
+
+Losses are those of the model files. Adam's learning rate falls to 0 as a cosine; GANs take RMSprop at a constant rate,
+as SGAD's authors do. Learning rates and numbers of steps were chosen on a part of the training digits; a run looks at
+the held-out digits once, after its last step. Everything is seeded: the same command on the same torch gives the same
+figures.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from neurocompile.models import generators, sddpm
+from neurocompile.models.fsvae import FSVAE, fsvae_loss
+from neurocompile.models.generators import (
+    CHECKPOINTS,
+    DIFFUSION_SIZES,
+    FSVAE_SIZES,
+    GENERATORS,
+    MODELS,
+    SDDPM_SIZES,
+    digit_images,
+    in_torch,
+    trained,
+)
+from neurocompile.models.quality import digit_features, frechet_distance, mean_squared_error, ssim
+from neurocompile.models.spiking_diffusion import SDID, VQSVAE, code_loss, mask_codes, vq_svae_loss
+
+BATCH = 64
+REPORT_EVERY = 100
+RESTART_EVERY = 20
+RARE = 0.005
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast a model is trained, and how; ``generator`` is what is measured afterwards."""
+
+    generator: str
+    steps: int
+    learning_rate: float
+    train: Callable[[nn.Module, "Recipe", torch.Generator], None]
+
+
+Loss = Callable[[Tensor, int], Tensor]
+"""Of images [N, 1, H, W] from 0 to 1, at a step."""
+
+
+def minimize(model: nn.Module, x: Tensor, recipe: Recipe, random: torch.Generator, loss: Loss) -> None:
+    """Adam on batches of x [M, 1, H, W], drawn with replacement; leaves the model in eval mode."""
+    optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
+    model.train()
+    total = 0.0
+    for step in range(recipe.steps):
+        functional.reset_net(model)
+        found = loss(x[torch.randint(len(x), (BATCH,), generator=random)], step)
+        optimizer.zero_grad()
+        torch.autograd.backward(found)
+        optimizer.step()
+        schedule.step()
+        total += found.item()
+        if (step + 1) % REPORT_EVERY == 0:
+            print(f"step {step + 1}/{recipe.steps}  loss {total / REPORT_EVERY:.4f}", file=sys.stderr)
+            total = 0.0
+    functional.reset_net(model)
+    model.eval()
+
+
+# -- Spiking-Diffusion -------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def restart_rare_codes(model: VQSVAE, x: Tensor, random: torch.Generator) -> None:
+    """Gives codes that stand for under 0.5 % of the places in images x [N, 1, H, W] the features of some place.
+
+    (Dhariwal et al., Jukebox, arXiv:2005.00341, section 3.1: random restarts of the codebook. Ours here: without it
+    the digits used six of the sixteen codes.)
+    """
+    encoder = model.encoder
+    functional.reset_net(model)
+    features = encoder.features(encoder.trains(x))
+    counts = torch.bincount(encoder.nearest(features).long().flatten(), minlength=DIFFUSION_SIZES.codes)
+    rare = (counts < RARE * counts.sum()).nonzero().flatten()
+    places = features.permute(0, 2, 3, 1).flatten(0, 2)
+    encoder.nearest.codebook[rare] = places[torch.randperm(len(places), generator=random)[: len(rare)]]
+    functional.reset_net(model)
+
+
+@torch.no_grad()
+def sort_codes(codebook: nn.Parameter) -> None:
+    """Puts the vectors [codes, code_size] in order along their first principal component.
+
+    Any order is the same autoencoder; but SDID hears a code as one number, and in this order near numbers stand for
+    near vectors (ours).
+    """
+    direction = torch.linalg.svd(codebook - codebook.mean(0)).Vh[0]
+    codebook.copy_(codebook[(codebook @ direction).argsort()])
+
+
+def train_vq_svae(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
+    """Eq. 9; rare codes are restarted in the first two thirds of the steps, and sorted at the end."""
+    assert isinstance(model, VQSVAE)
+
+    def loss(x: Tensor, step: int) -> Tensor:
+        if step % RESTART_EVERY == 0 and step < recipe.steps * 2 // 3:
+            restart_rare_codes(model, x - 0.5, random)
+        return vq_svae_loss(model, x - 0.5)
+
+    minimize(model, digit_images(DIFFUSION_SIZES.image_size)[0], recipe, random, loss)
+    sort_codes(model.encoder.nearest.codebook)
+
+
+def train_sdid(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
+    """Eq. 14 on the codes of the trained autoencoder."""
+    sizes = DIFFUSION_SIZES
+    autoencoder = trained("vq-svae-digits")
+    assert isinstance(model, SDID)
+    assert isinstance(autoencoder, VQSVAE)
+    codes = autoencoder.encoder(digit_images(sizes.image_size)[0] - 0.5)
+
+    def loss(codes: Tensor, step: int) -> Tensor:
+        t = torch.randint(1, sizes.steps + 1, (len(codes),), generator=random).float()
+        tokens = mask_codes(codes, t, torch.rand(codes.shape, generator=random), sizes.steps, sizes.mask)
+        return code_loss(model(tokens, t), codes, tokens, t, sizes.mask)
+
+    minimize(model, codes, recipe, random, loss)
+
+
+# -- FSVAE, SDDPM ------------------------------------------------------------------------------------------------------
+
+
+def train_fsvae(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
+    """Reconstruction and discrepancy of the two distributions; both halves learn at once."""
+    sizes = FSVAE_SIZES
+    assert isinstance(model, FSVAE)
+
+    def loss(x: Tensor, step: int) -> Tensor:
+        x_seq = (x * 2 - 1).expand(sizes.timesteps, *x.shape)
+        indices = torch.randint(0, sizes.k, (sizes.timesteps, len(x), sizes.latent), generator=random).float()
+        return fsvae_loss(model, x_seq, indices)
+
+    minimize(model, digit_images(sizes.image_size)[0], recipe, random, loss)
+
+
+def train_sddpm(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
+    """The mean squared error of the predicted noise (DDPM, Eq. 14)."""
+    sizes, betas = SDDPM_SIZES, generators.betas()
+
+    def loss(x: Tensor, step: int) -> Tensor:
+        t = torch.randint(sizes.steps, (len(x),), generator=random).float()
+        noise = torch.randn(x.shape, generator=random)
+        return mse_loss(model(sddpm.diffuse(x * 2 - 1, t, noise, betas), t), noise)
+
+    minimize(model, digit_images(sizes.image_size)[0], recipe, random, loss)
+
+
+RECIPES: dict[str, Recipe] = {
+    "vq-svae-digits": Recipe("vq-svae", 2500, 5e-3, train_vq_svae),
+    "sdid-digits": Recipe("sdid", 1500, 3e-3, train_sdid),
+    "fsvae-digits": Recipe("fsvae", 2500, 3e-3, train_fsvae),
+    "sddpm-digits": Recipe("sddpm", 1600, 3e-3, train_sddpm),
+}
+
+
+# -- what a model reaches ----------------------------------------------------------------------------------------------
+
+
+def measured(name: str, seed: int = 0) -> dict[str, float]:
+    """What PyTorch reaches on the held-out digits: MSE and SSIM of reconstructions, Frechet distances.
+
+    As many images are drawn as there are held-out digits. Beside the distances stands that of the training digits.
+    """
+    generator = GENERATORS[name]
+    networks = {key: in_torch(part) for key, part in generator.parts().items()}
+    x_train, x_test = (x.double().numpy() for x in digit_images(generator.image_size))
+    real = digit_features(x_test)
+    found = {"frechet_training_digits": frechet_distance(digit_features(x_train), real)}
+    if generator.reconstruct:
+        y = generator.reconstruct(networks, x_test, np.random.default_rng(seed))
+        found["mse"], found["ssim"] = mean_squared_error(x_test, y), ssim(x_test, y)
+        found["frechet_reconstructions"] = frechet_distance(digit_features(y), real)
+    if generator.sample:
+        y = generator.sample(networks, len(x_test), np.random.default_rng(seed))
+        found["frechet_samples"] = frechet_distance(digit_features(y), real)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: see `--help`."""
+    parser = argparse.ArgumentParser(prog="python -m neurocompile.models.train_generators", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", choices=RECIPES, help="train only this one")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name in [options.model] if options.model else RECIPES:
+        recipe = RECIPES[name]
+        start = time.perf_counter()
+        torch.manual_seed(options.seed)
+        model = MODELS[name]()
+        recipe.train(model, recipe, torch.Generator().manual_seed(options.seed))
+        torch.save(model.state_dict(), CHECKPOINTS / f"{name}.pt")
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        facts = {
+            "name": name,
+            "command": f"python -m neurocompile.models.train_generators --model {name} --seed {options.seed}",
+            "seed": options.seed,
+            "steps": recipe.steps,
+            "learning_rate": recipe.learning_rate,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "held_out": len(digit_images(8)[1]),
+            **{key: round(value, 6) for key, value in measured(recipe.generator, options.seed).items()},
+            "torch": version("torch"),
+            "spikingjelly": version("spikingjelly"),
+        }
+        (CHECKPOINTS / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+        print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main()
