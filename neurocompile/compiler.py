@@ -102,7 +102,7 @@ def compile_graph(
     steps: tuple[Pass, ...] = (
         QuantizeInputs(seen or {}, options.input_bits),
         FoldScale("fold-scale-2"),
-        Synapses(event_sums=arithmetic.event_sums),
+        Synapses(event_sums=arithmetic.event_sums, step_gains=arithmetic.lif is None),
     )
     synaptic, more = run_passes(real, steps, after)
     log += more

@@ -23,13 +23,13 @@ from neurocompile.data import Data, arrange_inputs, pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
 from neurocompile.ir.graph import Graph, InvalidGraph, Node
 from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
-from neurocompile.ir.ops import OPS, Array, Input, Integrator, MembraneNorm, Neuron
+from neurocompile.ir.ops import OPS, Array, Gain, Input, Integrator, MembraneNorm, Neuron
 from neurocompile.targets import Arithmetic
 
 __all__ = ["FORMAT_VERSION", "Program", "is_program", "load_program"]
 
-FORMAT_VERSION = 2
-"""2 has host regions; a program without any is written as version 1."""
+FORMAT_VERSION = 3
+"""2 has host regions, 3 gains for each step; a program is written in the first version that has all it needs."""
 _FORMAT = "neurocompile-program"
 
 
@@ -96,7 +96,7 @@ class Program:
         arrays: dict[str, Array] = {}
         body: dict[str, Any] = {
             "format": _FORMAT,
-            "version": FORMAT_VERSION if self.integer.hosts else 1,
+            "version": 3 if self.integer.of(Gain) or self.real.of(Gain) else 2 if self.integer.hosts else 1,
             "target": self.target,
             "arithmetic": asdict(self.arithmetic),
             "timesteps": self.timesteps,
@@ -234,7 +234,7 @@ def load_program(folder: Path) -> Program:
             raise BadInput([Problem(what, str(folder / name), fix=fix) for name in altered])
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
             arrays = {name: _widened(archive[name]) for name in archive.files}
-        if not body["real"] or not body["integer"]:
+        if not (body["real"] and body["integer"]) and not described:
             raise ValueError("it holds no network")
         hosts = [host_from_plain(plain, contents[_host_file(number)]) for number, plain in enumerate(described)]
         return Program(

@@ -13,7 +13,7 @@ import numpy as np
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out, reset, spikes_of
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Add, Array, Delay, Input, Integrator, Neuron, Output, SumPool
+from neurocompile.ir.ops import Add, Array, Delay, Gain, Input, Integrator, Neuron, Output, SumPool
 from neurocompile.simulator.counts import Counts, Fanout, LayerCounts, count_events, fanouts
 from neurocompile.targets import Arithmetic
 
@@ -68,7 +68,7 @@ def simulate_integers(
     kept: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Integrator)} if membranes else {}
     left: dict[str, list[Array]] = {name: [] for name in kept}
     for t in range(timesteps):
-        now = machine.step({name: x[:, t] for name, x in inputs.items()}, counts)
+        now = machine.step({name: x[:, t] for name, x in inputs.items()}, counts, t)
         count_events(counts, now, found, arithmetic.graded_spikes)
         for name, steps in trace.items():
             steps.append(now[name])
@@ -98,8 +98,8 @@ class _Machine:
         self.membrane: dict[str, Array] = {}
         self.overflows = 0
 
-    def step(self, inputs: Mapping[str, Array], counts: Counts) -> dict[str, Array]:
-        """One time step: what every node emits ``[N, *shape]`` (whole numbers in float64)."""
+    def step(self, inputs: Mapping[str, Array], counts: Counts, t: int) -> dict[str, Array]:
+        """Time step t of a sample: what every node emits ``[N, *shape]`` (whole numbers in float64)."""
         now: dict[str, Array] = {}
         for node in self.graph:
             match node.op:
@@ -110,6 +110,8 @@ class _Machine:
                 case Delay(shape=shape, steps=steps):
                     line = self.state.setdefault(node.name, {"line": np.zeros((steps, self.batch, *shape))})["line"]
                     now[node.name] = line[0]
+                case Gain() as op:
+                    now[node.name] = self._gained(op, now[node.inputs[0]], t)
                 case Integrator() as op:
                     now[node.name] = self._integrate(node.name, op, now[node.inputs[0]], counts.layers[node.name])
                 case Neuron() as op:
@@ -120,6 +122,11 @@ class _Machine:
             line = self.state[node.name]["line"]
             self.state[node.name]["line"] = np.concatenate((line[1:], now[node.inputs[0]][None]))
         return now
+
+    def _gained(self, op: Gain, current: Array, t: int) -> Array:
+        bias = op.bias[t] if op.bias.ndim else op.bias
+        y = self._shifted(current.astype(np.int64) * op.gains[t], -op.fraction) + bias
+        return y.astype(np.float64)
 
     def _integrate(self, name: str, op: Integrator, current: Array, counts: LayerCounts) -> Array:
         x = current.astype(np.int64)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
-from tests.draws import Constants, Draw, Function, Normed, Shape, Weighted, fill, stateless_in_time
+from neurocompile.models.temporal import TemporalGain
+from tests.draws import Constants, Draw, Function, Normed, Shape, StepConstants, Weighted, fill, stateless_in_time
 from tests.neurons import COMMON, NEURONS, fits
 
 __all__ = ["BLOCKS", "Build"]
@@ -454,6 +455,45 @@ def _arithmetic_block(b: Build, shape: Shape) -> nn.Module:
     return _layers(synapse, Function(function), b.neuron(after, [source]))
 
 
+def _step_gain(b: Build) -> nn.Module:
+    draw = b.draw
+    gain = draw.uniform(0.4, 1.6, b.timesteps)
+    if draw.chance(15):
+        gain[draw.whole(0, b.timesteps - 1)] *= draw.pick((0.0, -1.0))
+    if draw.chance(40):
+        draw.mark("a parameter for each step")
+        return StepConstants(gain, draw.chance(50))
+    module = TemporalGain(b.timesteps)
+    module.gain.data = gain
+    return module
+
+
+def _step_gain_block(b: Build, shape: Shape, kind: str) -> nn.Module | None:
+    """A current times another number at each step: behind a layer, on both sides of a sum, on a current that is read
+    twice, behind another gain, or of spikes."""
+    if not b.multi_step or (kind != "chain" and len(shape) not in (1, 2, 3)):
+        return None
+    b.draw.mark(f"gains of steps: {kind}")
+    if kind == "chain":
+        first = _step_gain(b) if b.draw.chance(30) else None
+        synapse, source = b.synapses(shape)
+        after = b.shape_after(synapse, shape)
+        norm = None
+        if b.draw.chance(60):
+            norm, source = b.batch_norm(after)
+        return _layers(first, synapse, _step_gain(b), norm, b.neuron(after, [source]))
+    main, source = b.synapses(shape, outputs=shape[0], same_size=True)
+    skip, other = b.synapses(shape, outputs=shape[0], same_size=True)
+    if kind == "sum":
+        norm, source = b.batch_norm(shape)
+        main = _layers(main, _step_gain(b), norm)
+        skip = _layers(skip, _step_gain(b) if b.draw.chance(70) else None)
+        return Residual(main, skip, b.neuron(shape, [source, other]), "+")
+    inner = _layers(b.neuron(shape, [source]), skip, _step_gain(b))
+    through = _layers(*((_step_gain(b), b.batch_norm(shape)[0]) if b.draw.chance(50) else ()))
+    return _layers(main, _step_gain(b), Residual(inner, through, b.neuron(shape, [other]), "+"))
+
+
 def _shared_layer_block(b: Build, shape: Shape) -> nn.Module | None:
     """One layer with weights in two places."""
     if len(shape) not in (1, 2, 3):
@@ -509,6 +549,10 @@ BLOCKS: dict[str, Callable[[Build, Shape], nn.Module | None]] = {
     "linear recurrent": _linear_recurrent_block,
     "element-wise recurrent": _element_wise_recurrent_block,
     "constants": _arithmetic_block,
+    **{
+        f"gains of steps: {kind}": lambda b, shape, kind=kind: _step_gain_block(b, shape, kind)
+        for kind in ("chain", "sum", "read twice")
+    },
     "shared layer": _shared_layer_block,
     "quiet": _quiet_block,
     "channel mean": _functional_block,

@@ -19,6 +19,7 @@ __all__ = [
     "Normed",
     "SeqToAnn",
     "Shape",
+    "StepConstants",
     "Weighted",
     "fill",
     "stateless_in_time",
@@ -114,6 +115,18 @@ class Constants(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight + self.bias
+
+
+class StepConstants(nn.Module):
+    """``x_seq * gain`` with a parameter of the user's, one number for each time step."""
+
+    def __init__(self, gain: Tensor, first: bool) -> None:
+        super().__init__()
+        self.gain, self.first = nn.Parameter(gain), first
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        gain = self.gain.view(-1, *(1 for _ in x_seq.shape[1:]))
+        return gain * x_seq if self.first else x_seq.mul(gain)
 
 
 class Function(nn.Module):

@@ -6,7 +6,7 @@ import numpy as np
 
 from neurocompile.ir.ops import Array
 
-__all__ = ["compact", "uniform_grid"]
+__all__ = ["compact", "compact_over_time", "uniform_grid"]
 
 # A number that differs from a whole number of steps by this part of it lies on the grid (float32 leaves about 1e-7).
 _ON_GRID = 1e-6
@@ -39,3 +39,9 @@ def compact(values: Array, shape: tuple[int, ...]) -> Array:
         return np.asarray(full.flat[0] if full.size else 0.0)
     first = full[(slice(None), *(slice(0, 1) for _ in shape[1:]))]
     return np.ascontiguousarray(first if np.array_equal(np.broadcast_to(first, shape), full) else full)
+
+
+def compact_over_time(values: Array) -> Array:
+    """``values[T, *shape]``, or at each step one number a channel (``[T, C, 1, ...]``) where that is all."""
+    first = values[(slice(None), slice(None), *(slice(0, 1) for _ in values.shape[2:]))]
+    return np.ascontiguousarray(first if np.array_equal(np.broadcast_to(first, values.shape), values) else values)

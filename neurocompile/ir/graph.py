@@ -15,6 +15,7 @@ from neurocompile.ir.ops import (
     Add,
     Concat,
     Delay,
+    Gain,
     Input,
     Integrator,
     MaxPool,
@@ -232,6 +233,8 @@ def _edge(node: Node, inputs: list[Edge]) -> Edge:
                 if not fits:
                     raise InvalidGraph(f"{node.name}: {name} has shape {value.shape}, the layer {inputs[0].shape}")
         return Edge(inputs[0].shape, "spikes" if isinstance(op, Neuron) else "currents")
+    if isinstance(op, Gain):
+        _check_gain(node.name, op, inputs[0].shape)
     try:
         shape = output_shape(op, [edge.shape for edge in inputs])
     except ValueError as error:
@@ -242,3 +245,13 @@ def _edge(node: Node, inputs: list[Edge]) -> Edge:
     if not isinstance(op, _EVENT_OPS) or any(edge.carries == "currents" for edge in inputs):
         return Edge(shape, "currents")
     return Edge(shape, "real" if any(edge.carries == "real" for edge in inputs) else "spikes")
+
+
+def _check_gain(name: str, op: Gain, shape: tuple[int, ...]) -> None:
+    """A gain for each step, and a bias that has as many steps."""
+    steps = op.gains.shape
+    per_step = op.bias.shape[:1] == steps and op.bias.ndim == len(shape) + 1
+    if per_step:
+        per_step = all(size in (1, n) for size, n in zip(op.bias.shape[1:], shape))
+    if len(steps) != 1 or not (per_step or (op.bias.ndim == 0 and op.bias == 0)):
+        raise InvalidGraph(f"{name}: gains {steps} and biases {op.bias.shape} do not fit the layer {shape}")

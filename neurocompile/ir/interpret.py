@@ -9,7 +9,7 @@ import numpy as np
 
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Array, Delay, Input, Integrator, Neuron, Output
+from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
 
 __all__ = ["Run", "interpret", "read_out", "reset", "spikes_of"]
 
@@ -54,6 +54,9 @@ def interpret(
                 case Delay(shape=shape, steps=steps):
                     history = past[node.inputs[0]]
                     now[node.name] = history[t - steps] if t >= steps else np.zeros((batch, *shape))
+                case Gain() as op:
+                    bias = op.bias[t] if op.bias.ndim else op.bias
+                    now[node.name] = op.gains[t] * now[node.inputs[0]] + bias
                 case Integrator() as op:
                     x = now[node.inputs[0]]
                     y = state[node.name]["y"] if node.name in state else np.zeros_like(x)

@@ -66,7 +66,7 @@ def apply(op: Op, inputs: Sequence[Array]) -> Array:
             for term in inputs[1:]:
                 total = total + term
             return total
-    raise TypeError(f"{type(op).__name__} keeps a state: it is not one function of one step")
+    raise TypeError(f"{type(op).__name__} is not one function of one step: it keeps a state, or differs per step")
 
 
 def without_bias(op: Op) -> Op:

@@ -25,6 +25,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "Delay",
+    "Gain",
     "Input",
     "Integrator",
     "Linear",
@@ -122,6 +123,20 @@ class Scale:
 
     scale: Array
     shift: Array = _array(0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """A current times a number that each step of a sample has for itself: ``y[t] = gains[t] * x[t] + bias[t]``.
+
+    ``gains[T]``; ``bias`` is 0, or broadcasts to ``[T, *shape]``, with as many axes. In an integer graph ``gains`` are
+    mantissas with ``fraction`` fractional bits: ``y[t] = gains[t] * x[t] / 2**fraction + bias[t]``, where the quotient
+    is rounded as the target rounds.
+    """
+
+    gains: Array
+    bias: Array = _array(0.0)
+    fraction: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +268,7 @@ Op: TypeAlias = (
     | Conv
     | ConvTranspose
     | Scale
+    | Gain
     | SumPool
     | MaxPool
     | Upsample
@@ -265,7 +281,7 @@ Op: TypeAlias = (
 )
 
 WEIGHT_OPS = (Linear, Conv, ConvTranspose, Scale)
-LINEAR_OPS = (*WEIGHT_OPS, SumPool, Upsample, Reshape, Concat, Add)
+LINEAR_OPS = (*WEIGHT_OPS, Gain, SumPool, Upsample, Reshape, Concat, Add)
 STATEFUL_OPS = (Neuron, Integrator)
 OPS: dict[str, type[Any]] = {
     op.__name__: op
@@ -276,6 +292,7 @@ OPS: dict[str, type[Any]] = {
         Conv,
         ConvTranspose,
         Scale,
+        Gain,
         SumPool,
         MaxPool,
         Upsample,

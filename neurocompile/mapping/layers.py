@@ -25,6 +25,7 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Gain,
     Integrator,
     Linear,
     MaxPool,
@@ -260,7 +261,7 @@ class _Feeds:
         """Each weight layer in front of the neurons, with the number of the neuron that each of its outputs feeds."""
         node = self.graph[name]
         match node.op:
-            case Add():
+            case Add() | Gain():
                 for source in node.inputs:
                     yield from self._weights(source, index)
             case Reshape():
@@ -282,7 +283,7 @@ class _Feeds:
         waiting = [name]
         while waiting:
             node = self.graph[waiting.pop(0)]
-            if isinstance(node.op, Add | Reshape):
+            if isinstance(node.op, Add | Gain | Reshape):
                 waiting += node.inputs
             elif not isinstance(node.op, Linear):
                 found.append(self.graph.edges[node.name].shape)

@@ -17,6 +17,7 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Gain,
     Integrator,
     Linear,
     MaxPool,
@@ -36,11 +37,12 @@ Shape = tuple[int, ...]
 class FoldScale:
     """Move every Scale, exactly, until none can move.
 
-    1. Up: into the layer with weights that it reads, if nobody else reads that layer; through a Reshape between them.
+    1. Up: into the layer with weights that it reads, if nobody else reads that layer; through a Reshape between them,
+       and through a Gain, behind which the shift is left (before it, it would differ from step to step).
     2. Down: into every reader, if every reader can take it. A layer with weights multiplies its columns and adds what
        the shift gives to its bias, place by place where zero padding makes the borders differ; a neuron or an
-       integrator multiplies its gain; Reshape, Upsample, Concat, SumPool, MaxPool (positive scales only) and Delay
-       (no shift) let it pass.
+       integrator multiplies its gain; Reshape, Upsample, Concat, SumPool, MaxPool (positive scales only), Delay and
+       Gain (no shift) let it pass.
 
     It does not fold where weights are shared over places and the scale is not, nor through an Add.
     """
@@ -64,21 +66,31 @@ class FoldScale:
 def _up(graph: Graph, node: Node) -> tuple[Graph, str] | None:
     assert isinstance(node.op, Scale)
     scale, shift, shape = node.op.scale, node.op.shift, graph.edges[node.name].shape
-    path = []
     source = graph[node.inputs[0]]
-    while isinstance(source.op, Reshape) and len(graph.consumers[source.name]) == 1:
-        path.append(source)
-        inner = graph.edges[source.inputs[0]].shape
-        scale = compact(np.broadcast_to(scale, shape).reshape(inner), inner)
-        shift = compact(np.broadcast_to(shift, shape).reshape(inner), inner)
-        shape, source = inner, graph[source.inputs[0]]
+    left: Array | None = None
+    while len(graph.consumers[source.name]) == 1:
+        if isinstance(source.op, Reshape):
+            inner = graph.edges[source.inputs[0]].shape
+            scale = compact(np.broadcast_to(scale, shape).reshape(inner), inner)
+            shift = compact(np.broadcast_to(shift, shape).reshape(inner), inner)
+            shape = inner
+        elif isinstance(source.op, Gain) and not np.any(source.op.bias):
+            left, shift = node.op.shift, np.zeros(())
+        else:
+            break
+        source = graph[source.inputs[0]]
+    if left is not None and np.all(scale == 1):
+        return None
     if not isinstance(source.op, Linear | Conv | ConvTranspose) or len(graph.consumers[source.name]) != 1:
         return None
     op = scale_outputs(source.op, scale, shift, shape)
     if op is None:
         return None
     changed: dict[str, Node | None] = {source.name: replace(source, op=op)}
-    changed |= _skipping(graph, node, node.inputs[0], changed)
+    if left is not None and np.any(left):
+        changed[node.name] = replace(node, op=Scale(np.ones(()), left))
+    else:
+        changed |= _skipping(graph, node, node.inputs[0], changed)
     return graph.rewritten(changed), f"{node.name} into the weights of {source.name}"
 
 
@@ -257,6 +269,12 @@ def _past_delay(graph: Graph, node: Node, reader: Node) -> Taken | None:
     return None if np.any(scale.shift) else (reader.op, Scale(scale.scale))
 
 
+def _past_gain(graph: Graph, node: Node, reader: Node) -> Taken | None:
+    scale: Any = node.op
+    gain: Any = reader.op
+    return None if np.any(scale.shift) or np.any(gain.bias) else (gain, Scale(scale.scale))
+
+
 _RULES: dict[type[Any], Callable[[Graph, Node, Node], Taken | None]] = {
     Linear: _into_weights,
     Conv: _into_weights,
@@ -270,4 +288,5 @@ _RULES: dict[type[Any], Callable[[Graph, Node, Node], Taken | None]] = {
     SumPool: _past_sum_pool,
     MaxPool: _past_max_pool,
     Delay: _past_delay,
+    Gain: _past_gain,
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
-from neurocompile.ir.arrays import compact
+from neurocompile.ir.arrays import compact, compact_over_time
 from neurocompile.ir.graph import Edge, Graph, Node
 from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
@@ -19,6 +19,7 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
@@ -48,23 +49,30 @@ class Synapses:
     """Bring a graph into the form in which a chip can hold it.
 
     Afterwards a layer with weights (Linear, Conv, ConvTranspose, or Scale: one weight an event) reads events and
-    feeds one neuron or integrator, through Add, Concat and Reshape only; biases and gains are the neuron's.
+    feeds one neuron or integrator, through Add, Concat, Reshape and Gain only; biases are the neuron's, or, where they
+    differ from step to step, a Gain's.
 
     1. A current with several readers is replicated: each reader gets its own synapses. The log says what that costs.
     2. Layers that follow one another without a neuron between them are composed: a scale into the weights, a slice of
        a concatenation into a convolution, anything else into a matrix that stores only the connections that exist.
     3. An event that is added to a current (a skip) gets one weight.
-    4. What is constant (biases, shifts) moves to the neuron, place by place.
+    4. What is constant (biases, shifts) moves to the neuron, place by place. Behind a Gain a bias differs from step to
+       step: its mean over time moves to the neuron, and what differs from that becomes the bias of the last Gain on the
+       way (of one by 1 where none is on the way of all).
     5. Where the target cannot add events up on their way (``event_sums`` false), pools, upsampling, sums and
        concatenations of events become part of the weights: what is left reads neurons, inputs and max-pools.
+    6. The Gains on the way from an event to a neuron become one, right behind the weights: they commute with everything
+       that is linear (but a Delay, behind which a gain is that of an earlier step).
 
     Raises:
         DoesNotFit: for max-pooling of currents, layers behind a membrane readout, loops of currents, delayed biases,
-            matrices above ``largest_matrix`` numbers, and max-pooling of sums where events are not summed.
+            matrices above ``largest_matrix`` numbers, max-pooling of sums where events are not summed, and Gains on
+            a target without ``step_gains``.
     """
 
     largest_matrix: int = 1 << 26
     event_sums: bool = True
+    step_gains: bool = True
     name: str = "synapses"
 
     def run(self, graph: Graph) -> tuple[Graph, list[str]]:
@@ -79,6 +87,8 @@ class Synapses:
                 if graph.edges[node.name].is_event
                 and not isinstance(graph[node.inputs[0]].op, Neuron | Input | MaxPool)
             ]  # fmt: skip
+        if not self.step_gains:
+            problems += [_no_gains(node) for node in graph.of(Gain)]
         changed: dict[str, Node | None] = {}
         for node in graph.of(Neuron, Integrator):
             try:
@@ -98,6 +108,17 @@ class Synapses:
         ]
         nodes = {node.name: node for node in (*kept, *build.added)}
         return Graph(nodes.values(), graph.hosts.values()).rewritten({}), build.log()
+
+
+def _no_gains(node: Node) -> Problem:
+    gains = node.op.gains if isinstance(node.op, Gain) else np.ones(1)
+    return Problem(
+        "its currents have another gain at each step, and the neurons of this chip take synapses as they are",
+        node.name,
+        f"{gains.min():.4g} to {gains.max():.4g} over {len(gains)} steps",
+        "one gain for all steps",
+        "compile for a target without a neuron of its own (generic), or train without temporal gains",
+    )
 
 
 class _Stuck(Exception):
@@ -146,16 +167,31 @@ Step = Op | _Place
 
 @dataclass(frozen=True)
 class _Path:
-    """One way from an event to a consumer: what is done to it, in order; ``origin`` names its first weights."""
+    """One way from an event to a consumer: what is done to it, in order; ``origin`` names its first weights.
+
+    ``gains[T]`` is the product of the Gains on the way (None: there is none), ``gained`` the name of the last.
+    """
 
     source: str
     steps: tuple[Step, ...] = ()
     delay: int = 0
     origin: str = ""
+    gains: Array | None = None
+    gained: str = ""
 
     def then(self, step: Step, name: str) -> _Path:
         origin = self.origin or (name if isinstance(step, Linear | Conv | ConvTranspose | Scale) else "")
         return replace(self, steps=(*self.steps, step), origin=origin)
+
+    def times(self, gains: Array, name: str) -> _Path:
+        return replace(self, gains=gains if self.gains is None else self.gains * gains, gained=name)
+
+    def delayed(self, steps: int) -> _Path:
+        """What comes out later still has the gain of the step at which it went in."""
+        gains = self.gains
+        if gains is not None:
+            gains = np.concatenate((np.zeros(steps), gains))[: len(gains)]
+        return replace(self, delay=self.delay + steps, gains=gains)
 
 
 class _Build:
@@ -198,8 +234,15 @@ class _Build:
             for done in torn:
                 whole = _shape([*done.events, done.weights, *done.after], done.source.shape)
                 self._to_matrix(done, Reshape(whole), node.name)
-        ends = [(self._emit_path(path, node.name), path.after) for path in settled]
+        varying = None
+        if np.any(constant != constant[0]):
+            varying = compact_over_time(op.gain * (constant - constant.mean(0)))
+        constant = constant[0] if varying is None else constant.mean(0)
+        bearer = next((path for path in settled if path.path.gains is not None and not path.after), None)
+        ends = [(self._emit_path(path, node.name, varying if path is bearer else None), path.after) for path in settled]
         fed = self._joined(ends, node.name)
+        if varying is not None and bearer is None:
+            fed = self.emit(f"{node.name}.bias", Gain(np.ones(len(varying)), varying), fed)
         one = np.asarray(1.0)
         if isinstance(op, Integrator):
             return Node(node.name, replace(op, gain=one, bias=compact(op.bias + op.gain * constant, shape)), (fed,))
@@ -211,22 +254,30 @@ class _Build:
         return Node(node.name, changed, (fed,))
 
     def _constant(self, name: str) -> Array:
-        """What a value is when nothing fires."""
+        """What a value is at each step when nothing fires: ``[T, *shape]``, or ``[1, *shape]`` if always the same."""
         node, edge = self.graph[name], self.graph.edges[name]
+        nothing = np.zeros((1, *edge.shape))
         if edge.is_event:
-            return np.zeros(edge.shape)
+            return nothing
         if isinstance(node.op, Delay):
-            inner = self._constant(node.inputs[0]) if not self._loops(name) else np.zeros(edge.shape)
+            inner = self._constant(node.inputs[0]) if not self._loops(name) else nothing
             if np.any(inner):
                 raise _Stuck("a delayed current has a bias", name, "delay spikes instead")
             return inner
         if isinstance(node.op, Integrator):
-            return np.zeros(edge.shape)
-        inputs = [self._constant(source)[None] for source in node.inputs]
+            return nothing
+        inputs = [self._constant(source) for source in node.inputs]
+        if isinstance(node.op, Gain):
+            if not np.any(inputs[0]) and not np.any(node.op.bias):
+                return nothing
+            gains = node.op.gains.reshape(-1, *(1,) * len(edge.shape))
+            return np.asarray(gains * inputs[0] + node.op.bias)
+        steps = max(map(len, inputs))
+        inputs = [np.broadcast_to(x, (steps, *x.shape[1:])) for x in inputs]
         if isinstance(node.op, Linear | Conv | ConvTranspose) and not np.any(inputs[0]):
             bias = np.zeros(()) if node.op.bias is None else node.op.bias
-            return np.broadcast_to(bias, edge.shape)
-        return np.asarray(apply(node.op, inputs)[0])
+            return np.broadcast_to(bias, nothing.shape)
+        return apply(node.op, inputs)
 
     def _loops(self, name: str, target: str = "", seen: frozenset[str] = frozenset()) -> bool:
         """Whether a delayed current comes back to itself without passing a neuron."""
@@ -259,7 +310,9 @@ class _Build:
             ]
         if isinstance(node.op, Delay):
             found = self._paths(node.inputs[0], behind)
-            return [replace(path, delay=path.delay + node.op.steps) for path in found]
+            return [path.delayed(node.op.steps) for path in found]
+        if isinstance(node.op, Gain):
+            return [path.times(node.op.gains, name) for path in self._paths(node.inputs[0], behind)]
         if isinstance(node.op, SumPool | Upsample) and not self.event_sums:
             channels = self.graph.edges[node.inputs[0]].shape[0]
             found = self._paths(node.inputs[0], behind)
@@ -303,7 +356,7 @@ class _Build:
         done.after = [Reshape(out)] if len(out) > 1 else []
         self._composed.append(f"{what} of {int(stored.sum())} weights")
 
-    def _emit_path(self, path: _Settled, reader: str) -> str:
+    def _emit_path(self, path: _Settled, reader: str, bias: Array | None) -> str:
         name = path.path.source
         if path.path.delay:
             shape = self.graph.edges[name].shape
@@ -315,9 +368,19 @@ class _Build:
         used = self._used_origins.setdefault(origin, [])
         used.append(_weights(path.weights))
         stem = origin if len(used) == 1 else f"{origin}@{reader}"
+        name = self._emit_current(stem, path.weights, name)
+        if path.path.gains is None:
+            return name
+        gain = Gain(path.path.gains) if bias is None else Gain(path.path.gains, bias)
+        stem = path.path.gained
+        taken = any(node.name == stem for node in self.added)
+        return self._emit_current(f"{stem}@{reader}" if taken else stem, gain, name)
+
+    def _emit_current(self, stem: str, op: Op, source: str) -> str:
+        """A node that may have the name of one of the currents, which are all replaced."""
         if stem in self.graph:
             self._names.discard(stem)
-        return self.emit(stem, path.weights, name)
+        return self.emit(stem, op, source)
 
     def _event(self, source: str, op: Op, stem: str) -> str:
         """An operation on events, made once for all who need it."""

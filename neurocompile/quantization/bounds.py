@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from neurocompile.ir.ops import (
     WEIGHT_OPS,
     Array,
     Delay,
+    Gain,
     Input,
     Integrator,
     Neuron,
@@ -22,7 +23,7 @@ from neurocompile.ir.ops import (
 )
 from neurocompile.targets import Arithmetic
 
-__all__ = ["Interval", "event_ranges", "membrane_bounds", "sum_ranges"]
+__all__ = ["Interval", "event_ranges", "gain_ranges", "membrane_bounds", "sum_ranges"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ def sum_ranges(graph: Graph, consumer: Node, events: Mapping[str, Interval]) -> 
     return _current_range(graph, graph[consumer.inputs[0]], events)
 
 
+def gain_ranges(graph: Graph, gains: Sequence[Node], events: Mapping[str, Interval]) -> list[Interval]:
+    """The ranges of the sums that each of some gains multiplies."""
+    return [_current_range(graph, graph[node.inputs[0]], events) for node in gains]
+
+
 def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> Interval:
     if isinstance(node.op, WEIGHT_OPS):
         event = events[node.inputs[0]]
@@ -88,8 +94,17 @@ def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> 
         )
         return Interval(low, high)
     inner = [_current_range(graph, graph[name], events) for name in node.inputs]
+    if isinstance(node.op, Gain):
+        return _gained(node.op, inner[0])
     low, high = (apply(node.op, [end[None] for end in ends])[0] for ends in zip(*((r.low, r.high) for r in inner)))
     return Interval(low, high)
+
+
+def _gained(op: Gain, x: Interval) -> Interval:
+    """All that a gain of mantissas gives at any step, with one step of rounding either way unless it is whole."""
+    gains = op.gains.reshape(-1, *(1,) * x.low.ndim) / 2.0**op.fraction
+    products = _times(x, gains)
+    return Interval((products.low + op.bias).min(0), (products.high + op.bias).max(0))
 
 
 def _part(op: Any, sign: int) -> Any:
@@ -176,7 +191,7 @@ def _hull(a: Interval, b: Interval) -> Interval:
 
 
 def _times(value: Interval, factor: Array) -> Interval:
-    """A product with a decay, with one step of rounding either way unless the factor is whole."""
+    """A product with a decay or a gain, with one step of rounding either way unless the factor is whole."""
     ends = np.stack((value.low * factor, value.high * factor))
     slack = np.where(np.equal(np.mod(factor, 1), 0), 0, 1)
     return Interval(np.floor(ends.min(0)) - slack, np.ceil(ends.max(0)) + slack)

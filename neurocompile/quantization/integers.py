@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.ir.arrays import compact
-from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.ir.arrays import compact, compact_over_time
+from neurocompile.ir.ops import Array, Gain, Integrator, Neuron
 from neurocompile.targets import Arithmetic, Lif
 
-__all__ = ["aligned_unit", "in_silicon", "integer_parameters", "off_grid"]
+__all__ = ["aligned_unit", "in_silicon", "integer_gain", "integer_parameters", "off_grid"]
 
+# A current and a gain have at most so many bits together: their product, rounded, fits into as many.
+_PRODUCT_BITS = 64
 # A real this close to a whole number of steps is that number: the division left the rest.
 _WHOLE = 1e-9
 
@@ -53,6 +55,26 @@ def integer_parameters(op: Any, unit: Array, shape: tuple[int, ...], shift: int,
         ),
         shift=shift,
     )
+
+
+def integer_gain(op: Gain, unit: Array, arithmetic: Arithmetic) -> Gain:
+    """A gain in mantissas as wide as those of decays, with all of their bits used; its bias in steps of a weight.
+
+    Where accumulators are so wide that 64 bits would not hold a product, mantissas have fewer bits.
+
+    Args:
+        op: with real gains.
+        unit: the real value of a step of a weight, for each neuron ``[*shape]``.
+        arithmetic: of the target.
+    """
+    width = min(arithmetic.decay_bits, _PRODUCT_BITS - arithmetic.accumulator_bits) - 1
+    top = float(np.abs(op.gains).max())
+    fraction = width - 1 - int(np.floor(np.log2(top))) if top > 0 else 0
+    fraction = min(max(fraction, 0), _PRODUCT_BITS - 2)
+    most = 2**width - 1
+    gains = np.clip(np.rint(op.gains * 2.0**fraction), -most, most).astype(np.int64)
+    bias = compact_over_time(np.rint(op.bias / unit).astype(np.int64)) if op.bias.ndim else np.asarray(0)
+    return Gain(gains, bias, fraction)
 
 
 def _threshold(threshold: Array, op: Neuron, unit: Array, flip: Array) -> Array:

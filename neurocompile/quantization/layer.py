@@ -11,10 +11,10 @@ import numpy as np
 from neurocompile.errors import Problem
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Array, Conv, Integrator, Neuron
-from neurocompile.quantization.bounds import Interval, membrane_bounds, sum_ranges
-from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_parameters, off_grid
-from neurocompile.quantization.rows import Synapse, row_groups, synapses_of
+from neurocompile.ir.ops import Array, Conv, Gain, Integrator, Neuron
+from neurocompile.quantization.bounds import Interval, gain_ranges, membrane_bounds, sum_ranges
+from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_gain, integer_parameters, off_grid
+from neurocompile.quantization.rows import Synapse, gains_of, row_groups, synapses_of
 from neurocompile.quantization.scales import Method, group_scales
 from neurocompile.quantization.silicon import shortfalls
 from neurocompile.targets import Arithmetic
@@ -116,6 +116,7 @@ class _Weights:
         self.node, self.choices = node, choices
         self.shape = graph.edges[node.name].shape
         self.synapses = synapses_of(graph, node)
+        self.gains = gains_of(graph, node)
         self.for_chip = choices.arithmetic.lif is not None
         self.lif = lif = None if node.name in choices.host else choices.arithmetic.lif
         op: Any = node.op
@@ -127,7 +128,7 @@ class _Weights:
         rows = [s.rows / 2.0**e for s, e in zip(self.synapses, self.exponents)]
         error = None if seen is None else _membrane_error(node, self.shape, self.synapses, self.exponents, seen)
         scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
-        floor = _least_scales(node, self.synapses, self.groups, len(scale), self.shape, choices)
+        floor = _least_scales(node, self.synapses, self.gains, self.groups, len(scale), self.shape, choices)
         self.coarsened = (scale < floor) & (not self.for_chip)
         self.scale = np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
@@ -170,7 +171,23 @@ class _Weights:
             *(f"{s.node.name} times 2**{e}" for s, e in zip(self.synapses, self.exponents) if e),
         ]
         of_neurons = np.full(self.shape, scale[0]) if self.common else self._of_neurons(scale)
+        if self.gains:
+            gains, lost = self._integer_gains(of_neurons)
+            nodes += gains
+            said.append(lost)
         return _Made(nodes, scale, exact, of_neurons, ", ".join(filter(None, said)))
+
+    def _integer_gains(self, of_neurons: Array) -> tuple[list[Node], str]:
+        """The gains in mantissas, and what that loses."""
+        nodes, off, fractions = [], 0.0, []
+        for node in self.gains:
+            assert isinstance(node.op, Gain)
+            whole = integer_gain(node.op, of_neurons, self.choices.arithmetic)
+            nodes.append(replace(node, op=whole))
+            off = max(off, float(np.abs(whole.gains / 2.0**whole.fraction - node.op.gains).max()))
+            fractions.append(whole.fraction)
+        said = f"{len(nodes)} gains with {min(fractions)} bits behind the point or more, off by at most {off:.2g}"
+        return nodes, f"{said}, what they give rounded to steps of a weight"
 
     def _scales(self, coarser: int, shift: int) -> tuple[Array, Array]:
         """The scale of each group, and whether its weights are exact in it.
@@ -258,6 +275,7 @@ def _exponents(synapses: Sequence[Synapse], groups: Sequence[Array], most: int) 
 def _least_scales(
     node: Node,
     synapses: Sequence[Synapse],
+    gains: Sequence[Node],
     groups: Sequence[Array],
     count: int,
     shape: tuple[int, ...],
@@ -272,7 +290,8 @@ def _least_scales(
     current = np.abs(getattr(op, "input_bias", 0.0)) * _geometric(
         np.abs(getattr(op, "current_decay", 0.0)), choices.timesteps
     )
-    bias = np.abs(op.bias) + current
+    varying = sum(np.abs(g.op.bias).max(0) for g in gains if isinstance(g.op, Gain) and g.op.bias.ndim)
+    bias = np.abs(op.bias) + current + varying
     reach = np.broadcast_to(bias * growth, shape).copy()
     for name in ("v_reset", "amount", "v_init"):
         reach += np.abs(getattr(op, name, 0.0))
@@ -309,7 +328,8 @@ def _membrane_error(
             batch, steps = events.shape[:2]
             x = apply(op, [events.reshape(batch * steps, *events.shape[2:]).astype(np.float64)])
             x = x.reshape(batch, steps, *x.shape[1:])
-            # Currents that are reshaped or concatenated behind their weights are weighed without the leak.
+            # Currents that are reshaped or concatenated behind their weights are weighed without the leak, all without
+            # the gains of single steps.
             alike = np.ndim(decay) == 0 or x.shape[2:] == shape
             leak = decay if alike else 0.0
             squares, v = np.zeros(x.shape[2:]), np.zeros((batch, *x.shape[2:]))
@@ -332,6 +352,10 @@ def _checked(
     arithmetic, timesteps = choices.arithmetic, choices.timesteps
     unit = made.of_neurons / 2.0**shift
     weighted = graph.rewritten({done.name: done for done in made.nodes})
+    for reach in gain_ranges(weighted, weights.gains, events):
+        if reach.magnitude > arithmetic.accumulator_max:
+            limit = arithmetic.accumulator_max, arithmetic.accumulator_bits
+            return Layer([], unit, [_overflow(node, "synaptic sum before its gain", reach, *limit, timesteps)])
     current = sum_ranges(weighted, weighted[node.name], events)
     if current.magnitude > arithmetic.accumulator_max:
         limit = arithmetic.accumulator_max, arithmetic.accumulator_bits

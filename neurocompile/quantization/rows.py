@@ -12,9 +12,9 @@ import numpy as np
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import WEIGHT_OPS, Array, Conv, ConvTranspose, Scale
+from neurocompile.ir.ops import WEIGHT_OPS, Array, Conv, ConvTranspose, Gain, Scale
 
-__all__ = ["Synapse", "row_groups", "synapses_of"]
+__all__ = ["Synapse", "gains_of", "row_groups", "synapses_of"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,17 @@ def _rowwise(scale: Array, shape: tuple[int, ...]) -> Array:
 
 def synapses_of(graph: Graph, consumer: Node) -> list[Synapse]:
     """The layers with weights that feed a neuron or an integrator, in a graph that the synapses pass has made."""
+    found, wiring = _feeding(graph, consumer)
+    return [_synapse(graph, consumer, node, found, wiring) for node in found]
+
+
+def gains_of(graph: Graph, consumer: Node) -> list[Node]:
+    """The gains between these layers and the consumer, in the order of a step."""
+    return [node for node in _feeding(graph, consumer)[1] if isinstance(node.op, Gain)]
+
+
+def _feeding(graph: Graph, consumer: Node) -> tuple[list[Node], list[Node]]:
+    """The layers with weights that feed a consumer, and what stands between, in the order of a step."""
     found: list[Node] = []
     wiring: list[Node] = []
     waiting = list(consumer.inputs)
@@ -63,7 +74,7 @@ def synapses_of(graph: Graph, consumer: Node) -> list[Synapse]:
     order = {node.name: number for number, node in enumerate(graph)}
     found.sort(key=lambda node: order[node.name])
     wiring.sort(key=lambda node: order[node.name])
-    return [_synapse(graph, consumer, node, found, wiring) for node in found]
+    return found, wiring
 
 
 def _synapse(graph: Graph, consumer: Node, node: Node, others: Sequence[Node], wiring: Sequence[Node]) -> Synapse:
@@ -85,7 +96,8 @@ def _synapse(graph: Graph, consumer: Node, node: Node, others: Sequence[Node], w
     values: dict[str, Array] = {other.name: np.zeros((1, *graph.edges[other.name].shape)) for other in others}
     values[node.name] = row_of[None] + 1.0
     for wire in wiring:
-        values[wire.name] = apply(wire.op, [values[name] for name in wire.inputs])
+        inputs = [values[name] for name in wire.inputs]
+        values[wire.name] = inputs[0] if isinstance(wire.op, Gain) else apply(wire.op, inputs)
     reaches = values[consumer.inputs[0]][0].astype(np.int64) - 1
     return Synapse(node, rows, row_of, reaches)
 

@@ -18,6 +18,7 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
@@ -48,7 +49,9 @@ from neurocompile.targets import Arithmetic
 
 __all__ = ["Machine", "Plan", "make_plan"]
 
-_KINDS = ("linear", "conv", "conv_transpose", "scale", "sum_pool", "max_pool", "upsample", "copy", "concat", "add")
+_KINDS = (
+    *("linear", "conv", "conv_transpose", "scale", "sum_pool", "max_pool", "upsample", "copy", "concat", "add", "gain"),
+)
 _ROUNDINGS = ("nearest", "floor", "zero")
 _OVERFLOWS = ("saturate", "wrap", "wrap-once")
 _SKIPS = 8
@@ -222,7 +225,7 @@ class _Planner:
         data: dict[str, Any] = {
             "node": "stateless", "kind": "copy", "sources": sources, "weight": None, "bias": None, "groups": 1,
             "outer": 1, "inner": [], "in": inside, "out": outside, "kernel": [1, 1], "stride": [1, 1], "pad": [0, 0],
-            "dilation": [1, 1],
+            "dilation": [1, 1], "fraction": 0,
         }  # fmt: skip
         if isinstance(op, MaxPool) and sources[0] in self.binary:
             data["makes_bits"] = True
@@ -256,6 +259,13 @@ class _Planner:
                 data["inner"] = [int(np.prod(shape[op.axis :], dtype=int)) for shape in shapes]
             case Add():
                 data["kind"] = "add"
+            case Gain():
+                if len(op.gains) < self.steps:
+                    raise ValueError(f"{node.name} has gains for {len(op.gains)} steps, not for {self.steps}")
+                data |= {"kind": "gain", "weight": op.gains, "fraction": op.fraction}
+                if op.bias.ndim:
+                    shape = self.graph.edges[node.name].shape
+                    data["bias"] = np.broadcast_to(op.bias[: self.steps], (self.steps, *shape))
         if isinstance(op, Linear | Conv | ConvTranspose) and op.bias is not None:
             shape = self.graph.edges[node.name].shape
             bias = op.bias.reshape(-1, *(1,) * (len(shape) - 1)) if op.bias.ndim == 1 else op.bias

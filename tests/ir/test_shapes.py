@@ -14,6 +14,7 @@ from neurocompile.ir.ops import (
     Concat,
     Conv,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
@@ -33,7 +34,7 @@ def test_every_operation_of_random_networks() -> None:
     for seed in range(80):
         graph = lowered(random_network(random.Random(seed))).graph
         for node in graph:
-            if not isinstance(node.op, Input | Output | Delay | Neuron | Integrator):
+            if not isinstance(node.op, Input | Output | Delay | Neuron | Integrator | Gain):
                 given = [np.zeros((1, *graph.edges[name].shape)) for name in node.inputs]
                 assert apply(node.op, given).shape[1:] == graph.edges[node.name].shape, node
                 kinds.add(type(node.op).__name__)

@@ -18,6 +18,7 @@ from neurocompile.ir.ops import (
     Add,
     Concat,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
@@ -91,7 +92,7 @@ def test_a_pass_that_breaks_the_graph_is_named() -> None:
 
 def _is_synaptic(graph: Graph) -> None:
     """What the synapses pass promises."""
-    wires = (Add, Concat, Reshape)
+    wires = (Add, Concat, Gain, Reshape)
     for node in graph:
         sources = [graph[name] for name in node.inputs]
         if isinstance(node.op, WEIGHT_OPS):
@@ -102,12 +103,14 @@ def _is_synaptic(graph: Graph) -> None:
         elif isinstance(node.op, Neuron | Integrator):
             assert np.all(node.op.gain == 1)
             assert all(isinstance(source.op, (*WEIGHT_OPS, *wires)) for source in sources), node
+        elif isinstance(node.op, Gain):
+            assert isinstance(sources[0].op, WEIGHT_OPS) or np.all(node.op.gains == 1), node
         elif isinstance(node.op, MaxPool | Delay):
             assert graph.edges[node.name].is_event
 
 
-def _check_synapses(seed: int) -> str:
-    network = random_network(random.Random(seed))
+def _check_synapses(seed: int, wanted: str = "") -> str:
+    network = random_network(random.Random(seed), wanted)
     if GRID in network.cases:  # full of ties on purpose
         return "skipped"
     graph, _ = run_passes(lowered(network).graph, REAL_PASSES)
@@ -132,6 +135,13 @@ def test_synapses_compute_the_same() -> None:
     found = [_check_synapses(seed) for seed in range(60)]
     assert found.count("equal") >= 35, {kind: found.count(kind) for kind in set(found)}
     assert found.count("tie") <= 3, found
+
+
+@pytest.mark.parametrize("kind", ["chain", "sum", "read twice"])
+def test_synapses_with_a_gain_for_each_step(kind: str) -> None:
+    found = [_check_synapses(seed, f"gains of steps: {kind}") for seed in range(16)]
+    assert found.count("equal") >= 8, {name: found.count(name) for name in set(found)}
+    assert found.count("tie") <= 1, found
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
@@ -66,6 +67,9 @@ def walk(graph: Graph, arithmetic: Arithmetic, inputs: dict[str, np.ndarray]) ->
             elif isinstance(op, Delay):
                 before = done.emitted[node.inputs[0]]
                 now[node.name] = before[t - op.steps] if t >= op.steps else dict.fromkeys(places, 0)
+            elif isinstance(op, Gain):
+                given = now[node.inputs[0]]
+                now[node.name] = {p: _gained(op, given[p], t, p, arithmetic, places) for p in places}
             elif isinstance(op, MaxPool):
                 now[node.name] = _max_pool(op, now[node.inputs[0]], places)
             elif isinstance(op, Neuron | Integrator):
@@ -237,6 +241,11 @@ def _window(op: MaxPool, to: Place) -> list[Place]:
 
 def _max_pool(op: MaxPool, values: Values, places: list[Place]) -> Values:
     return {to: max(values[p] for p in _window(op, to) if p in values) for to in places}
+
+
+def _gained(op: Gain, value: int, t: int, place: Place, arithmetic: Arithmetic, places: list[Place]) -> int:
+    bias = _at(op.bias[t] if op.bias.ndim else op.bias, place, places)
+    return _shifted(value * int(op.gains[t]), -op.fraction, arithmetic) + bias
 
 
 # -- neurons -----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from neurocompile.ir.ops import (
     Conv,
     ConvTranspose,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
@@ -46,6 +47,7 @@ Shape = tuple[int, ...]
 LOW, HIGH = 0.02, 0.8
 CHANNELS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15, 16, 17, 20, 24, 31, 32, 33, 40, 48, 63, 64, 65, 70)
 WIDE = (96, 127, 128, 130, 257, 300)
+_STEPS = (1, 2, 3, 4, 5, 6, 8, 16)
 
 CASES = (
     *("Linear", "Linear with stored", "Linear to 1", "Linear above 100", "Scale", "Scale per neuron", "Scale scalar"),
@@ -54,7 +56,18 @@ CASES = (
     *("SumPool", "MaxPool", "Upsample", "Reshape of events", "Reshape of currents", "Concat of events"),
     *("Concat of currents", "Concat along another axis", "Add of events", "Add of currents", "Delay", "own loop"),
     *("loop through layers", "fan-out of spikes", "fan-out of currents", "two inputs", "real input", "spikes as input"),
-    *("real beside spikes", "negative input", "reset to", "reset by", "reset none", "strict", "flip", "decay 0"),
+    *(
+        "Gain",
+        "Gain with a bias",
+        "real beside spikes",
+        "negative input",
+        "reset to",
+        "reset by",
+        "reset none",
+        "strict",
+        "flip",
+        "decay 0",
+    ),
     *("decay 1", "decay power of two", "decay between", "decay negative", "decay above 1", "current decay"),
     *("input bias", "bias", "v_reset", "v_init", "amount", "keep", "refractory", "refractory for ever"),
     *("negative threshold", "threshold at most 0", "threshold beyond the register", "threshold per neuron"),
@@ -128,6 +141,7 @@ class _Draw:
     def __init__(self, r: random.Random, largest: int, work: int) -> None:
         self.r, self.largest, self.work = r, largest, work
         self.numbers = np.random.default_rng(r.getrandbits(64))
+        (self.of_gains,) = self.numbers.spawn(1)
         self.nodes: dict[str, Node] = {}
         self.shapes: dict[str, Shape] = {}
         self.reach: dict[str, int] = {}
@@ -184,7 +198,7 @@ class _Draw:
             layers += self.layer(f"n{k}", layers)
         self.readouts()
         graph = self.graph(tuple(n.name for n in self.nodes.values() if isinstance(n.op, Output)))
-        steps, batch = self.r.choice((1, 2, 3, 4, 5, 6, 8, 16)), self.r.choice((1, 2, 2, 3))
+        steps, batch = self.r.choice(_STEPS), self.r.choice((1, 2, 2, 3))
         inputs = samples(self.r, graph, batch, steps)
         for node in graph.of(Output):
             if isinstance(node.op, Output) and node.op.read == "weighted":
@@ -239,7 +253,8 @@ class _Draw:
             op: Any = node.op
             event = graph.edges[node.name].is_event
             kind = type(op).__name__
-            self.mark(kind, isinstance(op, SumPool | MaxPool | Upsample | Delay | Integrator))
+            self.mark(kind, isinstance(op, SumPool | MaxPool | Upsample | Delay | Integrator | Gain))
+            self.mark("Gain with a bias", isinstance(op, Gain) and np.any(op.bias))
             self.mark(f"{kind} of {'events' if event else 'currents'}", isinstance(op, Reshape | Concat | Add))
             self.mark("Concat along another axis", isinstance(op, Concat) and op.axis > 0)
             if isinstance(op, Output):
@@ -312,7 +327,7 @@ class _Draw:
         r = self.r
         reads = ("mean", "mean", "sum", "last", "max", "max-abs", "weighted", "sequence")
         for k in range(r.choice((1, 1, 1, 2))):
-            fed = self.current("out", self.event())
+            fed = self.gained("out", self.current("out", self.event()), 0.05)
             shape = self.shapes[fed]
             terms = [fed]
             for name in [n for n in self.unread if isinstance(self.nodes[n].op, Neuron)][-2:]:
@@ -337,15 +352,16 @@ class _Draw:
         """A neuron with its synapses, possibly in a loop; its name (of two, where they share their currents)."""
         r = self.r
         self.bits = r.choice((2, 4, 8, 8) if self.plain else (2, 3, 4, 8, 8, 8, 8, 9, 12, 16, r.randint(2, 16)))
-        fed = self.current(name, self.event())
+        fed = self.gained(name, self.current(name, self.event()), 0.05)
         if self.chance(15):
             fed = self.beside(name, fed)
+            fed = self.gained(name, fed, 0.1)
         terms = [fed]
         for _ in range(r.choice((0, 0, 0, 1, 2))):
             terms += self.fitting(name, self.shapes[fed], self.event(self.shapes[fed]))
         if len(terms) > 1:
             r.shuffle(terms)
-            fed = self.add(f"{name}.add", Add(), *terms)
+            fed = self.gained(name, self.add(f"{name}.add", Add(), *terms), 0.05)
         fed = self.reshaped(name, fed, 12)
         if self.chance(5):
             fed = self.beside(name, fed)
@@ -408,6 +424,24 @@ class _Draw:
         if not self.chance(percent):
             return fed
         return self.add(f"{name}.shaped", Reshape(self.other_shape(self.shapes[fed])), fed)
+
+    def gained(self, name: str, fed: str, share: float) -> str:
+        """A current times another number at each step (of as many as there can be), now and then with a bias.
+
+        What is drawn here is drawn apart, so that graphs without gains are those that they were before there were any.
+        """
+        numbers, shape = self.of_gains, self.shapes[fed]
+        if numbers.random() >= share:
+            return fed
+        fraction = int(numbers.choice((0, 1, 7, 16, 24, 30)))
+        gains = numbers.integers(-(1 << fraction), 2 << fraction, _STEPS[-1], endpoint=True)
+        if numbers.random() < 0.2:
+            gains = np.where(numbers.random(len(gains)) < 0.4, 0, gains)
+        bias = np.asarray(0)
+        if numbers.random() < 0.5:
+            size = (shape, (shape[0], *(1 for _ in shape[1:])), (1,) * len(shape))[numbers.integers(3)]
+            bias = numbers.integers(-200, 201, (len(gains), *size))
+        return self.add(f"{name}.gain", Gain(gains, bias, fraction), fed)
 
     def other_shape(self, shape: Shape) -> Shape:
         size = prod(shape)

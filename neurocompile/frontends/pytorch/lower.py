@@ -75,12 +75,14 @@ from neurocompile.frontends.pytorch.tensors import (
     stack,
     sub,
     sum_over,
+    temporal_gain,
     transpose,
 )
 from neurocompile.frontends.pytorch.trace import is_leaf
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, Output, Read
 from neurocompile.models.feedback import Feedback
+from neurocompile.models.temporal import TemporalGain
 
 __all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
 
@@ -210,6 +212,7 @@ _MODULES: dict[type, Handler] = {
     **dict.fromkeys(READOUTS, readout),
     **dict.fromkeys(HOST_MODULES, host_module),
     Feedback: feedback,
+    TemporalGain: temporal_gain,
 }
 
 FUNCTIONS: dict[Callable[..., Any], Handler] = {

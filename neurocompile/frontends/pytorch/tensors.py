@@ -11,7 +11,7 @@ import torch
 
 from neurocompile.frontends.pytorch.axes import features, regroup
 from neurocompile.frontends.pytorch.lowering import Build, Lowering, Refused, Value, array, shown
-from neurocompile.ir.ops import Add, Concat, Reshape, Scale, SumPool
+from neurocompile.ir.ops import Add, Array, Concat, Gain, Reshape, Scale, SumPool
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
 
@@ -162,7 +162,8 @@ def _constant(low: Lowering, x: Value, other: Any) -> Any:
     shape = (1,) * (len(x.axes) - other.ndim) + tuple(other.shape)
     sizes = dict(enumerate(shape))
     if other.ndim > len(x.axes) or any(size != 1 for i, size in sizes.items() if x.axes[i] != "F"):
-        fix = "let it vary over features only; a weighted mean over time is neurocompile.models.dsr.WeightedRate"
+        fix = "let it vary over features only, or, to be multiplied, over time alone; "
+        fix += "a weighted mean over time is neurocompile.models.dsr.WeightedRate"
         raise Refused(f"a constant of shape {list(other.shape)} varies over time or batch", fix)
     return array(other).reshape([size for i, size in sizes.items() if x.axes[i] == "F"])
 
@@ -201,7 +202,31 @@ def mul(low: Lowering, a: Any, b: Any) -> Value:
     if isinstance(b, Value):
         raise Refused("it multiplies two values of the network", "only a constant may be multiplied")
     a = low.settled(a)
-    return low.scaled(a, _constant(low, a, b))
+    gains = _over_time_alone(low, a, b)
+    return low.scaled(a, _constant(low, a, b)) if gains is None else _gained(low, a, gains)
+
+
+def _over_time_alone(low: Lowering, x: Value, other: Any) -> Array | None:
+    """A tensor that has one number for each time step, as ``[T]``; None if it is something else."""
+    if not isinstance(other, torch.Tensor) or other.ndim > len(x.axes) or "T" not in x.axes:
+        return None
+    shape = (1,) * (len(x.axes) - other.ndim) + tuple(other.shape)
+    alone = shape[x.axes.index("T")] == other.numel() == low.build.timesteps > 1
+    return np.asarray(array(other).reshape(-1)) if alone else None
+
+
+def _gained(low: Lowering, x: Value, gains: Array) -> Value:
+    if np.all(gains == gains[0]):
+        return low.scaled(x, gains[0])
+    return low.out(low.emit(Gain(gains), x.node), x.axes)
+
+
+def temporal_gain(low: Lowering, module: Any, x: Value) -> Value:
+    """The temporal-wise spiking mechanism: a current times one number for each step."""
+    x = low.settled(x)
+    if x.axes[0] != "T":
+        raise Refused(f"it has a gain for each time step, and reads axes {shown(x.axes)}", "give it [T, N, ...]")
+    return _gained(low, x, array(module.gain))
 
 
 def div(low: Lowering, a: Any, b: Any) -> Value:

@@ -14,6 +14,7 @@ from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.models.feedback import Feedback
+from neurocompile.models.temporal import TemporalGain
 
 __all__ = ["check_module", "cleaned", "is_leaf", "prepare", "trace_module"]
 
@@ -23,7 +24,7 @@ logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is lowered as a whole rather than through its forward."""
-    if is_registered(module) or is_host(module) or isinstance(module, (*NEURONS, *READOUTS, Feedback)):
+    if is_registered(module) or is_host(module) or isinstance(module, (*NEURONS, *READOUTS, Feedback, TemporalGain)):
         return True
     if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return False

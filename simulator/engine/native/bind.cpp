@@ -172,6 +172,7 @@ std::unique_ptr<Node> stateless_of(const py::dict& d, Owner& own) {
     node->weight_step = node->weight && py::len(d["weight"]) > 1;
     node->bias = own.array<int64_t>(d, "bias");
     node->bias_step = node->bias && py::len(d["bias"]) > 1;
+    node->fraction = get<int>(d, "fraction");
     node->groups = get<int>(d, "groups");
     node->axis_outer = get<int>(d, "outer");
     node->inner = get<std::vector<int64_t>>(d, "inner");

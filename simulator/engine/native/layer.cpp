@@ -10,13 +10,6 @@ constexpr int64_t cached_table = 128 << 10;  // bytes of weights that are still 
 constexpr int64_t cached_sums = 16 << 10;    // sums that leave the first-level cache some room
 constexpr int64_t next_table = 40 << 10;     // bytes that are fetched ahead
 
-int64_t rounded(int64_t x, int by, int rounding) {  // x / 2**by
-    if (by <= 0) return (int64_t)((uint64_t)x << -by);
-    if (rounding == 0) return (x + (int64_t(1) << (by - 1))) >> by;
-    if (rounding == 1) return x >> by;
-    return x < 0 ? -(-x >> by) : x >> by;
-}
-
 // By how many events they have, as decode leaves them.
 void sort_in_bands(std::vector<Unit>& units, size_t from) {
     Unit band[band_units];

@@ -87,6 +87,13 @@ struct Arithmetic {
     bool graded = true;
 };
 
+inline int64_t rounded(int64_t x, int by, int rounding) {  // x / 2**by
+    if (by <= 0) return (int64_t)((uint64_t)x << -by);
+    if (rounding == 0) return (x + (int64_t(1) << (by - 1))) >> by;
+    if (rounding == 1) return x >> by;
+    return x < 0 ? -(-x >> by) : x >> by;
+}
+
 struct Network;
 struct Work;
 struct Team;
@@ -233,17 +240,18 @@ struct Delay : Node {
 
 // Numbers in, numbers out, one step after the other; pools of spikes stay bits.
 struct Stateless : Node {
-    enum Kind { linear, conv, conv_transpose, scale, sum_pool, max_pool, upsample, copy, concat, add } kind = copy;
+    enum Kind { linear, conv, conv_transpose, scale, sum_pool, max_pool, upsample, copy, concat, add, gain } kind = copy;
     std::vector<int> sources;
-    const int64_t *weight = nullptr, *bias = nullptr;
+    const int64_t *weight = nullptr, *bias = nullptr;  // of a gain [steps] and [steps][size] (or none)
     int64_t bias_step = 0, weight_step = 0;
+    int fraction = 0;  // bits of a gain behind the point
     int groups = 1, axis_outer = 1;
     std::vector<int64_t> inner;                 // of each source of a concatenation
     std::array<int, 2> in{1, 1}, out{1, 1}, kernel{1, 1}, stride{1, 1}, pad{0, 0}, dilation{1, 1};
     void run_one(const Network&, Work&, int from, int to) const override;
 
 private:
-    void step(const Network&, Work&, const std::vector<const int64_t*>& x, int64_t* y) const;
+    void step(const Network&, const std::vector<const int64_t*>& x, int64_t* y, int t) const;
     void pool_bits(const Network&, Work&, int step) const;
 };
 

@@ -46,7 +46,7 @@ void Stateless::run_one(const Network& net, Work& w, int from, int to) const {
         }
         std::vector<const int64_t*> x;
         for (int source : sources) x.push_back(w.numbers[source].data() + t * net.nodes[source]->shape.size());
-        step(net, w, x, w.numbers[id].data() + t * shape.size());
+        step(net, x, w.numbers[id].data() + t * shape.size(), t);
     }
 }
 
@@ -66,8 +66,7 @@ void Stateless::pool_bits(const Network& net, Work& w, int t) const {
         });
 }
 
-void Stateless::step(const Network& net, Work& w, const std::vector<const int64_t*>& xs, int64_t* y) const {
-    (void)w;
+void Stateless::step(const Network& net, const std::vector<const int64_t*>& xs, int64_t* y, int t) const {
     const int64_t* x = xs[0];
     const int64_t size = shape.size();
     const int64_t outs = (int64_t)out[0] * out[1], ins = (int64_t)in[0] * in[1];
@@ -162,6 +161,12 @@ void Stateless::step(const Network& net, Work& w, const std::vector<const int64_
             for (size_t k = 1; k < xs.size(); ++k)
                 for (int64_t e = 0; e < size; ++e) y[e] += xs[k][e];
             break;
+        case gain:
+            for (int64_t e = 0; e < size; ++e) {
+                y[e] = rounded(x[e] * weight[t], fraction, net.arithmetic.rounding);
+                if (bias) y[e] += bias[t * size + e];
+            }
+            return;
     }
     if (bias)
         for (int64_t e = 0; e < size; ++e) y[e] += bias[e * bias_step];
