@@ -14,6 +14,9 @@ import torch
 import neurocompile
 from neurocompile.frontends.pytorch import load_model
 from neurocompile.models import digits
+from neurocompile.models.generators import GENERATORS, Network, betas, compiled, digit_images, in_program, in_torch
+from neurocompile.models.quality import digit_features, frechet_distance, mean_squared_error, ssim
+from neurocompile.models.sddpm import diffuse
 
 CHECKPOINTS = Path(digits.__file__).parent / "checkpoints"
 
@@ -53,3 +56,61 @@ def test_a_classifier_and_its_program(name: str, least: float) -> None:
     assert in_integers.accuracy is not None
     assert accuracy - in_integers.accuracy <= 0.005
     assert in_integers.overflows == in_integers.clipped == 0
+
+
+# -- generators --------------------------------------------------------------------------------------------------------
+
+
+def in_both(name: str, part: str) -> tuple[Network, Network]:
+    """One network of a generator in PyTorch, and as a program."""
+    found = GENERATORS[name].parts()[part]
+    return in_torch(found), in_program(compiled(found))
+
+
+@pytest.mark.parametrize(("name", "part", "mse", "limit"), [
+    ("vq-svae", "autoencoder", 0.015, 0.006),
+    ("fsvae", "reconstruct", 0.05, 0.02),
+])  # fmt: skip
+def test_reconstructions_and_those_of_the_program(name: str, part: str, mse: float, limit: float) -> None:
+    """PyTorch's as its record says; the program's hardly farther from the digits, and near PyTorch's."""
+    generator = GENERATORS[name]
+    _, held_out = digit_images(generator.image_size)
+    digits_, facts = held_out.double().numpy(), record(f"{name}-digits")
+    assert generator.reconstruct is not None
+    torchs, program = (
+        generator.reconstruct({part: network}, digits_, np.random.default_rng(0)) for network in in_both(name, part)
+    )
+    assert mean_squared_error(digits_, torchs) == pytest.approx(facts["mse"], rel=0.01)
+    assert ssim(digits_, torchs) == pytest.approx(facts["ssim"], rel=0.01)
+    assert facts["mse"] < mse < digits_.var() / 2
+    assert mean_squared_error(digits_, program) < facts["mse"] + limit / 3
+    assert mean_squared_error(torchs, program) < limit
+
+
+def test_codes_are_drawn_as_the_record_says() -> None:
+    """With 16 diffusion steps, in PyTorch; the program's denoiser gives logits near PyTorch's."""
+    generator = GENERATORS["sdid"]
+    parts = generator.parts()
+    assert generator.sample is not None
+    images = generator.sample({name: in_torch(part) for name, part in parts.items()}, 450, np.random.default_rng(0))
+    real = digit_features(digit_images(16)[1].double().numpy())
+    assert frechet_distance(digit_features(images), real) == pytest.approx(
+        record("sdid-digits")["frechet_samples"], 0.1
+    )
+    torchs, program = in_both("sdid", "denoiser")
+    tokens, t = parts["denoiser"].example
+    expected = torchs(tokens, t)
+    assert mean_squared_error(expected, program(tokens, t)) < 0.1 * expected.var()
+
+
+def test_the_noise_that_the_diffusion_of_images_predicts() -> None:
+    """On noisy held-out digits: PyTorch tells most of the noise, the program tells hardly less of it."""
+    x = digit_images(8)[1][:200] * 2 - 1
+    random = torch.Generator().manual_seed(1)
+    t, noise = torch.randint(100, (200,), generator=random), torch.randn(x.shape, generator=random)
+    noisy = diffuse(x, t, noise, betas()).double().numpy()
+    torchs, program = (network(noisy, t.double().numpy()) for network in in_both("sddpm", "denoiser"))
+    error = mean_squared_error(torchs, noise.double().numpy())
+    assert error < 0.2
+    assert mean_squared_error(program, noise.double().numpy()) < 1.1 * error
+    assert mean_squared_error(program, torchs) < 0.5 * error
