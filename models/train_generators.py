@@ -3,17 +3,14 @@
 Writes, for each model, NAME.pt (its state_dict) and NAME.json (what it reaches in PyTorch and how to repeat it).
 Without `--model` it trains them all, in this order:
 
-    vq-svae-digits      Spiking-Diffusion's autoencoder, digits enlarged to 16 x 16
-    sdid-digits         Spiking-Diffusion's diffusion of the autoencoder's codes
-    fsvae-digits        FSVAE, digits of 8 x 8
-    sddpm-digits        SDDPM without temporal gains, digits of 8 x 8
-    sgad-digits         SGAD, digits enlarged to 16 x 16
-    spiking-gan-digits  Spiking-GAN, digits of 8 x 8
+    vq-svae-digits  Spiking-Diffusion's autoencoder, digits enlarged to 16 x 16
+    sdid-digits     Spiking-Diffusion's diffusion of the autoencoder's codes
+    fsvae-digits    FSVAE, digits of 8 x 8
+    sddpm-digits    SDDPM without temporal gains, digits of 8 x 8
 
-Losses are those of the model files. Adam's learning rate falls to 0 as a cosine; GANs take RMSprop at a constant rate,
-as SGAD's authors do. Learning rates and numbers of steps were chosen on a part of the training digits; a run looks at
-the held-out digits once, after its last step. Everything is seeded: the same command on the same torch gives the same
-figures.
+Losses are those of the model files, minimized by Adam, whose learning rate falls to 0 as a cosine. Learning rates were
+tried on a part of the training digits, but little; a run looks at the held-out digits once, after its last step.
+Everything is seeded: the same command on the same torch gives the same figures.
 """
 
 import argparse
@@ -28,9 +25,9 @@ import numpy as np
 import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
-from neurocompile.models import generators, sddpm, sgad, spiking_gan
+from neurocompile.models import generators, sddpm
 from neurocompile.models.fsvae import FSVAE, fsvae_loss
 from neurocompile.models.generators import (
     CHECKPOINTS,
@@ -39,8 +36,6 @@ from neurocompile.models.generators import (
     GENERATORS,
     MODELS,
     SDDPM_SIZES,
-    SGAD_SIZES,
-    SPIKING_GAN_SIZES,
     digit_images,
     in_torch,
     trained,
@@ -177,102 +172,11 @@ def train_sddpm(model: nn.Module, recipe: Recipe, random: torch.Generator) -> No
     minimize(model, digit_images(sizes.image_size)[0], recipe, random, loss)
 
 
-# -- GANs --------------------------------------------------------------------------------------------------------------
-
-
-def compete(
-    generator: nn.Module,
-    critic: nn.Module,
-    x: Tensor,
-    recipe: Recipe,
-    random: torch.Generator,
-    losses: tuple[Callable[[Tensor], Tensor], Callable[[], Tensor]],
-) -> None:
-    """RMSprop on both in turn, at one rate; leaves the generator in eval mode.
-
-    Args:
-        generator: what is wanted.
-        critic: judges its images.
-        x: real images [M, 1, H, W].
-        recipe: how long and how fast.
-        random: draws batches.
-        losses: of the critic, given real images; of the generator.
-    """
-    players = (critic, generator)
-    optimizers = [torch.optim.RMSprop(player.parameters(), recipe.learning_rate) for player in players]
-    for player in players:
-        player.train()
-    for step in range(recipe.steps):
-        real = x[torch.randint(len(x), (BATCH,), generator=random)]
-        found = []
-        for turn, optimizer in enumerate(optimizers):
-            for player in players:
-                functional.reset_net(player)
-            found.append(losses[0](real) if turn == 0 else losses[1]())
-            optimizer.zero_grad()
-            torch.autograd.backward(found[-1])
-            optimizer.step()
-        if (step + 1) % REPORT_EVERY == 0:
-            judged = "  ".join(f"{loss.item():.4f}" for loss in found)
-            print(f"step {step + 1}/{recipe.steps}  losses of critic and generator {judged}", file=sys.stderr)
-    functional.reset_net(generator)
-    generator.eval()
-
-
-def train_sgad(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
-    """The earth mover's distance (authors' code: train/train_sgad_mnist.py)."""
-    sizes = SGAD_SIZES
-    critic = sgad.Discriminator(sizes)
-
-    def drawn() -> Tensor:
-        image: Tensor = model(torch.randn(BATCH, sizes.latent, generator=random))
-        return image
-
-    def of_critic(real: Tensor) -> Tensor:
-        fake = drawn().detach()
-        of_real = critic(real).mean()
-        functional.reset_net(critic)
-        difference: Tensor = of_real - critic(fake).mean()
-        return difference
-
-    def of_generator() -> Tensor:
-        score: Tensor = critic(drawn()).mean()
-        return score
-
-    compete(model, critic, digit_images(sizes.image_size)[0], recipe, random, (of_critic, of_generator))
-
-
-def train_spiking_gan(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
-    """Cross entropy of the critic's first spikes, in time steps (ours: the paper's loss is not known to us)."""
-    sizes = SPIKING_GAN_SIZES
-    critic = spiking_gan.Discriminator(sizes)
-    assert isinstance(model, spiking_gan.Generator)
-
-    def drawn() -> Tensor:
-        return model.trains(torch.randint(0, sizes.timesteps + 1, (BATCH, sizes.noise), generator=random).float())
-
-    def as_class(scores: Tensor, label: int) -> Tensor:
-        return cross_entropy(scores * sizes.timesteps, torch.full((len(scores),), label))
-
-    def of_critic(real: Tensor) -> Tensor:
-        fake = drawn().detach()
-        of_real = as_class(critic(real), 1)
-        functional.reset_net(critic)
-        return of_real + as_class(critic.judge(fake), 0)
-
-    def of_generator() -> Tensor:
-        return as_class(critic.judge(drawn()), 1)
-
-    compete(model, critic, digit_images(sizes.image_size)[0], recipe, random, (of_critic, of_generator))
-
-
 RECIPES: dict[str, Recipe] = {
     "vq-svae-digits": Recipe("vq-svae", 2500, 5e-3, train_vq_svae),
     "sdid-digits": Recipe("sdid", 1500, 3e-3, train_sdid),
     "fsvae-digits": Recipe("fsvae", 2500, 3e-3, train_fsvae),
     "sddpm-digits": Recipe("sddpm", 1600, 3e-3, train_sddpm),
-    "sgad-digits": Recipe("sgad", 4000, 5e-4, train_sgad),
-    "spiking-gan-digits": Recipe("spiking-gan", 2000, 1e-3, train_spiking_gan),
 }
 
 
