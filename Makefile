@@ -66,6 +66,7 @@ bench: setup
 	$(PY) -m benchmarks.startup
 	$(PY) -m benchmarks.mpbn_folding
 	$(PY) -m benchmarks.quantization
+	$(PY) -m benchmarks.generators --plot docs/generators.png
 	$(PY) -m benchmarks.engine --plot docs/engine-ratio.png
 	$(PY) -m benchmarks.engine_growth --plot docs/engine-growth.png
 
