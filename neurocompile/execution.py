@@ -108,10 +108,11 @@ class Executor:
         if self._hosted is None:
             return self._turn(0, self.program.integer, inputs, wanted, progress)
         kept = _Wanted(True, membranes, wanted.threads)
+        clipped: dict[str, int] = {}  # by input, as several stages may read one
 
         def on_chip(stage: Stage, given: Mapping[str, Array]) -> Execution:
             assert stage.graph is not None
-            return self._turn(stage.number, stage.graph, given, kept, None)
+            return self._turn(stage.number, stage.graph, given, kept, None, clipped)
 
         done = self._hosted.run(inputs, on_chip)
         whole = Execution(outputs=done.outputs)
@@ -124,7 +125,7 @@ class Executor:
             whole.potentials |= run.potentials
             layers |= run.counts.layers
             whole.overflows += run.overflows
-            whole.clipped += run.clipped
+        whole.clipped = sum(clipped.values())
         whole.counts = Counts(layers)
         if progress:
             progress(len(next(iter(inputs.values()))))
@@ -137,17 +138,23 @@ class Executor:
         return self._chips[number]
 
     def _turn(
-        self, number: int, graph: Graph, inputs: Mapping[str, Array], wanted: _Wanted, progress: Progress | None
+        self,
+        number: int,
+        graph: Graph,
+        inputs: Mapping[str, Array],
+        wanted: _Wanted,
+        progress: Progress | None,
+        clipped: dict[str, int] | None = None,
     ) -> Execution:
-        whole, clipped = {}, 0
+        """Run a stage; ``clipped`` is told how many values of each input lay outside its range."""
+        whole, outside = {}, {} if clipped is None else clipped
         for name, x in inputs.items():
             if name in self.program.inputs:
-                whole[name], outside = self.program.integers_of(name, x)
-                clipped += outside
+                whole[name], outside[name] = self.program.integers_of(name, x)
             else:  # what an earlier stage fired
                 whole[name] = x.astype(np.int64)
         done = self._chip(number, graph).run(whole, wanted, progress)
-        done.clipped = clipped
+        done.clipped = sum(outside.values())
         return done
 
 
@@ -168,9 +175,7 @@ class _OnEngine:
             progress=progress,
         )
         fired = {node.name: int(done.counts.layers[node.name].spikes.sum()) for node in self._graph.of(Neuron)}
-        return Execution(
-            done.outputs, done.spikes, fired, done.membranes, done.potentials, done.counts, done.overflows
-        )
+        return Execution(done.outputs, done.spikes, fired, done.membranes, done.potentials, done.counts, done.overflows)
 
 
 class _OnReference:
@@ -194,6 +199,4 @@ class _OnReference:
         if progress:
             progress(len(next(iter(inputs.values()))))
         fired = {name: int((x != 0).sum()) for name, x in done.spikes.items()}
-        return Execution(
-            done.outputs, done.spikes, fired, done.membranes, done.potentials, done.counts, done.overflows
-        )
+        return Execution(done.outputs, done.spikes, fired, done.membranes, done.potentials, done.counts, done.overflows)

@@ -16,6 +16,7 @@ import networkx as nx
 import numpy as np
 
 from neurocompile.backends.onnx import HostSession, sessions
+from neurocompile.errors import BadInput, Problem
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.interpret import Run, interpret, read_out
@@ -73,7 +74,7 @@ class Hosted:
 
     @cached_property
     def _sessions(self) -> dict[str, HostSession]:
-        return sessions(self.graph.hosts.values())
+        return sessions(self.graph.hosts.values(), self.timesteps)
 
     def run(self, inputs: Mapping[str, Array], on_chip: Callable[[Stage, Mapping[str, Array]], ChipRun]) -> HostedRun:
         """Run all stages.
@@ -82,7 +83,11 @@ class Hosted:
             inputs: what the user gives, ``[N, T, *shape]``, real.
             on_chip: runs a stage's graph on real inputs ``[N, T, *shape]`` for all its inputs (spikes of earlier
                 stages among them). In a loop it is called again and again, the last time with everything in place.
+
+        Raises:
+            BadInput: if a region cannot be run, or gives the chip what is no number, or no spike.
         """
+        self._check_inputs(inputs)
         done = HostedRun()
         known: dict[str, Array] = dict(inputs)
         for stage in self.stages:
@@ -92,7 +97,7 @@ class Hosted:
             if stage.graph is not None:
                 self._turn(stage, known, done, on_chip)
             for region in stage.regions:
-                known[region.name] = self._sessions[region.name](self._given(region, known))
+                known[region.name] = self._computed(region, self._given(region, known))
         for region in self.graph.hosts.values():
             value = known[region.name]
             if region.name in self.graph:
@@ -135,8 +140,34 @@ class Hosted:
             for region in stage.regions:
                 self._turn(stage, known, done, on_chip)
                 at = [value[:, t : t + 1] for value in self._given(region, known)]
-                known[region.name][:, t : t + 1] = self._sessions[region.name](at)
+                known[region.name][:, t : t + 1] = self._computed(region, at)
         self._turn(stage, known, done, on_chip)
+
+    def _computed(self, region: HostRegion, values: list[Array]) -> Array:
+        """What a region gives: what goes to the chip must be what the chip can be given."""
+        result = self._sessions[region.name](values)
+        if region.name not in self.graph:
+            return result
+        spikes = region.carries == "spikes"
+        wrong = (result != 0) & (result != 1) if spikes else ~np.isfinite(result)
+        if wrong.any():
+            what = "this host region gives the chip what is no spike" if spikes else "this host region gives no number"
+            fix = 'let it give 0 or 1, or mark it without carries="spikes"' if spikes else "keep its result finite"
+            actual = f"{result[wrong][0]:g}, and in all {wrong.sum()} of {wrong.size} values"
+            limit = "0 or 1" if spikes else "finite numbers"
+            raise BadInput(Problem(what, f"{region.name} ({region.kind})", actual, limit, fix))
+        return result
+
+    def _check_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """A region that reads an input without time gets what is the same at every step."""
+        whole = {r.source for region in self.graph.hosts.values() for r in region.reads if not r.timed}
+        for name in sorted(whole & set(inputs)):
+            if not np.array_equal(inputs[name], np.broadcast_to(inputs[name][:, :1], inputs[name].shape)):
+                what, fix = (
+                    "the model takes this input without time, and the data change over time",
+                    "give it as [N, ...]",
+                )
+                raise BadInput(Problem(what, name, fix=fix))
 
     def _given(self, region: HostRegion, known: Mapping[str, Array]) -> list[Array]:
         found = []

@@ -81,9 +81,11 @@ def check_labels(program: Program, data: Data) -> None:
     Raises:
         BadInput: with the smallest and the largest label.
     """
-    if data.labels is None or "output" not in program.integer.edges:
+    sizes = {region.output: prod(region.shape) for region in program.integer.hosts.values()}
+    sizes |= {name: edge.size for name, edge in program.integer.edges.items()}
+    if data.labels is None or "output" not in sizes:
         return
-    classes = program.integer.edges["output"].size
+    classes = sizes["output"]
     low, high = int(data.labels.min()), int(data.labels.max())
     if low < 0 or high >= classes:
         what, fix = "the labels do not match the outputs", "number the classes from 0, as the network does"

@@ -173,6 +173,26 @@ def _check_hosts(nodes: Mapping[str, Node], edges: Mapping[str, Edge], hosts: Ma
                 known = isinstance(nodes[read.source].op, Output) and edges[read.source].shape == read.shape
             if not known:
                 raise InvalidGraph(f"the host region {region.name} reads {read.source!r}, which is no such {read.kind}")
+    if hosts:
+        _check_turns(nodes, hosts)
+
+
+def _check_turns(nodes: Mapping[str, Node], hosts: Mapping[str, HostRegion]) -> None:
+    """Chip and host can take turns: what a region gives comes back to it a step later, and step by step, if at all."""
+    way: nx.DiGraph = nx.DiGraph()
+    way.add_nodes_from(hosts)
+    way.add_edges_from((source, node.name) for node in nodes.values() for source in node.inputs)
+    way.add_edges_from((r.source, region.name) for region in hosts.values() for r in region.reads if r.kind != "input")
+    same_step = way.copy()
+    delays = [name for name, node in nodes.items() if isinstance(node.op, Delay)]
+    same_step.remove_edges_from(list(same_step.in_edges(delays)))
+    if not nx.is_directed_acyclic_graph(same_step):
+        cycle = " -> ".join(source for source, _ in nx.find_cycle(same_step))
+        raise InvalidGraph(f"a cycle without a delay: {cycle}")
+    for group in nx.strongly_connected_components(way):
+        whole = sorted(name for name in group & set(hosts) if not hosts[name].per_step)
+        if len(group) > 1 and whole:
+            raise InvalidGraph(f"the host region {whole[0]} stands in a loop, and is not computed step by step")
 
 
 def _step_order(nodes: Mapping[str, Node]) -> list[str]:

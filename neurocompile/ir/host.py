@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from neurocompile.ir.ops import Read
 
@@ -69,6 +69,26 @@ def host_to_plain(region: HostRegion) -> dict[str, Any]:
 
 
 def host_from_plain(plain: Mapping[str, Any], model: bytes) -> HostRegion:
-    """A region from what :func:`host_to_plain` made, and its ONNX."""
+    """A region from what :func:`host_to_plain` made, and its ONNX.
+
+    Raises:
+        ValueError: for what no region has; a file may hold anything.
+    """
     reads = tuple(HostRead(**{**read, "shape": tuple(read["shape"])}) for read in plain["reads"])
-    return HostRegion(**{**plain, "shape": tuple(plain["shape"]), "reads": reads, "model": model})
+    region = HostRegion(**{**plain, "shape": tuple(plain["shape"]), "reads": reads, "model": model})
+    fits = {
+        "name": all(type(name) is str for name in (region.name, region.kind, region.output)),
+        "reads": bool(reads) and all(type(read.source) is str and type(read.timed) is bool for read in reads),
+        "kind": all(read.kind in ("chip", "host", "input") for read in reads),
+        "shape": all(type(n) is int and n > 0 for shape in (region.shape, *(r.shape for r in reads)) for n in shape),
+        "timed": type(region.timed) is bool and type(region.per_step) is bool,
+        "per_step": not region.per_step or (region.timed and all(read.timed for read in reads)),
+        "carries": region.carries in ("real", "spikes"),
+        "precision": region.precision in ("float64", "float32"),
+        "macs": type(region.macs) is int and region.macs >= 0,
+        "read": region.read in get_args(Read) and region.read != "weighted",
+    }
+    wrong = [name for name, right in fits.items() if not right]
+    if wrong:
+        raise ValueError(f"the host region {region.name!r} has no such {', '.join(wrong)}")
+    return region

@@ -67,6 +67,7 @@ def compare_spikes(
     first_sample: int = 0,
     margins: Mapping[str, Array] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    tie: float = TIE,
 ) -> Array:
     """Add a chunk of samples to a comparison.
 
@@ -78,6 +79,7 @@ def compare_spikes(
         first_sample: the number of the chunk's first sample.
         margins: for each layer, where known, the membrane minus the threshold ``[N, T, ...]`` behind ``expected``.
         thresholds: the size of that threshold.
+        tie: how near to the threshold, as a part of it.
 
     Returns:
         For each sample whether it was a tie.
@@ -98,7 +100,7 @@ def compare_spikes(
         neurons = np.argwhere(differs[layer][sample, step])
         margin = None if not margins or layer not in margins else margins[layer][sample, step]
         if margin is not None:
-            limit = TIE * max(1.0, (thresholds or {}).get(layer, 1.0))
+            limit = tie * max(1.0, (thresholds or {}).get(layer, 1.0))
             tied[sample] = all(abs(float(margin[tuple(neuron)])) <= limit for neuron in neurons)
         if tied[sample]:
             found.ties += 1

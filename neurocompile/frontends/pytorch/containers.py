@@ -12,7 +12,7 @@ from torch import nn
 
 from neurocompile.frontends.pytorch.lowering import Lowering, Refused, Value, shown
 from neurocompile.frontends.pytorch.trace import trace_module
-from neurocompile.ir.ops import Concat, Delay
+from neurocompile.ir.ops import Concat
 
 
 def _inside(low: Lowering, module: nn.Module, path: str, values: Sequence[Value], loop: bool) -> Value:
@@ -81,13 +81,14 @@ def feedback(low: Lowering, module: Any, *inputs: Value) -> Value:
     """y[t] = inner(x[t], ..., y[t - 1]), with y[-1] = 0."""
     values, result, where, path = [low.settled(x) for x in inputs], low.result, low.where, _path(low)
     steps = [_one_step(low, x, 0) for x in values]
-    fed_back = f"{where}.y"
+    fed_back = low.build.promised(f"{where}.y", module.shape)
     zeros = torch.zeros(len(steps[0].example), *module.shape, dtype=torch.float64)
     last = Value(fed_back, ("N", *("F",) * len(module.shape)), zeros)
-    y = _inside(low, module.inner, f"{path}.inner", [*steps, last], True)
-    if y.features != module.shape:
-        raise Refused(f"what it gives has shape {list(y.features)}, not {list(module.shape)}", "state its shape")
-    low.build.emit(fed_back, Delay(module.shape), y.node)
+    y = low.settled(_inside(low, module.inner, f"{path}.inner", [*steps, last], True))
+    if y.axes[:1] != ("N",) or y.features != module.shape:
+        what = f"what it gives has axes {shown(y.axes)} of {list(y.features)}, not a batch of {list(module.shape)}"
+        raise Refused(what, "state its shape, without the batch")
+    low.build.keep_promise(fed_back, y.node)
     low.where, low.result = where, result
     return low.out(y.node, ("T", *y.axes))
 
@@ -116,7 +117,7 @@ def recurrent(low: Lowering, module: Any, x: Value) -> Value:
     shape = step.features if element_wise else (module.sub_module_out_features,)
     if not element_wise and len(step.features) != 1:
         raise Refused(f"its input has shape {list(step.features)}", "flatten it to [N, features]")
-    fed_back = f"{where}.y"
+    fed_back = low.build.promised(f"{where}.y", shape)
     last = replace(step, node=fed_back, example=torch.zeros(len(step.example), *shape, dtype=torch.float64))
     if element_wise:
         merged = _inside(low, _Merge(module.element_wise_function), f"{path}.element_wise_function", [last, step], True)
@@ -125,7 +126,7 @@ def recurrent(low: Lowering, module: Any, x: Value) -> Value:
         joined = replace(step, node=both, example=torch.cat((step.example, last.example), -1))
         merged = _inside(low, nn.Sequential().append(module.rc), f"{path}.rc", [joined], True)
     y = _inside(low, _named(module.sub_module), f"{path}", [merged], True)
-    low.build.emit(fed_back, Delay(shape), y.node)
+    low.build.keep_promise(fed_back, y.node)
     low.where, low.result = where, result
     return low.out(y.node, ("T", *y.axes) if multi_step else y.axes)
 

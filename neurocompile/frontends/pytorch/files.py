@@ -16,7 +16,7 @@ from torch import nn
 
 from neurocompile.data import write_file
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
-from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, TorchModel, likely_layouts, separate
+from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, TorchModel, in_order, likely_layouts, separate
 from neurocompile.frontends.pytorch.pickles import first_line, unpickle
 from neurocompile.frontends.pytorch.plain import (
     FORMAT,
@@ -65,7 +65,7 @@ def save(
     """
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(Problem("unknown layout", "layout", str(layout), ", ".join(LAYOUTS)))
-    tensors = _tensors(example_input)
+    tensors = in_order(model, _tensors(example_input))
     chosen = layout or likely_layouts(model)[0]
     steps = _timesteps(next(iter(tensors.values())), chosen, timesteps)
     example = {name: separate(x, chosen, steps) for name, x in tensors.items()}

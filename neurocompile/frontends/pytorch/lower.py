@@ -54,7 +54,7 @@ from neurocompile.frontends.pytorch.layers import (
     upsample,
     voting,
 )
-from neurocompile.frontends.pytorch.lowering import Build, Handler, HostAxes, Lowering, Tables, Value, flat, unsupported
+from neurocompile.frontends.pytorch.lowering import Build, Handler, HostCall, Lowering, Tables, Value, flat, unsupported
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS
 from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.tensors import (
@@ -96,8 +96,8 @@ def lower(
     loop: bool,
     read: Read | None,
     carries: str = "real",
-) -> tuple[Graph, tuple[Axes, ...], dict[str, HostAxes]]:
-    """The graph of a traced, prepared module, the axes of what its forward returns, and those of host regions.
+) -> tuple[Graph, tuple[Axes, ...], dict[str, HostCall]]:
+    """The graph of a traced, prepared module, the axes of what its forward returns, and the calls that became regions.
 
     Args:
         traced: from :func:`neurocompile.frontends.pytorch.trace.trace_module`.
@@ -135,7 +135,7 @@ def lower(
     wanted = {source for node in build.nodes.values() for source in node.inputs}
     given = {source.source for region in build.hosts.values() for source in region.reads if source.kind == "input"}
     nodes = [node for node in build.nodes.values() if node.name in wanted or node.name not in given]
-    return Graph(nodes, build.hosts.values()), tuple(value.axes for value in results), build.host_axes
+    return Graph(nodes, build.hosts.values()), tuple(value.axes for value in results), build.host_calls
 
 
 def _drop_unread(build: Build) -> None:
@@ -155,11 +155,15 @@ def _emit_output(build: Build, value: Any, name: str, read: Read | None) -> None
         return
     node = value.node
     region = build.hosts.get(node)
-    if region is not None and not region.output and value.read in (None, read or "mean"):
+    if region is not None and not region.output and not (value.read or "").startswith("step"):
         build.hosts[node] = replace(region, output=name, read=value.read or read or "mean")
         return
     if region is not None:
         build.feed(node)
+    if name in build.nodes or name in build.hosts:
+        what, fix = "a layer cannot be called so: a chip's files name outputs and layers alike", "name it otherwise"
+        build.problems.append(Problem(what, name, fix=fix))
+        return
     if not isinstance(build.nodes[node].op, Integrator):
         node = build.emit(f"{name}.integrator", Integrator(), node)
     build.emit(name, Output(value.read or read or "mean"), node)

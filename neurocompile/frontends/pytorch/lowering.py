@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from neurocompile.errors import BadInput, NeurocompileError, Problem
+from neurocompile.errors import BadInput, NeurocompileError, Problem, ToolFailed
 from neurocompile.frontends.pytorch.axes import Axes, MixedAxes, features
 from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.frontends.pytorch.trace import run_node
 from neurocompile.ir.graph import Node
 from neurocompile.ir.host import HostRegion
-from neurocompile.ir.ops import Input, Neuron, Op, Output, Read, Reshape, Scale
+from neurocompile.ir.ops import Delay, Input, Neuron, Op, Output, Read, Reshape, Scale
 
 __all__ = [
     "Build",
     "Handler",
-    "HostAxes",
+    "HostCall",
     "Lowering",
     "Refused",
     "Tables",
@@ -34,8 +34,15 @@ __all__ = [
 ]
 
 Handler: TypeAlias = Callable[..., Any]
-HostAxes: TypeAlias = tuple[tuple[Axes, ...], Axes]
-"""The axes of what a host region reads, and of its result."""
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """What became of a call: the name of its region, the axes of what that reads, and of its result."""
+
+    region: str
+    axes: tuple[Axes, ...]
+    result_axes: Axes
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Build:
         self.problems: list[Problem] = []
         self.stateful: set[str] = set()
         self.hosts: dict[str, HostRegion] = {}
-        self.host_axes: dict[str, HostAxes] = {}
+        self.host_calls: dict[str, HostCall] = {}
 
     def emit(self, stem: str, op: Op, *inputs: str) -> str:
         """Add a node with a name that starts with ``stem``; "output" is the name of the network's own."""
@@ -102,6 +109,19 @@ class Build:
         """Let the chip have what a host region gives."""
         host = self.hosts[region]
         self.nodes.setdefault(region, Node(region, Input(host.shape, host.carries)))
+
+    def promised(self, stem: str, shape: tuple[int, ...]) -> str:
+        """A Delay whose source is not known yet: what is fed back, while what computes it is lowered."""
+        name = self.fresh(stem)
+        self.nodes[name] = Node(name, Delay(shape))
+        return name
+
+    def keep_promise(self, name: str, source: str) -> None:
+        """Say what a promised Delay reads."""
+        delay = self.nodes.pop(name)
+        if source in self.hosts:
+            self.feed(source)
+        self.nodes[name] = replace(delay, inputs=(source,))
 
     def fresh(self, stem: str) -> str:
         """A name that starts with ``stem`` and that nothing has yet."""
@@ -148,8 +168,9 @@ class Tables:
 class Lowering:
     """One traced module; containers are lowered by a lowering of their own for what they hold.
 
-    While a handler runs, ``where`` is the path of what it lowers and ``result`` what torch computes there on the
-    example. ``loop`` says that every value is one step of many; otherwise time is an axis.
+    While a handler runs, ``where`` is the path of what it lowers, ``call`` the name of the traced call, which no other
+    has, and ``result`` what torch computes there on the example. ``loop`` says that every value is one step of many;
+    otherwise time is an axis.
     """
 
     def __init__(self, build: Build, traced: fx.GraphModule, prefix: str, loop: bool, tables: Tables) -> None:
@@ -159,6 +180,7 @@ class Lowering:
         self.prefix = prefix
         self.loop = loop
         self.where = ""
+        self.call = ""
         self.result: Any = None
 
     # -- walking -------------------------------------------------------------------------------------------------------
@@ -178,6 +200,7 @@ class Lowering:
         raise AssertionError("a torch.fx graph without an output")
 
     def _node(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        self.call = self.prefix + node.name
         self.where = self.prefix + (str(node.target) if node.op == "call_module" else node.name)
         module = self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
         handler = self._handler(node, module)
@@ -197,7 +220,7 @@ class Lowering:
             return handler(self, *args, **kwargs) if module is None else handler(self, module, *args, **kwargs)
         except (Refused, MixedAxes) as error:
             self._report(node, module, error if isinstance(error, Refused) else Refused(str(error), FIX_MIXED))
-        except BadInput:
+        except (BadInput, ToolFailed):
             raise
         except NeurocompileError as error:
             self.build.problems += [replace(p, where=self._place(node, module)) for p in error.problems]

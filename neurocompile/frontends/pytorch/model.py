@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from torch import fx, nn
 from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
 from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of, from_layout, to_layout
 from neurocompile.frontends.pytorch.lower import lower, unsupported_modules
-from neurocompile.frontends.pytorch.lowering import HostAxes
+from neurocompile.frontends.pytorch.lowering import HostCall
 from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered, layout_of
 from neurocompile.frontends.pytorch.trace import check_module, prepare, trace_module
 from neurocompile.ir.graph import Graph
@@ -22,7 +23,7 @@ from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
 from neurocompile.models.mpbn import MPBNLIF
 
-__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "likely_layouts", "separate"]
+__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "in_order", "likely_layouts", "separate"]
 
 
 @dataclass
@@ -67,8 +68,8 @@ class TorchModel:
         axes = {name: axes_of(len(shape), self.layout) for name, shape in self.input_shapes.items()}
         self.graph: Graph
         self._output_axes: tuple[Axes, ...]
-        self.host_axes: dict[str, HostAxes]
-        self.graph, self._output_axes, self.host_axes = lower(
+        self.host_calls: dict[str, HostCall]
+        self.graph, self._output_axes, self.host_calls = lower(
             self.traced,
             probe,
             axes,
@@ -105,6 +106,8 @@ class TorchModel:
         """
         check_module(module)
         prepared = prepare(module)
+        if isinstance(input_shapes, Mapping):
+            input_shapes = in_order(module, input_shapes)
         guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(prepared)
         shapes = input_shapes if isinstance(input_shapes, Mapping) else {"": input_shapes}
         first_error: BadInput | UnsupportedModel | None = None
@@ -132,10 +135,11 @@ class TorchModel:
         return [path for path, module in self.traced.named_modules() if is_registered(module)]
 
     def run(self, inputs: Mapping[str, Array]) -> Reference:
-        """Run torch in float64 on ``inputs[name][N, T, ...]``; states are cleared before."""
+        """Run torch in float64 on ``inputs[name][N, T, ...]``, in any order; states are cleared before."""
         if self.recording is not None:
             raise BadInput(Problem("a model with registered neurons was saved with a recording, which cannot be run"))
         module = prepare(self.traced)
+        inputs = {name: inputs[name] for name in self.input_shapes}
         batch = len(next(iter(inputs.values())))
         returns = next(node.args[0] for node in self.traced.graph.nodes if node.op == "output")
         heard = _Listening(module)
@@ -170,6 +174,14 @@ def likely_layouts(module: nn.Module) -> tuple[Layout, ...]:
         getattr(m, "step_mode", "s") == "m" or isinstance(m, base.MultiStepModule | MPBNLIF) for m in module.modules()
     )
     return ("TN", "N") if multi_step else ("loop", "TN")
+
+
+def in_order(module: nn.Module, named: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given for each argument of forward, in their order if it goes by their names."""
+    arguments = list(inspect.signature(module.forward).parameters)
+    if not set(named) <= set(arguments):
+        return dict(named)
+    return {name: named[name] for name in arguments if name in named}
 
 
 def arranged_shape(shape: tuple[int, ...], layout: Layout, batch: int, timesteps: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
@@ -59,7 +60,7 @@ class OnHost(nn.Module):
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
         """What ONNX Runtime computes."""
         if not self._session:
-            self._session.append(HostSession(self.region))
+            self._session.append(HostSession(self.region, self.steps))
         whole = [batch_first(v, a, self.steps).detach().double().numpy() for v, a in zip(values, self.axes)]
         if self.region.per_step:  # one step a call
             whole = [x[:, None] for x in whole]
@@ -67,7 +68,10 @@ class OnHost(nn.Module):
         return arranged(result[:, 0] if self.region.per_step else result, self.result_axes)
 
     def __deepcopy__(self, memo: Any) -> OnHost:
-        return OnHost(self.region, self.axes, self.result_axes, self.steps)
+        made = OnHost(self.region, self.axes, self.result_axes, self.steps)
+        for name, child in self.named_children():  # later calls of the same module
+            made.add_module(name, copy.deepcopy(child, memo))
+        return made
 
 
 def carries_of(module: nn.Module) -> Carries:

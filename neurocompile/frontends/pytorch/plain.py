@@ -15,11 +15,12 @@ from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
+from neurocompile.frontends.pytorch.lowering import HostCall
 from neurocompile.frontends.pytorch.model import LAYOUTS, Reference, TorchModel
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, lower_neuron
 from neurocompile.frontends.pytorch.onhost import OnHost, is_host
 from neurocompile.frontends.pytorch.trace import cleaned, is_leaf, prepare, trace_module
-from neurocompile.ir.host import host_from_plain, host_to_plain
+from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Neuron, Read
 from neurocompile.models.feedback import Feedback
 
@@ -71,21 +72,31 @@ def to_plain(model: nn.Module, traced: TorchModel) -> dict[str, Any]:
 def _graph_to_plain(root: nn.Module, graph: fx.Graph, prefix: str, traced: TorchModel) -> dict[str, Any]:
     """A traced graph, the modules that it calls (of the live model), the tensors that it reads."""
     graph.eliminate_dead_code()
-    modules = {}
+    modules: dict[str, Any] = {}
+    renamed: dict[fx.Node, dict[str, str]] = {}
     for node in graph.nodes:
         if node.op != "call_module":
             continue
         path = str(node.target)
         module = root.get_submodule(path)
         if isinstance(module, Feedback):
+            if path in modules:
+                what = "a Feedback that is called more than once cannot be saved"
+                raise UsageError(Problem(what, f"{prefix}{path}", fix="give each place its own Feedback"))
             modules[path] = _feedback_to_plain(module, node, f"{prefix}{path}", traced)
+        elif is_host(module):  # one for each call, as each may read other axes and shapes
+            call = traced.host_calls[f"{prefix}{node.name}"]
+            path = call.region.removeprefix(prefix)
+            modules[path], renamed[node] = _host_to_plain(traced.graph.hosts[call.region], call), {"target": path}
         else:
             modules[path] = _module_to_plain(f"{prefix}{path}", module, traced)
     return {
-        "nodes": [_node_to_plain(node) for node in graph.nodes],
+        "nodes": [{**_node_to_plain(node), **renamed.get(node, {})} for node in graph.nodes],
         "modules": modules,
         "tensors": {
-            str(n.target): _attribute(root, str(n.target)).detach().clone() for n in graph.nodes if n.op == "get_attr"
+            str(n.target): _tensor(root, graph, str(n.target)).detach().clone()
+            for n in graph.nodes
+            if n.op == "get_attr"
         },
     }
 
@@ -104,14 +115,26 @@ def _module_to_plain(path: str, module: nn.Module, traced: TorchModel) -> Any:
         op = lower_neuron(module, shape, path)
         plain = {k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for k, v in vars(op).items()}
         return {"registered": type(module).__name__, "layout": layout_of(module), "equation": plain}
-    if is_host(module):
-        region, (axes, result_axes) = traced.graph.hosts[path], traced.host_axes[path]
-        plain = {**host_to_plain(region), "model": torch.from_numpy(np.frombuffer(region.model, np.uint8).copy())}
-        return {"host": plain, "axes": [list(names) for names in axes], "result_axes": list(result_axes)}
     if any(is_registered(inner) for inner in module.modules()):
         what = "a registered neuron inside a SpikingJelly container cannot be saved"
         raise UsageError(Problem(what, path, fix="call it outside the container, in multi-step mode"))
+    if any(is_host(inner) for inner in module.modules()):
+        what = "a module that a host computes cannot be saved inside a SpikingJelly container"
+        fix = "call it outside the container, or write the container's loop with neurocompile.models.feedback.Feedback"
+        raise UsageError(Problem(what, path, fix=fix))
     return cleaned(module)
+
+
+def _host_to_plain(region: HostRegion, call: HostCall) -> dict[str, Any]:
+    plain = {**host_to_plain(region), "model": torch.from_numpy(np.frombuffer(region.model, np.uint8).copy())}
+    return {"host": plain, "axes": [list(names) for names in call.axes], "result_axes": list(call.result_axes)}
+
+
+def _tensor(root: nn.Module, graph: fx.Graph, path: str) -> torch.Tensor:
+    """A tensor of the live model; or one that its forward made, which torch.fx keeps."""
+    made = path.startswith("_tensor_constant")
+    found: torch.Tensor = _attribute(graph.owning_module if made else root, path)
+    return found
 
 
 def _attribute(root: Any, path: str) -> Any:
@@ -195,7 +218,6 @@ def check_plain(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         BadInput: if a node names anything but the layers, functions and methods that can be lowered.
     """
-    nodes = content["nodes"]
     wrong = _unknown(content)
     wrong += [str(name) for name in content["input_shapes"] if not str(name).isidentifier()]
     header = {
@@ -203,7 +225,6 @@ def check_plain(content: Mapping[str, Any], path: Path) -> None:
         "timesteps": type(content["timesteps"]) is int and content["timesteps"] >= 1,
         "readout": content["readout"] in (None, *get_args(Read)),
         "carries": content["carries"] in ("real", "spikes"),
-        "output": [node.get("op") for node in nodes].count("output") == 1,
     }
     wrong += [name for name, fits in header.items() if not fits]
     if wrong:
@@ -220,6 +241,10 @@ def _unknown(content: Mapping[str, Any]) -> list[str]:
         for node in content["nodes"]
         if not isinstance(node, dict) or not _is_known(node, content) or not _is_plain((node["args"], node["kwargs"]))
     ]
+    # torch.fx writes paths into the source code that it makes.
+    wrong += [str(path) for path in (*content["modules"], *content["tensors"]) if not _is_path(path)]
+    if [node.get("op") for node in content["nodes"] if isinstance(node, dict)].count("output") != 1:
+        wrong.append("output")
     for target, module in content["modules"].items():
         if not isinstance(module, dict):
             continue
@@ -228,6 +253,11 @@ def _unknown(content: Mapping[str, Any]) -> list[str]:
         elif not (_is_host(module) if "host" in module else _is_neuron(module)):
             wrong.append(target)
     return wrong
+
+
+def _is_path(path: Any) -> bool:
+    """Whether this is a dotted path of names and numbers."""
+    return isinstance(path, str) and all(f"_{part}".isidentifier() and part for part in path.split("."))
 
 
 def _is_known(node: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
