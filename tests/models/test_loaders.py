@@ -74,7 +74,7 @@ def write_mnist(
 ) -> None:
     for name, values in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
         content = idx(values)
-        (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content) if zipped else content)
+        (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content, mtime=0) if zipped else content)
 
 
 def short(text: bytes) -> bytes:
@@ -196,7 +196,7 @@ def test_mnist_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [False, True])
 def test_every_shorter_idx_file_is_refused(tmp_path: Path, zipped: bool) -> None:
     content = idx(np.arange(12, dtype=np.uint8).reshape(3, 2, 2))
-    content = gzip.compress(content) if zipped else content
+    content = gzip.compress(content, mtime=0) if zipped else content
     path = tmp_path / ("x.gz" if zipped else "x")
     for length in range(len(content)):
         path.write_bytes(content[:length])
