@@ -211,7 +211,7 @@ def test_every_shorter_idx_file_is_refused(tmp_path: Path, zipped: bool) -> None
         (bytes([0, 0, 9, 3]) + bytes(20), "00 00 08 03"),
         (bytes([0, 0, 8, 1]) + bytes(20), "00 00 08 03"),
         (bytes([1, 0, 8, 3]) + bytes(20), "01 00 08 03"),
-        (gzip.compress(idx(np.ones((1, 2, 2), np.uint8))), "1f 8b"),
+        (gzip.compress(idx(np.ones((1, 2, 2), np.uint8)), mtime=0), "1f 8b"),
         (idx(np.ones((3, 2, 2), np.uint8)) + b"!", "got more; allowed: 12"),
         (idx(np.ones((0, 2, 2), np.uint8)), "cannot be right"),
         (bytes([0, 0, 8, 3]) + b"\xff" * 12 + bytes(100), "cannot be right"),
@@ -702,7 +702,11 @@ def _events() -> Events:
 
 DAMAGED: list[tuple[str, bytes, Callable[[Path], object]]] = [
     ("damaged", idx(np.arange(60, dtype=np.uint8).reshape(5, 4, 3)), lambda folder: read_idx(folder / "damaged", 3)),
-    ("damaged.gz", gzip.compress(idx(np.ones((5, 4, 3), np.uint8))), lambda folder: read_idx(folder / "damaged.gz", 3)),
+    (
+        "damaged.gz",
+        gzip.compress(idx(np.ones((5, 4, 3), np.uint8)), mtime=0),
+        lambda folder: read_idx(folder / "damaged.gz", 3),
+    ),
     ("test_batch", cifar_pickle(PIXELS.reshape(1, 3, 32, 32), {b"labels": [1]}), load_cifar10),
     ("Test/1/damaged.bin", nmnist(_events()), lambda folder: list(load_nmnist(folder))),
     ("damaged.aedat", AEDAT3_HEADER + packet(_events()[:5]) + packet(_events()[5:]), _gesture),
