@@ -108,6 +108,8 @@ def markdown(rows: list[dict[str, Any]], seed: int, samples: int) -> str:
         lines += ["Sizes from:", ""]
         lines += [f"- {row['name']}: {row['source']}" for row in chosen if "source" in row]
         lines.append("")
+    if left := [name for name in ZOO if name not in {row["name"] for row in rows}]:
+        lines += [f"Not measured in this run: {', '.join(left)}.", ""]
     return "\n".join(lines)
 
 
