@@ -14,7 +14,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 import pickletools
 import re
 import struct
@@ -22,7 +21,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurocompile import __version__
+from neurocompile.data import completed
 from neurocompile.errors import BadInput, Interrupted, NeurocompileError, Problem, ToolFailed, UsageError
 
 __all__ = [
@@ -709,19 +709,10 @@ def to_npz(
         ToolFailed: if the disk does not take it.
     """
     shape, x = _float_images(data, timesteps) if isinstance(data, Images) else _event_frames(data, timesteps, by)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            _write_member(archive, "x", shape, np.dtype("<f4"), x, progress)
-            labels = iter([data.labels.astype("<i8")])
-            _write_member(archive, "y", (len(data),), np.dtype("<i8"), labels, lambda done: None)
-        os.replace(partial, path)
-    except OSError as error:
-        what = f"cannot write the file: {error.strerror or error}"
-        raise ToolFailed(Problem(what, str(path), fix="free some space, or write elsewhere")) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with completed(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        _write_member(archive, "x", shape, np.dtype("<f4"), x, progress)
+        labels = iter([data.labels.astype("<i8")])
+        _write_member(archive, "y", (len(data),), np.dtype("<i8"), labels, lambda done: None)
     return shape
 
 

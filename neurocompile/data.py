@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from neurocompile.errors import BadInput, Problem, ToolFailed
 from neurocompile.ir.ops import Array
 
-__all__ = ["Data", "arrange_inputs", "load_arrays", "load_data", "pack_arrays", "write_file"]
+__all__ = ["Data", "arrange_inputs", "completed", "load_arrays", "load_data", "pack_arrays", "write_file"]
 
 
 @dataclass(frozen=True)
@@ -125,18 +125,16 @@ def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """A file that appears under its name only when it is complete.
+@contextmanager
+def completed(path: Path) -> Iterator[Path]:
+    """Where to write a file that appears under its name only when it is complete.
 
     Raises:
         ToolFailed: if the disk does not take it.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
         os.replace(partial, path)
     except OSError as error:
         what = f"cannot write the file: {error.strerror or error}"
@@ -144,3 +142,15 @@ def write_file(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """A file that appears under its name only when it is complete.
+
+    Raises:
+        ToolFailed: if the disk does not take it.
+    """
+    with completed(path) as partial, open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
