@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +105,7 @@ class _Planner:
     numbers: set[str] = field(default_factory=set)
     fans: list[tuple[Fanout, str]] = field(default_factory=list)
     ways: dict[str, str] = field(default_factory=dict)
+    counted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.binary = binary(self.graph)
@@ -138,7 +138,7 @@ class _Planner:
             if node.name not in self.index:
                 continue
             match node.op:
-                case Neuron() | Integrator():
+                case _ if node.name in planned:
                     data = planned[node.name]
                 case Input():
                     data = {"node": "input"}
@@ -166,8 +166,11 @@ class _Planner:
         }
         return Plan(data, self.index, layers, macs, self.ways)
 
-    def _needed(self, planned: Mapping[str, dict[str, Any]]) -> set[str]:
-        """The nodes whose values are computed: what a fast layer's weights do is in that layer."""
+    def _needed(self, planned: dict[str, dict[str, Any]]) -> set[str]:
+        """The nodes whose values are computed: what a fast layer's weights do is in that layer.
+
+        Currents that others read than a fast layer become sums, ``planned`` here.
+        """
         needed: set[str] = set()
         waiting = [n.name for n in self.graph.of(Output, Neuron, Integrator, Input)]
         waiting += [n.name for n in self.graph.of(SumPool, Add) if self.graph.edges[n.name].is_event]
@@ -176,6 +179,8 @@ class _Planner:
             if name in needed:
                 continue
             needed.add(name)
+            if summed := self._summed(self.graph[name]):
+                planned[name] = summed
             waiting += planned[name]["reads"] if name in planned else self.graph[name].inputs
         return needed
 
@@ -275,21 +280,20 @@ class _Planner:
             if data[key] is not None:
                 data[key] = whole(data[key])
         if isinstance(op, WEIGHT_OPS):
-            self.fans.append((self.fan_of[node.name, sources[0]], sources[0]))
+            self._count(node.name, sources[0])
         return data
+
+    def _count(self, name: str, source: str) -> None:
+        """Counts what a layer of weights meets from its source on its own, unless a layer of neurons does already."""
+        if name not in self.counted:
+            self.counted.add(name)
+            self.fans.append((self.fan_of[name, self.graph[name].inputs[0]], source))
 
     # -- layers --------------------------------------------------------------------------------------------------------
 
     def _layer(self, node: Node) -> dict[str, Any]:
-        channels, rows, columns = planes(self.graph.edges[node.name].shape)
-        leaves = self._leaves(node)
-        data: dict[str, Any] = {
-            "node": "layer", "fires": isinstance(node.op, Neuron), "fast": False, "current": -1, "synapses": [],
-            "skips": [], "rows": rows, "columns": columns, "top": 0, "before": 0, "block": 16,
-            "blocks": -(-channels // 16), "padded_rows": rows, "padded_columns": columns,
-            "may_flush": False, "safe_events": 0, "makes_bits": node.name in self.binary,
-        }  # fmt: skip
-        data |= parameters(node.op, self.graph.edges[node.name].shape)
+        data = self._frame(node) | parameters(node.op, self.graph.edges[node.name].shape)
+        leaves = self._leaves(node.inputs[0])
         sums = None if leaves is None else self._sums(node, leaves, data)
         if sums is None:
             data |= {"current": node.inputs[0], "reads": list(node.inputs), "skips": [], "synapses": []}
@@ -309,8 +313,32 @@ class _Planner:
         self.ways[node.name] = f"{way}, sums of {sums_of} bits"
         return data
 
-    def _leaves(self, node: Node) -> list[_Leaf] | None:
-        """The layers of weights that feed a neuron; None if something else stands between."""
+    def _frame(self, node: Node) -> dict[str, Any]:
+        """A layer before its synapses are known."""
+        channels, rows, columns = planes(self.graph.edges[node.name].shape)
+        return {
+            "node": "layer", "sums": False, "fires": isinstance(node.op, Neuron), "fast": False, "current": -1,
+            "synapses": [], "skips": [], "rows": rows, "columns": columns, "top": 0, "before": 0, "block": 16,
+            "blocks": -(-channels // 16), "padded_rows": rows, "padded_columns": columns,
+            "may_flush": False, "safe_events": 0, "makes_bits": node.name in self.binary,
+        }  # fmt: skip
+
+    def _summed(self, node: Node) -> dict[str, Any] | None:
+        """A current as a layer that only adds up events; None for what is no sum of weights, or needs 64 bits."""
+        if not isinstance(node.op, Linear | Conv | ConvTranspose | Add) or self.graph.edges[node.name].is_event:
+            return None
+        leaves = self._leaves(node.name)
+        if leaves is None:
+            return None
+        data = self._frame(node) | {"sums": True}
+        if self._sums(node, leaves, data) is None:
+            return None
+        for leaf in leaves:
+            self._count(leaf.node.name, leaf.source)
+        return data | {"reads": [part["source"] for part in [*data["synapses"], *data["skips"]]]}
+
+    def _leaves(self, current: str) -> list[_Leaf] | None:
+        """The layers of weights that make up a current; None if something else stands between."""
         found: list[_Leaf] = []
 
         def collect(name: str, shape: tuple[int, ...], first: int) -> bool:
@@ -339,8 +367,7 @@ class _Planner:
                     return True
             return False
 
-        shape = self.graph.edges[node.name].shape
-        return found if collect(node.inputs[0], shape, 0) else None
+        return found if collect(current, self.graph.edges[current].shape, 0) else None
 
     def _sums(self, node: Node, leaves: list[_Leaf], data: dict[str, Any]) -> Range | None:
         """Plan how the currents are summed, and return their range; None where 32 bits could not hold them."""
@@ -400,7 +427,11 @@ class _Planner:
             values[:, :channels] = weight[:, :1].T if same else weight.T
             skip |= {"weight": np.ascontiguousarray(values), "stride": 0 if same else width}
         self.bits |= {skip["source"] for skip in skips}
-        self.fans += [(leaf.fan, leaf.source) for leaf in fans if leaf.fan.layer == node.name]
+        ours = [leaf for leaf in leaves if leaf.fan.layer == node.name]
+        for leaf in ours:
+            if leaf in fans:
+                self._count(leaf.node.name, leaf.source)
+        self.counted |= {leaf.node.name for leaf in ours}
         return float(low.min(initial=0)), float(high.max(initial=0))
 
     def _block(self, channels: int, leaves: list[_Leaf]) -> int:

@@ -109,6 +109,7 @@ Synapse synapse_of(const py::dict& d, Owner& own) {
 std::unique_ptr<Node> layer_of(const py::dict& d, Owner& own) {
     auto layer = std::make_unique<Layer>();
     Layer& n = *layer;
+    n.sums_only = get<bool>(d, "sums");
     n.fires = get<bool>(d, "fires");
     n.fast = get<bool>(d, "fast");
     n.current = get<int>(d, "current");
@@ -127,6 +128,7 @@ std::unique_ptr<Node> layer_of(const py::dict& d, Owner& own) {
     n.before = get<int>(d, "before");
     n.may_flush = get<bool>(d, "may_flush");
     n.safe_events = get<int64_t>(d, "safe_events");
+    if (n.sums_only) return layer;
     n.shift = get<int>(d, "shift");
     if (n.fast) {
         n.stride = get<int64_t>(d, "stride");

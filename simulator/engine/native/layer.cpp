@@ -38,6 +38,7 @@ int64_t held(int64_t x, int how, int64_t least, int64_t most, int64_t& overflows
 }  // namespace
 
 void Layer::start(const Network& net, Work& w) const {
+    if (sums_only) return;
     if (fast) {
         if (keep) w.membrane[id].resize((size_t)shape.pixels * width + 64);
         return;
@@ -360,9 +361,38 @@ void Layer::update_fast(const Network& net, Work& w, Sums sums, int b, int from,
     w.overflows += u.overflows;
 }
 
+// The sums of a block of channels, skips included, one after the other.
+template <class F>
+void Layer::each_sum(const Network& net, Work& w, Sums sums, int b, int from, int to, int frames, F&& take) const {
+    const int begin = b * block, until = std::min(shape.channels, begin + block);
+    for (int t = from; t < to; ++t) {
+        const int64_t start = frames == 1 ? 0 : (t - from) * frame();
+        for (int y = 0, p = 0; y < rows; ++y)
+            for (int c = 0; c < columns; ++c, ++p) {
+                const int64_t at = start + ((int64_t)(y + top) * padded_columns + c + before) * block;
+                for (int channel = begin; channel < until; ++channel) {
+                    int64_t x = sums.wide     ? sums.wide[at + channel - begin]
+                                : sums.narrow ? sums.narrow[at + channel - begin]
+                                              : 0;
+                    for (const Skip& skip : skips) {
+                        const uint8_t* bits = net.bits_of(w, skip.source, t) + (int64_t)p * shape.bytes;
+                        if (bits[channel / 8] >> (channel % 8) & 1) x += skip.weight[p * skip.stride + channel];
+                    }
+                    take(t, channel, p, x);
+                }
+            }
+    }
+}
+
 // Any neuron, one at a time, in 64 bits.
 void Layer::update_any(const Network& net, Work& w, Sums sums, int b, int from, int to, int frames) const {
     const int64_t size = shape.size();
+    if (sums_only) {
+        int64_t* y = w.numbers[id].data();
+        each_sum(net, w, sums, b, from, to, frames,
+                 [&](int t, int channel, int p, int64_t x) { y[t * size + (int64_t)channel * shape.pixels + p] = x; });
+        return;
+    }
     if (makes_bits) {
         const int begin = b < 0 ? 0 : b * block / 8;
         const int until = b < 0 ? shape.bytes : std::min(shape.bytes, (b + 1) * block / 8);
@@ -374,31 +404,16 @@ void Layer::update_any(const Network& net, Work& w, Sums sums, int b, int from, 
         w.seen_numbers[id].resize(net.steps * size);
         w.left_numbers[id].resize(net.steps * size);
     }
+    if (b >= 0) {
+        each_sum(net, w, sums, b, from, to, frames, [&](int t, int channel, int p, int64_t x) {
+            step_any(net, w, (int64_t)channel * shape.pixels + p, x, t, channel, p);
+        });
+        return;
+    }
     for (int t = from; t < to; ++t) {
-        if (b < 0) {
-            const int64_t* x = w.numbers[current].data() + t * size;
-            for (int64_t e = 0; e < size; ++e)
-                step_any(net, w, e, x[e], t, (int)(e / shape.pixels), (int)(e % shape.pixels));
-            continue;
-        }
-        const int64_t start = frames == 1 ? 0 : (t - from) * frame();
-        const int begin = b * block, until = std::min(shape.channels, begin + block);
-        for (int y = 0, p = 0; y < rows; ++y) {
-            for (int c = 0; c < columns; ++c, ++p) {
-                const int64_t at = start + ((int64_t)(y + top) * padded_columns + c + before) * block;
-                for (int channel = begin; channel < until; ++channel) {
-                    const int64_t e = (int64_t)channel * shape.pixels + p;
-                    int64_t x = sums.wide     ? sums.wide[at + channel - begin]
-                                : sums.narrow ? sums.narrow[at + channel - begin]
-                                              : 0;
-                    for (const Skip& skip : skips) {
-                        const uint8_t* bits = net.bits_of(w, skip.source, t) + (int64_t)p * shape.bytes;
-                        if (bits[channel / 8] >> (channel % 8) & 1) x += skip.weight[p * skip.stride + channel];
-                    }
-                    step_any(net, w, e, x, t, channel, p);
-                }
-            }
-        }
+        const int64_t* x = w.numbers[current].data() + t * size;
+        for (int64_t e = 0; e < size; ++e)
+            step_any(net, w, e, x[e], t, (int)(e / shape.pixels), (int)(e % shape.pixels));
     }
 }
 

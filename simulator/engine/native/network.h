@@ -180,8 +180,9 @@ struct Network {
     }
 };
 
-// A neuron or an integrator with what it reads.
+// A neuron or an integrator with what it reads; or only the sum of that.
 struct Layer : Node {
+    bool sums_only = false;           // no neurons: numbers, what they would be given
     bool fires = true, fast = false;  // fast: all steps of a pixel in registers
     int current = -1;                 // a node whose numbers are the sum, if there are no synapses
     std::vector<Synapse> synapses;
@@ -226,6 +227,8 @@ private:
     bool sum(const Network&, Team&, int block, int frames, int from, int until) const;
     void update_fast(const Network&, Work&, Sums, int block, int from, int to, int frames) const;
     void update_any(const Network&, Work&, Sums, int block, int from, int to, int frames) const;
+    template <class F>
+    void each_sum(const Network&, Work&, Sums sums, int block, int from, int to, int frames, F&& take) const;
     void step_any(const Network&, Work&, int64_t element, int64_t x, int step, int channel, int pixel) const;
 };
 
