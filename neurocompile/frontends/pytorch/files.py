@@ -76,7 +76,8 @@ def save(
         )
     lead = 2 if chosen in ("TN", "NT", "N..T", "NCT..") else 1
     shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
-    traced = TorchModel.from_module(model, shapes, steps, chosen, readout, carries)
+    whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
+    traced = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, whole=whole)
     traced.example = dict(zip(traced.input_shapes, example.values(), strict=True))
     content = to_plain(model, traced)
     if traced.registered:

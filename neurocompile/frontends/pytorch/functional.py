@@ -27,7 +27,7 @@ def f_conv(
     low: Lowering, input: Value, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Value:  # fmt: skip
-    """F.conv1d and conv2d."""
+    """F.conv1d, 2d and 3d."""
     settings = SimpleNamespace(
         weight=weight, bias=bias, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -38,7 +38,7 @@ def f_conv_transpose(
     low: Lowering, input: Value, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Value:  # fmt: skip
-    """F.conv_transpose1d and conv_transpose2d."""
+    """F.conv_transpose1d, 2d and 3d."""
     settings = SimpleNamespace(
         weight=weight, bias=bias, stride=stride, padding=padding, output_padding=output_padding, dilation=dilation,
         groups=groups,
@@ -61,7 +61,7 @@ def f_avg_pool(
     low: Lowering, input: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: Any = None,
 ) -> Value:  # fmt: skip
-    """F.avg_pool1d and avg_pool2d."""
+    """F.avg_pool1d, 2d and 3d."""
     settings = SimpleNamespace(
         kernel_size=kernel_size, stride=stride or None, padding=padding, count_include_pad=count_include_pad,
         divisor_override=divisor_override,
@@ -73,7 +73,7 @@ def f_max_pool(
     low: Lowering, input: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Value:  # fmt: skip
-    """F.max_pool1d and max_pool2d."""
+    """F.max_pool1d, 2d and 3d."""
     settings = SimpleNamespace(
         kernel_size=kernel_size,
         stride=stride or None,
@@ -85,7 +85,7 @@ def f_max_pool(
 
 
 def f_adaptive_avg_pool(low: Lowering, input: Value, output_size: Any) -> Value:
-    """F.adaptive_avg_pool1d and adaptive_avg_pool2d."""
+    """F.adaptive_avg_pool1d, 2d and 3d."""
     return adaptive_avg_pool(low, SimpleNamespace(), input)
 
 

@@ -186,8 +186,12 @@ class Lowering:
     # -- walking -------------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Sequence[Value]) -> Any:
-        """Lower everything; returns what forward returns, with a value for each tensor."""
+        """Lower everything; returns what forward returns, with a value for each tensor.
+
+        A value is forgotten after its last reader: all examples at once take more room than any model.
+        """
         values: dict[fx.Node, Any] = {}
+        last_readers = {source: node for node in self.traced.graph.nodes for source in node.all_input_nodes}
         given = iter(inputs)
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
@@ -197,6 +201,10 @@ class Lowering:
             if node.op == "output":
                 return args[0]
             values[node] = self._node(node, args, kwargs)
+            for source in node.all_input_nodes:
+                if last_readers[source] is node:
+                    del values[source]
+            del args, kwargs
         raise AssertionError("a torch.fx graph without an output")
 
     def _node(self, node: fx.Node, args: Any, kwargs: Any) -> Any:

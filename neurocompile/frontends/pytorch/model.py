@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -88,6 +89,7 @@ class TorchModel:
         read: Read | None = None,
         carries: Literal["real", "spikes"] = "real",
         example: Mapping[str, Array] | None = None,
+        whole: Collection[str] = (),
     ) -> TorchModel:
         """Trace and lower a live module, which stays as it is.
 
@@ -99,6 +101,7 @@ class TorchModel:
             read: how an output that still has time is read; None: its mean.
             carries: "spikes" if the input is 0 or 1.
             example: a few samples for each argument.
+            whole: the arguments that are whole numbers, and are given as such where forward cannot run otherwise.
 
         Raises:
             UnsupportedModel: with everything that cannot be lowered.
@@ -111,18 +114,24 @@ class TorchModel:
         guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(prepared)
         shapes = input_shapes if isinstance(input_shapes, Mapping) else {"": input_shapes}
         first_error: BadInput | UnsupportedModel | None = None
-        for guess in guesses:
+        for guess, as_whole in product(guesses, ((), whole) if whole else ((),)):
             try:
                 inputs = tuple(
-                    torch.full(arranged_shape(shape, guess, 2 + (timesteps == 2), timesteps), 0.5, dtype=torch.float64)
-                    for shape in shapes.values()
+                    torch.full(
+                        arranged_shape(shape, guess, 2 + (timesteps == 2), timesteps),
+                        0 if name in as_whole else 0.5,
+                        dtype=torch.int64 if name in as_whole else torch.float64,
+                    )
+                    for name, shape in shapes.items()
                 )
                 traced = trace_module(prepared, inputs)
                 names = [str(node.target) for node in traced.graph.nodes if node.op == "placeholder"]
                 named = dict(zip(names, shapes.values(), strict=True))
                 return TorchModel(traced, guess, timesteps, named, read, carries, dict(example or {}))
             except (BadInput, UnsupportedModel) as error:
-                first_error = first_error or error
+                # What could be traced at last, and cannot be lowered, is the better thing to say.
+                traced_at_last = as_whole and isinstance(error, UnsupportedModel)
+                first_error = error if first_error is None or traced_at_last else first_error
         assert first_error is not None
         # What cannot run on any input often holds a layer that nothing lowers: that is the better thing to say.
         if isinstance(first_error, BadInput) and (problems := unsupported_modules(prepared)):

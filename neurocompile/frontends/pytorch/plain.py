@@ -103,7 +103,7 @@ def _graph_to_plain(root: nn.Module, graph: fx.Graph, prefix: str, traced: Torch
 
 def _feedback_to_plain(module: Feedback, node: fx.Node, path: str, traced: TorchModel) -> dict[str, Any]:
     """What is fed back, as a graph of its own: one step of it."""
-    steps = [given.meta["value"][0] for given in node.args if isinstance(given, fx.Node)]
+    steps = node.meta["step"]
     last = steps[0].new_zeros(len(steps[0]), *module.shape)
     inner = trace_module(prepare(module.inner), (*steps, last))
     return {"shape": list(module.shape), "inner": _graph_to_plain(module.inner, inner.graph, f"{path}.inner.", traced)}

@@ -11,7 +11,7 @@ import torch
 
 from neurocompile.frontends.pytorch.axes import features, regroup
 from neurocompile.frontends.pytorch.lowering import Build, Lowering, Refused, Value, array, shown
-from neurocompile.ir.ops import Add, Array, Concat, Gain, Reshape, Scale, SumPool
+from neurocompile.ir.ops import Add, Array, Concat, Gain, Reshape, Scale, SumPool, Upsample
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
 
@@ -73,12 +73,18 @@ def _reordered(low: Lowering, x: Value, order: Sequence[int]) -> Value:
 
 
 def repeat(low: Lowering, x: Value, *sizes: Any) -> Value:
-    """repeat and expand where they make the time axis out of one of size one, or fold it into the batch."""
+    """repeat and expand where they make the time axis out of one of size one, or fold it into the batch.
+
+    Or where they copy one number to all places of its channel.
+    """
     new = len(low.result.shape) - len(x.axes)
     axes = ["1"] * new + list(x.axes)
     before = [1] * new + list(x.shape)
+    places = _copied_places(low, axes, before)
+    if places:
+        x = _spread(low, x, axes, before, places)
     for i, (old, size) in enumerate(zip(before, low.result.shape)):
-        if size == old:
+        if size == old or i in places:
             continue
         if axes[i] == "1" and size == low.build.timesteps and "T" not in axes and not low.loop:
             axes[i] = "T"
@@ -89,6 +95,26 @@ def repeat(low: Lowering, x: Value, *sizes: Any) -> Value:
     if low.build.timesteps == 1 and axes[0] == "1" and not low.loop:
         axes[0] = "T"
     return low.out(x.node, tuple(axes), x.read)
+
+
+def _copied_places(low: Lowering, axes: Sequence[str], before: Sequence[int]) -> list[int]:
+    """The axes of size one behind the channels that are repeated; one alone, repeated T times, is time."""
+    if "F" not in axes:
+        return []
+    sizes = low.result.shape
+    places = [i for i in range(axes.index("F") + 1, len(axes)) if axes[i] in ("1", "F") and before[i] == 1 != sizes[i]]
+    is_time = len(places) == 1 and axes[places[0]] == "1" and sizes[places[0]] == low.build.timesteps
+    return [] if is_time and "T" not in axes and "TN" not in axes and not low.loop else places
+
+
+def _spread(low: Lowering, x: Value, axes: list[str], before: Sequence[int], places: Sequence[int]) -> Value:
+    """One number of each channel at all of these places, which become features in ``axes``."""
+    channels = axes.index("F")
+    axes[channels:] = ["F" if name == "1" else name for name in axes[channels:]]
+    rows = features(tuple(axes), before)
+    factors = tuple(low.result.shape[i] if i in places else 1 for i, name in enumerate(axes) if name == "F")
+    node = x.node if rows == x.features else low.emit(Reshape(rows), x.node, part="reshape")
+    return replace(x, node=low.emit(Upsample(factors[1:]), node))
 
 
 def stack(low: Lowering, values: Any, dim: int = 0) -> Value:
@@ -174,10 +200,10 @@ def add(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
         if alpha != 1:
             b = low.scaled(replace(low.settled(b), example=b.example), alpha)
         a, b, alpha = b, a, 1
-    a = low.settled(a)
     if not isinstance(b, Value):
+        a = low.settled(a)
         return low.scaled(a, 1.0, np.multiply(alpha, _constant(low, a, b)))
-    b = low.settled(b)
+    a, b = low.settled(_beside(low, a, b)), low.settled(_beside(low, b, a))
     longer, shorter = (a, b) if len(a.axes) >= len(b.axes) else (b, a)
     constant_in_time = longer.axes == ("T", *shorter.axes) and not low.loop
     if a.features != b.features or a.read != b.read or (a.axes != b.axes and not constant_in_time):
@@ -185,6 +211,14 @@ def add(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
         raise Refused(f"it adds {shapes}", "both sides must have the same shape")
     right = b.node if alpha == 1 else low.emit(Scale(np.asarray(float(alpha))), b.node, part="scale")
     return low.out(low.emit(Add(), a.node, right), longer.axes, a.read)
+
+
+def _beside(low: Lowering, x: Value, other: Value) -> Value:
+    """A value as it is beside another one: where that has time first, an axis of size one is every step."""
+    same_everywhere = x.axes[0] == "1" and other.axes[0] == "T" and len(x.axes) == len(other.axes)
+    if not same_everywhere or "T" in x.axes or x.read is not None or low.loop:
+        return x
+    return replace(x, axes=x.axes[1:], example=x.example[0])
 
 
 def sub(low: Lowering, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -287,11 +321,26 @@ def _dims(dims: tuple[Any, ...], dim: Any) -> Any:
 
 
 def getitem(low: Lowering, x: Value, index: Any) -> Value:
-    """One step: the last is an output's; the others wait to be stacked with it again (:func:`stack`)."""
+    """One step: the last is an output's; the others wait to be stacked with it again (:func:`stack`).
+
+    Or axes of size one that come (None) and go (0).
+    """
     given = index if isinstance(index, tuple) else (index,)
+    named = sum(part is not None for part in given if part is not Ellipsis)
     if Ellipsis in given:
         at = given.index(Ellipsis)
-        given = (*given[:at], *[slice(None)] * (len(x.axes) - len(given) + 1), *given[at + 1 :])
+        given = (*given[:at], *[slice(None)] * (len(x.axes) - named), *given[at + 1 :])
+    else:
+        given = (*given, *[slice(None)] * (len(x.axes) - named))
+    own = iter(zip(x.axes, x.shape))
+    parts = [(part, *(("1", 1) if part is None else next(own))) for part in given]
+    gone = [isinstance(part, int) and name in ("1", "F") and size == 1 for part, name, size in parts]
+    if any(gone) or any(part is None for part in given):
+        if not all(one or part is None or part == slice(None) for one, part in zip(gone, given)):
+            raise Refused(f"it takes the part {index} of a tensor", "take it, and squeeze or unsqueeze, one by one")
+        axes = tuple(name for one, (_, name, _) in zip(gone, parts) if not one)
+        shape = features(axes, low.result.shape)
+        return low.out(x.node if shape == x.features else low.emit(Reshape(shape), x.node), axes, x.read)
     whole = [i for i, part in enumerate(given) if part != slice(None)]
     time = whole[0] if len(whole) == 1 else 0
     steps = low.build.timesteps

@@ -70,7 +70,16 @@ def check_module(model: nn.Module) -> None:
 
 def prepare(model: nn.Module) -> nn.Module:
     """A float64 copy in eval mode with cleared states; the model itself stays as it is."""
-    return cleaned(model).double().eval()
+    prepared = cleaned(model).double().eval()
+    for module in prepared.modules():
+        if is_registered(module):
+            module.register_forward_hook(_in_the_precision_of_its_input)
+    return prepared
+
+
+def _in_the_precision_of_its_input(module: nn.Module, args: Any, sent: Any) -> Any:
+    """Authors' neurons often make float32 of whatever they are given."""
+    return sent.to(args[0].dtype) if isinstance(sent, torch.Tensor) else sent
 
 
 def cleaned(model: nn.Module) -> nn.Module:
@@ -92,8 +101,9 @@ def _kept_tensors(model: nn.Module) -> dict[int, torch.Tensor]:
 def trace_module(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> fx.GraphModule:
     """Trace a prepared module (:func:`prepare`) on float64 inputs in the layout of its forward.
 
-    Decisions that a forward takes on shapes are taken as for these inputs; sizes themselves stay symbolic, so the
-    result runs on any batch.
+    Whole numbers (int64) among the inputs are given to forward as such, by a ``long()`` at the head of the graph, whose
+    own inputs are float64 all the same. Decisions that a forward takes on shapes are taken as for these inputs; sizes
+    themselves stay symbolic, so the result runs on any batch.
 
     Raises:
         BadInput: if the model cannot run on such inputs.
@@ -115,16 +125,23 @@ def trace_module(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> fx.Graph
 
 
 class _Proxy(fx.Proxy):
-    """A proxy that knows its value on the example, so that loops over time and checks of shapes can be followed."""
+    """A proxy that knows its value on the example, so that loops over time and checks of shapes can be followed.
+
+    Once forward has forgotten it, so is the value, whose place the next ones need.
+    """
+
+    def __del__(self) -> None:
+        if self.node.op != "placeholder":
+            self.node.meta.pop("value", None)
 
     def __index__(self) -> int:
-        value = self.node.meta["value"]
+        value = self.tracer.known(self.node)
         if not isinstance(value, int):
             raise TypeError(f"{type(value).__name__} is not a whole number")
         return value
 
     def __len__(self) -> int:
-        return len(self.node.meta["value"])
+        return len(self.tracer.known(self.node))
 
     def __getattr__(self, k: str) -> fx.proxy.Attribute:
         return _Attribute(self, k)
@@ -134,7 +151,7 @@ class _Attribute(fx.proxy.Attribute):
     """Something of a tensor, as ``x.shape``, that knows how long it is."""
 
     def __len__(self) -> int:
-        return len(self.node.meta["value"])
+        return len(self.tracer.known(self.node))
 
 
 class _Tracer(fx.Tracer):
@@ -161,11 +178,17 @@ class _Tracer(fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> Any:
         if kind == "placeholder":
+            if str(target).startswith("*"):
+                what, fix = f"forward takes {target}", "give each argument a name of its own"
+                raise UnsupportedModel(Problem(what, self.where or type(self.root).__name__, fix=fix))
             if args and not self._inputs:
                 return args[0]  # as in a call that leaves this argument out
             args = ()
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
-        proxy.node.meta["value"] = self._value(proxy.node)
+        value = proxy.node.meta["value"] = self._value(proxy.node)
+        if kind == "placeholder" and value.dtype == torch.int64:
+            proxy.node.meta["value"] = value.double()
+            return proxy.long()
         return proxy
 
     def _value(self, node: fx.Node) -> Any:
@@ -177,27 +200,30 @@ class _Tracer(fx.Tracer):
             return self._inputs.pop(0)
         if node.op == "output":
             return None
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.known)
+        if node.op == "call_module" and isinstance(self.root.get_submodule(str(node.target)), Feedback):
+            node.meta["step"] = tuple(x[0].clone() for x in args)  # of which what is inside is traced
         self._computing = True
         try:
             return run_node(self.root, node, args, kwargs)
         finally:
             self._computing = False
 
-    def _known(self, node: fx.Node) -> Any:
-        if "value" not in node.meta:  # fx makes nodes for buffers without asking for a proxy
+    def known(self, node: fx.Node) -> Any:
+        """The value of a node, computed (again) where there is none: fx makes nodes for buffers without a proxy."""
+        if "value" not in node.meta:
             node.meta["value"] = self._value(node)
         return node.meta["value"]
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        value = obj.node.meta["value"]
+        value = self.known(obj.node)
         if isinstance(value, torch.Tensor):
             what = "its forward decides on the values of a tensor"
             raise UnsupportedModel(Problem(what, self.where, fix="decide on shapes or settings only"))
         return bool(value)
 
     def iter(self, obj: fx.Proxy) -> Any:
-        value = obj.node.meta["value"]
+        value = self.known(obj.node)
         items: Any = obj
         return iter([items[i] for i in range(len(value))])
 
