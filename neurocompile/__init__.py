@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurocompile.api import compile, load, simulate, validate
-    from neurocompile.frontends.pytorch import equation, host, neuron, save
+    from neurocompile.frontends.pytorch import equation, host, membrane, neuron, save
     from neurocompile.program import Program
 
 __version__ = "0.1.0"
 
-__all__ = ["Program", "__version__", "compile", "equation", "host", "load", "neuron", "save", "simulate", "validate"]
+__all__ = [
+    "Program",
+    "__version__",
+    "compile",
+    "equation",
+    "host",
+    "load",
+    "membrane",
+    "neuron",
+    "save",
+    "simulate",
+    "validate",
+]
 
 _HOMES = {
     "Program": "neurocompile.program",
@@ -25,6 +37,7 @@ _HOMES = {
     "validate": "neurocompile.api",
     "equation": "neurocompile.frontends.pytorch",
     "host": "neurocompile.frontends.pytorch",
+    "membrane": "neurocompile.frontends.pytorch",
     "neuron": "neurocompile.frontends.pytorch",
     "save": "neurocompile.frontends.pytorch",
 }

@@ -38,7 +38,8 @@ class FoldScale:
     """Move every Scale, exactly, until none can move.
 
     1. Up: into the layer with weights that it reads, if nobody else reads that layer; through a Reshape between them,
-       and through a Gain, behind which the shift is left (before it, it would differ from step to step).
+       and through a Gain, behind which the shift is left (before it, it would differ from step to step). Or into the
+       membrane that it reads, if it has no shift; an integrator that then only hands on a membrane goes.
     2. Down: into every reader, if every reader can take it. A layer with weights multiplies its columns and adds what
        the shift gives to its bias, place by place where zero padding makes the borders differ; a neuron or an
        integrator multiplies its gain; Reshape, Upsample, Concat, SumPool, MaxPool (positive scales only), Delay and
@@ -60,7 +61,18 @@ class FoldScale:
                     log += [line] if line else []
                     break
             else:
-                return graph, log
+                return _without_handing_on(graph, log)
+
+
+def _without_handing_on(graph: Graph, log: list[str]) -> tuple[Graph, list[str]]:
+    for node in graph.of(Integrator):
+        op: Any = node.op
+        source = graph[node.inputs[0]]
+        same = not np.any(op.decay) and np.all(op.gain == 1) and not np.any(op.bias)
+        if same and isinstance(source.op, Integrator):
+            graph = graph.rewritten(_skipping(graph, node, source.name, {}))
+            log = [*log, f"{node.name} is {source.name}"]
+    return graph, log
 
 
 def _up(graph: Graph, node: Node) -> tuple[Graph, str] | None:
@@ -81,7 +93,13 @@ def _up(graph: Graph, node: Node) -> tuple[Graph, str] | None:
         source = graph[source.inputs[0]]
     if left is not None and np.all(scale == 1):
         return None
-    if not isinstance(source.op, Linear | Conv | ConvTranspose) or len(graph.consumers[source.name]) != 1:
+    if len(graph.consumers[source.name]) != 1:
+        return None
+    if isinstance(source.op, Integrator) and left is None and not np.any(shift):
+        membrane = replace(source.op, gain=source.op.gain * scale, bias=source.op.bias * scale)
+        taken: dict[str, Node | None] = {source.name: replace(source, op=membrane)}
+        return graph.rewritten(taken | _skipping(graph, node, node.inputs[0], taken)), f"{node.name} into {source.name}"
+    if not isinstance(source.op, Linear | Conv | ConvTranspose):
         return None
     op = scale_outputs(source.op, scale, shift, shape)
     if op is None:

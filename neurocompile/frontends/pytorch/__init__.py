@@ -2,7 +2,18 @@
 
 from neurocompile.frontends.pytorch.files import load_model, save
 from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, Reference, TorchModel
-from neurocompile.frontends.pytorch.neurons import equation, neuron
+from neurocompile.frontends.pytorch.neurons import equation, membrane, neuron
 from neurocompile.frontends.pytorch.onhost import host
 
-__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "equation", "host", "load_model", "neuron", "save"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "Reference",
+    "TorchModel",
+    "equation",
+    "host",
+    "load_model",
+    "membrane",
+    "neuron",
+    "save",
+]

@@ -14,7 +14,7 @@ from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout, axes_of, featur
 from neurocompile.frontends.pytorch.lowering import Lowering, Refused, Value, array, shown, sizes_of
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, lower_neuron, lower_readout
 from neurocompile.frontends.pytorch.registration import check_equation
-from neurocompile.ir.ops import Conv, ConvTranspose, Linear, MaxPool, Neuron, Pairs, Reshape, SumPool, Upsample
+from neurocompile.ir.ops import Conv, ConvTranspose, Linear, MaxPool, Pairs, Reshape, SumPool, Upsample
 
 # Above this many numbers a pooling with uneven windows is not written out as a matrix.
 _LARGEST_MATRIX = 1 << 24
@@ -162,7 +162,7 @@ def avg_pool(low: Lowering, module: Any, x: Value) -> Value:
     kernel, stride, padding = _pool_sizes(module, x, time)
     sizes, outs = x.features[1:], features(x.axes, low.result.shape)[1:]
     pads = tuple((p, _after(n, o, k, s, p)) for n, o, k, s, p in zip(sizes, outs, kernel, stride, padding))
-    if x.read is not None:
+    if x.read is not None and low.build.step(x) is None:
         raise Refused("pooling after time was taken out is not supported", "pool before the mean over time")
     y = low.emit(SumPool(kernel, stride, pads), x.node, part="sum")
     divisor: Any = np.ones(())
@@ -182,12 +182,12 @@ def max_pool(low: Lowering, module: Any, x: Value) -> Value:
     kernel, stride, padding = _pool_sizes(module, x, time)
     dilation = sizes_of(module.dilation, len(kernel) + (time is not None))
     dilation = dilation if time is None else (*dilation[:time], *dilation[time + 1 :])
-    if module.return_indices or x.read is not None:
+    if module.return_indices or (x.read is not None and low.build.step(x) is None):
         raise Refused("max-pooling with indices, or after time was taken out, is not supported")
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
     outs = features(x.axes, low.result.shape)[1:]
     pads = tuple((p, _after(n, o, k, s, p)) for n, o, k, s, p in zip(x.features[1:], outs, spans, stride, padding))
-    return low.out(low.emit(MaxPool(kernel, stride, pads, dilation), x.node), x.axes)
+    return low.out(low.emit(MaxPool(kernel, stride, pads, dilation), x.node), x.axes, x.read)
 
 
 def adaptive_avg_pool(low: Lowering, module: Any, x: Value) -> Value:
@@ -245,20 +245,23 @@ def voting(low: Lowering, module: Any, x: Value) -> Value:
 # -- neurons -----------------------------------------------------------------------------------------------------------
 
 
+def _in_loop(low: Lowering, x: Value) -> bool:
+    """Whether a value is one step of many, as a loop over time in forward gives it."""
+    same_everywhere = x.read is None and not {"T", "TN", "NT"} & set(x.axes) and not low.loop
+    return same_everywhere or low.build.step(x) is not None
+
+
 def _time_of(low: Lowering, module: Any, x: Value) -> Layout:
     """How a neuron takes time, checked against what it reads; "loop" for one step a call."""
-    if x.read is not None:
-        fix = "let the neuron run over time, and take the mean last"
-        if x.read.startswith("step") or x.read == "last":
-            fix = "instead of a loop over time in forward use multi-step modules, or save the module of one step with "
-            fix += 'layout="loop"'
-        raise Refused("a neuron after time was taken out", fix)
+    in_loop = _in_loop(low, x)
+    if x.read is not None and not in_loop:
+        raise Refused("a neuron after time was taken out", "let the neuron run over time, and take the mean last")
     layout = layout_of(module)
     if layout is None:
         multi_step = getattr(module, "step_mode", "m" if "T" in x.axes or "TN" in x.axes else "s") == "m"
         layout = "TN" if multi_step else "loop"
     if layout == "loop":
-        if not low.loop or x.axes[0] != "N":
+        if not (low.loop or in_loop) or x.axes[0] != "N":
             what = f"a single-step neuron reads axes {shown(x.axes)}: it would take them for one step"
             raise Refused(what, 'set step_mode="m", or export with --layout loop')
     elif x.axes != axes_of(len(x.features), layout):
@@ -268,6 +271,8 @@ def _time_of(low: Lowering, module: Any, x: Value) -> Layout:
             fits = [known for known in LAYOUTS if x.axes == axes_of(len(x.features), known) and known != "N"]
             fix += f', or register it with layout="{fits[0]}" if that is what its forward takes' if fits else ""
         raise Refused(what, fix)
+    if in_loop:
+        return layout
     if low.where in low.build.stateful:
         raise Refused("a neuron that is called more than once would share its state", "give each place its own neuron")
     low.build.stateful.add(low.where)
@@ -278,7 +283,14 @@ def spiking_neuron(low: Lowering, module: Any, x: Value) -> Value:
     """A neuron of the table in neurons.py, or of a registered class."""
     x = low.settled(x)
     layout = _time_of(low, module, x)
-    op: Neuron = lower_neuron(module, x.features, low.where)
+    if _in_loop(low, x):
+        return low.repeated(low.where, x, lambda: _neuron(low, module, x, layout))
+    return low.out(_neuron(low, module, x, layout), x.axes)
+
+
+def _neuron(low: Lowering, module: Any, x: Value, layout: Layout) -> str:
+    """The node of a neuron, its equation held against its forward."""
+    op = lower_neuron(module, x.features, low.where)
     for name, value in vars(op).items():
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             continue
@@ -287,7 +299,7 @@ def spiking_neuron(low: Lowering, module: Any, x: Value) -> Value:
             raise BadInput(Problem(f"its {name} is no number", low.where, str(value), "finite", "restore the model"))
     if is_registered(module) and not isinstance(module, Recorded):
         check_equation(module, op, layout, x.features, low.build.timesteps, low.where)
-    return low.out(low.emit(op, x.node), x.axes)
+    return low.emit(op, x.node)
 
 
 def readout(low: Lowering, module: Any, x: Value) -> Value:

@@ -80,7 +80,7 @@ from neurocompile.frontends.pytorch.tensors import (
 )
 from neurocompile.frontends.pytorch.trace import is_leaf
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, Output, Read
+from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, MaxPool, Output, Read
 from neurocompile.models.feedback import Feedback
 from neurocompile.models.temporal import TemporalGain
 
@@ -142,7 +142,9 @@ def _drop_unread(build: Build) -> None:
     """Leave out layers without state that nothing reads: those of all steps but one of a loop over time."""
     while True:
         wanted = {source for node in build.nodes.values() for source in node.inputs}
-        unread = [n.name for n in build.nodes.values() if isinstance(n.op, LINEAR_OPS) and n.name not in wanted]
+        unread = [
+            n.name for n in build.nodes.values() if isinstance(n.op, (*LINEAR_OPS, MaxPool)) and n.name not in wanted
+        ]
         if not unread:
             return
         for name in unread:

@@ -16,7 +16,7 @@ from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registe
 from neurocompile.frontends.pytorch.trace import run_node
 from neurocompile.ir.graph import Node
 from neurocompile.ir.host import HostRegion
-from neurocompile.ir.ops import Delay, Input, Neuron, Op, Output, Read, Reshape, Scale
+from neurocompile.ir.ops import Delay, Input, Integrator, Neuron, Op, Output, Read, Reshape, Scale
 
 __all__ = [
     "Build",
@@ -68,8 +68,21 @@ class Value:
         return features(self.axes, self.shape)
 
 
+@dataclass
+class Repeated:
+    """What a loop over time in forward calls once for each step: what it reads, its node, the calls so far."""
+
+    source: str
+    node: str
+    calls: int = 0
+
+
 class Unknown:
     """The result of something that was reported already."""
+
+
+class Reported(Exception):
+    """What stands in the way was reported already, at an earlier call of the same."""
 
 
 class Refused(Exception):
@@ -88,6 +101,7 @@ class Build:
         self.nodes: dict[str, Node] = {}
         self.problems: list[Problem] = []
         self.stateful: set[str] = set()
+        self.repeated: dict[Any, Repeated | None] = {}
         self.hosts: dict[str, HostRegion] = {}
         self.host_calls: dict[str, HostCall] = {}
 
@@ -123,12 +137,35 @@ class Build:
             self.feed(source)
         self.nodes[name] = replace(delay, inputs=(source,))
 
+    def step(self, value: Value) -> int | None:
+        """Which step of its node a value is, if it is one alone."""
+        if value.read == "last":
+            return self.timesteps - 1
+        return int(value.read.split()[1]) if value.read is not None and value.read.startswith("step") else None
+
+    def same_nodes(self, a: str, b: str) -> bool:
+        """Whether two nodes compute the same from the same."""
+        if a == b or a in self.hosts or b in self.hosts:
+            return a == b
+        left, right = self.nodes[a], self.nodes[b]
+        if not same_op(left.op, right.op) or len(left.inputs) != len(right.inputs):
+            return False
+        return all(self.same_nodes(x, y) for x, y in zip(left.inputs, right.inputs))
+
     def fresh(self, stem: str) -> str:
         """A name that starts with ``stem`` and that nothing has yet."""
         name, number = stem, 2
         while name in self.nodes or name in self.hosts:
             name, number = f"{stem}.{number}", number + 1
         return name
+
+
+def same_op(left: Op, right: Op) -> bool:
+    """Whether two operations without state compute the same."""
+    if type(left) is not type(right) or isinstance(left, Neuron | Integrator | Input | Output | Delay):
+        return False
+    fields = zip(vars(left).values(), vars(right).values())
+    return all(np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in fields)
 
 
 def flat(results: Any) -> list[Any]:
@@ -182,6 +219,7 @@ class Lowering:
         self.where = ""
         self.call = ""
         self.result: Any = None
+        self.repeats = False  # whether what is being lowered reads one step of many, as in a loop over time
 
     # -- walking -------------------------------------------------------------------------------------------------------
 
@@ -214,10 +252,11 @@ class Lowering:
         handler = self._handler(node, module)
         given = flat((list(args), kwargs))
         if any(isinstance(value, Unknown) for value in given):
-            if handler is None:
+            if handler is None and node.target is not getattr:
                 self._report(node, module, unsupported(module) if module else _unsupported_call(node))
             return Unknown()
         self.result = run_node(self.traced, node, *_examples((args, kwargs)))
+        self.repeats = any(isinstance(value, Value) and self.build.step(value) is not None for value in given)
         if not any(isinstance(value, Value) for value in given):
             return self.result
         if node.op == "call_function" and node.target is getattr and args[1] in ("shape", "ndim", "dtype", "device"):
@@ -228,6 +267,8 @@ class Lowering:
             return handler(self, *args, **kwargs) if module is None else handler(self, module, *args, **kwargs)
         except (Refused, MixedAxes) as error:
             self._report(node, module, error if isinstance(error, Refused) else Refused(str(error), FIX_MIXED))
+        except Reported:
+            pass
         except (BadInput, ToolFailed):
             raise
         except NeurocompileError as error:
@@ -245,7 +286,9 @@ class Lowering:
         return f"{self.where} ({type(module).__name__})" if module is not None else self.where
 
     def _report(self, node: fx.Node, module: nn.Module | None, error: Refused) -> None:
-        self.build.problems.append(Problem(error.what, self._place(node, module), fix=error.fix))
+        problem = Problem(error.what, self._place(node, module), fix=error.fix)
+        if problem not in self.build.problems:  # a loop over time comes to it at every step
+            self.build.problems.append(problem)
 
     def _stand_in(self, given: list[Any]) -> Any:
         """A made-up value after something unsupported, so that what comes after it is checked too."""
@@ -258,8 +301,36 @@ class Lowering:
     # -- emitting ------------------------------------------------------------------------------------------------------
 
     def emit(self, op: Op, *inputs: str, part: str = "") -> str:
-        """Add a node named by where it comes from."""
-        return self.build.emit(f"{self.where}.{part}" if part else self.where, op, *inputs)
+        """Add a node named by where it comes from; a layer that a loop over time calls for every step is there once."""
+        stem = f"{self.where}.{part}" if part else self.where
+        known = self.build.nodes.get(stem) if self.repeats else None
+        if known is not None and known.inputs == inputs and same_op(known.op, op):
+            return stem
+        return self.build.emit(stem, op, *inputs)
+
+    def repeated(self, key: Any, value: Value, make: Callable[[], str]) -> Value:
+        """What something gives that a loop over time in forward calls for every step, and that is there once.
+
+        A value without time is the same at every step.
+
+        Raises:
+            Refused: if it is not called for the steps in their order, or hears other things at some of them.
+            Reported: if it was refused at an earlier step.
+        """
+        step, last = self.build.step(value), self.build.timesteps - 1
+        if step in (0, None) and key not in self.build.repeated:
+            self.build.repeated[key] = None
+            self.build.repeated[key] = Repeated(value.node, make())
+        elif self.build.repeated.get(key, ()) is None:
+            raise Reported
+        known = self.build.repeated.get(key)
+        alike = known is not None and self.build.same_nodes(known.source, value.node)
+        if known is None or not alike or step not in (known.calls, None) or known.calls > last:
+            what = "a loop over time in forward does not call it once for each step, in order, behind the same layers"
+            raise Refused(what, 'call it so, or save a module of one step with layout="loop"')
+        read: Any = "last" if known.calls == last else f"step {known.calls}"
+        known.calls += 1
+        return self.out(known.node, value.axes, read)
 
     def out(self, node: str, axes: Axes, read: Read | None = None) -> Value:
         """The value of what is being lowered."""

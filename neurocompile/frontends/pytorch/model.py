@@ -17,7 +17,7 @@ from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
 from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of, from_layout, to_layout
 from neurocompile.frontends.pytorch.lower import lower, unsupported_modules
 from neurocompile.frontends.pytorch.lowering import HostCall
-from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered, layout_of
+from neurocompile.frontends.pytorch.neurons import NEURONS, is_membrane, is_registered, layout_of
 from neurocompile.frontends.pytorch.trace import check_module, prepare, trace_module
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
@@ -244,7 +244,7 @@ class _Listening:
             if isinstance(module, neuron.DSRIFNode | neuron.DSRLIFNode):
                 module = _DSR(module)
                 model.set_submodule(path, module)
-            if isinstance(module, (*NEURONS, _DSR)) or is_registered(module):
+            if isinstance(module, (*NEURONS, _DSR)) or (is_registered(module) and not is_membrane(module)):
                 module.register_forward_hook(self._hear(path))
                 if hasattr(module, "surrogate_function"):
                     module.surrogate_function = _Recorder(module.surrogate_function, self._margins.setdefault(path, []))

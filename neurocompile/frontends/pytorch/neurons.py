@@ -28,10 +28,12 @@ __all__ = [
     "READOUTS",
     "Recorded",
     "equation",
+    "is_membrane",
     "is_registered",
     "layout_of",
     "lower_neuron",
     "lower_readout",
+    "membrane",
     "neuron",
 ]
 
@@ -44,7 +46,7 @@ Class = TypeVar("Class", bound=type[nn.Module])
 class _Registration:
     """What a user said of a neuron class."""
 
-    lowering: Callable[[Any], Neuron]
+    lowering: Callable[[Any], Neuron | Integrator]
     layout: Layout | None
 
 
@@ -53,8 +55,11 @@ _registered: dict[type[nn.Module], _Registration] = {}
 equation = Neuron
 """The neuron equation, for :func:`neuron`: every field is a number or an array that broadcasts to the layer."""
 
+membrane = Integrator
+"""The equation of a class that never fires and gives its membrane: ``y = decay * y + gain * x + bias``."""
 
-def neuron(lowering: Callable[[Any], Neuron], *, layout: Layout | None = None) -> Callable[[Class], Class]:
+
+def neuron(lowering: Callable[[Any], Neuron | Integrator], *, layout: Layout | None = None) -> Callable[[Class], Class]:
     """Register a neuron class of your own: ``@neurocompile.neuron(lambda m: neurocompile.equation(threshold=...))``.
 
     The class's forward must take and return one tensor, keep its state between calls in single-step mode, and start
@@ -62,7 +67,8 @@ def neuron(lowering: Callable[[Any], Neuron], *, layout: Layout | None = None) -
     a model is saved or compiled, class and equation are run on the same random currents and held against each other.
 
     Args:
-        lowering: is given the module (in eval mode, parameters as they are) and returns its equation.
+        lowering: is given the module (in eval mode, parameters as they are) and returns its equation; a class that
+            never fires and gives its membrane returns ``neurocompile.membrane(decay=..., gain=...)``.
         layout: how forward takes time: "TN" [T, N, ...], "NT" [N, T, ...], "N..T" [N, ..., T], "NCT.." [N, C, T, ...],
             "fold" [T * N, ...], "loop" (one step [N, ...] a call). None: [T, N, ...], or one step a call in a model
             of one step; a class with SpikingJelly's ``step_mode`` does as that says.
@@ -93,10 +99,17 @@ def layout_of(module: nn.Module) -> Layout | None:
     return _registered[type(module)].layout if type(module) in _registered else None
 
 
+def is_membrane(module: nn.Module) -> bool:
+    """Whether a registered class gives its membrane."""
+    if isinstance(module, Recorded):
+        return isinstance(module.op, Integrator)
+    return type(module) in _registered and isinstance(_registered[type(module)].lowering(module), Integrator)
+
+
 class Recorded(nn.Module):
     """Stands for a neuron of a registered class in a model that was loaded: its equation is known, its code is not."""
 
-    def __init__(self, class_name: str, op: Neuron, layout: Layout | None) -> None:
+    def __init__(self, class_name: str, op: Neuron | Integrator, layout: Layout | None) -> None:
         super().__init__()
         self.class_name = class_name
         self.op = op
@@ -107,7 +120,7 @@ class Recorded(nn.Module):
         return torch.zeros_like(x)
 
 
-def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron:
+def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron | Integrator:
     """The equation of a neuron module whose layer has ``shape``.
 
     Raises:
@@ -120,20 +133,22 @@ def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron:
     surrogate = getattr(module, "surrogate_function", None)
     if getattr(surrogate, "spiking", True) is False:
         raise _refused(where, module, "its surrogate function does not spike (spiking=False)", "set spiking=True")
-    return _with_arrays(NEURONS[type(module)](module, shape))
+    op: Neuron = _with_arrays(NEURONS[type(module)](module, shape))
+    return op
 
 
-def _registered_equation(module: nn.Module, shape: Shape, where: str) -> Neuron:
+def _registered_equation(module: nn.Module, shape: Shape, where: str) -> Neuron | Integrator:
     """What a user's function says of a module, held against the shape of the layer."""
     try:
         op = _registered[type(module)].lowering(module)
     except Exception as error:
         what = f"the function given to neurocompile.neuron failed: {type(error).__name__}: {error}"
         raise _refused(where, module, what, "let it use what the module has in eval mode") from error
-    if not isinstance(op, Neuron):
+    if not isinstance(op, Neuron | Integrator):
         what = f"the function given to neurocompile.neuron returned a {type(op).__name__}"
         raise _refused(where, module, what, "let it return neurocompile.equation(...)")
     op = _with_arrays(op)
+    assert isinstance(op, Neuron | Integrator)
     for name, value in vars(op).items():
         fits = not isinstance(value, np.ndarray) or _broadcasts(value.shape, shape)
         if not fits:
@@ -147,7 +162,7 @@ def _broadcasts(inner: Shape, outer: Shape) -> bool:
     return len(inner) <= len(outer) and all(a in (1, b) for a, b in zip(inner[::-1], outer[::-1]))
 
 
-def _with_arrays(op: Neuron) -> Neuron:
+def _with_arrays(op: Any) -> Any:
     """The same equation with each number as a float64 array."""
     arrays = {
         name: np.asarray(_numpy(value), bool if name == "flip" else np.float64)
@@ -155,7 +170,7 @@ def _with_arrays(op: Neuron) -> Neuron:
         if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | int)
         and name not in ("strict", "refractory", "shift")
     }
-    return Neuron(**{**vars(op), **arrays})
+    return type(op)(**{**vars(op), **arrays})
 
 
 def _numpy(value: Any) -> Any:

@@ -17,11 +17,11 @@ from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.pytorch.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.lowering import HostCall
 from neurocompile.frontends.pytorch.model import LAYOUTS, Reference, TorchModel
-from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, lower_neuron
+from neurocompile.frontends.pytorch.neurons import NEURONS, Recorded, is_registered, layout_of, lower_neuron
 from neurocompile.frontends.pytorch.onhost import OnHost, is_host
 from neurocompile.frontends.pytorch.trace import cleaned, is_leaf, prepare, trace_module
 from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
-from neurocompile.ir.ops import Array, Neuron, Read
+from neurocompile.ir.ops import Array, Integrator, Neuron, Read
 from neurocompile.models.feedback import Feedback
 
 __all__ = ["FORMAT", "VERSION", "check_plain", "module_of", "recording_from_plain", "recording_to_plain", "to_plain"]
@@ -71,7 +71,7 @@ def to_plain(model: nn.Module, traced: TorchModel) -> dict[str, Any]:
 
 def _graph_to_plain(root: nn.Module, graph: fx.Graph, prefix: str, traced: TorchModel) -> dict[str, Any]:
     """A traced graph, the modules that it calls (of the live model), the tensors that it reads."""
-    graph.eliminate_dead_code()
+    graph.eliminate_dead_code(lambda node: node.is_impure() or _keeps_state(root, node))
     modules: dict[str, Any] = {}
     renamed: dict[fx.Node, dict[str, str]] = {}
     for node in graph.nodes:
@@ -101,6 +101,15 @@ def _graph_to_plain(root: nn.Module, graph: fx.Graph, prefix: str, traced: Torch
     }
 
 
+def _keeps_state(root: nn.Module, node: fx.Node) -> bool:
+    """Whether a call changes what a later call of the same module gives, even if nothing reads its result."""
+    if node.op != "call_module":
+        return False
+    return any(
+        is_registered(m) or isinstance(m, tuple(NEURONS)) for m in root.get_submodule(str(node.target)).modules()
+    )
+
+
 def _feedback_to_plain(module: Feedback, node: fx.Node, path: str, traced: TorchModel) -> dict[str, Any]:
     """What is fed back, as a graph of its own: one step of it."""
     steps = node.meta["step"]
@@ -114,7 +123,8 @@ def _module_to_plain(path: str, module: nn.Module, traced: TorchModel) -> Any:
         shape = traced.graph.edges[path].shape
         op = lower_neuron(module, shape, path)
         plain = {k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v for k, v in vars(op).items()}
-        return {"registered": type(module).__name__, "layout": layout_of(module), "equation": plain}
+        known = {"registered": type(module).__name__, "layout": layout_of(module), "equation": plain}
+        return {**known, "membrane": True} if isinstance(op, Integrator) else known
     if any(is_registered(inner) for inner in module.modules()):
         what = "a registered neuron inside a SpikingJelly container cannot be saved"
         raise UsageError(Problem(what, path, fix="call it outside the container, in multi-step mode"))
@@ -306,7 +316,7 @@ def _is_neuron(module: Mapping[str, Any]) -> bool:
     values = module["equation"]
     if module.get("layout") not in (None, *LAYOUTS):
         return False
-    names = {f.name for f in fields(Neuron)}
+    names = {f.name for f in fields(Integrator if module.get("membrane") else Neuron)}
     return set(values) <= names and all(
         value is None or isinstance(value, torch.Tensor | int | bool) or value in ("to", "by", "none")
         for value in values.values()
@@ -332,7 +342,8 @@ def _module_from_plain(plain: Any, timesteps: int) -> nn.Module:
         return OnHost(region, [tuple(names) for names in plain["axes"]], tuple(plain["result_axes"]), timesteps)
     values: dict[str, Any] = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in plain["equation"].items()}
     # Before there were layouts, every registered neuron took [T, N, ...] or one step.
-    return Recorded(plain["registered"], Neuron(**values), plain.get("layout"))
+    equation = Integrator(**values) if plain.get("membrane") else Neuron(**values)
+    return Recorded(plain["registered"], equation, plain.get("layout"))
 
 
 def _place(root: nn.Module, target: str, value: Any) -> None:

@@ -25,7 +25,7 @@ _ROUNDED = 1e-5
 
 
 def check_equation(
-    module: nn.Module, op: Neuron, layout: Layout, shape: tuple[int, ...], timesteps: int, where: str
+    module: nn.Module, op: Neuron | Integrator, layout: Layout, shape: tuple[int, ...], timesteps: int, where: str
 ) -> None:
     """Run a neuron module and its equation on the same random currents.
 
@@ -48,20 +48,23 @@ def check_equation(
         fix = "clear its state at the start of forward, or in a method reset()"
         raise UnsupportedModel(Problem(what, place, fix=fix))
     expected = _equation(op, currents, timesteps)
-    differs = np.abs(found - expected) > 1e-6 * max(1.0, float(np.abs(op.amplitude).max()))
+    height = np.abs(op.amplitude if isinstance(op, Neuron) else expected).max()
+    differs = np.abs(found - expected) > 1e-6 * max(1.0, float(height))
     equal_first = _meets_its_threshold(op)
     if differs[int(equal_first) :].sum() > _ROUNDED * differs.size:
-        raise UnsupportedModel(_difference(found, expected, differs, place, layout))
+        raise UnsupportedModel(_difference(op, found, expected, differs, place, layout))
     if equal_first and differs[0, 0].any():
         what = "where the membrane equals the threshold, its forward and its equation differ"
         raise UnsupportedModel(Problem(what, place, fix="strict=True fires at >, strict=False (as it stands) at >="))
 
 
-def _difference(found: Array, expected: Array, differs: Array, place: str, layout: Layout) -> Problem:
+def _difference(
+    op: Neuron | Integrator, found: Array, expected: Array, differs: Array, place: str, layout: Layout
+) -> Problem:
     """What to say about a forward that gives other values than the equation."""
     step = int(np.argmax(differs.reshape(*differs.shape[:2], -1).any((0, 2))))
     actual = f"{differs.sum()} of {differs.size} values differ, first at step {step}"
-    if np.array_equal(np.sign(found), np.sign(expected)):
+    if isinstance(op, Neuron) and np.array_equal(np.sign(found), np.sign(expected)):
         heights = f"{np.abs(found).max():g} where the equation has {np.abs(expected).max():g}"
         what = f"it fires as its equation does, but what it sends has another height: {heights}"
         return Problem(what, place, actual, fix="give the equation this amplitude")
@@ -72,10 +75,12 @@ def _difference(found: Array, expected: Array, differs: Array, place: str, layou
     return Problem("its forward does not compute its equation", place, actual, "0", fix)
 
 
-def _currents(op: Neuron, shape: tuple[int, ...], timesteps: int) -> Array:
+def _currents(op: Neuron | Integrator, shape: tuple[int, ...], timesteps: int) -> Array:
     """``[N, T, *shape]``: from weak to strong; the first sample meets the threshold at its first step, if it can."""
     batch = max(8, ceil(_VALUES / (timesteps * prod(shape))))
-    if op.norm is None:
+    if isinstance(op, Integrator):
+        heights = np.ones(1)
+    elif op.norm is None:
         heights = np.abs(op.threshold)
     else:
         heights = np.abs(op.norm.mean) + op.norm.std
@@ -84,20 +89,22 @@ def _currents(op: Neuron, shape: tuple[int, ...], timesteps: int) -> Array:
     strength = scale * 2.0 ** np.linspace(-1.5, 2.5, batch)
     x = np.random.default_rng(0).standard_normal((batch, timesteps, *shape)) + 0.25
     x *= strength.reshape(-1, *(1,) * (x.ndim - 1))
-    if _meets_its_threshold(op):
+    if isinstance(op, Neuron) and _meets_its_threshold(op):
         x[0, 0] = op.threshold
     return x
 
 
-def _meets_its_threshold(op: Neuron) -> bool:
+def _meets_its_threshold(op: Neuron | Integrator) -> bool:
     """Whether the first membrane is the first current, and the threshold a number that float32 holds, too."""
+    if isinstance(op, Integrator):
+        return False
     plain = np.all(op.gain == 1) and not np.any(op.bias) and not np.any(op.input_bias) and not np.any(op.v_init)
     if not plain or op.norm is not None or not np.isfinite(op.threshold).all():
         return False
     return bool(np.all(op.threshold.astype(np.float32) == op.threshold))
 
 
-def _equation(op: Neuron, currents: Array, timesteps: int) -> Array:
+def _equation(op: Neuron | Integrator, currents: Array, timesteps: int) -> Array:
     nodes = [
         Node("x", Input(currents.shape[2:], "real")),
         Node("neuron", op, ("x",)),

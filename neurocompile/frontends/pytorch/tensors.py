@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from neurocompile.frontends.pytorch.axes import features, regroup
-from neurocompile.frontends.pytorch.lowering import Build, Lowering, Refused, Value, array, shown
+from neurocompile.frontends.pytorch.lowering import Lowering, Refused, Value, array, shown
 from neurocompile.ir.ops import Add, Array, Concat, Gain, Reshape, Scale, SumPool, Upsample
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
@@ -143,17 +143,7 @@ def _are_steps(low: Lowering, values: Sequence[Any]) -> bool:
     if not all(isinstance(v, Value) and v.axes == values[0].axes for v in values) or low.loop:
         return False
     reads = [*(f"step {t}" for t in range(low.build.timesteps - 1)), "last"]
-    return [v.read for v in values] == reads and all(_same_nodes(low.build, values[0].node, v.node) for v in values)
-
-
-def _same_nodes(build: Build, a: str, b: str) -> bool:
-    """Whether two nodes compute the same from the same."""
-    left, right = build.nodes[a], build.nodes[b]
-    if a == b or type(left.op) is not type(right.op) or len(left.inputs) != len(right.inputs):
-        return a == b
-    fields = zip(vars(left.op).values(), vars(right.op).values())
-    equal = all(np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y for x, y in fields)
-    return equal and all(_same_nodes(build, x, y) for x, y in zip(left.inputs, right.inputs))
+    return [v.read for v in values] == reads and all(low.build.same_nodes(values[0].node, v.node) for v in values)
 
 
 def cat(low: Lowering, tensors: Sequence[Any], dim: int = 0, axis: int | None = None) -> Value:
@@ -289,7 +279,7 @@ def _over(low: Lowering, x: Value, dim: Any, keepdim: bool, mean: bool) -> Value
         raise Refused(what, "time, or all axes after the channels, can be taken together")
     read, node = x.read, x.node
     if places:
-        if read is not None:
+        if read is not None and low.build.step(x) is None:
             raise Refused("pooling after time was taken out is not supported", "pool before the mean over time")
         kernel = x.features[1:]
         node = low.emit(SumPool(kernel, kernel, ((0, 0),) * len(kernel)), node, part="sum")

@@ -130,6 +130,8 @@ class _Proxy(fx.Proxy):
     Once forward has forgotten it, so is the value, whose place the next ones need.
     """
 
+    tracer: _Tracer
+
     def __del__(self) -> None:
         if self.node.op != "placeholder":
             self.node.meta.pop("value", None)
@@ -149,6 +151,8 @@ class _Proxy(fx.Proxy):
 
 class _Attribute(fx.proxy.Attribute):
     """Something of a tensor, as ``x.shape``, that knows how long it is."""
+
+    tracer: _Tracer
 
     def __len__(self) -> int:
         return len(self.tracer.known(self.node))
@@ -200,7 +204,8 @@ class _Tracer(fx.Tracer):
             return self._inputs.pop(0)
         if node.op == "output":
             return None
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.known)
+        given: Any = fx.node.map_arg((node.args, node.kwargs), self.known)
+        args, kwargs = given
         if node.op == "call_module" and isinstance(self.root.get_submodule(str(node.target)), Feedback):
             node.meta["step"] = tuple(x[0].clone() for x in args)  # of which what is inside is traced
         self._computing = True
