@@ -12,7 +12,7 @@ LAVA_STAMP  := $(LAVA_VENV)/.installed
 
 setup: $(STAMP) setup-lava
 
-$(STAMP): setup.cfg setup.py pyproject.toml constraints-dev.txt $(wildcard simulator/engine/native/*)
+$(STAMP): setup.cfg setup.py pyproject.toml constraints-dev.txt $(wildcard simulator/*/native/*)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[dev]'
 	touch $(STAMP)
@@ -31,9 +31,15 @@ no-python-3.10:
 	@echo "no Python 3.10 found: programs for Loihi can be exported, but not run in Lava here."
 	@echo "Install one (pyenv install 3.10, or uv python install 3.10) and run make setup-lava LAVA_PYTHON=/path/to/it"
 
-# System tools (simulators, compilers, browsers) that later backends call. None is needed yet.
+# System tools that backends call: the Verilog simulators that nc1 runs in, and what synthesizes it.
+TOOLS := iverilog verilator yosys
 system:
-	@echo "no system tools needed"
+	@for tool in $(TOOLS); do command -v $$tool > /dev/null || missing=1; done; \
+	if [ -z "$$missing" ]; then echo "all there: $(TOOLS)"; \
+	elif command -v apt-get > /dev/null; then \
+		if [ "$$(id -u)" = 0 ]; then run=; else run=sudo; fi; \
+		$$run apt-get update -qq && $$run apt-get install -y -qq --no-install-recommends $(TOOLS) > /dev/null; \
+	else echo "install $(TOOLS) with your package manager"; exit 1; fi
 
 demo: setup
 	$(VENV)/bin/neurocompile demo

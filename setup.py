@@ -1,4 +1,4 @@
-"""Builds the compiled part of the functional engine; everything else is in setup.cfg.
+"""Builds the compiled parts of the simulators; everything else is in setup.cfg.
 
 Without a C++ compiler the package installs without it, and simulates with NumPy. With one, a build that fails is an
 installation that fails. ``NEUROCOMPILE_SANITIZE=address,undefined`` builds it with these sanitizers, for tests.
@@ -24,27 +24,27 @@ def compiler():
 
 
 def extensions():
-    """The engine, where it can be built."""
+    """The functional engine and the timing simulators, where they can be built."""
     if compiler() is None:
-        print("no C++ compiler: the functional engine is left out, and NumPy will simulate", file=sys.stderr)
+        print("no C++ compiler: the compiled simulators are left out; NumPy will simulate, without timing", file=sys.stderr)
         return []
     from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 
     ParallelCompile(default=2).install()
-    folder = os.path.join("simulator", "engine", "native")
     sanitizers = os.environ.get("NEUROCOMPILE_SANITIZE")
     checked = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-g", "-O1"] if sanitizers else []
     # GCC 12 takes its own AVX-512 intrinsics for uses of uninitialized values.
     quiet = ["-Wall", "-Wextra", "-Wno-maybe-uninitialized"] if sys.platform != "win32" else []
     return [
         Pybind11Extension(
-            "neurocompile.simulator.engine._native",
-            sorted(glob(os.path.join(folder, "*.cpp"))),
-            depends=sorted(glob(os.path.join(folder, "*.h"))),
+            f"neurocompile.simulator.{part}._native",
+            sorted(glob(os.path.join("simulator", part, "native", "*.cpp"))),
+            depends=sorted(glob(os.path.join("simulator", part, "native", "*.h"))),
             cxx_std=17,
             extra_compile_args=[*quiet, "-O3", *checked],
             extra_link_args=[*checked, "-pthread"] if sys.platform != "win32" else [],
         )
+        for part in ("engine", "timing")
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from neurocompile.errors import DoesNotFit, Problem, UsageError
 from neurocompile.program import Program
-from neurocompile.targets import load_target
+from neurocompile.targets import Target, load_target
 
 __all__ = ["EMITTERS", "check_emitters", "emitted_files"]
 
@@ -23,8 +23,24 @@ def _netx(program: Program) -> dict[str, bytes]:
     return {"network.net": write_net(program)}
 
 
-EMITTERS: dict[str, Callable[[Program], dict[str, bytes]]] = {"lava": _lava, "netx": _netx}
+def _rtl(program: Program) -> dict[str, bytes]:
+    from neurocompile.backends.rtl import bundle_files
+
+    return bundle_files(program)
+
+
+EMITTERS: dict[str, Callable[[Program], dict[str, bytes]]] = {"lava": _lava, "netx": _netx, "rtl": _rtl}
 """What ``--emit`` takes; each writes into a folder of its name."""
+
+
+_FOR = {"lava": "loihi or --target loihi2", "netx": "loihi or --target loihi2", "rtl": "nc1"}
+
+
+def _runs(name: str, target: Target) -> bool:
+    """Whether a backend runs programs for a target."""
+    if name == "rtl":
+        return target.name == "nc1"
+    return target.arithmetic is not None and target.arithmetic.lif is not None
 
 
 def check_emitters(target: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -39,10 +55,12 @@ def check_emitters(target: str, names: Iterable[str]) -> tuple[str, ...]:
         for name in wanted
         if name not in EMITTERS
     ]
-    arithmetic = load_target(target).arithmetic
-    if wanted and not problems and (arithmetic is None or arithmetic.lif is None):
-        fix = "use --target loihi or --target loihi2"
-        problems = [Problem(f"{name} does not run programs for {target}", "--emit", name, fix=fix) for name in wanted]
+    if not problems:
+        problems = [
+            Problem(f"{name} does not run programs for {target}", "--emit", name, fix=f"use --target {_FOR[name]}")
+            for name in wanted
+            if not _runs(name, load_target(target))
+        ]
     if problems:
         raise UsageError(problems)
     return wanted

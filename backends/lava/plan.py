@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neurocompile.backends.lava.timing import Hop, layer_depths
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import WEIGHT_OPS, Array, Conv, Delay, Input, Integrator, MaxPool, Neuron, Reshape
+from neurocompile.ir.ops import Array, Conv, Delay, Input, Integrator, MaxPool, Neuron, Reshape
+from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.host import host_layers
+from neurocompile.mapping.netlist import origin_of, places_of
 from neurocompile.program import Program
 from neurocompile.quantization.rows import synapses_of
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
@@ -165,7 +165,8 @@ def plan_of(program: Program) -> Plan:
     on_chip = [wire for wire in wires if wire.target.name not in host]
     pools = graph.of(MaxPool)
     hops = [Hop(wire.source, wire.target.name, 1, wire.delay) for wire in on_chip]
-    hops += [Hop(source, node.name, 0, delay) for node in pools for source, delay in (_origin(graph, node.inputs[0]),)]
+    origins = {node.name: origin_of(graph, node.inputs[0]) for node in pools}
+    hops += [Hop(source, name, 0, delay) for name, (source, delay) in origins.items()]
     still = {node.name: 0 for node in graph.of(Input)} | dict.fromkeys(host, 0)
     depths = layer_depths([node.name for node in (*consumers, *pools) if node.name not in host], hops, still)
     populations = [_population(graph, program, node, depths[node.name], node.name in host) for node in consumers]
@@ -212,24 +213,15 @@ def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
 
 def _wires(graph: Graph, consumer: Node) -> Iterator[_Wire]:
     for synapse in synapses_of(graph, consumer):
-        source, delay = _origin(graph, synapse.node.inputs[0])
+        source, delay = origin_of(graph, synapse.node.inputs[0])
         yield _Wire(synapse.node, consumer, source, delay)
-
-
-def _origin(graph: Graph, name: str) -> tuple[str, int]:
-    """The neuron, input or pool whose spikes an event is, and by how many steps it is delayed."""
-    delay = 0
-    while isinstance(op := graph[name].op, Reshape | Delay):
-        delay += op.steps if isinstance(op, Delay) else 0
-        (name,) = graph[name].inputs
-    return name, delay
 
 
 def _bits_of(graph: Graph, name: str) -> int:
     """How wide the graded spikes of a source are; 0 for ordinary ones."""
     op = graph[name].op
     if isinstance(op, MaxPool):
-        return _bits_of(graph, _origin(graph, graph[name].inputs[0])[0])
+        return _bits_of(graph, origin_of(graph, graph[name].inputs[0])[0])
     if isinstance(op, Neuron):
         return 8 if op.negative_threshold is not None else 0
     assert isinstance(op, Input)
@@ -244,7 +236,7 @@ def _source(graph: Graph, node: Node) -> Source:
 
 def _pool(graph: Graph, node: Node, depths: Mapping[str, int]) -> Pool:
     op: Any = node.op
-    source, delay = _origin(graph, node.inputs[0])
+    source, delay = origin_of(graph, node.inputs[0])
     reads, shape = graph.edges[node.inputs[0]].shape, graph.edges[node.name].shape
     depth = depths[node.name]
     return Pool(node.name, shape, reads, source, op, depth, depth - depths[source] + delay, _bits_of(graph, source))
@@ -253,7 +245,7 @@ def _pool(graph: Graph, node: Node, depths: Mapping[str, int]) -> Pool:
 def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int], cut: frozenset[str]) -> SynapseLayer:
     op: Any = wire.target.op
     reads, gives = graph.edges[wire.node.inputs[0]].shape, graph.edges[wire.node.name].shape
-    place = _place(graph, wire.node, wire.target)
+    place = places_of(graph, wire.node, wire.target)
     delay = depths[wire.target.name] - depths[wire.source] + wire.delay - 1
     alike = graph.edges[wire.source].shape == reads and graph.edges[wire.target.name].shape == gives
     whole = not cut & {wire.source, wire.target.name}
@@ -273,26 +265,6 @@ def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int], cut: frozense
 
 def _is_lava_kernel(op: Any) -> bool:
     return isinstance(op, Conv) and all(before == after for before, after in op.padding)
-
-
-def _place(graph: Graph, node: Node, target: Node) -> Array | None:
-    """Where each output of a layer of weights goes, behind concatenations and reshapes; None: where it stands."""
-    size = graph.edges[node.name].size
-
-    def numbered(name: str) -> Array:
-        shape = graph.edges[name].shape
-        if name == node.name:
-            return np.arange(1.0, size + 1).reshape(1, *shape)
-        if isinstance(graph[name].op, WEIGHT_OPS):
-            return np.zeros((1, *shape))
-        return apply(graph[name].op, [numbered(source) for source in graph[name].inputs])
-
-    reached = numbered(target.inputs[0])[0].ravel().astype(np.int64) - 1
-    if np.array_equal(reached, np.arange(size)):
-        return None
-    place = np.zeros(size, np.int64)
-    place[reached[reached >= 0]] = np.flatnonzero(reached >= 0)
-    return place
 
 
 def _check_delays(synapses: list[SynapseLayer], program: Program) -> None:
@@ -363,7 +335,7 @@ def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -
 def _neuron_behind(graph: Graph, name: str) -> str:
     """The layer or input whose spikes a pool, or a pool of pools, hands on."""
     while isinstance(graph[name].op, MaxPool):
-        name, _ = _origin(graph, graph[name].inputs[0])
+        name, _ = origin_of(graph, graph[name].inputs[0])
     return name
 
 

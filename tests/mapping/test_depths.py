@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neurocompile.backends.lava.timing import Hop, layer_depths
 from neurocompile.errors import DoesNotFit
+from neurocompile.mapping.depths import Hop, layer_depths
 
 
 def test_a_chain_lags_by_one_step_a_synapse() -> None:

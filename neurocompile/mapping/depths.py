@@ -1,4 +1,4 @@
-"""When each layer sees the first step of the network: every synapse of Lava takes one step."""
+"""When each layer sees the first step of the network, where every synapse takes one step of the chip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Hop:
 def layer_depths(layers: Sequence[str], hops: Sequence[Hop], inputs: Mapping[str, int]) -> dict[str, int]:
     """The least number of steps by which each layer lags behind the network, so that no hop comes too late.
 
-    A layer at depth d does step t of the network in step t + d of Lava. A hop with delay k from depth a to depth b
+    A layer at depth d does step t of the network in step t + d of the chip. A hop with delay k from depth a to depth b
     takes b - a + k steps, which must be at least one for each synapse; what is more is an extra delay of the synapse.
 
     Args:
@@ -75,7 +75,7 @@ def _loop(name: str, because: Mapping[str, str], hops: Sequence[Hop]) -> Problem
     synapses = sum(max(h.synapses for h in hops if (h.source, h.target) == pair) for pair in pairs)
     delay = sum(min(h.delay for h in hops if (h.source, h.target) == pair) for pair in pairs)
     return Problem(
-        "this loop is shorter than its synapses: each of them takes a step in Lava",
+        "this loop is shorter than its synapses: each of them takes a step on the chip",
         " -> ".join([*members, members[0]]),
         f"a delay of {delay}",
         f"at least {synapses}, one for each synapse",

@@ -1,0 +1,216 @@
+"""A Program as a chip has it whose every synapse takes one step: populations, and synapses one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.connections import connections
+from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import (
+    WEIGHT_OPS,
+    Array,
+    Conv,
+    Delay,
+    Gain,
+    Input,
+    Integrator,
+    MaxPool,
+    Neuron,
+    Output,
+    Reshape,
+)
+from neurocompile.mapping.depths import Hop, layer_depths
+from neurocompile.quantization.rows import synapses_of
+
+__all__ = ["Netlist", "Population", "Projection", "netlist_of", "origin_of", "places_of"]
+
+Shape = tuple[int, ...]
+
+_ZERO = np.asarray(0)
+RELAY = Neuron(_ZERO + 1, _ZERO, current_decay=_ZERO, bias=_ZERO, input_bias=_ZERO, v_reset=_ZERO, v_init=_ZERO)
+"""A neuron, in integers, that passes on whether any spike came."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """The neurons of a layer, of an input, or relays: neurons that only pass spikes on, a step later.
+
+    ``depth`` says by how many steps it lags behind the network: it does step t in step t + depth. ``op`` is what a
+    neuron does, None for an input. ``layer`` is the node of the graph that says what it fires, at the same step of the
+    network: itself, a max-pool, or the layer whose spikes a relay passes on.
+    """
+
+    name: str
+    layer: str
+    shape: Shape
+    depth: int
+    op: Neuron | Integrator | None
+
+    @property
+    def size(self) -> int:
+        """How many neurons."""
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def kind(self) -> Literal["input", "neurons", "relay"]:
+        """What it is."""
+        return "input" if self.op is None else "relay" if self.op is RELAY else "neurons"
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Synapses from one population to another: ``weight[k]`` from neuron ``pre[k]`` to ``post[k]``, flat indices."""
+
+    source: str
+    target: str
+    pre: Array
+    post: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """All populations, each behind those it reads (but for loops), and all synapses.
+
+    ``timesteps`` of the network take ``latency`` steps more on the chip. ``to_host`` are the populations whose spikes
+    the host reads.
+    """
+
+    populations: Mapping[str, Population]
+    projections: tuple[Projection, ...]
+    timesteps: int
+    to_host: tuple[str, ...] = ()
+
+    @property
+    def latency(self) -> int:
+        """By how many steps the last population lags behind."""
+        return max(population.depth for population in self.populations.values())
+
+
+@dataclass(frozen=True)
+class _Wire:
+    source: str
+    target: str
+    delay: int
+    pre: Array
+    post: Array
+    weight: Array
+
+
+def netlist_of(graph: Graph, timesteps: int) -> Netlist:
+    """Every synapse of an integer graph without sums of events (``Synapses(event_sums=False)``).
+
+    A max-pool becomes neurons that fire if any of their window does. Spikes that have to wait, for a delay or because
+    another way to the same layer is longer, go through relays; an input that has to wait is a population of its own.
+
+    Args:
+        graph: of a Program.
+        timesteps: T.
+
+    Raises:
+        DoesNotFit: for loops that are shorter than their synapses, for max-pools of numbers, and for gains that differ
+            from step to step.
+    """
+    layers = graph.of(Neuron, Integrator, MaxPool)
+    wires = [wire for node in layers for wire in _into(graph, node)]
+    problems = [
+        Problem("its gain differs from step to step, which no synapse's does", node.name, fix="use another target")
+        for node in graph.of(Gain)
+    ]
+    problems += [
+        Problem("it pools numbers, which no neuron does", wire.target, fix="pool the data beforehand")
+        for wire in wires
+        if isinstance(graph[wire.target].op, MaxPool) and graph.edges[wire.source].carries == "real"
+    ]
+    if problems:
+        raise DoesNotFit(problems)
+    hops = [Hop(wire.source, wire.target, 1, wire.delay) for wire in wires]
+    depths = layer_depths([node.name for node in layers], hops, {node.name: 0 for node in graph.of(Input)})
+    populations: dict[str, Population] = {}
+    for node in graph.of(Input, Neuron, Integrator, MaxPool):
+        op: Any = RELAY if isinstance(node.op, MaxPool) else None if isinstance(node.op, Input) else node.op
+        populations[node.name] = Population(node.name, node.name, graph.edges[node.name].shape, depths[node.name], op)
+    projections: list[Projection] = []
+    for wire in wires:
+        wait = depths[wire.target] - depths[wire.source] + wire.delay - 1
+        source = _later(populations, projections, wire.source, wait)
+        projections.append(Projection(source, wire.target, wire.pre, wire.post, wire.weight))
+    order = {node.name: number for number, node in enumerate(graph)}
+    behind = sorted(populations.values(), key=lambda each: (each.depth, order[each.layer]))
+    read = dict.fromkeys(origin_of(graph, node.inputs[0])[0] for node in graph.of(Output))
+    to_host = tuple(name for name in read if isinstance(graph[name].op, Neuron | MaxPool))
+    return Netlist({each.name: each for each in behind}, tuple(projections), timesteps, to_host)
+
+
+def _later(populations: dict[str, Population], projections: list[Projection], name: str, wait: int) -> str:
+    """A population that fires what another does, some steps later."""
+    for step in range(1, wait + 1):
+        before = populations[name if step == 1 else f"{name}.later{step - 1}"]
+        later = f"{name}.later{step}"
+        if later in populations:
+            continue
+        populations[later] = replace(
+            before, name=later, depth=before.depth + 1, op=None if before.op is None else RELAY
+        )
+        if before.op is not None:
+            each = np.arange(before.size)
+            projections.append(Projection(before.name, later, each, each, np.ones(before.size, np.int64)))
+    return f"{name}.later{wait}" if wait else name
+
+
+def _into(graph: Graph, node: Node) -> Iterator[_Wire]:
+    """The synapses that feed a layer."""
+    if isinstance(node.op, MaxPool):
+        op, shape = node.op, graph.edges[node.inputs[0]].shape
+        window = Conv(np.ones((shape[0], 1, *op.kernel), np.int64), None, op.stride, op.padding, op.dilation, shape[0])
+        source, delay = origin_of(graph, node.inputs[0])
+        post, pre, weight = connections(window, shape)
+        yield _Wire(source, node.name, delay, pre, post, weight)
+        return
+    for synapse in synapses_of(graph, node):
+        (event,) = synapse.node.inputs
+        source, delay = origin_of(graph, event)
+        out, pre, weight = connections(synapse.node.op, graph.edges[event].shape)
+        place = places_of(graph, synapse.node, node)
+        yield _Wire(source, node.name, delay, pre, out if place is None else place[out], weight)
+
+
+def origin_of(graph: Graph, name: str) -> tuple[str, int]:
+    """The neuron, input or pool whose spikes an event is, and by how many steps it is delayed."""
+    delay = 0
+    while isinstance(op := graph[name].op, Reshape | Delay):
+        delay += op.steps if isinstance(op, Delay) else 0
+        (name,) = graph[name].inputs
+    return name, delay
+
+
+def places_of(graph: Graph, node: Node, target: Node) -> Array | None:
+    """Where each output of a layer of weights goes, behind concatenations and reshapes; None: where it stands.
+
+    Args:
+        graph: of a Program.
+        node: the layer of weights.
+        target: the neurons that it feeds.
+    """
+    size = graph.edges[node.name].size
+
+    def numbered(name: str) -> Array:
+        shape = graph.edges[name].shape
+        if name == node.name:
+            return np.arange(1.0, size + 1).reshape(1, *shape)
+        if isinstance(graph[name].op, WEIGHT_OPS):
+            return np.zeros((1, *shape))
+        return apply(graph[name].op, [numbered(source) for source in graph[name].inputs])
+
+    reached = numbered(target.inputs[0])[0].ravel().astype(np.int64) - 1
+    if np.array_equal(reached, np.arange(size)):
+        return None
+    place = np.zeros(size, np.int64)
+    place[reached[reached >= 0]] = np.flatnonzero(reached >= 0)
+    return place

@@ -1,0 +1,250 @@
+"""Which neurons go to which core, one population after the other; and what each core then holds, synapse by synapse.
+
+A core updates ``lanes`` neurons at a time, a *group*, and a word of its synapse memory holds the weights of one axon
+for one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.ops import Array
+from neurocompile.mapping.netlist import Netlist, Population
+
+__all__ = ["CoreLimits", "Partition", "Routes", "partition_in_order", "routes_of"]
+
+
+@dataclass(frozen=True)
+class CoreLimits:
+    """What a core holds: neurons, input axons, words of ``lanes`` weights, fan-out entries (of a neuron to a core)."""
+
+    lanes: int
+    neurons: int
+    axons: int
+    words: int
+    fanout: int
+
+    @property
+    def groups(self) -> int:
+        """Of neurons that are updated together."""
+        return self.neurons // self.lanes
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Where each neuron is: ``core[population][neuron]``, and ``slot``, its number in the core.
+
+    ``groups[core]`` are the groups in use; ``owner[core]`` names the population of each. A group has neurons of one
+    population only; its last may be short.
+    """
+
+    limits: CoreLimits
+    core: Mapping[str, Array]
+    slot: Mapping[str, Array]
+    groups: Array
+    owner: tuple[tuple[str, ...], ...]
+
+    @property
+    def cores(self) -> int:
+        """How many."""
+        return len(self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Routes:
+    """Who sends to which axons, and what an axon meets.
+
+    Neuron n of a population (inputs, too) sends to the axons from ``first[population][n]`` to
+    ``first[population][n + 1]`` of ``entry_core`` and ``entry_axon``. Axon a of core c is row ``axon_first[c] + a`` of
+    ``axon_source`` (the number of its population in the netlist) and ``axon_neuron``, and has the words from
+    ``word_first`` of this row to that of the next: ``word_group`` and ``word_weights[word, lane]``.
+    """
+
+    first: Mapping[str, Array]
+    entry_core: Array
+    entry_axon: Array
+    axon_first: Array
+    axon_source: Array
+    axon_neuron: Array
+    word_first: Array
+    word_group: Array
+    word_weights: Array
+
+
+def partition_in_order(netlist: Netlist, limits: CoreLimits) -> Partition:
+    """Fill one core after the other, in the order of the populations, as far as all limits allow.
+
+    Within a population neurons follow one another place by place, the channels of a place side by side, so that the
+    synapses of a convolution's axon lie in few words.
+
+    Raises:
+        DoesNotFit: for groups of neurons that no core holds.
+    """
+    most = {population.name: limits.groups for population in _on_chip(netlist)}
+    while True:
+        found = _filled(netlist, limits, most)
+        crowded = _crowded(netlist, found)
+        if not crowded:
+            return found
+        for name in crowded:
+            if most[name] == 1:
+                what = "its neurons reach more cores than a core has fan-out entries"
+                fix = "use more fan-out entries, or smaller layers behind this one"
+                raise DoesNotFit(Problem(what, name, limit=f"{limits.fanout} entries", fix=fix))
+            most[name] = -(-most[name] // 2)
+
+
+def _on_chip(netlist: Netlist) -> list[Population]:
+    return [population for population in netlist.populations.values() if population.op is not None]
+
+
+def _order(population: Population) -> Array:
+    """The number of each neuron on the chip: place by place, channels side by side."""
+    numbers = np.arange(population.size).reshape(population.shape)
+    order = np.moveaxis(numbers, 0, -1).ravel()
+    rank = np.empty(population.size, np.int64)
+    rank[order] = np.arange(population.size)
+    return rank
+
+
+def _sources(
+    netlist: Netlist, rank: Mapping[str, Array], lanes: int
+) -> dict[str, list[tuple[str, Array, Array, Array]]]:
+    """For each population and each of its sources: the neurons that each group hears, and how many words that takes.
+
+    Tuples of source, ``start[groups + 1]``, ``pre``, ``words[groups]``.
+    """
+    found: dict[str, list[tuple[str, Array, Array, Array]]] = {name: [] for name in netlist.populations}
+    for name, population in netlist.populations.items():
+        groups = -(-population.size // lanes)
+        heard: dict[str, list[Array]] = {}
+        for projection in netlist.projections:
+            if projection.target == name:
+                size = netlist.populations[projection.source].size
+                group = rank[name][projection.post] // lanes
+                heard.setdefault(projection.source, []).append(np.unique(group * size + projection.pre))
+        for source, parts in heard.items():
+            size = netlist.populations[source].size
+            words = np.bincount(np.concatenate(parts) // size, minlength=groups)
+            pairs = np.unique(np.concatenate(parts))
+            start = np.searchsorted(pairs // size, np.arange(groups + 1))
+            found[name].append((source, start, pairs % size, words))
+    return found
+
+
+def _filled(netlist: Netlist, limits: CoreLimits, most: Mapping[str, int]) -> Partition:
+    on_chip = _on_chip(netlist)
+    rank = {population.name: _order(population) for population in on_chip}
+    sources = _sources(netlist, rank, limits.lanes)
+    seen = {name: np.full(population.size, -1) for name, population in netlist.populations.items()}
+    owner: list[list[str]] = []
+    axons = words = 0
+    core: dict[str, Array] = {}
+    slot: dict[str, Array] = {}
+    for population in on_chip:
+        name, groups = population.name, -(-population.size // limits.lanes)
+        of_group, at = np.empty(groups, np.int64), np.empty(groups, np.int64)
+        own = 0
+        for group in range(groups):
+            heard = [(source, pre[start[group] : start[group + 1]]) for source, start, pre, _ in sources[name]]
+            more_words = sum(int(each[3][group]) for each in sources[name])
+            number = len(owner) - 1
+            new = sum(int((seen[source][pre] != number).sum()) for source, pre in heard)
+            full = not owner or len(owner[-1]) == limits.groups or own == most[name]
+            if full or words + more_words > limits.words or axons + new > limits.axons:
+                owner.append([])
+                number, axons, words, own = len(owner) - 1, 0, 0, 0
+                new = sum(len(pre) for _, pre in heard)
+                _check_alone(name, new, more_words, limits)
+            for source, pre in heard:
+                seen[source][pre] = number
+            axons, words, own = axons + new, words + more_words, own + 1
+            of_group[group], at[group] = number, len(owner[-1])
+            owner[-1].append(name)
+        where = rank[name] // limits.lanes
+        core[name] = of_group[where]
+        slot[name] = at[where] * limits.lanes + rank[name] % limits.lanes
+    return Partition(limits, core, slot, np.array([len(each) for each in owner]), tuple(map(tuple, owner)))
+
+
+def _check_alone(name: str, axons: int, words: int, limits: CoreLimits) -> None:
+    problems = [
+        Problem(f"{limits.lanes} of its neurons need more {what} than a core has", name, str(needed), str(held),
+                "use a smaller kernel or fewer channels in front of this layer, or larger cores")
+        for what, needed, held in (("input axons", axons, limits.axons), ("synapse words", words, limits.words))
+        if needed > held
+    ]  # fmt: skip
+    if problems:
+        raise DoesNotFit(problems)
+
+
+def _crowded(netlist: Netlist, partition: Partition) -> list[str]:
+    """The populations that share a core with more fan-out entries than it has."""
+    entries = np.zeros(partition.cores, np.int64)
+    for name, pairs in _reached(netlist, partition).items():
+        if name in partition.core:
+            np.add.at(entries, partition.core[name][pairs // (partition.cores + 1)], 1)
+    full = np.flatnonzero(entries > partition.limits.fanout)
+    return sorted({name for core in full for name in partition.owner[core]})
+
+
+def _reached(netlist: Netlist, partition: Partition) -> dict[str, Array]:
+    """For each population the pairs of a neuron and a core that it reaches, as neuron * (cores + 1) + core, sorted."""
+    found: dict[str, list[Array]] = {name: [] for name in netlist.populations}
+    places = partition.cores + 1
+    for projection in netlist.projections:
+        core = partition.core[projection.target][projection.post]
+        found[projection.source].append(np.unique(projection.pre * places + core))
+    for name in netlist.to_host:
+        found[name].append(np.arange(netlist.populations[name].size) * places + partition.cores)
+    empty = np.zeros(0, np.int64)
+    return {name: np.unique(np.concatenate([*parts, empty])) for name, parts in found.items()}
+
+
+def routes_of(netlist: Netlist, partition: Partition) -> Routes:
+    """Number the axons of each core by their sources, and collect their words."""
+    places = partition.cores + 1
+    reached = _reached(netlist, partition)
+    pairs = np.concatenate(list(reached.values()))
+    counts = [len(each) for each in reached.values()]
+    core, neuron, source = pairs % places, pairs // places, np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((neuron, source, core))
+    row = np.empty(len(order), np.int64)
+    row[order] = np.arange(len(order))
+    axon_first = np.searchsorted(core[order], np.arange(places + 1))
+    starts = dict(zip(reached, np.cumsum([0, *counts]).tolist()))
+    first = {
+        name: starts[name] + np.searchsorted(each // places, np.arange(netlist.populations[name].size + 1))
+        for name, each in reached.items()
+    }
+    word_row, word_group, word_weights = _words(netlist, partition, reached, row, starts)
+    word_first = np.searchsorted(word_row, np.arange(len(row) + 1))
+    return Routes(
+        first, core, row - axon_first[core], axon_first, source[order], neuron[order],
+        word_first, word_group, word_weights,
+    )  # fmt: skip
+
+
+def _words(
+    netlist: Netlist, partition: Partition, reached: Mapping[str, Array], row: Array, starts: Mapping[str, int]
+) -> tuple[Array, Array, Array]:
+    """The words of all axons, sorted by axon, then by group: row of the axon, group, weights."""
+    lanes, groups, places = partition.limits.lanes, partition.limits.groups, partition.cores + 1
+    none: tuple[Any, ...] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, lanes), np.int16))
+    parts = [none]
+    for projection in netlist.projections:
+        core = partition.core[projection.target][projection.post]
+        slot = partition.slot[projection.target][projection.post]
+        at = starts[projection.source] + np.searchsorted(reached[projection.source], projection.pre * places + core)
+        keys, which = np.unique(row[at] * groups + slot // lanes, return_inverse=True)
+        weights = np.zeros((len(keys), lanes), np.int16)
+        weights[which.ravel(), slot % lanes] = projection.weight
+        parts.append((keys // groups, keys % groups, weights))
+    rows, of_group, weights = (np.concatenate(each) for each in zip(*parts))
+    order = np.lexsort((of_group, rows))
+    return rows[order], of_group[order], weights[order]

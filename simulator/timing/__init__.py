@@ -1,0 +1,1 @@
+"""When things happen: in clock cycles for nc1."""
