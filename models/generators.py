@@ -20,7 +20,7 @@ from neurocompile.data import arrange_inputs
 from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import Layout, TorchModel
 from neurocompile.ir.ops import Array
-from neurocompile.models import fsvae, sddpm, spiking_diffusion
+from neurocompile.models import fsvae, sddpm, sgad, spiking_diffusion
 from neurocompile.models.digits import load_digits_split
 from neurocompile.program import Program
 
@@ -31,6 +31,7 @@ __all__ = [
     "GENERATORS",
     "MODELS",
     "SDDPM_SIZES",
+    "SGAD_SIZES",
     "Generator",
     "Network",
     "Networks",
@@ -56,12 +57,14 @@ Networks = Mapping[str, Network]
 DIFFUSION_SIZES = spiking_diffusion.CONFIGURATIONS["small"]
 FSVAE_SIZES = fsvae.CONFIGURATIONS["small"]
 SDDPM_SIZES = replace(sddpm.CONFIGURATIONS["small"], temporal_gains=False)
+SGAD_SIZES = sgad.Sizes(1, 8, 16, 128, (64, 32), None, 32, (16, 32), 64, 4)
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "vq-svae-digits": lambda: spiking_diffusion.VQSVAE(DIFFUSION_SIZES),
     "sdid-digits": lambda: spiking_diffusion.SDID(DIFFUSION_SIZES),
     "fsvae-digits": lambda: fsvae.FSVAE(FSVAE_SIZES),
     "sddpm-digits": lambda: sddpm.SpikingUNet(SDDPM_SIZES),
+    "sgad-digits": lambda: sgad.Generator(SGAD_SIZES),
 }
 """What a checkpoint, NAME.pt, is the state_dict of."""
 
@@ -243,9 +246,19 @@ def _sddpm_sample(networks: Networks, count: int, random: np.random.Generator) -
     return (sddpm.sample(networks["denoiser"], shape, sizes.steps, random, betas()) + 1) / 2
 
 
+def _sgad_sample(networks: Networks, count: int, random: np.random.Generator) -> Array:
+    return networks["generator"](random.standard_normal((count, SGAD_SIZES.latent)))
+
+
+def _sgad_parts() -> dict[str, Part]:
+    z = np.random.default_rng(0).standard_normal((_EXAMPLES, SGAD_SIZES.latent))
+    return {"generator": Part(trained("sgad-digits"), (z,), SGAD_SIZES.timesteps)}
+
+
 GENERATORS: dict[str, Generator] = {
     "vq-svae": Generator(_vq_svae_parts, DIFFUSION_SIZES.image_size, reconstruct=_vq_svae_reconstruct),
     "sdid": Generator(_sdid_parts, DIFFUSION_SIZES.image_size, sample=_sdid_sample),
     "fsvae": Generator(_fsvae_parts, FSVAE_SIZES.image_size, _fsvae_reconstruct, _fsvae_sample),
     "sddpm": Generator(_sddpm_parts, SDDPM_SIZES.image_size, sample=_sddpm_sample),
+    "sgad": Generator(_sgad_parts, SGAD_SIZES.image_size, sample=_sgad_sample),
 }

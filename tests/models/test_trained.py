@@ -114,3 +114,19 @@ def test_the_noise_that_the_diffusion_of_images_predicts() -> None:
     assert error < 0.2
     assert mean_squared_error(program, noise.double().numpy()) < 1.1 * error
     assert mean_squared_error(program, torchs) < 0.5 * error
+
+
+def test_digits_drawn_from_numbers_at_once() -> None:
+    """SGAD's, in PyTorch as its record says; the program's about as near to the held-out digits, and near PyTorch's."""
+    generator = GENERATORS["sgad"]
+    assert generator.sample is not None
+    torchs, program = (
+        generator.sample({"generator": network}, 450, np.random.default_rng(0))
+        for network in in_both("sgad", "generator")
+    )
+    real = digit_features(digit_images(8)[1].double().numpy())
+    distance = frechet_distance(digit_features(torchs), real)
+    assert distance == pytest.approx(record("sgad-digits")["frechet_samples"], 0.1)
+    assert distance < 1.0
+    assert frechet_distance(digit_features(program), real) < 1.2 * distance
+    assert ssim(torchs, program) > 0.8
