@@ -215,7 +215,7 @@ class ResNet34(ImageNetResNet):
 
 
 _CODE = "yfguo91/MPBN, models/resnet.py"
-_WIDE = (128, 256, 512)
+_WIDE, _NARROW = (128, 256, 512), (16, 32, 32)
 _CIFAR, _DVS, _IMAGENET, _DIGITS = (3, 32, 32), (2, 48, 48), (3, 224, 224), (1, 8, 8)
 
 # Time steps: Guo et al., Tables 2 (CIFAR-10), 4 (ImageNet) and 5 (CIFAR10-DVS); element-wise: Table 6.
@@ -230,9 +230,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "mpbn-resnet19-dvs": Configuration(lambda: ResNet19(image=_DVS), _DVS, 10, f"{_CODE}; frames: section 5.1"),
     "mpbn-resnet18": Configuration(ResNet18, _IMAGENET, 4, _CODE),
     "mpbn-resnet34": Configuration(ResNet34, _IMAGENET, 4, _CODE),
-    "mpbn-resnet20-digits": Configuration(lambda: ResNet20((8, 16, 32), _DIGITS), _DIGITS, 4, "our size"),
+    "mpbn-resnet20-digits": Configuration(lambda: ResNet20(_NARROW, _DIGITS), _DIGITS, 4, "our size"),
     "mpbn-resnet20-digits-element-wise": Configuration(
-        lambda: ResNet20((8, 16, 32), _DIGITS, neuron=element_wise), _DIGITS, 4, "our size"
+        lambda: ResNet20(_NARROW, _DIGITS, neuron=element_wise), _DIGITS, 4, "our size"
     ),
     "mpbn-resnet19-digits": Configuration(lambda: ResNet19((8, 16, 32), _DIGITS), _DIGITS, 4, "our size"),
     "mpbn-resnet18-digits": Configuration(lambda: ResNet18((8, 8, 16, 16), _DIGITS, 10), _DIGITS, 4, "our size"),

@@ -19,12 +19,15 @@ from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
 from neurocompile.simulator.energy import Bill, price
+from neurocompile.simulator.timing.clock import Clock, Placed
 from neurocompile.targets import Target, load_target
 
 __all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "host_regions", "run_program", "summary"]
 
 # Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
+
+_TIMED = "nc1"
 
 _COUNTS = ("sops", "sops_nonzero", "macs", "spikes", "active", "inactive")
 
@@ -35,7 +38,7 @@ class Result:
 
     ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
     is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs. ``engine``
-    says what computed it.
+    says what computed it. ``clock`` has the cycles, on a target with a timing model.
     """
 
     program: Program
@@ -48,6 +51,7 @@ class Result:
     overflows: int = 0
     clipped: int = 0
     engine: str = ""
+    clock: Clock | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -101,6 +105,8 @@ def run_program(
     stream: bool = False,
     threads: int | None = None,
     reference: bool = False,
+    placement: Placed = "in-order",
+    timeline: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """Simulate a program.
@@ -113,9 +119,12 @@ def run_program(
         stream: keep the state from one sample to the next, as if they followed one another in time.
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference even where there is the compiled engine.
+        placement: of the cores of a target with a timing model.
+        timeline: keep the events of the first sample in ``clock``.
         progress: called with the number of samples done since the last call.
 
     Raises:
+        DoesNotFit: for what the mesh of a target with a timing model cannot hold.
         UsageError: with ``stream`` and ``real`` together, which are not simulated.
         BadInput: if labels do not match the outputs.
     """
@@ -127,6 +136,8 @@ def run_program(
     totals: dict[str, int] = {node.name: 0 for node in program.integer.of(Neuron)}
     result = Result(program, len(data), {}, data.labels, Counts(), totals)
     executor = None if real else Executor(program, reference=reference, stream=stream)
+    timed = program.target == _TIMED and not real and not stream and not program.integer.hosts
+    result.clock = Clock(program, placement, timeline) if timed else None
     result.engine = "float64" if executor is None else executor.name
     chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
     for start in range(0, len(data), chunk):
@@ -134,7 +145,9 @@ def run_program(
         if executor is None:
             done = _in_reals(program, inputs, progress)
         else:
-            done = executor.run(inputs, spikes=keep_spikes, threads=threads, progress=progress)
+            done = executor.run(inputs, spikes=keep_spikes or timed, threads=threads, progress=progress)
+            if result.clock is not None:
+                result.clock.take(program.integers(inputs)[0], done.spikes)
         result.counts = result.counts.joined(done.counts)
         result.overflows += done.overflows
         result.clipped += done.clipped
@@ -179,9 +192,12 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         **_fit(result.program, target),
         "host": _shown(host) if host else None,
         "host_regions": host_regions(result.program),
+        "timing": result.clock.summary() if result.clock is not None and target.name == _TIMED else None,
         "layers": _layers(result, target),
     }
-    numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj")
+    if body["timing"] is not None:
+        body["cycles"] = body["timing"]["cycles"]
+    numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj", "cycles")
     body["per_sample"] = {
         **{name: None if body[name] is None else body[name] / result.samples for name in numbers},
         "neuron_updates": {

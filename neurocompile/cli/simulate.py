@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -17,6 +18,19 @@ __all__ = ["command", "show_summary"]
 @click.option("--spikes", type=path, metavar="FILE.npz", help="Write what every layer fired, [N, T, ...] by layer.")
 @click.option("--real", is_flag=True, help="Run the folded graph in float64 instead of the integers.")
 @click.option("--price-as", metavar="TARGET", help="Price the counts as another target would.")
+@click.option(
+    "--placement",
+    type=click.Choice(["in-order", "hilbert", "refined"]),
+    default="in-order",
+    show_default=True,
+    help="Of the cores, on targets with a timing model.",
+)
+@click.option(
+    "--timeline",
+    type=path,
+    metavar="FILE.json",
+    help="Write when what of the first sample happened, for ui.perfetto.dev.",
+)
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Samples at once (default: one a processor).")
 @click.option("--reference", is_flag=True, help="Run the NumPy reference instead of the compiled engine.")
 @click.option("--stream", is_flag=True, help="Keep the state from one sample to the next.")
@@ -25,15 +39,20 @@ def command(**options: Any) -> int:
     """Run PROGRAM (a folder that export wrote) on data."""
     from neurocompile.cli import console
     from neurocompile.data import load_data, pack_arrays, write_file
+    from neurocompile.errors import Problem, UsageError
     from neurocompile.program import load_program
     from neurocompile.simulation import run_program, summary
+    from neurocompile.simulator.timing.timeline import trace_events
     from neurocompile.targets import load_target
 
     if options["price_as"]:
         load_target(options["price_as"])
     program = load_program(options["program"])
     data = load_data(options["data"], program.input_shapes, program.timesteps)
-    wanted = options["spikes"]
+    wanted, timeline = options["spikes"], options["timeline"]
+    if timeline is not None and (program.target != "nc1" or options["real"] or options["stream"]):
+        fix = "export for nc1, and leave out --real and --stream"
+        raise UsageError(Problem("there is no timing model for this", "--timeline", program.target, "nc1", fix))
     with console.progress("simulating", len(data), options["as_json"]) as step:
         result = run_program(
             program,
@@ -43,10 +62,20 @@ def command(**options: Any) -> int:
             stream=options["stream"],
             threads=options["threads"],
             reference=options["reference"],
+            placement=options["placement"],
+            timeline=timeline is not None,
             progress=step,
         )
     if wanted is not None:
         write_file(wanted, pack_arrays(result.spikes))
+    if timeline is not None and result.clock is not None and result.clock.first is not None:
+        events = list(trace_events(result.clock.chip, result.clock.first))
+        trace = {
+            "displayTimeUnit": "ns",
+            "otherData": {"unit": "one cycle is a microsecond here"},
+            "traceEvents": events,
+        }
+        write_file(timeline, json.dumps(trace).encode())
     body = summary(result, options["price_as"])
     body["arithmetic"] = "float64" if options["real"] else "integers"
     if options["as_json"]:
@@ -88,6 +117,18 @@ def show_summary(body: dict[str, Any]) -> None:
         totals.add_row("pJ/SOP", console.number(body["pj_per_sop"]))
         for name, term in body["unpriced"].items():
             totals.add_row(f"unpriced: {name}", unpriced(term, body["samples"]))
+    if (timing := body["timing"]) is not None:
+        cycles = timing["cycles_per_sample"]
+        totals.add_row("cycles", f"{console.number(cycles['mean'])} ({cycles['min']:,} to {cycles['max']:,})")
+        x, y = timing["fullest_core"]["place"]
+        totals.add_row(
+            "fullest core", f"({x}, {y}) of {timing['cores']}: synapses busy {timing['fullest_core']['busy']:.0%}"
+        )
+        link = timing["heaviest_link"]
+        x, y = link["from"]
+        totals.add_row("heaviest link", f"{link['output']} of ({x}, {y}): busy {link['busy']:.0%}")
+        hops = timing["hops"] / max(timing["flits"], 1)
+        totals.add_row("flits, links each crosses", f"{console.number(timing['flits'] / body['samples'])}, {hops:.2f}")
     if body["host"]:
         updates = sum(body["host"]["neuron_updates"].values()) / body["samples"]
         totals.add_row("on the host, not in the energy", f"{console.number(updates)} neuron updates")

@@ -17,7 +17,7 @@ _native: Any = None
 with suppress(ImportError):
     _native = import_module("neurocompile.simulator.timing._native")
 
-__all__ = ["PORTS", "Timing", "time_on_nc1"]
+__all__ = ["PORTS", "Nc1Timer", "Timing", "time_on_nc1"]
 
 PORTS = ("north", "east", "south", "west", "local")
 _LIMIT = 1 << 40
@@ -34,6 +34,7 @@ class Timing:
         fired: cycle, place and group of each spike vector, ``[vectors, 3]``, sorted by cycle, then place.
         events: of each flit the cycle in which it enters its first FIFO, the cycle in which its core (or the host, -1)
             takes it, where it comes from (-1: the host), where it goes, its axon and its step, ``[flits, 6]``.
+        crossings: cycle, router and output of every flit that left a router, ``[crossings, 3]``.
         words: synapse words that each place read.
         stalled: cycles that its sweep lost to a full spike FIFO.
         blocked: cycles in which a flit of its own waited for its router.
@@ -48,6 +49,7 @@ class Timing:
     idle: Array
     fired: Array
     events: Array
+    crossings: Array
     words: Array
     stalled: Array
     blocked: Array
@@ -62,43 +64,56 @@ class Timing:
         return int(self.quiet[-1]) + 1
 
 
-def time_on_nc1(chip: Nc1, steps: Steps, *, events: bool = True, limit: int = _LIMIT) -> Timing:
-    """When what happens in some steps happens.
+class Nc1Timer:
+    """A chip that goes on, from one run to the next, as the RTL does.
 
     Args:
         chip: a mapped program.
-        steps: of :meth:`Nc1.steps_of`.
-        events: whether to keep every single spike vector and flit.
         limit: the most cycles that one step may take.
 
     Raises:
-        ToolFailed: without the compiled simulator; for a step that does not end.
+        ToolFailed: without the compiled simulator.
     """
-    if _native is None:
-        what = "the compiled timing simulator is not installed: install a C++17 compiler and then the package again"
-        raise ToolFailed(Problem(what, "neurocompile.simulator.timing", fix="pip install ."))
-    given = {name: value for name, value in asdict(chip.parameters).items() if name in _PARAMETERS}
-    simulator = _native.Nc1(given, _memories(chip))
-    happens = {
-        "count": steps.samples * steps.steps,
-        **{name: getattr(steps, name) for name in _HAPPENS},
-    }
-    try:
-        found = simulator.run(happens, events, limit)
-    except _native.Stuck as error:
-        raise ToolFailed(
-            Problem(str(error), "nc1", fix="spread the network over more cores, or raise the limit")
-        ) from None
-    order = np.lexsort((found["fired"][:, 1], found["fired"][:, 0]))
-    return Timing(
-        start=found["step_start"], quiet=found["step_quiet"], idle=found["idle"], fired=found["fired"][order],
-        events=found["events"], **{name: found[name] for name in _COUNTS}, hops=found["hops"],
-    )  # fmt: skip
+
+    def __init__(self, chip: Nc1, limit: int = _LIMIT) -> None:
+        if _native is None:
+            what = "the compiled timing simulator is not installed: install a C++17 compiler and then the package again"
+            raise ToolFailed(Problem(what, "neurocompile.simulator.timing", fix="pip install ."))
+        given = {name: value for name, value in asdict(chip.parameters).items() if name in _PARAMETERS}
+        self._limit = limit
+        self._simulator = _native.Nc1(given, _memories(chip))
+
+    def run(self, steps: Steps, *, events: bool = True) -> Timing:
+        """When what happens in some steps happens.
+
+        Args:
+            steps: of :meth:`Nc1.steps_of`.
+            events: whether to keep every single spike vector, flit and crossing.
+
+        Raises:
+            ToolFailed: for a step that does not end.
+        """
+        happens = {"count": steps.samples * steps.steps, **{name: getattr(steps, name) for name in _HAPPENS}}
+        try:
+            found = self._simulator.run(happens, events, self._limit)
+        except _native.Stuck as error:
+            fix = "spread the network over more cores, or raise the limit"
+            raise ToolFailed(Problem(str(error), "nc1", fix=fix)) from None
+        order = np.lexsort((found["fired"][:, 1], found["fired"][:, 0]))
+        return Timing(
+            start=found["step_start"], quiet=found["step_quiet"], idle=found["idle"], fired=found["fired"][order],
+            **{name: found[name] for name in _FOUND},
+        )  # fmt: skip
+
+
+def time_on_nc1(chip: Nc1, steps: Steps, *, events: bool = True, limit: int = _LIMIT) -> Timing:
+    """What :class:`Nc1Timer` says of a chip that has just been reset."""
+    return Nc1Timer(chip, limit).run(steps, events=events)
 
 
 _PARAMETERS = ("mesh_x", "mesh_y", "lanes", "router_depth", "input_depth", "spike_depth", "barrier")
 _HAPPENS = ("vector_first", "group", "bits", "host_first", "host_core", "host_axon")
-_COUNTS = ("words", "stalled", "blocked", "flits", "waiting", "fullest")
+_FOUND = ("events", "crossings", "words", "stalled", "blocked", "flits", "waiting", "fullest", "hops")
 
 
 def _memories(chip: Nc1) -> dict[str, Array]:

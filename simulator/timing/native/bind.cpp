@@ -2,6 +2,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
+
 #include "nc1.h"
 
 namespace py = pybind11;
@@ -80,6 +82,15 @@ py::array_t<T> array_of(const std::vector<T>& values, std::vector<py::ssize_t> s
     return array;
 }
 
+template <size_t columns, class T, class F>
+py::array_t<int64_t> rows_of(const std::vector<T>& values, F&& row) {
+    py::array_t<int64_t> array({(py::ssize_t)values.size(), (py::ssize_t)columns});
+    int64_t* into = array.mutable_data();
+    for (const T& value : values)
+        for (int64_t each : row(value)) *into++ = each;
+    return array;
+}
+
 class Nc1 {
 public:
     Nc1(const py::dict& parameters, const py::dict& chip)
@@ -122,19 +133,12 @@ public:
         found["waiting"] = array_of(r.waiting, {cores, 5});
         found["fullest"] = array_of(r.fullest, {cores, 5});
         found["hops"] = r.hops;
-        py::array_t<int64_t> fired({(py::ssize_t)r.fired.size(), (py::ssize_t)3});
-        auto f = fired.mutable_unchecked<2>();
-        for (size_t k = 0; k < r.fired.size(); ++k)
-            f(k, 0) = r.fired[k].cycle, f(k, 1) = r.fired[k].core, f(k, 2) = r.fired[k].group;
-        found["fired"] = fired;
-        py::array_t<int64_t> sent({(py::ssize_t)r.events.size(), (py::ssize_t)6});
-        auto e = sent.mutable_unchecked<2>();
-        for (size_t k = 0; k < r.events.size(); ++k) {
-            const Event& each = r.events[k];
-            e(k, 0) = each.entered, e(k, 1) = each.left, e(k, 2) = each.from, e(k, 3) = each.to, e(k, 4) = each.axon;
-            e(k, 5) = each.step;
-        }
-        found["events"] = sent;
+        found["fired"] = rows_of<3>(r.fired, [](const Fired& f) { return std::array<int64_t, 3>{f.cycle, f.core, f.group}; });
+        found["crossings"] =
+            rows_of<3>(r.crossings, [](const Crossing& c) { return std::array<int64_t, 3>{c.cycle, c.router, c.output}; });
+        found["events"] = rows_of<6>(r.events, [](const Event& e) {
+            return std::array<int64_t, 6>{e.entered, e.left, e.from, e.to, e.axon, e.step};
+        });
         return found;
     }
 

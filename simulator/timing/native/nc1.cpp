@@ -152,6 +152,7 @@ void Simulator::run_router(int r) {
         router.input[chosen].pop();
         --router.held;
         ++record_.flits[5 * r + o];
+        if (keep_) record_.crossings.push_back({now_, r, o});
         last_move_ = std::max(last_move_, now_ + 1);
         switch (chosen) {  // the place that became free
             case north: credits_.push_back({r - p_.mesh_x, south}); break;

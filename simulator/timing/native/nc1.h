@@ -49,11 +49,17 @@ struct Event {
     int32_t from, to, axon, step;  // from and to: a core, or -1 for the host
 };
 
+struct Crossing {
+    int64_t cycle;
+    int32_t router, output;
+};
+
 struct Record {
     std::vector<int64_t> step_start, step_quiet;  // [steps]
     std::vector<int64_t> idle;                    // [steps][cores]
     std::vector<Fired> fired;
     std::vector<Event> events;
+    std::vector<Crossing> crossings;  // of links, and into cores
     // [cores]: words read, sweep cycles lost to a full spike FIFO, cycles in which a flit waited for credit
     std::vector<int64_t> words, stalled, blocked;
     std::vector<int64_t> flits;    // [cores][5], by output
