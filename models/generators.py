@@ -20,7 +20,7 @@ from neurocompile.data import arrange_inputs
 from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import Layout, TorchModel
 from neurocompile.ir.ops import Array
-from neurocompile.models import fsvae, sddpm, sgad, spiking_diffusion
+from neurocompile.models import fsvae, sddpm, sgad, spiking_diffusion, spiking_gan
 from neurocompile.models.digits import load_digits_split
 from neurocompile.program import Program
 
@@ -32,6 +32,7 @@ __all__ = [
     "MODELS",
     "SDDPM_SIZES",
     "SGAD_SIZES",
+    "SPIKING_GAN_SIZES",
     "Generator",
     "Network",
     "Networks",
@@ -58,6 +59,7 @@ DIFFUSION_SIZES = spiking_diffusion.CONFIGURATIONS["small"]
 FSVAE_SIZES = fsvae.CONFIGURATIONS["small"]
 SDDPM_SIZES = replace(sddpm.CONFIGURATIONS["small"], temporal_gains=False)
 SGAD_SIZES = sgad.Sizes(1, 8, 16, 128, (64, 32), None, 32, (16, 32), 64, 4)
+SPIKING_GAN_SIZES = spiking_gan.Sizes(channels=1, image_size=8, noise=64, hidden=384, timesteps=32)
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "vq-svae-digits": lambda: spiking_diffusion.VQSVAE(DIFFUSION_SIZES),
@@ -65,6 +67,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "fsvae-digits": lambda: fsvae.FSVAE(FSVAE_SIZES),
     "sddpm-digits": lambda: sddpm.SpikingUNet(SDDPM_SIZES),
     "sgad-digits": lambda: sgad.Generator(SGAD_SIZES),
+    "spiking-gan-digits": lambda: spiking_gan.Generator(SPIKING_GAN_SIZES),
 }
 """What a checkpoint, NAME.pt, is the state_dict of."""
 
@@ -255,10 +258,26 @@ def _sgad_parts() -> dict[str, Part]:
     return {"generator": Part(trained("sgad-digits"), (z,), SGAD_SIZES.timesteps)}
 
 
+def _spike_times(count: int, random: np.random.Generator) -> Array:
+    sizes = SPIKING_GAN_SIZES
+    return random.integers(0, sizes.timesteps + 1, (count, sizes.noise)).astype(np.float64)
+
+
+def _spiking_gan_sample(networks: Networks, count: int, random: np.random.Generator) -> Array:
+    """Pixels that fire in the first half of the time are white."""
+    return (2 * networks["generator"](_spike_times(count, random))).clip(0, 1)
+
+
+def _spiking_gan_parts() -> dict[str, Part]:
+    times = _spike_times(_EXAMPLES, np.random.default_rng(0))
+    return {"generator": Part(trained("spiking-gan-digits"), (times,), SPIKING_GAN_SIZES.timesteps)}
+
+
 GENERATORS: dict[str, Generator] = {
     "vq-svae": Generator(_vq_svae_parts, DIFFUSION_SIZES.image_size, reconstruct=_vq_svae_reconstruct),
     "sdid": Generator(_sdid_parts, DIFFUSION_SIZES.image_size, sample=_sdid_sample),
     "fsvae": Generator(_fsvae_parts, FSVAE_SIZES.image_size, _fsvae_reconstruct, _fsvae_sample),
     "sddpm": Generator(_sddpm_parts, SDDPM_SIZES.image_size, sample=_sddpm_sample),
     "sgad": Generator(_sgad_parts, SGAD_SIZES.image_size, sample=_sgad_sample),
+    "spiking-gan": Generator(_spiking_gan_parts, SPIKING_GAN_SIZES.image_size, sample=_spiking_gan_sample),
 }

@@ -3,15 +3,16 @@
 Writes, for each model, NAME.pt (its state_dict) and NAME.json (what it reaches in PyTorch and how to repeat it).
 Without `--model` it trains them all, in this order:
 
-    vq-svae-digits  Spiking-Diffusion's autoencoder, digits enlarged to 16 x 16
-    sdid-digits     Spiking-Diffusion's diffusion of the autoencoder's codes
-    fsvae-digits    FSVAE, digits of 8 x 8
-    sddpm-digits    SDDPM without temporal gains, digits of 8 x 8
-    sgad-digits     SGAD, digits of 8 x 8
+    vq-svae-digits      Spiking-Diffusion's autoencoder, digits enlarged to 16 x 16
+    sdid-digits         Spiking-Diffusion's diffusion of the autoencoder's codes
+    fsvae-digits        FSVAE, digits of 8 x 8
+    sddpm-digits        SDDPM without temporal gains, digits of 8 x 8
+    sgad-digits         SGAD, digits of 8 x 8
+    spiking-gan-digits  Spiking-GAN, digits of 8 x 8
 
-Losses are those of the model files, but for SGAD's, minimized by Adam, whose learning rate falls to 0 as a cosine.
-Learning rates were tried on a part of the training digits, but little; a run looks at the held-out digits once, after
-its last step. SGAD's training is the one of some twenty short trials whose samples came nearest to the held-out digits.
+Losses are those of the model files, but for the last two, minimized by Adam, whose learning rate falls to 0 as a
+cosine. Learning rates were tried on training digits, but little; a run looks at the held-out digits once, after its
+last step. SGAD's training is the one of some twenty short trials whose samples came nearest to the held-out digits.
 Everything is seeded: the same command on the same torch gives the same figures.
 """
 
@@ -29,7 +30,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss, relu
 
-from neurocompile.models import generators, sddpm, sgad
+from neurocompile.models import generators, sddpm, sgad, spiking_gan
 from neurocompile.models.fsvae import FSVAE, fsvae_loss
 from neurocompile.models.generators import (
     CHECKPOINTS,
@@ -39,12 +40,14 @@ from neurocompile.models.generators import (
     MODELS,
     SDDPM_SIZES,
     SGAD_SIZES,
+    SPIKING_GAN_SIZES,
     digit_images,
     in_torch,
     trained,
 )
 from neurocompile.models.quality import digit_features, frechet_distance, mean_squared_error, ssim
 from neurocompile.models.spiking_diffusion import SDID, VQSVAE, code_loss, mask_codes, vq_svae_loss
+from neurocompile.models.train_spiking_gan import learn
 
 BATCH = 64
 REPORT_EVERY = 100
@@ -232,12 +235,23 @@ def train_sgad(model: nn.Module, recipe: Recipe, random: torch.Generator) -> Non
     model.eval()
 
 
+# -- Spiking-GAN -------------------------------------------------------------------------------------------------------
+
+
+def train_spiking_gan(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
+    """By what has fired so far: :mod:`neurocompile.models.train_spiking_gan`."""
+    assert isinstance(model, spiking_gan.Generator)
+    digits, _ = digit_images(SPIKING_GAN_SIZES.image_size)
+    learn(model, SPIKING_GAN_SIZES, digits, recipe.steps, recipe.learning_rate, random)
+
+
 RECIPES: dict[str, Recipe] = {
     "vq-svae-digits": Recipe("vq-svae", 2500, 5e-3, train_vq_svae),
     "sdid-digits": Recipe("sdid", 1500, 3e-3, train_sdid),
     "fsvae-digits": Recipe("fsvae", 2500, 3e-3, train_fsvae),
     "sddpm-digits": Recipe("sddpm", 1600, 3e-3, train_sddpm),
     "sgad-digits": Recipe("sgad", 4000, 1e-3, train_sgad),
+    "spiking-gan-digits": Recipe("spiking-gan", 2000, 2e-3, train_spiking_gan),
 }
 
 
