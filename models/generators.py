@@ -254,7 +254,7 @@ def _sgad_sample(networks: Networks, count: int, random: np.random.Generator) ->
 
 
 def _sgad_parts() -> dict[str, Part]:
-    z = np.random.default_rng(0).standard_normal((_EXAMPLES, SGAD_SIZES.latent))
+    z = np.random.default_rng(1).standard_normal((_EXAMPLES, SGAD_SIZES.latent))
     return {"generator": Part(trained("sgad-digits"), (z,), SGAD_SIZES.timesteps)}
 
 
