@@ -91,10 +91,14 @@ def run(
         what it printed.
 
     Raises:
-        ToolFailed: if it stopped with an error or took too long.
+        ToolFailed: if it stopped with an error, misses a file, has a step that does not end, or took too long.
     """
     command = ["vvp", str(program)] if program.suffix == ".vvp" else [str(program)]
-    return _call([*command, f"+dir={folder}", f"+log={folder / log}", *options], folder, time_limit_s)
+    printed = _call([*command, f"+dir={folder}", f"+log={folder / log}", *options], folder, time_limit_s)
+    for line in printed.splitlines():
+        if line.startswith(("ERROR", "TIMEOUT")):
+            raise ToolFailed(Problem(line, program.name, fix="write its files anew, or run fewer samples"))
+    return printed
 
 
 def _call(command: Sequence[str], folder: Path, time_limit_s: float = TIME_LIMIT_S) -> str:

@@ -1,0 +1,142 @@
+"""The timing simulator against the RTL, event by event, and a bundle as a user would run it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import neurocompile
+from benchmarks.rtl import SETS, Tally, compare_logs, one, sweep
+from neurocompile.backends.rtl import bundle_files
+from neurocompile.backends.rtl.bundle import run_files
+from neurocompile.backends.rtl.runner import Tool, build, run
+from neurocompile.errors import DoesNotFit, ToolFailed
+from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
+from tests.backends.rtl.networks import Case, random_case, random_chip
+
+CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
+
+
+def need(tool: str) -> None:
+    """Skip without a tool; in CI it has to be there."""
+    if shutil.which(tool) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"there is no {tool}: make system")
+        pytest.skip(f"there is no {tool} here: make system")
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nc1")
+
+
+def crowded(seed: int, which: int) -> tuple[Case, Nc1]:
+    """A network on a chip with the smallest FIFOs."""
+    mesh, parameters = SETS[which]
+    while True:
+        r = random.Random(seed)
+        case = random_case(r)
+        try:
+            return case, random_chip(r, case.program, mesh, parameters)
+        except DoesNotFit:
+            seed += 1_000_003
+
+
+def agrees(tally: Tally) -> None:
+    assert tally.first == ""
+    assert (tally.spike_mismatches, tally.cycle_mismatches, tally.state_mismatches) == (0, 0, 0)
+    assert tally.lines["updates"] > 0
+    assert tally.lines["events"] > 0
+
+
+def test_simulator_equals_rtl_in_icarus(builds: Path) -> None:
+    need("iverilog")
+    agrees(sweep(6, 11, builds, "iverilog", sets=2))
+
+
+def test_simulator_equals_rtl_in_verilator(builds: Path) -> None:
+    need("verilator")
+    tally = Tally()
+    for seed in range(12):
+        case, chip = crowded(seed, 1)
+        one(case, chip, builds / "run", builds, "verilator", tally)
+    agrees(tally)
+
+
+@pytest.mark.slow
+def test_simulator_equals_rtl_on_many_networks(builds: Path) -> None:
+    need("verilator")
+    tally = sweep(200, 20, builds)
+    agrees(tally)
+    assert tally.calibrated >= 0.8 * tally.moods["ordinary"]
+    assert set(tally.moods) == {"ordinary", "burst", "silent"}
+    assert len(tally.meshes) == 3
+
+
+@pytest.mark.parametrize("tool", ["iverilog", pytest.param("verilator", marks=pytest.mark.slow)])
+def test_a_bundle_checks_itself_as_its_readme_says(tool: Tool, tmp_path: Path) -> None:
+    need(tool)
+    need("make")
+    case, chip = crowded(4, 0)
+    for name, content in bundle_files(case.program, {n: x.astype(float) for n, x in case.inputs.items()}).items():
+        (tmp_path / name).write_bytes(content)
+    done = subprocess.run(["make", "check", f"SIM={tool}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    expected = (tmp_path / "expected.txt").read_text()
+    assert f"PASS {len(expected.splitlines())} lines" in done.stdout, done.stdout + done.stderr
+    # And one that fails says where.
+    lines = expected.splitlines()
+    at = next(k for k, line in enumerate(lines) if line.startswith("u"))
+    kind, cycle, *rest = lines[at].split()
+    lines[at] = " ".join([kind, str(int(cycle) + 1), *rest])
+    (tmp_path / "expected.txt").write_text("\n".join(lines) + "\n")
+    done = subprocess.run(["make", "check", f"SIM={tool}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"FAIL line {at + 1}" in done.stdout
+    assert "PASS" not in done.stdout
+    del chip
+
+
+def test_the_digits_fit_a_mesh_of_16_cores_and_two_bundles_are_the_same() -> None:
+    program = neurocompile.compile(CHECKPOINTS / "digits.pt", "nc1")
+    assert map_to_nc1(program).parameters.mesh == (4, 4)
+    first, second = bundle_files(program), bundle_files(program)
+    assert first == second
+
+
+def test_a_missing_tool_and_a_broken_run_are_clear_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolFailed, match="there is no verilator here"):
+        build(Parameters(), tmp_path)
+
+
+def test_a_run_without_its_files_says_which_is_missing(builds: Path, tmp_path: Path) -> None:
+    need("iverilog")
+    _, chip = crowded(1, 0)
+    made = build(chip.parameters, builds, "iverilog")
+    with pytest.raises(ToolFailed, match="ERROR cannot open .*txt"):
+        run(made, tmp_path)
+
+
+def test_a_wrong_log_is_counted() -> None:
+    tally = Tally()
+    ours = "t 0 0 0\nu 2 0 0 1 00\nu 3 0 1 0 ff\ni 0 0 0 9\nd 9\n"
+    compare_logs(ours, ours, 4, tally)
+    assert tally.spikes_compared == 8
+    assert not tally.first
+    compare_logs(ours, "t 0 0 0\nu 2 0 0 1 01\nu 4 0 1 0 ff\ni 0 0 0 9\n", 4, tally)
+    assert (tally.state_mismatches, tally.cycle_mismatches, tally.spike_mismatches) == (1, 2, 0)
+    assert tally.first.startswith("line 2")
+
+
+def test_samples_follow_one_another_from_a_clean_chip() -> None:
+    """What a sample leaves behind does not reach the next: two runs of one sample are those of two."""
+    case, chip = crowded(9, 1)
+    both = {n: x[:1].astype(float).repeat(2, axis=0) for n, x in case.inputs.items()}
+    files = run_files(chip, both)
+    lines = [line.split() for line in files["expected.txt"].decode().splitlines() if line.startswith("u")]
+    half = len(lines) // 2
+    assert [line[2:] for line in lines[:half]] == [line[2:] for line in lines[half:]]
