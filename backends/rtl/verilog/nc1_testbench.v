@@ -48,7 +48,7 @@ module nc1_testbench #(
     localparam AB         = (AXONS > 1) ? $clog2(AXONS) : 1;
     localparam PB         = PAYLOAD_BITS;
     localparam FLIT_BITS  = 1 + XB + YB + AB + PB;
-    localparam LINE_BYTES = 512;
+    localparam LINE_BYTES = LANES * STATE_BITS / 4 + LANES / 4 + 96;     // a `u` line, and room for five numbers
     localparam PATH_BYTES = 1024;
 
     reg          clk;
