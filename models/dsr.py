@@ -232,7 +232,7 @@ class VGG11(nn.Module):
         return scores
 
 
-_CIFAR, _DVS, _DIGITS = (3, 32, 32), (2, 48, 48), (1, 8, 8)
+_CIFAR, _DVS, _DIGITS, _EVENTS = (3, 32, 32), (2, 48, 48), (1, 8, 8), (2, 16, 16)
 _RESNET, _VGG = "qymeng94/DSR, cifar/modules/preresnet.py", "qymeng94/DSR, cifar/modules/vgg.py"
 # With 8 steps, the settings that the authors give for few steps (README.md, "Low Latency Setting").
 _FEW_IF, _FEW_LIF = IF(8), LIF(8, v_threshold=0.6, delta_t=0.1, alpha=0.5, lower_bound=0.001)
@@ -246,4 +246,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "dsr-preact-digits-lif": Configuration(lambda: PreActResNet18(_FEW_LIF, (16, 32), 1), _DIGITS, 8, "our size"),
     "dsr-vgg-digits-if": Configuration(lambda: VGG11(_FEW_IF, ((16,), (32, 32)), 1, (2, 2)), _DIGITS, 8, "our size"),
     "dsr-vgg-digits-lif": Configuration(lambda: VGG11(_FEW_LIF, ((16,), (32, 32)), 1, (2, 2)), _DIGITS, 8, "our size"),
+    "dsr-vgg11-digits-events-if": Configuration(
+        lambda: VGG11(IF(8, v_threshold=2.0), ((32,), (32,), (32, 32), (64, 64)), 2, (1, 1)), _EVENTS, 8, "our size"
+    ),
 }

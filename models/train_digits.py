@@ -11,6 +11,7 @@ Writes, for each network, NAME.pt (`neurocompile.save`) and NAME.json (what it r
     mpbn-resnet20-digits        the MPBN paper's residual network, channel-wise
     dsr-vgg-digits-if           DSR's network of integrate-and-fire neurons
     dsr-vgg-digits-lif          DSR's network of leaky neurons
+    dsr-vgg11-digits-events-if  DSR's VGG-11 of integrate-and-fire neurons, for events of digits that move
 
 The recipe is near that of the MPBN paper, section 5, and of DSR (qymeng94/DSR, cifar/main_single_gpu.py): SGD with
 momentum 0.9, a learning rate that falls to 0 as a cosine (the MPBN paper's 0.1; 0.03 for the first four), images
@@ -41,6 +42,7 @@ from torch.nn.utils import parametrize
 
 from neurocompile.models import dsr, resnet, vgg
 from neurocompile.models.digits import TIMESTEPS, load_digits_split, paper_network, spikingjelly_network, to_sequence
+from neurocompile.models.event_camera import digits_events
 from neurocompile.models.mpbn import MPBNLIF
 
 BITS = (8, 4, 2)
@@ -89,6 +91,11 @@ class Recipe:
     examples: int = 64
 
 
+def events(images: Tensor, timesteps: int) -> Tensor:
+    """What one camera sees of images [N, 1, 8, 8] as it moves: event counts [T, N, 2, 16, 16]."""
+    return torch.from_numpy(digits_events(images.numpy(), seed=0, timesteps=timesteps)).transpose(0, 1)
+
+
 def residual_network() -> nn.Module:
     """The MPBN paper's ResNet-20 for digits, its norms on the membrane nearer to the threshold."""
     network = resnet.CONFIGURATIONS["mpbn-resnet20-digits"].make()
@@ -106,6 +113,14 @@ RECIPES = {
     "mpbn-resnet20": Recipe("mpbn-resnet20-digits", residual_network, jittered, weight_decay=1e-4, epochs=120),
     "dsr-vgg-if": Recipe("dsr-vgg-digits-if", dsr.CONFIGURATIONS["dsr-vgg-digits-if"].make, timesteps=8),
     "dsr-vgg-lif": Recipe("dsr-vgg-digits-lif", dsr.CONFIGURATIONS["dsr-vgg-digits-lif"].make, timesteps=8),
+    "dsr-vgg11-events-if": Recipe(
+        "dsr-vgg11-digits-events-if",
+        dsr.CONFIGURATIONS["dsr-vgg11-digits-events-if"].make,
+        show=events,
+        timesteps=8,
+        epochs=50,
+        examples=32,
+    ),
 }
 ALL: tuple[tuple[str, int | None], ...] = (
     ("paper", None),
@@ -116,6 +131,7 @@ ALL: tuple[tuple[str, int | None], ...] = (
     ("mpbn-resnet20", None),
     ("dsr-vgg-if", None),
     ("dsr-vgg-lif", None),
+    ("dsr-vgg11-events-if", None),
 )
 
 
