@@ -13,6 +13,8 @@ from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
     WEIGHT_OPS,
     Array,
+    Conv,
+    ConvTranspose,
     Delay,
     Gain,
     Input,
@@ -88,8 +90,9 @@ def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> 
     if isinstance(node.op, WEIGHT_OPS):
         event = events[node.inputs[0]]
         more, less = _part(node.op, 1), _part(node.op, -1)
+        shape = graph.edges[node.name].shape
         low, high = (
-            (apply(more, [a[None]]) + apply(less, [b[None]]))[0]
+            _pushed(more, a, shape) + _pushed(less, b, shape)
             for a, b in ((event.low, event.high), (event.high, event.low))
         )
         return Interval(low, high)
@@ -98,6 +101,20 @@ def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> 
         return _gained(node.op, inner[0])
     low, high = (apply(node.op, [end[None] for end in ends])[0] for ends in zip(*((r.low, r.high) for r in inner)))
     return Interval(low, high)
+
+
+def _pushed(op: Any, end: Array, shape: tuple[int, ...]) -> Array:
+    """An operation on an end of an interval; ends that are the same all over each channel need one channel only."""
+    if not end.any():
+        return np.zeros(shape)
+    by_channel = end.reshape(len(end), -1)[:, 0]
+    alike = isinstance(op, Conv | ConvTranspose) and op.groups == 1
+    if alike and bool((end == by_channel.reshape(-1, *(1,) * (end.ndim - 1))).all()):
+        inputs = 1 if isinstance(op, Conv) else 0  # the axis of the kernel
+        each = by_channel.reshape(*(1,) * inputs, -1, *(1,) * (op.weight.ndim - inputs - 1))
+        op = replace(op, weight=(op.weight * each).sum(inputs, keepdims=True))
+        end = np.ones((1, *end.shape[1:]))
+    return apply(op, [end[None]])[0]
 
 
 def _gained(op: Gain, x: Interval) -> Interval:

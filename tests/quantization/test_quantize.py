@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
-from neurocompile.ir.ops import Add, Conv, Input, Integrator, Linear, Neuron, Output, Reshape
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import Add, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.quantization import event_ranges, membrane_bounds, quantize
-from neurocompile.quantization.bounds import sum_ranges
+from neurocompile.quantization.bounds import _pushed, sum_ranges
 from neurocompile.quantization.rows import row_groups, synapses_of
 from neurocompile.simulator import simulate_integers
 from neurocompile.targets import Arithmetic, load_target
@@ -218,3 +221,19 @@ def test_bounds_hold_over_long_runs(reset: str, flip: bool) -> None:
     seen = simulate_integers(graph, GENERIC, x, membranes=True).membranes["neuron"]
     assert (seen >= reach.low).all()
     assert (seen <= reach.high).all()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("alike", [False, True])
+def test_ends_that_are_alike_all_over_a_channel_give_the_same_bounds(transposed: bool, alike: bool) -> None:
+    numbers = np.random.default_rng(int(transposed) * 2 + int(alike))
+    weight = numbers.integers(-127, 128, (3, 4, 3, 2) if not transposed else (4, 3, 3, 2)).astype(np.float64)
+    op: Any = (
+        ConvTranspose(weight, None, (2, 1), (1, 0), (1, 0), (1, 1))
+        if transposed
+        else Conv(weight, None, (2, 1), ((1, 0), (0, 1)), (1, 2))
+    )
+    end = numbers.integers(-3, 4, (4, 1, 1) if alike else (4, 6, 7)) * np.ones((4, 6, 7))
+    known = apply(op, [end[None]])[0]
+    assert np.array_equal(_pushed(op, end, known.shape), known)
+    assert np.array_equal(_pushed(op, end * 0, known.shape), known * 0)
