@@ -7,6 +7,7 @@ numbers. Images are [N, 1, H, W] from 0 to 1, as digits of 8 x 8 pixels or enlar
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "GENERATORS",
     "MODELS",
     "SDDPM_SIZES",
+    "SDDPM_TSM_SIZES",
     "SGAD_SIZES",
     "SPIKING_GAN_SIZES",
     "Generator",
@@ -57,7 +59,8 @@ Networks = Mapping[str, Network]
 
 DIFFUSION_SIZES = spiking_diffusion.CONFIGURATIONS["small"]
 FSVAE_SIZES = fsvae.CONFIGURATIONS["small"]
-SDDPM_SIZES = replace(sddpm.CONFIGURATIONS["small"], temporal_gains=False)
+SDDPM_TSM_SIZES = sddpm.CONFIGURATIONS["small"]
+SDDPM_SIZES = replace(SDDPM_TSM_SIZES, temporal_gains=False)
 SGAD_SIZES = sgad.Sizes(1, 8, 16, 128, (64, 32), None, 32, (16, 32), 64, 4)
 SPIKING_GAN_SIZES = spiking_gan.Sizes(channels=1, image_size=8, noise=64, hidden=384, timesteps=32)
 
@@ -66,6 +69,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "sdid-digits": lambda: spiking_diffusion.SDID(DIFFUSION_SIZES),
     "fsvae-digits": lambda: fsvae.FSVAE(FSVAE_SIZES),
     "sddpm-digits": lambda: sddpm.SpikingUNet(SDDPM_SIZES),
+    "sddpm-tsm-digits": lambda: sddpm.SpikingUNet(SDDPM_TSM_SIZES),
     "sgad-digits": lambda: sgad.Generator(SGAD_SIZES),
     "spiking-gan-digits": lambda: spiking_gan.Generator(SPIKING_GAN_SIZES),
 }
@@ -235,12 +239,12 @@ def betas() -> Array:
     return sddpm.beta_schedule(SDDPM_SIZES.steps, SDDPM_SIZES.first_beta, SDDPM_SIZES.last_beta)
 
 
-def _sddpm_parts() -> dict[str, Part]:
+def _sddpm_parts(name: str) -> dict[str, Part]:
     sizes, random = SDDPM_SIZES, torch.Generator().manual_seed(0)
     x = digit_images(sizes.image_size)[0][:_EXAMPLES] * 2 - 1
     t = torch.randint(sizes.steps, (len(x),), generator=random).float()
     noisy = sddpm.diffuse(x, t, torch.randn(x.shape, generator=random), betas())
-    return {"denoiser": Part(trained("sddpm-digits"), _numpy(noisy, t), sizes.timesteps)}
+    return {"denoiser": Part(trained(name), _numpy(noisy, t), sizes.timesteps)}
 
 
 def _sddpm_sample(networks: Networks, count: int, random: np.random.Generator) -> Array:
@@ -277,7 +281,8 @@ GENERATORS: dict[str, Generator] = {
     "vq-svae": Generator(_vq_svae_parts, DIFFUSION_SIZES.image_size, reconstruct=_vq_svae_reconstruct),
     "sdid": Generator(_sdid_parts, DIFFUSION_SIZES.image_size, sample=_sdid_sample),
     "fsvae": Generator(_fsvae_parts, FSVAE_SIZES.image_size, _fsvae_reconstruct, _fsvae_sample),
-    "sddpm": Generator(_sddpm_parts, SDDPM_SIZES.image_size, sample=_sddpm_sample),
+    "sddpm": Generator(partial(_sddpm_parts, "sddpm-digits"), SDDPM_SIZES.image_size, sample=_sddpm_sample),
+    "sddpm-tsm": Generator(partial(_sddpm_parts, "sddpm-tsm-digits"), SDDPM_SIZES.image_size, sample=_sddpm_sample),
     "sgad": Generator(_sgad_parts, SGAD_SIZES.image_size, sample=_sgad_sample),
     "spiking-gan": Generator(_spiking_gan_parts, SPIKING_GAN_SIZES.image_size, sample=_spiking_gan_sample),
 }

@@ -7,6 +7,7 @@ Without `--model` it trains them all, in this order:
     sdid-digits         Spiking-Diffusion's diffusion of the autoencoder's codes
     fsvae-digits        FSVAE, digits of 8 x 8
     sddpm-digits        SDDPM without temporal gains, digits of 8 x 8
+    sddpm-tsm-digits    SDDPM with temporal gains, from the weights of sddpm-digits
     sgad-digits         SGAD, digits of 8 x 8
     spiking-gan-digits  Spiking-GAN, digits of 8 x 8
 
@@ -178,6 +179,17 @@ def train_sddpm(model: nn.Module, recipe: Recipe, random: torch.Generator) -> No
     minimize(model, digit_images(sizes.image_size)[0], recipe, random, loss)
 
 
+def finetune_sddpm(model: nn.Module, recipe: Recipe, random: torch.Generator) -> None:
+    """The same, from the weights of the network without temporal gains; gains start at 1.
+
+    (Authors' code: AndyCao1125/SDM, README.md, "TSM Finetune".)
+    """
+    missing, unexpected = model.load_state_dict(trained("sddpm-digits").state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.endswith("gain") for name in missing)
+    train_sddpm(model, recipe, random)
+
+
 # -- SGAD --------------------------------------------------------------------------------------------------------------
 
 JUDGED_SIZE = 16
@@ -250,6 +262,7 @@ RECIPES: dict[str, Recipe] = {
     "sdid-digits": Recipe("sdid", 1500, 3e-3, train_sdid),
     "fsvae-digits": Recipe("fsvae", 2500, 3e-3, train_fsvae),
     "sddpm-digits": Recipe("sddpm", 1600, 3e-3, train_sddpm),
+    "sddpm-tsm-digits": Recipe("sddpm-tsm", 1200, 1e-3, finetune_sddpm),
     "sgad-digits": Recipe("sgad", 4000, 1e-3, train_sgad),
     "spiking-gan-digits": Recipe("spiking-gan", 2000, 2e-3, train_spiking_gan),
 }
