@@ -75,7 +75,7 @@ def _words(chip: Nc1, core: int) -> Iterator[tuple[int, int, int]]:
         yield _NEURONS, slot, silent
     pointers, rows = chip.fanout_of(core)
     for neuron, (start, stop) in enumerate(pairwise(pointers.tolist())):
-        if stop > start:
+        if neuron < partition.groups[core] * p.lanes:
             yield _POINTERS, neuron, _packed((start, entry_bits), (stop - start, entry_bits + 1))
     for entry, row in enumerate(rows):
         to, axon = int(routes.entry_core[row]), int(routes.entry_axon[row])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ from typing import Literal
 from neurocompile.errors import Problem, ToolFailed
 from neurocompile.mapping.nc1 import Parameters
 
-__all__ = ["TIME_LIMIT_S", "Tool", "build", "parameter_names", "run", "sources"]
+__all__ = ["TIME_LIMIT_S", "Tool", "build", "parameter_names", "run", "sources", "synthesize"]
 
 Tool = Literal["verilator", "iverilog"]
 
@@ -36,13 +38,14 @@ def parameter_names(parameters: Parameters) -> dict[str, int]:
     return {name.upper(): value for name, value in asdict(parameters).items()}
 
 
-def build(parameters: Parameters, folder: Path, tool: Tool = "verilator") -> Path:
+def build(parameters: Parameters, folder: Path, tool: Tool = "verilator", netlist: Path | None = None) -> Path:
     """Compile the design and its testbench for one set of parameters; what was built before is used again.
 
     Args:
         parameters: of the chip.
         folder: for what is built, one for each set of parameters and tool.
         tool: what simulates.
+        netlist: gates in the design's place (:func:`synthesize`).
 
     Returns:
         the program to give to :func:`run`.
@@ -50,7 +53,7 @@ def build(parameters: Parameters, folder: Path, tool: Tool = "verilator") -> Pat
     Raises:
         ToolFailed: if the tool is missing or refuses.
     """
-    folder = folder / "-".join([tool, *map(str, asdict(parameters).values())])
+    folder = folder / "-".join([tool, *(["gates"] if netlist else []), *map(str, asdict(parameters).values())])
     made = folder / ("obj/nc1_testbench" if tool == "verilator" else "nc1_testbench.vvp")
     if made.exists():
         return made
@@ -58,6 +61,11 @@ def build(parameters: Parameters, folder: Path, tool: Tool = "verilator") -> Pat
     for name, content in sources().items():
         (folder / name).write_bytes(content)
     files = [name for name in sources() if name != "nc1_testbench.v"] + ["nc1_testbench.v"]
+    if netlist is not None:  # whose parameters are numbers already
+        files = ["netlist.v", "nc1_testbench.v"]
+        (folder / "netlist.v").write_bytes(netlist.read_bytes())
+        testbench = (folder / "nc1_testbench.v").read_text()
+        (folder / "nc1_testbench.v").write_text(re.sub(r"\bnc1 #\(.*?\) chip \(", "nc1 chip (", testbench, flags=re.S))
     named = parameter_names(parameters)
     if tool == "verilator":
         overrides = [f"-G{name}={value}" for name, value in named.items()]
@@ -68,6 +76,32 @@ def build(parameters: Parameters, folder: Path, tool: Tool = "verilator") -> Pat
         _call(["iverilog", "-g2005", "-o", made.name + ".part", "-s", "nc1_testbench", *overrides, *files], folder)
         os.replace(folder / (made.name + ".part"), made)
     return made
+
+
+def synthesize(parameters: Parameters, folder: Path) -> tuple[Path, dict[str, int]]:
+    """Gates for one set of parameters, by Yosys; memories stay memories.
+
+    Args:
+        parameters: of the chip.
+        folder: for the netlist.
+
+    Returns:
+        the netlist, to be given to :func:`build` in the design's place; and how many cells of each kind it has.
+
+    Raises:
+        ToolFailed: if Yosys is missing, or finds a latch or a conflict.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in sources().items():
+        (folder / name).write_bytes(content)
+    script = (resources.files("neurocompile.backends.rtl") / "verilog" / "synthesize.ys").read_text("utf-8")
+    chosen = " ".join(f"-chparam {name} {value}" for name, value in parameter_names(parameters).items())
+    script = re.sub(r"^(hierarchy .*?) -chparam.*$", rf"\1 {chosen}", script, flags=re.MULTILINE)
+    script += "\ntee -q -o stat.json stat -json\nwrite_verilog -noattr netlist.v\n"
+    (folder / "synthesize.ys").write_text(script)
+    _call(["yosys", "-q", "synthesize.ys"], folder)
+    cells: dict[str, int] = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+    return folder / "netlist.v", cells
 
 
 def run(

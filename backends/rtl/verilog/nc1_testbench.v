@@ -233,42 +233,6 @@ module nc1_testbench #(
             default: ;
         endcase
 
-`ifndef VERILATOR
-    // What the host does not write is 0 and not unknown, as it is in Verilator anyway. The chip does not promise that.
-    genvar gx, gy, gl;
-
-    generate
-        for (gy = 0; gy < MESH_Y; gy = gy + 1) begin : rows
-            for (gx = 0; gx < MESH_X; gx = gx + 1) begin : columns
-                integer i;
-
-                initial begin
-                    for (i = 0; i < 16; i = i + 1)
-                        chip.rows[gy].columns[gx].core.kind_table[i] = 0;
-                    for (i = 0; i < NEURONS / LANES; i = i + 1)
-                        chip.rows[gy].columns[gx].core.kinds.words[i] = 0;
-                    for (i = 0; i < NEURONS; i = i + 1)
-                        chip.rows[gy].columns[gx].core.pointers.words[i] = 0;
-                    for (i = 0; i < FANOUT; i = i + 1)
-                        chip.rows[gy].columns[gx].core.entries.words[i] = 0;
-                    for (i = 0; i < AXONS; i = i + 1)
-                        chip.rows[gy].columns[gx].core.axons.words[i] = 0;
-                    for (i = 0; i < WORDS; i = i + 1)
-                        chip.rows[gy].columns[gx].core.synapses.words[i] = 0;
-                end
-
-                for (gl = 0; gl < LANES; gl = gl + 1) begin : lanes
-                    integer j;
-
-                    initial
-                        for (j = 0; j < NEURONS / LANES; j = j + 1)
-                            chip.rows[gy].columns[gx].core.lanes[gl].neurons.words[j] = 0;
-                end
-            end
-        end
-    endgenerate
-`endif
-
     // ------------------------------------------------------------------------------------------------------------------
     // Where we are. `started` from the first step's first cycle on; cycle, sample and step change with the chip's step.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ import neurocompile
 from benchmarks.rtl import SETS, Tally, compare_logs, one, sweep
 from neurocompile.backends.rtl import bundle_files
 from neurocompile.backends.rtl.bundle import run_files
-from neurocompile.backends.rtl.runner import Tool, build, run
+from neurocompile.backends.rtl.runner import Tool, build, run, synthesize
 from neurocompile.errors import DoesNotFit, ToolFailed
 from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
 from tests.backends.rtl.networks import Case, random_case, random_chip
@@ -107,6 +108,29 @@ def test_the_digits_fit_a_mesh_of_16_cores_and_two_bundles_are_the_same() -> Non
     assert first == second
 
 
+def test_synthesized_gates_do_the_same_without_a_latch(builds: Path) -> None:
+    need("yosys")
+    need("iverilog")
+    parameters = {"lanes": 2, "neurons": 32, "axons": 64, "words": 256, "fanout": 64, "spike_depth": 1}
+    chip, case, seed = None, None, 0
+    while chip is None:
+        r = random.Random(seed)
+        seed += 1
+        case = random_case(r)
+        with contextlib.suppress(DoesNotFit):
+            found = random_chip(r, case.program, (2, 1), parameters)
+            chip = found if found.partition.cores == 2 and case.mood == "ordinary" else None
+    assert case is not None
+    netlist, cells = synthesize(chip.parameters, builds / "gates")
+    assert not [kind for kind in cells if "LATCH" in kind.upper()]
+    assert sum(count for kind, count in cells.items() if "DFF" in kind) > 500
+    files = run_files(chip, {name: x.astype(float) for name, x in case.inputs.items()})
+    for name, content in files.items():
+        (builds / "gates" / name).write_bytes(content)
+    run(build(chip.parameters, builds, "iverilog", netlist), builds / "gates", options=["+membranes"])
+    assert (builds / "gates" / "log.txt").read_text() == files["expected.txt"].decode()
+
+
 def test_a_missing_tool_and_a_broken_run_are_clear_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolFailed, match="there is no verilator here"):
@@ -117,7 +141,7 @@ def test_a_run_without_its_files_says_which_is_missing(builds: Path, tmp_path: P
     need("iverilog")
     _, chip = crowded(1, 0)
     made = build(chip.parameters, builds, "iverilog")
-    with pytest.raises(ToolFailed, match="ERROR cannot open .*txt"):
+    with pytest.raises(ToolFailed, match=r"ERROR cannot open .*txt"):
         run(made, tmp_path)
 
 
