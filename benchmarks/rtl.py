@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from neurocompile.backends.rtl.bundle import run_files
+from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import Tool, build, run
 from neurocompile.errors import DoesNotFit
 from neurocompile.mapping.nc1 import Nc1
@@ -62,6 +62,7 @@ class Tally:
     cycle_mismatches: int = 0
     state_mismatches: int = 0
     full_fifos: int = 0
+    stalled_cycles: int = 0
     first: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -102,7 +103,8 @@ def one(case: Case, chip: Nc1, folder: Path, builds: Path, tool: Tool, tally: Ta
     """Run a network in the RTL and compare."""
     given = {name: x.astype(np.float64) for name, x in case.inputs.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    files = run_files(chip, given)
+    foreseen = foresee(chip, given)
+    files = run_files(chip, foreseen)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     run(build(chip.parameters, builds, tool), folder, options=["+membranes"])
@@ -111,6 +113,9 @@ def one(case: Case, chip: Nc1, folder: Path, builds: Path, tool: Tool, tally: Ta
     tally.moods[case.mood] += 1
     tally.meshes[f"{chip.parameters.mesh_x} x {chip.parameters.mesh_y}"] += 1
     tally.cores[chip.partition.cores] += 1
+    tally.cycles += foreseen.timing.cycles
+    tally.full_fifos += int((foreseen.timing.fullest == chip.parameters.router_depth).sum())
+    tally.stalled_cycles += int(foreseen.timing.stalled.sum())
     tally.calibrated += case.mood == "ordinary" and case.is_calibrated
 
 
@@ -123,7 +128,7 @@ def sweep(networks: int, seed: int, builds: Path, tool: Tool = "verilator", sets
             r = random.Random(f"{seed} {number}")
             mesh, parameters = SETS[tally.networks % sets]
             number += 1
-            case = random_case(r)
+            case = random_case(r, large=mesh[0] > 2)
             try:
                 chip = random_chip(r, case.program, mesh, parameters)
             except DoesNotFit:

@@ -29,6 +29,9 @@ class LavaExecutor:
     hardware: bool = False
     time_limit_s: float = TIME_LIMIT_S
     trust: bool = False
+    stage: str = field(default="backend", init=False)
+    samples: int = field(default=128, init=False)
+    cycles: tuple[int, int] = field(default=(0, 0), init=False)
     _made: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -39,9 +42,7 @@ class LavaExecutor:
 
     def run(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """Spikes, and membranes after the reset, ``[N, T, ...]`` by layer."""
-        found = run_bundle(
-            self._bundle(), inputs, self.python, hardware=self.hardware, time_limit_s=self.time_limit_s
-        )
+        found = run_bundle(self._bundle(), inputs, self.python, hardware=self.hardware, time_limit_s=self.time_limit_s)
         kinds = {kind: {} for kind in ("spikes", "membranes")}  # type: dict[str, dict[str, Array]]
         for key, values in found.items():
             kind, _, name = key.partition("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from neurocompile.backends.rtl.image import event_lines, image_lines, sample_lin
 from neurocompile.backends.rtl.runner import parameter_names, sources
 from neurocompile.execution import Executor
 from neurocompile.ir.ops import Array
-from neurocompile.mapping.nc1 import Nc1, map_to_nc1
+from neurocompile.mapping.nc1 import Nc1, Steps, map_to_nc1
 from neurocompile.program import Program
-from neurocompile.simulator.timing.nc1 import time_on_nc1
+from neurocompile.simulator.timing.nc1 import Timing, time_on_nc1
 
-__all__ = ["bundle_files", "run_files"]
+__all__ = ["Foreseen", "bundle_files", "foresee", "run_files"]
 
 _SAMPLES = 2
 _MAKEFILE = """\
@@ -80,7 +81,7 @@ def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -
     named = [f"{name}={value}" for name, value in parameter_names(chip.parameters).items()]
     design = [name for name in sources() if name != "nc1_testbench.v"]
     given = samples or _example(program)
-    files = run_files(chip, given)
+    files = run_files(chip, foresee(chip, given))
     makefile = _MAKEFILE.format(parameters=" ".join(named), files=" ".join([*design, "nc1_testbench.v"]))
     readme = _README.format(
         title=f"{', '.join(program.inputs)} on nc1",
@@ -97,19 +98,33 @@ def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -
     return {**sources(), **files, "Makefile": makefile.encode(), "README.md": readme.encode()}
 
 
-def run_files(chip: Nc1, samples: Mapping[str, Array]) -> dict[str, bytes]:
-    """Image, samples, events and the expected log, for inputs ``[n, T, ...]`` in real units."""
+@dataclass(frozen=True)
+class Foreseen:
+    """What some samples do on a chip, when, and what each step leaves on every membrane, ``[N, T, *shape]``."""
+
+    steps: Steps
+    timing: Timing
+    left: Mapping[str, Array]
+
+
+def foresee(chip: Nc1, samples: Mapping[str, Array]) -> Foreseen:
+    """Run samples ``[n, T, ...]``, in real units, in the functional engine and the timing simulator."""
     program = chip.program
     done = Executor(program).run(samples, membranes=True)
     inputs, _ = program.integers(samples)
     inputs = {name: np.broadcast_to(x, (len(x), program.timesteps, *x.shape[2:])) for name, x in inputs.items()}
     steps = chip.steps_of(inputs, done.spikes)
-    timing = time_on_nc1(chip, steps)
+    return Foreseen(steps, time_on_nc1(chip, steps), done.potentials)
+
+
+def run_files(chip: Nc1, foreseen: Foreseen) -> dict[str, bytes]:
+    """Image, samples, events and the expected log."""
+    steps = foreseen.steps
     return {
         "image.txt": _text(image_lines(chip)),
         "samples.txt": _text(sample_lines(steps)),
         "events.txt": _text(event_lines(chip, steps)),
-        "expected.txt": _text(log_lines(chip, steps, timing, done.potentials)),
+        "expected.txt": _text(log_lines(chip, steps, foreseen.timing, foreseen.left)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,11 @@ def sources() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir(), key=str) if file.name.endswith(".v")}
 
 
+def _digest() -> str:
+    """Of the Verilog files: another version is built anew."""
+    return hashlib.sha256(b"".join(sources().values())).hexdigest()[:12]
+
+
 def parameter_names(parameters: Parameters) -> dict[str, int]:
     """The parameters by the names that the RTL gives them."""
     return {name.upper(): value for name, value in asdict(parameters).items()}
@@ -53,7 +59,9 @@ def build(parameters: Parameters, folder: Path, tool: Tool = "verilator", netlis
     Raises:
         ToolFailed: if the tool is missing or refuses.
     """
-    folder = folder / "-".join([tool, *(["gates"] if netlist else []), *map(str, asdict(parameters).values())])
+    folder = folder / "-".join(
+        [tool, *(["gates"] if netlist else []), *map(str, asdict(parameters).values()), _digest()]
+    )
     made = folder / ("obj/nc1_testbench" if tool == "verilator" else "nc1_testbench.vvp")
     if made.exists():
         return made
@@ -69,8 +77,9 @@ def build(parameters: Parameters, folder: Path, tool: Tool = "verilator", netlis
     named = parameter_names(parameters)
     if tool == "verilator":
         overrides = [f"-G{name}={value}" for name, value in named.items()]
-        options = ["--binary", "--timing", "-O3", "-j", "2", "-Wno-fatal", "--Mdir", "obj", "-o", "nc1_testbench"]
+        options = ["--binary", "--timing", "-O3", "-j", "2", "-Wno-fatal", "--Mdir", "obj", "-o", "nc1_testbench.part"]
         _call(["verilator", *options, "--top-module", "nc1_testbench", *overrides, *files], folder)
+        os.replace(folder / "obj" / "nc1_testbench.part", made)
     else:
         overrides = [f"-Pnc1_testbench.{name}={value}" for name, value in named.items()]
         _call(["iverilog", "-g2005", "-o", made.name + ".part", "-s", "nc1_testbench", *overrides, *files], folder)

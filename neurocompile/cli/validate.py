@@ -21,11 +21,12 @@ __all__ = ["command", "stages_table"]
 @model_options
 @output_options
 def command(**options: Any) -> int:
-    """Compare PROGRAM with PyTorch, with Lava, and with spikes that hardware really fired.
+    """Compare PROGRAM with PyTorch, with Lava or RTL, and with spikes that hardware really fired.
 
     Stages: lowering (PyTorch against the folded graph, float64, every spike), quantization (the folded graph against
-    the integers), backend (for Loihi: the integers against Lava, every spike and every membrane), recorded (the
-    integers against the hardware, every spike).
+    the integers), backend (for Loihi: the integers against Lava, every spike and every membrane), rtl (for nc1: the
+    integers and the timing simulator against the Verilog, every spike, membrane and cycle), recorded (the integers
+    against the hardware, every spike).
     """
     from neurocompile.cli import console
     from neurocompile.cli.backend import executor_for
@@ -114,6 +115,11 @@ def _details(validation: Any) -> list[Any]:
             lines.append(
                 f"{stage.name}: {stage.samples} samples, {stage.membrane_mismatches:,} of "
                 f"{stage.membranes_compared:,} membranes differ"
+            )
+        if stage.cycles_compared:
+            lines.append(
+                f"{stage.name}: {stage.cycle_mismatches:,} of {stage.cycles_compared:,} spike vectors, events and rests"
+                " are in another cycle than the simulator's"
             )
         if stage.first_membrane is not None:
             lines.append(f"{stage.name}: first membrane that differs: {_place(stage.first_membrane)}")

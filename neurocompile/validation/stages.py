@@ -56,7 +56,15 @@ class ReferenceModel(Protocol):
 
 
 class Backend(Protocol):
-    """What runs a program besides the simulator; see :class:`neurocompile.backends.lava.LavaExecutor`."""
+    """What runs a program besides the simulator; see :class:`neurocompile.backends.lava.LavaExecutor`.
+
+    ``stage`` is what its comparison is called, ``samples`` how many it runs if nobody says, ``cycles`` how many
+    moments it compared with the timing simulator so far, and how many of them differ.
+    """
+
+    stage: str
+    samples: int
+    cycles: tuple[int, int]
 
     @property
     def name(self) -> str:
@@ -84,6 +92,8 @@ class Stage:
     membranes_compared: int = 0
     membrane_mismatches: int = 0
     first_membrane: Divergence | None = None
+    cycles_compared: int = 0
+    cycle_mismatches: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """One of ``stages``."""
@@ -103,6 +113,8 @@ class Stage:
             "membranes_compared": self.membranes_compared,
             "membrane_mismatches": self.membrane_mismatches,
             "first_membrane": None if self.first_membrane is None else self.first_membrane.as_json(),
+            "cycles_compared": self.cycles_compared,
+            "cycle_mismatches": self.cycle_mismatches,
             "passed": self.passed,
             "reason": self.reason,
         }
@@ -152,7 +164,7 @@ def validate_program(
         recorded: spikes ``[N, T, ...]`` by layer that hardware fired for these data.
         progress: called with the number of samples done since the last call.
         backend: an executor of the same integers.
-        backend_samples: how many samples it runs, at most; None: all.
+        backend_samples: how many samples it runs, at most; None: as many as it says.
         without_backend: why there is no executor.
 
     Raises:
@@ -166,7 +178,9 @@ def validate_program(
         _check_recording(program, data, recorded)
     lowering = Stage("lowering", program.target, "pytorch, float64")
     quantization = Stage("quantization", program.target, "the folded graph in float64")
-    executed = Stage("backend", program.target, "" if backend is None else backend.name)
+    executed = Stage("backend", program.target, "")
+    if backend is not None:
+        executed = Stage(backend.stage, program.target, backend.name)
     if backend is None:
         executed.reason = without_backend or f"target {program.target} has no executor besides the simulator"
     hardware = Stage("recorded", program.target, "the recording")
@@ -179,7 +193,9 @@ def validate_program(
     for start in range(0, len(data), _CHUNK):
         part = data.part(start, start + _CHUNK)
         real = run_graph(program.real, part.inputs, program.timesteps)
-        wanted = len(data) if backend_samples is None else backend_samples
+        wanted = backend_samples
+        if wanted is None:
+            wanted = 0 if backend is None else backend.samples
         runs_backend = backend is not None and start < wanted
         integer = executor.run(part.inputs, membranes=runs_backend)
         scores["real"].append(real.outputs)
@@ -204,7 +220,9 @@ def validate_program(
     _judge_lowering(lowering, reference, _tolerance(program))
     _judge_quantization(quantization, accuracies["real"], accuracies["integer"])
     if backend is not None:
-        executed.passed = executed.comparison.mismatches == 0 and executed.membrane_mismatches == 0
+        executed.cycles_compared, executed.cycle_mismatches = backend.cycles
+        differing = executed.comparison.mismatches, executed.membrane_mismatches, executed.cycle_mismatches
+        executed.passed = differing == (0, 0, 0)
     stages = [lowering, quantization, executed]
     if recorded is not None:
         hardware.passed = hardware.comparison.mismatches == 0

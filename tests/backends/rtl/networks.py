@@ -61,14 +61,18 @@ class Case:
         return all(LOW <= rate <= HIGH for rate in self.firing_rates.values())
 
 
-def random_case(r: random.Random) -> Case:
-    """Draw a network of one to four layers; convolutions, matrices, skips, loops, delays, pools, several readers."""
+def random_case(r: random.Random, large: bool = False) -> Case:
+    """Draw a network of one to four layers; convolutions, matrices, skips, loops, delays, pools, several readers.
+
+    Large ones have some hundred neurons at least, to fill a mesh of 16 cores.
+    """
     mood = r.choices(("ordinary", "burst", "silent"), (10, 1, 1))[0]
     timesteps, samples = r.randint(1, 6), r.randint(1, 3)
     nodes: dict[str, Node] = {}
     spikes_in = r.random() < 0.4
     low, high = (0, 1) if spikes_in else r.choice(((0, 31), (-20, 20), (0, 255)))
-    shape = (r.choice((1, 2, 3)), r.choice((3, 4, 6)), r.choice((3, 5)))
+    rows, columns = ((6, 8), (5, 7)) if large else ((3, 4, 6), (3, 5))
+    shape = (r.choice((1, 2, 3)), r.choice(rows), r.choice(columns))
     nodes["x"] = Node("x", Input(shape, "spikes" if spikes_in else "real", 1.0, low, high))
     numbers = np.random.default_rng(r.getrandbits(64))
     size = (samples, timesteps, *shape)
@@ -77,7 +81,7 @@ def random_case(r: random.Random) -> Case:
     last = "x"
     shapes = {"x": shape}
     layers: list[str] = []
-    for number in range(r.randint(1, 4)):
+    for number in range(r.randint(2 if large else 1, 4)):
         name = f"layer{number}"
         current, shapes[name] = _current(r, numbers, nodes, shapes, name, last)
         extra = [current]

@@ -14,7 +14,7 @@ import pytest
 
 import neurocompile
 from benchmarks.rtl import SETS
-from neurocompile.backends.rtl.bundle import run_files
+from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import build, run
 from neurocompile.simulator.timing import nc1 as timing
 from tests.backends.rtl.test_rtl import crowded, need
@@ -71,7 +71,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Any, str]
         samples = {name: x.astype(np.float64) for name, x in case.inputs.items()}
         folder = builds / f"run{seed}"
         folder.mkdir()
-        files = run_files(chip, samples)
+        files = run_files(chip, foresee(chip, samples))
         for name, content in files.items():
             (folder / name).write_bytes(content)
         run(build(chip.parameters, builds), folder, options=["+membranes"])
@@ -110,7 +110,7 @@ def test_a_wrong_rule_is_caught(
     caught = 0
     for chip, samples, log in cases:
         try:
-            caught += run_files(chip, samples)["expected.txt"].decode() != log
+            caught += run_files(chip, foresee(chip, samples))["expected.txt"].decode() != log
         except Exception:
             caught += 1
     assert caught

@@ -14,7 +14,7 @@ import pytest
 import neurocompile
 from benchmarks.rtl import SETS, Tally, compare_logs, one, sweep
 from neurocompile.backends.rtl import bundle_files
-from neurocompile.backends.rtl.bundle import run_files
+from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import Tool, build, run, synthesize
 from neurocompile.errors import DoesNotFit, ToolFailed
 from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
@@ -124,7 +124,7 @@ def test_synthesized_gates_do_the_same_without_a_latch(builds: Path) -> None:
     netlist, cells = synthesize(chip.parameters, builds / "gates")
     assert not [kind for kind in cells if "LATCH" in kind.upper()]
     assert sum(count for kind, count in cells.items() if "DFF" in kind) > 500
-    files = run_files(chip, {name: x.astype(float) for name, x in case.inputs.items()})
+    files = run_files(chip, foresee(chip, {name: x.astype(float) for name, x in case.inputs.items()}))
     for name, content in files.items():
         (builds / "gates" / name).write_bytes(content)
     run(build(chip.parameters, builds, "iverilog", netlist), builds / "gates", options=["+membranes"])
@@ -160,7 +160,7 @@ def test_samples_follow_one_another_from_a_clean_chip() -> None:
     """What a sample leaves behind does not reach the next: two runs of one sample are those of two."""
     case, chip = crowded(9, 1)
     both = {n: x[:1].astype(float).repeat(2, axis=0) for n, x in case.inputs.items()}
-    files = run_files(chip, both)
+    files = run_files(chip, foresee(chip, both))
     lines = [line.split() for line in files["expected.txt"].decode().splitlines() if line.startswith("u")]
     half = len(lines) // 2
     assert [line[2:] for line in lines[:half]] == [line[2:] for line in lines[half:]]
