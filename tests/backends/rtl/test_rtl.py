@@ -9,7 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from spikingjelly.activation_based.neuron import IFNode
 
 import neurocompile
 from benchmarks.rtl import SETS, Tally, compare_logs, one, sweep
@@ -17,7 +20,13 @@ from neurocompile.backends.rtl import bundle_files
 from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import Tool, build, run, synthesize
 from neurocompile.errors import DoesNotFit, ToolFailed
+from neurocompile.frontends.pytorch import TorchModel
+from neurocompile.ir import Graph, Node
+from neurocompile.ir.ops import Add, Delay, Input, Linear, Neuron, Output
 from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
+from neurocompile.program import Program
+from neurocompile.simulator.timing.nc1 import time_on_nc1
+from neurocompile.targets import load_target
 from tests.backends.rtl.networks import Case, random_case, random_chip
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
@@ -164,3 +173,70 @@ def test_samples_follow_one_another_from_a_clean_chip() -> None:
     lines = [line.split() for line in files["expected.txt"].decode().splitlines() if line.startswith("u")]
     half = len(lines) // 2
     assert [line[2:] for line in lines[:half]] == [line[2:] for line in lines[half:]]
+
+
+def everyone_to_everyone(neurons: int, layers: int, timesteps: int) -> Program:
+    """Layers whose neurons all fire at every step, each connected to all of the next and of its own."""
+    zero, matrix = np.asarray(0), np.ones((neurons, neurons), np.int64)
+    always = Neuron(
+        np.asarray(-(1 << 22)), zero, current_decay=zero, gain=zero + 1, bias=zero, input_bias=zero, v_reset=zero,
+        v_init=zero, reset="none",
+    )  # fmt: skip
+    nodes, last = [Node("x", Input((neurons,), "spikes", 1.0, 0, 1))], "x"
+    for k in range(layers):
+        nodes += [Node(f"w{k}", Linear(matrix), (last,)), Node(f"back{k}", Delay((neurons,), 1), (f"n{k}",))]
+        nodes += [Node(f"own{k}", Linear(matrix), (f"back{k}",)), Node(f"sum{k}", Add(), (f"w{k}", f"own{k}"))]
+        nodes.append(Node(f"n{k}", always, (f"sum{k}",)))
+        last = f"n{k}"
+    nodes.append(Node("output", Output("sum"), (last,)))
+    graph, arithmetic = Graph(nodes), load_target("nc1").arithmetic
+    assert arithmetic is not None
+    return Program("nc1", arithmetic, timesteps, graph, graph, {})
+
+
+def test_a_full_mesh_under_the_worst_traffic_finishes(builds: Path) -> None:
+    """16 cores, every neuron to every core and to the host at every step, one place in each FIFO."""
+    need("iverilog")
+    program = everyone_to_everyone(32, 2, 2)
+    parameters = Parameters(
+        4, 4, lanes=2, neurons=4, axons=256, words=512, fanout=64, router_depth=1, input_depth=1, spike_depth=1
+    )
+    chip = map_to_nc1(program, parameters)
+    assert chip.partition.cores == 16
+    chip = chip.placed(np.random.default_rng(0).permutation(16))
+    foreseen = foresee(chip, {"x": np.ones((1, 2, 32))})
+    assert (foreseen.timing.fullest == 1).mean() > 0.5
+    assert foreseen.timing.waiting.sum() > foreseen.timing.cycles
+    files = run_files(chip, foreseen)
+    folder = builds / "worst"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    run(build(parameters, builds, "iverilog"), folder, options=["+membranes"])
+    assert (folder / "log.txt").read_text() == files["expected.txt"].decode()
+
+
+def test_a_step_that_takes_too_long_is_reported_by_both(builds: Path) -> None:
+    program = everyone_to_everyone(16, 1, 2)
+    chip = map_to_nc1(program, Parameters(2, 2, lanes=2, neurons=4, axons=64, words=512, fanout=64))
+    foreseen = foresee(chip, {"x": np.ones((1, 2, 16))})
+    with pytest.raises(ToolFailed, match="step 0 has not ended after 20 cycles"):
+        time_on_nc1(chip, foreseen.steps, limit=20)
+    need("iverilog")
+    folder = builds / "long"
+    folder.mkdir()
+    for name, content in run_files(chip, foreseen).items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(ToolFailed, match="TIMEOUT at cycle"):
+        run(build(chip.parameters, builds, "iverilog"), folder, options=["+limit=20"])
+
+
+def test_sums_that_an_accumulator_cannot_hold_are_refused_before_anything_runs() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(700, 4, bias=False), IFNode(step_mode="s"))
+    torch.nn.init.uniform_(network[0].weight, 0.5, 1.0)
+    x = torch.randint(0, 256, (20, 700)).float()
+    model = TorchModel.from_module(network, {"input": (700,)}, 2, "loop")
+    model.example = {"input": np.asarray(x)[:, None].repeat(2, 1)}
+    with pytest.raises(DoesNotFit, match="synaptic sum"):
+        neurocompile.compile(model, "nc1")
