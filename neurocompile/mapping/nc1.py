@@ -31,7 +31,7 @@ class Parameters:
     mesh_y: int = 2
     lanes: int = 8
     neurons: int = 256
-    axons: int = 2048
+    axons: int = 4096
     words: int = 16384
     fanout: int = 4096
     router_depth: int = 4
@@ -121,17 +121,23 @@ class Nc1:
         """The place and the slot of each neuron of a population."""
         return self.place[self.partition.core[name]], self.partition.slot[name]
 
+    @cached_property
+    def _fanout(self) -> tuple[Array, Array]:
+        """The first entry of each slot of all cores in turn, ``[cores * neurons + 1]``, and the row of each entry."""
+        slots = self.parameters.neurons
+        counts = np.zeros(self.partition.cores * slots, np.int64)
+        starts = np.zeros_like(counts)
+        for name, core in self.partition.core.items():
+            first, at = self.routes.first[name], core * slots + self.partition.slot[name]
+            counts[at], starts[at] = np.diff(first), first[:-1]
+        entries = np.concatenate([[0], np.cumsum(counts)])
+        return entries, np.repeat(starts - entries[:-1], counts) + np.arange(entries[-1])
+
     def fanout_of(self, core: int) -> tuple[Array, Array]:
         """The first entry of each neuron of a core, ``[neurons + 1]``, and the row of ``routes`` of each entry."""
-        counts = np.zeros(self.parameters.neurons, np.int64)
-        parts: list[Array] = [np.zeros(0, np.int64)] * self.parameters.neurons
-        for name in dict.fromkeys(self.partition.owner[core]):
-            first = self.routes.first[name]
-            for neuron in np.flatnonzero(self.partition.core[name] == core):
-                slot = self.partition.slot[name][neuron]
-                parts[slot] = np.arange(first[neuron], first[neuron + 1])
-                counts[slot] = len(parts[slot])
-        return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(parts)
+        slots, (entries, rows) = self.parameters.neurons, self._fanout
+        first = entries[core * slots : (core + 1) * slots + 1]
+        return first - first[0], rows[first[0] : first[-1]]
 
     # -- what happens --------------------------------------------------------------------------------------------------
 

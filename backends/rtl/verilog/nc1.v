@@ -5,7 +5,7 @@ module nc1 #(
     parameter MESH_Y       = 2,
     parameter LANES        = 8,
     parameter NEURONS      = 256,
-    parameter AXONS        = 2048,
+    parameter AXONS        = 4096,
     parameter WORDS        = 16384,
     parameter FANOUT       = 4096,
     parameter ROUTER_DEPTH = 4,
