@@ -150,10 +150,13 @@ private:
 
 }  // namespace
 
+void bind_async(py::module_& m);
+
 PYBIND11_MODULE(_native, m) {
     m.doc() = "Timing simulators.";
     py::register_exception<Stuck>(m, "Stuck", PyExc_RuntimeError);
     py::class_<Nc1>(m, "Nc1")
         .def(py::init<const py::dict&, const py::dict&>(), py::arg("parameters"), py::arg("chip"))
         .def("run", &Nc1::run, py::arg("steps"), py::arg("events"), py::arg("limit"));
+    bind_async(m);
 }

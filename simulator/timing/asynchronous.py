@@ -1,0 +1,514 @@
+"""Asynchronous chips (Loihi) event by event: when each message is sent, received and worked on, and what that costs.
+
+docs/timing.md says what happens when. Times are in picoseconds, energies in picojoules; both come from a target's
+``[events]``, each with its source (``neurocompile/targets/loihi-sanafe.toml``). The published constants are averages,
+so this is a timing model, and no cycle-exact simulation: there is no clock.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, resources
+from typing import Any, Literal
+
+import numpy as np
+
+from neurocompile.errors import DoesNotFit, Problem, ToolFailed, UsageError
+from neurocompile.ir.ops import Array
+from neurocompile.targets.target import Constant
+
+_native: Any = None
+with suppress(ImportError):
+    _native = import_module("neurocompile.simulator.timing._native")
+
+__all__ = [
+    "EVENTS", "PARTS", "AsyncChip", "AsyncEvents", "AsyncMesh", "AsyncTimer", "AsyncTiming", "Energy",
+    "IntegrateAndFire", "Leg", "Routing", "critical_path", "load_events", "map_synapses",
+]  # fmt: skip
+
+Routing = Literal["links", "density"]
+
+_HOPS = ("hop_north", "hop_east", "hop_south", "hop_west")
+PORTS = ("north", "east", "south", "west")
+"""Outputs of a router; those that follow lead into the cores of its tile. North is where y grows."""
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "synapse": ("synapse_dense", "synapse_sparse", "synapse_conv"),
+    "soma": ("neuron_access", "neuron_update", "neuron_spike"),
+    "network": ("message_out", "message_in", "tile", *_HOPS),
+}
+"""The parts of a chip, and the events that cost energy in them."""
+
+EVENTS = tuple(name for names in PARTS.values() for name in names)
+KINDS = PARTS["synapse"]
+"""Kinds of synapses, by how a core stores them."""
+
+
+@dataclass(frozen=True)
+class AsyncMesh:
+    """Tiles of cores, a router each, joined by links. ``tile = x * height + y``, as in SANA-FE.
+
+    Attributes:
+        width: columns of tiles.
+        height: rows of tiles.
+        cores_per_tile: cores that share a router.
+        link_depth: messages that an input of a router holds.
+        core_depth: messages that wait in front of a core.
+    """
+
+    width: int
+    height: int
+    cores_per_tile: int
+    link_depth: int = 16
+    core_depth: int = 16
+
+    @property
+    def cores(self) -> int:
+        """Places for cores."""
+        return self.width * self.height * self.cores_per_tile
+
+
+@dataclass(frozen=True)
+class AsyncEvents:
+    """What each event on an asynchronous chip costs.
+
+    Attributes:
+        mesh: of the chip.
+        energy: of each of :data:`EVENTS`, in pJ.
+        latency: of each of them and of ``link_cycle``, the time from one message on a link to the next, in ns.
+        barrier: the time between two steps in ns, by the number of tiles in use: from that many on.
+    """
+
+    mesh: AsyncMesh
+    energy: Mapping[str, Constant]
+    latency: Mapping[str, Constant]
+    barrier: Mapping[int, float]
+
+    def picoseconds(self, event: str) -> int:
+        """The nominal time of an event."""
+        return round(self.latency[event].nominal * 1000)
+
+    def barrier_picoseconds(self, tiles: int) -> int:
+        """The time between two steps of a chip that uses so many tiles."""
+        return round(1000 * self.barrier[max((n for n in self.barrier if n <= tiles), default=min(self.barrier))])
+
+
+@cache
+def load_events(target: str) -> AsyncEvents:
+    """The events of a target.
+
+    Raises:
+        UsageError: for a target without any.
+    """
+    file = resources.files("neurocompile.targets").joinpath(f"{target}.toml")
+    data = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if "events" not in data:
+        fix = "use loihi-sanafe"
+        raise UsageError(Problem("this target says nothing of the time of single events", "target", target, fix=fix))
+    mesh = {name: value for name, value in data["mesh"].items() if name != "source"}
+    latency = {name: _constant(event["latency"]) for name, event in data["events"].items()}
+    energy = {name: _constant(event["energy"]) for name, event in data["events"].items() if "energy" in event}
+    scale = {"us": 1000.0, "ns": 1.0}[data["barrier"]["unit"]]
+    barrier = {n: scale * each for n, each in zip(data["barrier"]["tiles"], data["barrier"]["latency"])}
+    return AsyncEvents(AsyncMesh(**mesh), energy, latency, barrier)
+
+
+def _constant(data: Mapping[str, Any]) -> Constant:
+    nominal = float(data["nominal"])
+    low, high = float(data.get("min", nominal)), float(data.get("max", nominal))
+    return Constant(nominal, low, high, data["unit"], data["basis"], data["scope"], data["source"])
+
+
+@dataclass(frozen=True, eq=False)
+class AsyncChip:
+    """Neurons and their axons on cores, as far as time and energy depend on them.
+
+    A message goes to one core and carries the number of an axon there; the core then works on all its synapses.
+
+    Attributes:
+        mesh: of the chip.
+        place: of each core that is used, ``tile * cores_per_tile + port``.
+        neuron_first: divides neurons, which are numbered core after core in the order of their update, ``[cores + 1]``.
+        axon_first: divides axons, ``[neurons + 1]``; a neuron sends its messages in their order.
+        axon_core: where each axon leads, an index into ``place``.
+        axon_synapses: how many synapses of each of :data:`KINDS` a message meets there, ``[axons, kinds]``.
+        number: of each neuron, in the caller's order.
+    """
+
+    mesh: AsyncMesh
+    place: Array
+    neuron_first: Array
+    axon_first: Array
+    axon_core: Array
+    axon_synapses: Array
+    number: Array
+
+    @property
+    def cores(self) -> int:
+        """How many are used."""
+        return len(self.place)
+
+    @property
+    def neurons(self) -> int:
+        """How many, on all cores."""
+        return int(self.neuron_first[-1])
+
+    @property
+    def core_of(self) -> Array:
+        """The core of each neuron, by its number."""
+        return np.repeat(np.arange(self.cores), np.diff(self.neuron_first))
+
+    @property
+    def x(self) -> Array:
+        """The column of each core's tile."""
+        return np.asarray(self.place // self.mesh.cores_per_tile // self.mesh.height)
+
+    @property
+    def y(self) -> Array:
+        """The row of each core's tile."""
+        return np.asarray(self.place // self.mesh.cores_per_tile % self.mesh.height)
+
+    @property
+    def tiles(self) -> int:
+        """How many have a core that is used."""
+        return len(np.unique(self.place // self.mesh.cores_per_tile))
+
+    def synapses(self) -> Array:
+        """Synapses that each axon meets, of any kind."""
+        return np.asarray(self.axon_synapses.sum(1))
+
+    def hops(self) -> Array:
+        """Links that a message of each axon crosses, by :data:`PORTS`, ``[axons, 4]``."""
+        source = np.repeat(self.core_of, np.diff(self.axon_first))
+        dx, dy = (each[self.axon_core] - each[source] for each in (self.x, self.y))
+        return np.stack([dy.clip(0), dx.clip(0), (-dy).clip(0), (-dx).clip(0)], 1)
+
+
+def map_synapses(
+    mesh: AsyncMesh,
+    core: Array,
+    pre: Array,
+    post: Array,
+    kind: str | Array = "synapse_dense",
+    place: Array | None = None,
+) -> AsyncChip:
+    """Axons for synapses: one from each neuron to each core that it reaches, cores in their order.
+
+    Args:
+        mesh: of the chip.
+        core: of each neuron; neurons of one core are updated in their order here.
+        pre: the neuron that each synapse comes from.
+        post: the neuron that each leads to.
+        kind: of all synapses, or of each (an index into :data:`KINDS`).
+        place: of each core; in order if None.
+
+    Raises:
+        DoesNotFit: for more cores than places.
+    """
+    core = np.asarray(core)
+    cores = int(core.max(initial=-1)) + 1
+    if place is None:
+        place = np.arange(cores)
+    if cores > mesh.cores or len(place) < cores:
+        raise DoesNotFit(Problem("more cores than the mesh has", "mesh", str(cores), str(mesh.cores)))
+    order = np.argsort(core, kind="stable")
+    number = np.empty(len(core), np.int64)
+    number[order] = np.arange(len(core))
+    key = number[pre] * cores + core[post]
+    kinds = np.full(len(key), KINDS.index(kind)) if isinstance(kind, str) else np.asarray(kind)
+    axon, inverse = np.unique(key, return_inverse=True)
+    synapses = np.zeros((len(axon), len(KINDS)), np.int64)
+    for k in np.unique(kinds):
+        synapses[:, k] = np.bincount(inverse[kinds == k], minlength=len(axon))
+    return AsyncChip(
+        mesh,
+        np.asarray(place)[:cores],
+        np.searchsorted(core[order], np.arange(cores + 1)),
+        np.searchsorted(axon // max(cores, 1), np.arange(len(core) + 1)),
+        axon % max(cores, 1),
+        synapses,
+        number,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class IntegrateAndFire:
+    """Neurons that the timer computes itself, in integers: no decay, fire above the threshold.
+
+    Attributes:
+        threshold: of each neuron, in the order that the chip was mapped from.
+        pre: where each synapse comes from.
+        post: where it leads.
+        weight: added to the membrane in the step after.
+        bias: added in every step.
+        reset: what the membrane becomes after a spike.
+        subtracts: where the threshold is subtracted instead.
+        start: the membrane at first.
+        order: of neurons in memory, any permutation of them: fast where targets of one neuron follow one another.
+    """
+
+    threshold: Array
+    pre: Array
+    post: Array
+    weight: Array
+    bias: Array | int = 0
+    reset: Array | int = 0
+    subtracts: Array | bool = False
+    start: Array | int = 0
+    order: Array | None = None
+
+    def check(self, steps: int) -> None:
+        """That no membrane can leave 32 bits in so many steps.
+
+        Raises:
+            DoesNotFit: if one could.
+        """
+        n = len(self.threshold)
+        inflow = np.bincount(self.post, np.abs(self.weight), n) + np.abs(np.broadcast_to(self.bias, n))
+        most = float((inflow * (steps + 1)).max(initial=0) + np.abs(self.threshold).max(initial=0))
+        most += float(np.abs(self.start).max() + np.abs(self.reset).max())
+        if most >= 2**31:
+            raise DoesNotFit(Problem("a membrane could leave 32 bits", "neurons", f"{most:.3g}", f"{2**31}"))
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Joules by part of the chip, in pJ: (min, nominal, max) of each of :data:`PARTS`, and their total."""
+
+    parts: Mapping[str, tuple[float, float, float]]
+
+    @property
+    def total(self) -> tuple[float, float, float]:
+        """All parts together."""
+        low, nominal, high = np.sum(list(self.parts.values()), 0).tolist()
+        return low, nominal, high
+
+
+@dataclass(frozen=True, eq=False)
+class AsyncTiming:
+    """When things happened, in ps from the first moment.
+
+    Attributes:
+        start: of each step.
+        quiet: when each step has nothing left to do; the barrier follows.
+        idle: since when each core had been, at the end of each step, ``[steps, cores]``.
+        counts: of each of :data:`EVENTS`, ``[steps]``.
+        fires: of each neuron, by its number on the chip.
+        fired: of all neurons, ``[steps]``.
+        computing: time that each core spent on neurons and on sending.
+        working: time that each core spent on what it received.
+        blocked: time that each core's messages waited to be sent.
+        messages: that left each router by each output, ``[tiles, ports]``.
+        busy: time that each output was.
+        waiting: time that each output had a message, but no room behind it.
+        events: of each message its step, neuron and axon; when it was ready, left its core, reached the other, was
+            taken by it, and had been worked on, ``[messages, 8]``. Empty unless kept.
+        spikes: step and neuron of each, ``[spikes, 2]``. Empty unless kept.
+        barrier: the time after each step.
+    """
+
+    start: Array
+    quiet: Array
+    idle: Array
+    counts: Mapping[str, Array]
+    fires: Array
+    fired: Array
+    computing: Array
+    working: Array
+    blocked: Array
+    messages: Array
+    busy: Array
+    waiting: Array
+    events: Array
+    spikes: Array
+    barrier: int
+
+    @property
+    def latency(self) -> Array:
+        """Of each step, its barrier included, in ps."""
+        return np.asarray(self.quiet - self.start + self.barrier)
+
+    @property
+    def synaptic_events(self) -> Array:
+        """Synapses that were met, ``[steps]``."""
+        return np.sum([self.counts[name] for name in KINDS], 0)
+
+    def energy(self, events: AsyncEvents, steps: slice = slice(None)) -> Energy:
+        """What happened in some steps, times what each event costs."""
+        parts: dict[str, tuple[float, float, float]] = {}
+        for part, names in PARTS.items():
+            found = np.zeros(3)
+            for name in names:
+                each = events.energy[name]
+                found += int(self.counts[name][steps].sum()) * np.array([each.min, each.nominal, each.max])
+            parts[part] = (float(found[0]), float(found[1]), float(found[2]))
+        return Energy(parts)
+
+
+class AsyncTimer:
+    """Times a chip, step after step: with spikes from elsewhere, or with neurons that it computes itself.
+
+    Args:
+        chip: what is on its cores.
+        events: what each event costs.
+        routing: what happens between cores. "links": each message moves from FIFO to FIFO, links carry one after the
+            other, full FIFOs stop what is behind them. "density": no single link is simulated; a message is late by
+            what is on its route at that moment, times the mean time that receivers need (SANA-FE's "detailed" model,
+            ``src/schedule.cpp``).
+        threads: that work on different steps at the same time. The result is the same.
+
+    Raises:
+        ToolFailed: without the compiled simulator.
+    """
+
+    def __init__(self, chip: AsyncChip, events: AsyncEvents, routing: Routing = "links", threads: int = 1) -> None:
+        if _native is None:
+            what = "the compiled timing simulator is not installed: install a C++17 compiler and then the package again"
+            raise ToolFailed(Problem(what, "neurocompile.simulator.timing", fix="pip install ."))
+        self.chip, self.barrier = chip, events.barrier_picoseconds(chip.tiles)
+        costs = {
+            "access": "neuron_access", "update": "neuron_update", "spike": "neuron_spike", "message_out": "message_out",
+            "tile": "tile", "link_cycle": "link_cycle", **{name: name for name in _HOPS},
+        }  # fmt: skip
+        self._network: IntegrateAndFire | None = None
+        self._native = _native.Asynchronous(
+            {**{name: events.picoseconds(event) for name, event in costs.items()}, "barrier": self.barrier},
+            vars(chip.mesh),
+            _memories(chip, events),
+            routing,
+            threads,
+        )
+
+    def simulate(self, network: IntegrateAndFire) -> None:
+        """Compute these neurons in each :meth:`run`, which goes on from the last."""
+        n, order = self.chip.neurons, network.order if network.order is not None else np.arange(self.chip.neurons)
+        rank = np.empty(n, np.int32)
+        rank[order] = np.arange(n, dtype=np.int32)
+        pre, post = rank[network.pre], rank[network.post]
+        sort = np.argsort(pre.astype(np.int64) * n + post, kind="stable")
+        each = {name: np.broadcast_to(getattr(network, name), n)[order] for name in _EACH}
+        self._network = network
+        self._native.simulate(
+            {
+                **each,
+                "number": self.chip.number[order],
+                "synapse_first": np.concatenate([[0], np.cumsum(np.bincount(pre, minlength=n))]),
+                "target": post[sort],
+                "weight": np.asarray(network.weight)[sort],
+            }
+        )
+
+    def run(self, steps: int, *, keep: bool = False) -> AsyncTiming:
+        """Some steps of the network that is simulated.
+
+        Args:
+            steps: how many.
+            keep: every single message and spike.
+
+        Raises:
+            DoesNotFit: for membranes that could overflow.
+        """
+        if self._network is not None:
+            self._network.check(steps)
+        return self._timing(self._native.run(steps, keep))
+
+    def replay(
+        self, steps: int, fired: tuple[Array, Array], active: tuple[Array, Array] | None = None, *, keep: bool = False
+    ) -> AsyncTiming:
+        """Some steps in which neurons fire that are known.
+
+        Args:
+            steps: how many.
+            fired: step and neuron (in the order that the chip was mapped from) of each spike.
+            active: the same of each neuron that has something to update; all have in all steps if None.
+            keep: every single message and spike.
+        """
+        given: dict[str, Any] = {"count": steps}
+        for name, pairs in (("fired", fired), ("active", active)):
+            if pairs is None:
+                continue
+            step, neuron = np.asarray(pairs[0], np.int64), self.chip.number[pairs[1]]
+            order = np.lexsort((neuron, step))
+            given[name] = neuron[order]
+            given[f"{name}_first"] = np.searchsorted(step[order], np.arange(steps + 1))
+        return self._timing(self._native.replay(given, keep))
+
+    def _timing(self, found: dict[str, Array]) -> AsyncTiming:
+        causes = dict(zip(_CAUSES, found.pop("causes").T))
+        steps = len(found["fired"])
+        counts = {
+            **causes,
+            "message_in": causes["message_out"], "tile": causes["message_out"],
+            "neuron_access": np.full(steps, self.chip.neurons), "neuron_update": found.pop("updated"),
+            "neuron_spike": found["fired"],
+        }  # fmt: skip
+        return AsyncTiming(counts=counts, barrier=self.barrier, **found)
+
+
+_EACH = ("threshold", "bias", "reset", "subtracts", "start")
+_CAUSES = ("message_out", *KINDS, *_HOPS)
+
+
+def _memories(chip: AsyncChip, events: AsyncEvents) -> dict[str, Any]:
+    times = np.array([events.picoseconds(name) for name in KINDS])
+    each = np.concatenate([np.ones((len(chip.axon_core), 1), np.int64), chip.axon_synapses, chip.hops()], 1)
+    sums = np.concatenate([np.zeros((1, each.shape[1]), np.int64), np.cumsum(each, 0)])
+    return {
+        "core_x": chip.x,
+        "core_y": chip.y,
+        "core_port": chip.place % chip.mesh.cores_per_tile,
+        "neuron_first": chip.neuron_first,
+        "axon_first": chip.axon_first,
+        "axon_core": chip.axon_core,
+        "axon_time": events.picoseconds("message_in") + chip.axon_synapses @ times,
+        "columns": each.shape[1],
+        "causes": sums[chip.axon_first[1:]] - sums[chip.axon_first[:-1]],
+    }
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of what a step waited for: what happened, in which core, from one moment to another (in ps)."""
+
+    what: Literal["neurons", "blocked", "network", "queue", "synapses"]
+    core: int
+    start: int
+    stop: int
+
+
+def critical_path(chip: AsyncChip, timing: AsyncTiming, step: int) -> list[Leg]:
+    """What the end of a step waited for, from its first moment to its last.
+
+    The last core to rest either worked on messages: then on those that kept it busy without a break, the first of which
+    came over the network from a core that had to update neurons first; or it updated neurons itself.
+
+    Args:
+        chip: that was timed.
+        timing: with events.
+        step: counted from the first that was timed.
+    """
+    start, quiet = int(timing.start[step]), int(timing.quiet[step])
+    events = timing.events[(timing.events[:, 3] >= start) & (timing.events[:, 3] <= quiet)]
+    core = chip.axon_core[events[:, 2]]
+    last = int(timing.idle[step].argmax())
+    own = events[core == last]
+    own = own[np.argsort(own[:, 6], kind="stable")]
+    if not len(own) or own[-1, 7] < quiet:
+        return [Leg("neurons", last, start, quiet)]
+    k = len(own) - 1
+    while k > 0 and own[k, 6] == own[k - 1, 7]:
+        k -= 1
+    ready, entered, arrived, taken = own[k, 3:7].tolist()
+    sender = int(chip.core_of[own[k, 1]])
+    legs = [
+        Leg("neurons", sender, start, ready),
+        Leg("blocked", sender, ready, entered),
+        Leg("network", sender, entered, arrived),
+        Leg("queue", last, arrived, taken),
+        Leg("synapses", last, taken, quiet),
+    ]
+    return [leg for leg in legs if leg.stop > leg.start]

@@ -1,0 +1,184 @@
+// SANA-FE's "detailed" timing model (its src/schedule.cpp): no queue of the network is simulated. A message is as late
+// as what is on its route at the moment in which it is sent, times the mean time that the receivers of all messages on
+// their way need for one.
+#include <algorithm>
+#include <limits>
+
+#include "async_transport.h"
+
+namespace async_chip {
+namespace {
+
+constexpr double part = 1.0 / 1073741824.0;  // a message's share of a link is counted in parts of this
+constexpr int number_bits = 16;
+
+// The earliest of one moment for each core, found by a tree of minima; equal moments in the order of cores.
+class Earliest {
+public:
+    explicit Earliest(int n) {
+        while (leaves_ < n) leaves_ *= 2;
+        tree_.assign((size_t)(2 * leaves_), never);
+    }
+    void clear() { std::fill(tree_.begin(), tree_.end(), never); }
+    bool any() const { return tree_[1] != never; }
+    int64_t time() const { return (int64_t)(tree_[1] >> number_bits); }
+    int number() const { return (int)(tree_[1] & ((1 << number_bits) - 1)); }
+    void set(int number, int64_t time) { put(number, (uint64_t)time << number_bits | (uint64_t)number); }
+    void remove(int number) { put(number, never); }
+
+private:
+    void put(int number, uint64_t key) {
+        uint64_t* tree = tree_.data();
+        size_t at = (size_t)(leaves_ + number);
+        tree[at] = key;
+        while (at > 1) {
+            key = std::min(key, tree[at ^ 1]);
+            at >>= 1;
+            tree[at] = key;
+        }
+    }
+    static constexpr uint64_t never = std::numeric_limits<uint64_t>::max();
+    int leaves_ = 2;
+    std::vector<uint64_t> tree_;
+};
+
+class Density final : public Transport {
+public:
+    Density(const Costs& costs, const Mesh& mesh, const Chip& chip, const Ways& ways)
+        : message_out_(costs.message_out), chip_(chip), ways_(ways), sends_(chip.cores()), leaves_(chip.cores()) {
+        const size_t n = (size_t)chip.cores();
+        blocked.assign(n, 0);
+        sources_.resize(n), received_.resize(n), free_.resize(n);
+        // Routes get links that count nothing, so that all are made of fours.
+        nothing_ = mesh.tiles() * mesh.ports();
+        density_.assign((size_t)nothing_ + 4, 0);
+        for (const Route& route : ways.routes) {
+            Padded padded{(int32_t)links_.size(), 0, route.least, (int32_t)(1 / part / (route.hops + 2)), 0, 0};
+            for (int k = 0; k <= route.hops; ++k) links_.push_back(ways.links[route.first + k]);
+            while (links_.size() % 4) links_.push_back(nothing_ + (int32_t)(links_.size() % 4));
+            padded.end = (int32_t)links_.size();
+            padded.capacity = (double)((route.hops + 1) * (int64_t)mesh.link_depth);
+            padded.each = 1.0 / (route.hops + 1);
+            routes_.push_back(padded);
+        }
+    }
+
+    int64_t step(const Work& work, int64_t* idle, std::vector<Event>* events) override;
+
+private:
+    struct Padded {
+        int32_t first, end;  // in links_
+        int64_t least;
+        int32_t share;  // of a message, on each link
+        double capacity, each;
+    };
+    struct Source {
+        int64_t axon, end, firing;
+    };
+    struct Received {
+        int64_t taken, time;
+        int32_t route;
+    };
+    void leave(const Received& message, int64_t& in_flight, int64_t& working) {
+        const Padded& route = routes_[message.route];
+        for (int32_t k = route.first; k < route.end; k += 4)
+            for (int32_t each = k; each < k + 4; ++each) density_[links_[each]] -= route.share;
+        for (int k = 0; k < 4; ++k) density_[nothing_ + k] = 0;
+        --in_flight;
+        working -= message.time;
+    }
+
+    int64_t message_out_;
+    const Chip& chip_;
+    const Ways& ways_;
+    Earliest sends_, leaves_;
+    std::vector<Source> sources_;
+    std::vector<Ring<Received>> received_;  // by each core, not taken yet
+    std::vector<int64_t> free_;             // when a core has worked on all that it received
+    std::vector<Padded> routes_;
+    std::vector<int32_t> links_;
+    std::vector<int64_t> density_;
+    int32_t nothing_ = 0;
+};
+
+int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* events) {
+    const int n = chip_.cores();
+    std::fill(density_.begin(), density_.end(), 0);
+    std::fill(free_.begin(), free_.end(), 0);
+    for (auto& queue : received_) queue.clear();
+    sends_.clear(), leaves_.clear();
+    int64_t last = 0, in_flight = 0, working = 0;  // working: what all on their way will take, together
+    for (int c = 0; c < n; ++c) {
+        const int64_t first = work.firing_first[c];
+        if (first == work.firing_first[c + 1]) {
+            idle[c] = work.rest[c];
+            continue;
+        }
+        const int64_t neuron = work.firings[first].neuron;
+        sources_[c] = {chip_.axon_first[neuron], chip_.axon_first[neuron + 1], first};
+        sends_.set(c, work.firings[first].delay + message_out_);
+    }
+    while (sends_.any()) {
+        const int64_t ready = sends_.time();
+        const int c = sends_.number();
+        // What a core has taken by now is not on its way any more.
+        while (leaves_.any() && leaves_.time() <= ready) {
+            const int from = leaves_.number();
+            Ring<Received>& queue = received_[from];
+            leave(queue.front(), in_flight, working);
+            queue.pop();
+            if (queue.size())
+                leaves_.set(from, queue.front().taken);
+            else
+                leaves_.remove(from);
+        }
+        Source& source = sources_[c];
+        const Axon axon = ways_.axons[source.axon];
+        const Padded& route = routes_[axon.route];
+        int64_t along = 0;
+        for (int32_t k = route.first; k < route.end; k += 4)
+            for (int32_t each = k; each < k + 4; ++each) {
+                int64_t& density = density_[links_[each]];
+                along += density;
+                density += route.share;
+            }
+        for (int k = 0; k < 4; ++k) density_[nothing_ + k] = 0;
+        int64_t entered = ready, network = route.least;
+        if (in_flight) {
+            const double messages = (double)along * part, each = (double)working / (double)in_flight;
+            if (messages > route.capacity) entered += (int64_t)((messages - route.capacity) * each);
+            network = std::max(network, (int64_t)(messages * each * route.each));
+        }
+        const int64_t arrived = entered + network;
+        const int64_t taken = std::max(free_[axon.core], arrived), done = taken + axon.time;
+        free_[axon.core] = done;
+        Ring<Received>& queue = received_[axon.core];
+        queue.push({taken, axon.time, axon.route});
+        if (queue.size() == 1) leaves_.set(axon.core, taken);
+        ++in_flight;
+        working += axon.time;
+        blocked[c] += entered - ready;
+        if (events)
+            events->push_back({0, work.firings[source.firing].neuron, source.axon, ready, entered, arrived, taken, done});
+        if (++source.axon < source.end) {
+            sends_.set(c, entered + message_out_);
+        } else if (++source.firing < work.firing_first[c + 1]) {
+            const Work::Firing& next = work.firings[source.firing];
+            source.axon = chip_.axon_first[next.neuron], source.end = chip_.axon_first[next.neuron + 1];
+            sends_.set(c, entered + next.delay + message_out_);
+        } else {
+            sends_.remove(c);
+            idle[c] = entered + work.rest[c];
+        }
+    }
+    for (int c = 0; c < n; ++c) last = std::max(last, idle[c] = std::max(idle[c], free_[c]));
+    return last;
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> density_of(const Costs& costs, const Mesh& mesh, const Chip& chip, const Ways& ways) {
+    return std::make_unique<Density>(costs, mesh, chip, ways);
+}
+
+}  // namespace async_chip
