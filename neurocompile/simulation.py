@@ -20,6 +20,7 @@ from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, fanouts
 from neurocompile.simulator.energy import Bill, price
 from neurocompile.simulator.timing.clock import Clock, Placed
+from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.targets import Target, load_target
 
 __all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "host_regions", "run_program", "summary"]
@@ -136,7 +137,7 @@ def run_program(
     totals: dict[str, int] = {node.name: 0 for node in program.integer.of(Neuron)}
     result = Result(program, len(data), {}, data.labels, Counts(), totals)
     executor = None if real else Executor(program, reference=reference, stream=stream)
-    timed = program.target == _TIMED and not real and not stream and not program.integer.hosts
+    timed = program.target == _TIMED and not (real or stream or program.integer.hosts or timing_missing())
     result.clock = Clock(program, placement, timeline) if timed else None
     result.engine = "float64" if executor is None else executor.name
     chunk = _CHUNK if executor is None else executor.chunk or _CHUNK

@@ -13,6 +13,8 @@ from neurocompile.cli.options import output_options, path
 
 __all__ = ["command"]
 
+_TIMED = 64
+
 
 @click.command("demo")
 @click.option("--target", "targets", multiple=True, help="A chip to price (repeatable; default: every priced one).")
@@ -69,10 +71,12 @@ def _run(options: dict[str, Any], x: Any, y: Any) -> int:
             )
             with console.progress(f"simulating {target.name}", len(data), quiet) as step:
                 results[target.name] = run_program(own, data, progress=step)
+    on_nc1 = _on_nc1(model, data, Options(bits=options["bits"]))
     body = {
         "accuracy_reference": validation.accuracy_reference,
         "accuracy_program": validation.accuracy_program,
         "targets": {name: summary(found, name) for name, found in results.items()},
+        "nc1": on_nc1,
         "validate": validation.as_json(),
         "passed": validation.passed,
         "seconds": round(time.perf_counter() - started, 3),
@@ -82,6 +86,25 @@ def _run(options: dict[str, Any], x: Any, y: Any) -> int:
     else:
         _show(program, result, validation, body, chosen)
     return 0 if validation.passed else 5
+
+
+def _on_nc1(model: Any, data: Any, chosen: Any) -> dict[str, Any]:
+    """Cycles of a few samples on nc1, for each placement of its cores; nothing without the compiled simulator."""
+    from neurocompile.compiler import compile_graph
+    from neurocompile.simulation import run_program
+    from neurocompile.simulator.timing.clock import PLACED
+    from neurocompile.simulator.timing.nc1 import timing_missing
+
+    if timing_missing():
+        return {}
+    program = compile_graph(model.graph, "nc1", model.timesteps, chosen, example=model.example)
+    few = data.part(0, _TIMED)
+    found = {}
+    for placement in PLACED:
+        clock = run_program(program, few, placement=placement).clock
+        assert clock is not None
+        found[placement] = clock.summary()
+    return found
 
 
 def _show(program: Any, result: Any, validation: Any, body: dict[str, Any], chosen: list[Any]) -> None:
@@ -120,6 +143,21 @@ def _show(program: Any, result: Any, validation: Any, body: dict[str, Any], chos
             fits,
         )
     console.show(bills)
+    if body["nc1"]:
+        cycles = console.table(
+            f"clock cycles on nc1, {_TIMED} samples",
+            "cores placed", "cores", "cycles an inference", "links a flit crosses", "heaviest link busy", "fullest core busy",
+        )  # fmt: skip
+        for placement, timing in body["nc1"].items():
+            cycles.add_row(
+                placement,
+                console.number(timing["cores"]),
+                console.number(timing["cycles_per_sample"]["mean"]),
+                f"{timing['hops'] / timing['flits']:.2f}",
+                console.percent(timing["heaviest_link"]["busy"]),
+                console.percent(timing["fullest_core"]["busy"]),
+            )
+        console.show(cycles)
     mac = {name: load_target(name).prices["mac"].nominal for name in ("arith45", "arith45-int8")}
     ann = ann_macs(program)
     versus = console.table(

@@ -17,7 +17,7 @@ _native: Any = None
 with suppress(ImportError):
     _native = import_module("neurocompile.simulator.timing._native")
 
-__all__ = ["PORTS", "Nc1Timer", "Timing", "time_on_nc1"]
+__all__ = ["PORTS", "Nc1Timer", "Timing", "time_on_nc1", "timing_missing"]
 
 PORTS = ("north", "east", "south", "west", "local")
 _LIMIT = 1 << 40
@@ -64,6 +64,13 @@ class Timing:
         return int(self.quiet[-1]) + 1
 
 
+def timing_missing() -> str:
+    """Why there is no compiled timing simulator; empty if there is one."""
+    if _native is not None:
+        return ""
+    return "the compiled timing simulator is not installed: install a C++17 compiler and then the package again"
+
+
 class Nc1Timer:
     """A chip that goes on, from one run to the next, as the RTL does.
 
@@ -76,9 +83,8 @@ class Nc1Timer:
     """
 
     def __init__(self, chip: Nc1, limit: int = _LIMIT) -> None:
-        if _native is None:
-            what = "the compiled timing simulator is not installed: install a C++17 compiler and then the package again"
-            raise ToolFailed(Problem(what, "neurocompile.simulator.timing", fix="pip install ."))
+        if timing_missing():
+            raise ToolFailed(Problem(timing_missing(), "neurocompile.simulator.timing", fix="pip install ."))
         given = {name: value for name, value in asdict(chip.parameters).items() if name in _PARAMETERS}
         self._limit = limit
         self._simulator = _native.Nc1(given, _memories(chip))
