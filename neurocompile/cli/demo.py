@@ -146,7 +146,7 @@ def _show(program: Any, result: Any, validation: Any, body: dict[str, Any], chos
     if body["nc1"]:
         cycles = console.table(
             f"clock cycles on nc1, {_TIMED} samples",
-            "cores placed", "cores", "cycles an inference", "links a flit crosses", "heaviest link busy", "fullest core busy",
+            "cores placed", "cores", "cycles an inference", "links a flit crosses", "heaviest link", "fullest core",
         )  # fmt: skip
         for placement, timing in body["nc1"].items():
             cycles.add_row(

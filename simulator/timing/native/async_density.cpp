@@ -23,21 +23,18 @@ public:
     bool any() const { return tree_[1] != never; }
     int64_t time() const { return (int64_t)(tree_[1] >> number_bits); }
     int number() const { return (int)(tree_[1] & ((1 << number_bits) - 1)); }
-    void set(int number, int64_t time) { put(number, (uint64_t)time << number_bits | (uint64_t)number); }
+    void set(int number, int64_t time) { put(number, key(number, time)); }
     void remove(int number) { put(number, never); }
-
-private:
+    static constexpr uint64_t never = (uint64_t)std::numeric_limits<int64_t>::max();
+    static uint64_t key(int number, int64_t time) { return (uint64_t)time << number_bits | (uint64_t)number; }
     void put(int number, uint64_t key) {
-        uint64_t* tree = tree_.data();
+        uint64_t* const tree = tree_.data();
         size_t at = (size_t)(leaves_ + number);
         tree[at] = key;
-        while (at > 1) {
-            key = std::min(key, tree[at ^ 1]);
-            at >>= 1;
-            tree[at] = key;
-        }
+        for (; at > 1; at >>= 1) tree[at >> 1] = key = std::min(key, tree[at ^ 1]);
     }
-    static constexpr uint64_t never = std::numeric_limits<uint64_t>::max();
+
+private:
     int leaves_ = 2;
     std::vector<uint64_t> tree_;
 };
@@ -48,7 +45,7 @@ public:
         : message_out_(costs.message_out), chip_(chip), ways_(ways), sends_(chip.cores()), leaves_(chip.cores()) {
         const size_t n = (size_t)chip.cores();
         blocked.assign(n, 0);
-        sources_.resize(n), received_.resize(n), free_.resize(n);
+        sources_.resize(n), free_.resize(n), heads_.resize(n), tails_.resize(n);
         // Routes get links that count nothing, so that all are made of fours.
         nothing_ = mesh.tiles() * mesh.ports();
         density_.assign((size_t)nothing_ + 4, 0);
@@ -73,27 +70,20 @@ private:
         double capacity, each;
     };
     struct Source {
-        int64_t axon, end, firing;
+        int64_t axon, end, firing, firing_end;
     };
-    struct Received {
+    struct Sent {
         int64_t taken, time;
-        int32_t route;
+        int32_t route, next;  // next: of the same core
     };
-    void leave(const Received& message, int64_t& in_flight, int64_t& working) {
-        const Padded& route = routes_[message.route];
-        for (int32_t k = route.first; k < route.end; k += 4)
-            for (int32_t each = k; each < k + 4; ++each) density_[links_[each]] -= route.share;
-        for (int k = 0; k < 4; ++k) density_[nothing_ + k] = 0;
-        --in_flight;
-        working -= message.time;
-    }
 
     int64_t message_out_;
     const Chip& chip_;
     const Ways& ways_;
     Earliest sends_, leaves_;
     std::vector<Source> sources_;
-    std::vector<Ring<Received>> received_;  // by each core, not taken yet
+    std::vector<Sent> sent_;
+    std::vector<int32_t> heads_, tails_;    // of what each core has not taken yet, in sent_
     std::vector<int64_t> free_;             // when a core has worked on all that it received
     std::vector<Padded> routes_;
     std::vector<int32_t> links_;
@@ -105,44 +95,66 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
     const int n = chip_.cores();
     std::fill(density_.begin(), density_.end(), 0);
     std::fill(free_.begin(), free_.end(), 0);
-    for (auto& queue : received_) queue.clear();
+    std::fill(heads_.begin(), heads_.end(), -1);
     sends_.clear(), leaves_.clear();
+    size_t most = 0;
+    for (const Work::Firing& firing : work.firings)
+        most += (size_t)(chip_.axon_first[firing.neuron + 1] - chip_.axon_first[firing.neuron]);
+    if (sent_.size() < most) sent_.resize(most);
+    // Local names, because what is written could be any of the members.
+    const Padded* const routes = routes_.data();
+    const int32_t* const links = links_.data();
+    const Axon* const axons = ways_.axons.data();
+    const int64_t* const axon_first = chip_.axon_first.data();
+    const Work::Firing* const firings = work.firings.data();
+    int64_t* const density = density_.data();
+    int64_t* const nothing = density + nothing_;
+    int64_t* const free = free_.data();
+    int32_t* const heads = heads_.data();
+    int32_t* const tails = tails_.data();
+    Sent* const sent = sent_.data();
+    Source* const sources = sources_.data();
+    const int64_t message_out = message_out_;
     int64_t last = 0, in_flight = 0, working = 0;  // working: what all on their way will take, together
+    int32_t count = 0;
     for (int c = 0; c < n; ++c) {
         const int64_t first = work.firing_first[c];
         if (first == work.firing_first[c + 1]) {
             idle[c] = work.rest[c];
             continue;
         }
-        const int64_t neuron = work.firings[first].neuron;
-        sources_[c] = {chip_.axon_first[neuron], chip_.axon_first[neuron + 1], first};
-        sends_.set(c, work.firings[first].delay + message_out_);
+        const int64_t neuron = firings[first].neuron;
+        sources[c] = {axon_first[neuron], axon_first[neuron + 1], first, work.firing_first[c + 1]};
+        sends_.set(c, firings[first].delay + message_out);
     }
     while (sends_.any()) {
         const int64_t ready = sends_.time();
         const int c = sends_.number();
         // What a core has taken by now is not on its way any more.
-        while (leaves_.any() && leaves_.time() <= ready) {
+        while (leaves_.time() <= ready) {
             const int from = leaves_.number();
-            Ring<Received>& queue = received_[from];
-            leave(queue.front(), in_flight, working);
-            queue.pop();
-            if (queue.size())
-                leaves_.set(from, queue.front().taken);
-            else
-                leaves_.remove(from);
+            const Sent& gone = sent[heads[from]];
+            const int32_t next = gone.next;
+            heads[from] = next;
+            leaves_.put(from, next < 0 ? Earliest::never : Earliest::key(from, sent[next].taken));
+            const Padded& route = routes[gone.route];
+            for (int32_t k = route.first; k < route.end; k += 4)
+                for (int each = 0; each < 4; ++each) density[links[k + each]] -= route.share;
+            std::fill(nothing, nothing + 4, 0);
+            --in_flight;
+            working -= gone.time;
         }
-        Source& source = sources_[c];
-        const Axon axon = ways_.axons[source.axon];
-        const Padded& route = routes_[axon.route];
+        Source& source = sources[c];
+        const Axon axon = axons[source.axon];
+        const Padded& route = routes[axon.route];
         int64_t along = 0;
         for (int32_t k = route.first; k < route.end; k += 4)
-            for (int32_t each = k; each < k + 4; ++each) {
-                int64_t& density = density_[links_[each]];
-                along += density;
-                density += route.share;
+            for (int each = 0; each < 4; ++each) {
+                int64_t& link = density[links[k + each]];
+                along += link;
+                link += route.share;
             }
-        for (int k = 0; k < 4; ++k) density_[nothing_ + k] = 0;
+        std::fill(nothing, nothing + 4, 0);
         int64_t entered = ready, network = route.least;
         if (in_flight) {
             const double messages = (double)along * part, each = (double)working / (double)in_flight;
@@ -150,28 +162,32 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
             network = std::max(network, (int64_t)(messages * each * route.each));
         }
         const int64_t arrived = entered + network;
-        const int64_t taken = std::max(free_[axon.core], arrived), done = taken + axon.time;
-        free_[axon.core] = done;
-        Ring<Received>& queue = received_[axon.core];
-        queue.push({taken, axon.time, axon.route});
-        if (queue.size() == 1) leaves_.set(axon.core, taken);
+        const int64_t taken = std::max(free[axon.core], arrived), done = taken + axon.time;
+        free[axon.core] = done;
+        sent[count] = {taken, axon.time, axon.route, -1};
+        if (heads[axon.core] < 0) {
+            heads[axon.core] = count;
+            leaves_.put(axon.core, Earliest::key(axon.core, taken));
+        } else {
+            sent[tails[axon.core]].next = count;
+        }
+        tails[axon.core] = count++;
         ++in_flight;
         working += axon.time;
-        blocked[c] += entered - ready;
-        if (events)
-            events->push_back({0, work.firings[source.firing].neuron, source.axon, ready, entered, arrived, taken, done});
+        if (entered > ready) blocked[c] += entered - ready;
+        if (events) events->push_back({0, firings[source.firing].neuron, source.axon, ready, entered, arrived, taken, done});
         if (++source.axon < source.end) {
-            sends_.set(c, entered + message_out_);
-        } else if (++source.firing < work.firing_first[c + 1]) {
-            const Work::Firing& next = work.firings[source.firing];
-            source.axon = chip_.axon_first[next.neuron], source.end = chip_.axon_first[next.neuron + 1];
-            sends_.set(c, entered + next.delay + message_out_);
+            sends_.set(c, entered + message_out);
+        } else if (++source.firing < source.firing_end) {
+            const Work::Firing& next = firings[source.firing];
+            source.axon = axon_first[next.neuron], source.end = axon_first[next.neuron + 1];
+            sends_.set(c, entered + next.delay + message_out);
         } else {
             sends_.remove(c);
             idle[c] = entered + work.rest[c];
         }
     }
-    for (int c = 0; c < n; ++c) last = std::max(last, idle[c] = std::max(idle[c], free_[c]));
+    for (int c = 0; c < n; ++c) last = std::max(last, idle[c] = std::max(idle[c], free[c]));
     return last;
 }
 
