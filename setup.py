@@ -26,7 +26,7 @@ def compiler():
 def extensions():
     """The functional engine and the timing simulators, where they can be built."""
     if compiler() is None:
-        print("no C++ compiler: the compiled simulators are left out; NumPy will simulate, without timing", file=sys.stderr)
+        print("no C++ compiler: without compiled simulators NumPy will simulate, and nothing is timed", file=sys.stderr)
         return []
     from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 

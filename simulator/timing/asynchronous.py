@@ -261,18 +261,13 @@ class IntegrateAndFire:
     start: Array | int = 0
     order: Array | None = None
 
-    def check(self, steps: int) -> None:
-        """That no membrane can leave 32 bits in so many steps.
-
-        Raises:
-            DoesNotFit: if one could.
-        """
+    @property
+    def growth(self) -> tuple[float, float]:
+        """How far a membrane can be from 0 at first, and how much farther each step can take it."""
         n = len(self.threshold)
         inflow = np.bincount(self.post, np.abs(self.weight), n) + np.abs(np.broadcast_to(self.bias, n))
-        most = float((inflow * (steps + 1)).max(initial=0) + np.abs(self.threshold).max(initial=0))
-        most += float(np.abs(self.start).max() + np.abs(self.reset).max())
-        if most >= 2**31:
-            raise DoesNotFit(Problem("a membrane could leave 32 bits", "neurons", f"{most:.3g}", f"{2**31}"))
+        most = [float(np.abs(each).max(initial=0)) for each in (self.threshold, self.start, self.reset)]
+        return sum(most), float(inflow.max(initial=0))
 
 
 @dataclass(frozen=True)
@@ -374,7 +369,8 @@ class AsyncTimer:
             "access": "neuron_access", "update": "neuron_update", "spike": "neuron_spike", "message_out": "message_out",
             "tile": "tile", "link_cycle": "link_cycle", **{name: name for name in _HOPS},
         }  # fmt: skip
-        self._network: IntegrateAndFire | None = None
+        self._growth: tuple[float, float] = (0.0, 0.0)
+        self._steps = 0
         self._native = _native.Asynchronous(
             {**{name: events.picoseconds(event) for name, event in costs.items()}, "barrier": self.barrier},
             vars(chip.mesh),
@@ -391,7 +387,7 @@ class AsyncTimer:
         pre, post = rank[network.pre], rank[network.post]
         sort = np.argsort(pre.astype(np.int64) * n + post, kind="stable")
         each = {name: np.broadcast_to(getattr(network, name), n)[order] for name in _EACH}
-        self._network = network
+        self._growth, self._steps = network.growth, 0
         self._native.simulate(
             {
                 **each,
@@ -412,8 +408,10 @@ class AsyncTimer:
         Raises:
             DoesNotFit: for membranes that could overflow.
         """
-        if self._network is not None:
-            self._network.check(steps)
+        most = self._growth[0] + self._growth[1] * (self._steps + steps + 1)
+        if most >= 2**31:
+            raise DoesNotFit(Problem("a membrane could leave 32 bits", "neurons", f"{most:.3g}", f"{2**31}"))
+        self._steps += steps
         return self._timing(self._native.run(steps, keep))
 
     def replay(
