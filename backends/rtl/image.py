@@ -94,13 +94,12 @@ def _neurons(population: Population, p: Parameters) -> Array:
     """The six numbers of each neuron, ``[size, 6]``."""
     op: Any = population.op
     beyond = 1 << (p.state_bits - 1)
+    values: tuple[Any, ...] = (beyond, 0, op.bias, op.decay, 0, 0)
     if isinstance(op, Neuron):
         flip = np.asarray(op.flip).astype(np.int64)
         strict = np.where(flip, -1, 1) if op.strict else 0
         threshold = np.clip(op.threshold + strict, -beyond - 1, beyond)
         values = threshold, flip, op.bias, op.decay, op.amount if op.reset == "by" else op.v_reset, op.v_init
-    else:
-        values = beyond, 0, op.bias, op.decay, 0, 0
     return np.stack([np.broadcast_to(value, population.shape).ravel() for value in values], axis=1)
 
 

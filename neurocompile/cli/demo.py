@@ -99,7 +99,7 @@ def _on_nc1(model: Any, data: Any, chosen: Any) -> dict[str, Any]:
         return {}
     program = compile_graph(model.graph, "nc1", model.timesteps, chosen, example=model.example)
     few = data.part(0, _TIMED)
-    found = {}
+    found: dict[str, Any] = {}
     for placement in PLACED:
         clock = run_program(program, few, placement=placement).clock
         assert clock is not None

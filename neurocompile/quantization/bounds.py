@@ -114,7 +114,8 @@ def _pushed(op: Any, end: Array, shape: tuple[int, ...]) -> Array:
         each = by_channel.reshape(*(1,) * inputs, -1, *(1,) * (op.weight.ndim - inputs - 1))
         op = replace(op, weight=(op.weight * each).sum(inputs, keepdims=True))
         end = np.ones((1, *end.shape[1:]))
-    return apply(op, [end[None]])[0]
+    pushed: Array = apply(op, [end[None]])[0]
+    return pushed
 
 
 def _gained(op: Gain, x: Interval) -> Interval:

@@ -427,11 +427,11 @@ class _Planner:
             values[:, :channels] = weight[:, :1].T if same else weight.T
             skip |= {"weight": np.ascontiguousarray(values), "stride": 0 if same else width}
         self.bits |= {skip["source"] for skip in skips}
-        ours = [leaf for leaf in leaves if leaf.fan.layer == node.name]
-        for leaf in ours:
-            if leaf in fans:
-                self._count(leaf.node.name, leaf.source)
-        self.counted |= {leaf.node.name for leaf in ours}
+        for leaf in leaves:
+            if leaf.fan.layer == node.name:
+                if leaf in fans:
+                    self._count(leaf.node.name, leaf.source)
+                self.counted.add(leaf.node.name)
         return float(low.min(initial=0)), float(high.max(initial=0))
 
     def _block(self, channels: int, leaves: list[_Leaf]) -> int:

@@ -114,7 +114,7 @@ def traffic_of(chip: Nc1, steps: Steps) -> Array:
     """Flits from core to core, ``[cores + 1, cores + 1]``, the host last."""
     cores, width = chip.partition.cores, chip.parameters.cores
     found = np.zeros((cores + 1, cores + 1), np.int64)
-    np.add.at(found, (cores, chip.core_at[steps.host_core]), 1)
+    found[cores, :cores] = np.bincount(chip.core_at[steps.host_core], minlength=cores)
     place = np.repeat(np.arange(steps.samples * steps.steps * width) % width, np.diff(steps.vector_first))
     for core in range(cores):
         mine = place == chip.place[core]
