@@ -29,10 +29,10 @@ Ways::Ways(const Chip& chip, const Mesh& mesh, const Costs& costs) {
         for (int64_t a = chip.axon_first[chip.neuron_first[c]]; a < chip.axon_first[chip.neuron_first[c + 1]]; ++a) {
             const int32_t to = chip.axon_core[a];
             const auto [found, is_new] = known.try_emplace(c * n + to, (int32_t)routes.size());
-            axons[a] = {chip.axon_time[a], to, found->second};
+            axons[a] = {(int32_t)chip.axon_time[a], found->second};
             if (!is_new) continue;
             // Along x, then along y.
-            Route route{(int64_t)links.size(), 0, 0};
+            Route route{(int64_t)links.size(), 0, 0, to};
             int x = chip.core_x[c], y = chip.core_y[c], port = directions + chip.core_port[c];
             for (;;) {
                 links.push_back((x * mesh.height + y) * mesh.ports() + port);
@@ -108,34 +108,41 @@ template <class Fire>
 Record Simulator::run(int64_t steps, bool events, Fire&& fire) {
     const size_t n = (size_t)chip_.cores(), ports = (size_t)(mesh_.tiles() * mesh_.ports());
     keep_ = events;
+    before_ = number_;
     record_ = Record{};
     record_.causes.assign((size_t)(steps * chip_.columns), 0);
     record_.fires.assign((size_t)chip_.neurons(), 0);
     record_.computing.assign(n, 0), record_.working.assign(n, 0), record_.blocked.assign(n, 0);
     record_.messages.assign(ports, 0), record_.busy.assign(ports, 0), record_.waiting.assign(ports, 0);
     record_.idle.assign((size_t)steps * n, 0);
-    std::vector<Work> work((size_t)std::min(at_once, steps));
-    std::vector<std::vector<Event>> kept(work.size());
-    std::vector<int64_t> last(work.size());
     for (auto& transport : transports_) {
         transport->blocked.assign(n, 0);
         if (routing_ == links)
             for (auto* each : {&transport->messages, &transport->busy, &transport->waiting}) each->assign(ports, 0);
     }
-    for (int64_t first = 0; first < steps; first += at_once) {
-        const int64_t count = std::min(at_once, steps - first);
-        for (int64_t k = 0; k < count; ++k) {
-            fire(first + k);
-            collect(first + k, work[k]);
+    // While other threads time some steps, this one looks who fires in the next ones, and then helps.
+    std::vector<Work> now, coming((size_t)std::min(at_once, steps));
+    now.resize(coming.size());
+    std::vector<std::vector<Event>> kept(now.size());
+    std::vector<int64_t> last(now.size());
+    const auto look = [&](int64_t first, std::vector<Work>& into) {
+        for (int64_t k = first; k < std::min(first + at_once, steps); ++k) {
+            fire(k);
+            collect(k, into[k - first]);
         }
+    };
+    look(0, coming);
+    for (int64_t first = 0; first < steps; first += at_once) {
+        now.swap(coming);
+        const int64_t count = std::min(at_once, steps - first);
+        for (auto& each : kept) each.clear();
         std::atomic<int64_t> next{0};
         std::vector<std::exception_ptr> failed(transports_.size());
         const auto time = [&](size_t t) {
             try {
                 for (int64_t k; (k = next++) < count;) {
-                    kept[k].clear();
                     int64_t* idle = record_.idle.data() + (first + k) * (int64_t)n;
-                    last[k] = transports_[t]->step(work[k], idle, keep_ ? &kept[k] : nullptr);
+                    last[k] = transports_[t]->step(now[k], idle, keep_ ? &kept[k] : nullptr);
                 }
             } catch (...) {
                 failed[t] = std::current_exception();
@@ -143,6 +150,7 @@ Record Simulator::run(int64_t steps, bool events, Fire&& fire) {
         };
         std::vector<std::thread> threads;
         for (size_t t = 1; t < transports_.size(); ++t) threads.emplace_back(time, t);
+        look(first + at_once, coming);
         time(0);
         for (auto& thread : threads) thread.join();
         for (const auto& each : failed)
@@ -189,9 +197,10 @@ void Simulator::collect(int64_t step, Work& work) {
                 ++spikes;
                 ++record_.fires[neuron];
                 for (int k = 0; k < chip_.columns; ++k) causes[k] += chip_.causes[neuron * chip_.columns + k];
-                if (keep_) record_.spikes.insert(record_.spikes.end(), {number_ + step % at_once, neuron});
-                if (chip_.axon_first[neuron] == chip_.axon_first[neuron + 1]) continue;
-                work.firings.push_back({pending, neuron});
+                if (keep_) record_.spikes.insert(record_.spikes.end(), {before_ + step, neuron});
+                const int64_t axon = chip_.axon_first[neuron], end = chip_.axon_first[neuron + 1];
+                if (axon == end) continue;
+                work.firings.push_back({pending, neuron, axon, end});
                 pending = 0;
             }
             const int busy = __builtin_popcountll(all & bits_from_to(at, count));
@@ -225,13 +234,13 @@ void Simulator::account() {
             for (int64_t a = chip_.axon_first[k]; a < chip_.axon_first[k + 1]; ++a) {
                 const Axon& axon = ways_.axons[a];
                 record_.computing[c] += fires * costs_.message_out;
-                record_.working[axon.core] += fires * axon.time;
-                if (routing_ == links) continue;
                 const Route& route = ways_.routes[axon.route];
+                record_.working[route.core] += fires * axon.time;
+                if (routing_ == links) continue;
                 for (int h = 0; h <= route.hops; ++h) {
                     // The output that leads to where the next tile is entered.
                     const int32_t* at = &ways_.links[route.first + h];
-                    const int port = h < route.hops ? at[1] % mesh_.ports() : directions + chip_.core_port[axon.core];
+                    const int port = h < route.hops ? at[1] % mesh_.ports() : directions + chip_.core_port[route.core];
                     record_.messages[at[0] / mesh_.ports() * mesh_.ports() + port] += fires;
                 }
             }

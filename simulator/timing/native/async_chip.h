@@ -93,7 +93,7 @@ struct Stuck : std::runtime_error {
 struct Work {
     struct Firing {
         int64_t delay;  // since the firing before
-        int64_t neuron;
+        int64_t neuron, axon, end;  // its axons
     };
     std::vector<Firing> firings;         // of neurons that have axons, core after core
     std::vector<int64_t> firing_first;   // [cores + 1], into firings
@@ -102,13 +102,12 @@ struct Work {
 
 // What axons become: where messages go, by which way, and for how long they keep their core busy.
 struct Axon {
-    int64_t time;
-    int32_t core, route;
+    int32_t time, route;
 };
 struct Route {
     int64_t first;  // in links
     int64_t least;  // the time that its hops take
-    int32_t hops;
+    int32_t hops, core;  // core: where it leads
 };
 struct Ways {
     std::vector<Axon> axons;
@@ -148,7 +147,7 @@ private:
     // Of this step: a bit for each neuron, each core's in words of its own.
     std::vector<int64_t> word_first_;
     std::vector<uint64_t> fired_, active_;
-    int64_t start_ = 0, number_ = 0;
+    int64_t start_ = 0, number_ = 0, before_ = 0;  // of the next step, and the number of this run's first
     bool keep_ = false;
     Record record_;
 };

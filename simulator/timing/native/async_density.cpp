@@ -50,7 +50,7 @@ public:
         nothing_ = mesh.tiles() * mesh.ports();
         density_.assign((size_t)nothing_ + 4, 0);
         for (const Route& route : ways.routes) {
-            Padded padded{(int32_t)links_.size(), 0, route.least, (int32_t)(1 / part / (route.hops + 2)), 0, 0};
+            Padded padded{(int32_t)links_.size(), 0, route.least, (int32_t)(1 / part / (route.hops + 2)), route.core, 0, 0};
             for (int k = 0; k <= route.hops; ++k) links_.push_back(ways.links[route.first + k]);
             while (links_.size() % 4) links_.push_back(nothing_ + (int32_t)(links_.size() % 4));
             padded.end = (int32_t)links_.size();
@@ -66,7 +66,7 @@ private:
     struct Padded {
         int32_t first, end;  // in links_
         int64_t least;
-        int32_t share;  // of a message, on each link
+        int32_t share, core;  // share: of a message, on each link
         double capacity, each;
     };
     struct Source {
@@ -99,13 +99,12 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
     sends_.clear(), leaves_.clear();
     size_t most = 0;
     for (const Work::Firing& firing : work.firings)
-        most += (size_t)(chip_.axon_first[firing.neuron + 1] - chip_.axon_first[firing.neuron]);
+        most += (size_t)(firing.end - firing.axon);
     if (sent_.size() < most) sent_.resize(most);
     // Local names, because what is written could be any of the members.
     const Padded* const routes = routes_.data();
     const int32_t* const links = links_.data();
     const Axon* const axons = ways_.axons.data();
-    const int64_t* const axon_first = chip_.axon_first.data();
     const Work::Firing* const firings = work.firings.data();
     int64_t* const density = density_.data();
     int64_t* const nothing = density + nothing_;
@@ -123,8 +122,7 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
             idle[c] = work.rest[c];
             continue;
         }
-        const int64_t neuron = firings[first].neuron;
-        sources[c] = {axon_first[neuron], axon_first[neuron + 1], first, work.firing_first[c + 1]};
+        sources[c] = {firings[first].axon, firings[first].end, first, work.firing_first[c + 1]};
         sends_.set(c, firings[first].delay + message_out);
     }
     while (sends_.any()) {
@@ -162,16 +160,16 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
             network = std::max(network, (int64_t)(messages * each * route.each));
         }
         const int64_t arrived = entered + network;
-        const int64_t taken = std::max(free[axon.core], arrived), done = taken + axon.time;
-        free[axon.core] = done;
+        const int64_t taken = std::max(free[route.core], arrived), done = taken + axon.time;
+        free[route.core] = done;
         sent[count] = {taken, axon.time, axon.route, -1};
-        if (heads[axon.core] < 0) {
-            heads[axon.core] = count;
-            leaves_.put(axon.core, Earliest::key(axon.core, taken));
+        if (heads[route.core] < 0) {
+            heads[route.core] = count;
+            leaves_.put(route.core, Earliest::key(route.core, taken));
         } else {
-            sent[tails[axon.core]].next = count;
+            sent[tails[route.core]].next = count;
         }
-        tails[axon.core] = count++;
+        tails[route.core] = count++;
         ++in_flight;
         working += axon.time;
         if (entered > ready) blocked[c] += entered - ready;
@@ -180,7 +178,7 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
             sends_.set(c, entered + message_out);
         } else if (++source.firing < source.firing_end) {
             const Work::Firing& next = firings[source.firing];
-            source.axon = axon_first[next.neuron], source.end = axon_first[next.neuron + 1];
+            source.axon = next.axon, source.end = next.end;
             sends_.set(c, entered + next.delay + message_out);
         } else {
             sends_.remove(c);

@@ -152,14 +152,14 @@ int64_t Links::step(const Work& work, int64_t* idle, std::vector<Event>* events)
 // The core's next message; without one, the core updates its last neurons.
 bool Links::next_message(int c, int64_t after) {
     Core& core = cores_[c];
-    const bool same = core.any && core.axon + 1 < chip_.axon_first[work_->firings[core.firing].neuron + 1];
+    const bool same = core.any && core.axon + 1 < work_->firings[core.firing].end;
     core.any = same || ++core.firing < work_->firing_first[c + 1];
     if (!core.any) {
         idle_[c] = after + work_->rest[c];
         return false;
     }
     const Work::Firing& firing = work_->firings[core.firing];
-    core.axon = same ? core.axon + 1 : chip_.axon_first[firing.neuron];
+    core.axon = same ? core.axon + 1 : firing.axon;
     core.ready = after + (same ? 0 : firing.delay) + costs_.message_out;
     return true;
 }
@@ -181,7 +181,7 @@ void Links::enter(int input, const Message& message, int64_t now) {
 }
 
 int Links::output_of(int input, const Message& message) const {
-    const int core = ways_.axons[message.axon].core, tile = input / mesh_.ports();
+    const int core = ways_.routes[ways_.axons[message.axon].route].core, tile = input / mesh_.ports();
     const int x = tile / mesh_.height, y = tile % mesh_.height;
     int port = directions + chip_.core_port[core];
     if (x != chip_.core_x[core])

@@ -82,7 +82,8 @@ Chip chip_of(const py::dict& d, const Mesh& mesh) {
     require(chip.axon_time.size() == chip.axon_core.size(), "a time for each axon");
     for (size_t a = 0; a < chip.axon_core.size(); ++a) {
         require(chip.axon_core[a] >= 0 && (size_t)chip.axon_core[a] < n, "there is no such core");
-        require(chip.axon_time[a] >= 0, "a time is negative");
+        require(chip.axon_time[a] >= 0 && chip.axon_time[a] <= std::numeric_limits<int32_t>::max(),
+                "a message keeps its core busy for more than two milliseconds");
     }
     chip.columns = (int)number_of(d, "columns", 0);
     chip.causes = vector_of<int64_t>(d, "causes");
