@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from neurocompile.data import Data
-from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.errors import BadInput, DoesNotFit, Problem, UsageError
 from neurocompile.execution import Execution, Executor
 from neurocompile.hosted import run_graph
 from neurocompile.ir.ops import Add, Array, Integrator, Neuron, SumPool
 from neurocompile.mapping import chips_needed, fit_problems
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
-from neurocompile.simulator.counts import Counts, fanouts
+from neurocompile.simulator.counts import Counts, fanouts, stored_synapses
 from neurocompile.simulator.energy import Bill, price
 from neurocompile.simulator.timing.clock import Clock, Placed
+from neurocompile.simulator.timing.loihi import LoihiClock
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.targets import Target, load_target
 
@@ -28,7 +29,9 @@ __all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "host_regions", 
 # Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
 
-_TIMED = "nc1"
+_TIMED = ("nc1", "loihi")
+# Every synapse is listed for a timing model, so that larger networks are timed only if that is asked for.
+_TIMED_SYNAPSES = 5_000_000
 
 _COUNTS = ("sops", "sops_nonzero", "macs", "spikes", "active", "inactive")
 
@@ -39,7 +42,7 @@ class Result:
 
     ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
     is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs. ``engine``
-    says what computed it. ``clock`` has the cycles, on a target with a timing model.
+    says what computed it. ``clock`` has the time it took, on a target with a timing model; ``untimed`` says why not.
     """
 
     program: Program
@@ -52,7 +55,8 @@ class Result:
     overflows: int = 0
     clipped: int = 0
     engine: str = ""
-    clock: Clock | None = None
+    clock: Clock | LoihiClock | None = None
+    untimed: str = ""
 
     @property
     def accuracy(self) -> float | None:
@@ -106,6 +110,7 @@ def run_program(
     stream: bool = False,
     threads: int | None = None,
     reference: bool = False,
+    timing: bool | None = None,
     placement: Placed = "in-order",
     timeline: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -120,7 +125,8 @@ def run_program(
         stream: keep the state from one sample to the next, as if they followed one another in time.
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference even where there is the compiled engine.
-        placement: of the cores of a target with a timing model.
+        timing: whether to time it, on a target with a timing model; None: if it is not too large.
+        placement: of the cores of nc1.
         timeline: keep the events of the first sample in ``clock``.
         progress: called with the number of samples done since the last call.
 
@@ -137,8 +143,8 @@ def run_program(
     totals: dict[str, int] = {node.name: 0 for node in program.integer.of(Neuron)}
     result = Result(program, len(data), {}, data.labels, Counts(), totals)
     executor = None if real else Executor(program, reference=reference, stream=stream)
-    timed = program.target == _TIMED and not (real or stream or program.integer.hosts or timing_missing())
-    result.clock = Clock(program, placement, timeline) if timed else None
+    if not (real or stream):
+        result.clock, result.untimed = _clock(program, timing, placement, timeline)
     result.engine = "float64" if executor is None else executor.name
     chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
     for start in range(0, len(data), chunk):
@@ -146,7 +152,9 @@ def run_program(
         if executor is None:
             done = _in_reals(program, inputs, progress)
         else:
-            done = executor.run(inputs, spikes=keep_spikes or timed, threads=threads, progress=progress)
+            done = executor.run(
+                inputs, spikes=keep_spikes or result.clock is not None, threads=threads, progress=progress
+            )
             if result.clock is not None:
                 result.clock.take(program.integers(inputs)[0], done.spikes)
         result.counts = result.counts.joined(done.counts)
@@ -172,6 +180,31 @@ def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Callable[
     return Execution(done.outputs, done.spikes, fired)
 
 
+def _clock(
+    program: Program, timing: bool | None, placement: Placed, timeline: bool
+) -> tuple[Clock | LoihiClock | None, str]:
+    """What times a program; or why nothing does."""
+    if program.target not in _TIMED:
+        return None, ""
+    asked = timing or timeline
+    if timing is False:
+        return None, "it was not asked for"
+    if why := timing_missing():
+        return None, why
+    if program.integer.hosts:
+        return None, "parts of this network are computed by the host"
+    if not asked and (synapses := stored_synapses(program.integer)) > _TIMED_SYNAPSES:
+        return None, f"{synapses:,} synapses are listed one by one for it: --timing does so"
+    if program.target == "nc1":
+        return Clock(program, placement, timeline), ""
+    try:
+        return LoihiClock(program), ""
+    except DoesNotFit as error:
+        if asked:
+            raise
+        return None, str(error.problems[0])
+
+
 def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
     """The object that ``simulate --json`` prints: counts summed over all samples, and their price on a target."""
     target = load_target(price_as or result.program.target)
@@ -193,12 +226,13 @@ def summary(result: Result, price_as: str | None = None) -> dict[str, Any]:
         **_fit(result.program, target),
         "host": _shown(host) if host else None,
         "host_regions": host_regions(result.program),
-        "timing": result.clock.summary() if result.clock is not None and target.name == _TIMED else None,
+        "timing": result.clock.summary() if result.clock is not None and target.name == result.program.target else None,
+        "untimed": result.untimed,
         "layers": _layers(result, target),
     }
-    if body["timing"] is not None:
-        body["cycles"] = body["timing"]["cycles"]
-    numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj", "cycles")
+    for name in ("cycles", "latency_ns"):
+        body[name] = (body["timing"] or {}).get(name)
+    numbers = ("sops", "sops_nonzero", "macs", "spikes", "energy_pj", "cycles", "latency_ns")
     body["per_sample"] = {
         **{name: None if body[name] is None else body[name] / result.samples for name in numbers},
         "neuron_updates": {

@@ -18,12 +18,13 @@ __all__ = ["command", "show_summary"]
 @click.option("--spikes", type=path, metavar="FILE.npz", help="Write what every layer fired, [N, T, ...] by layer.")
 @click.option("--real", is_flag=True, help="Run the folded graph in float64 instead of the integers.")
 @click.option("--price-as", metavar="TARGET", help="Price the counts as another target would.")
+@click.option("--timing/--no-timing", default=None, help="Time it on nc1 or Loihi (default: up to 5 million synapses).")
 @click.option(
     "--placement",
     type=click.Choice(["in-order", "hilbert", "refined"]),
     default="in-order",
     show_default=True,
-    help="Of the cores, on targets with a timing model.",
+    help="Of the cores of nc1.",
 )
 @click.option(
     "--timeline",
@@ -42,6 +43,7 @@ def command(**options: Any) -> int:
     from neurocompile.errors import Problem, UsageError
     from neurocompile.program import load_program
     from neurocompile.simulation import run_program, summary
+    from neurocompile.simulator.timing.clock import Clock
     from neurocompile.simulator.timing.timeline import trace_events
     from neurocompile.targets import load_target
 
@@ -62,13 +64,14 @@ def command(**options: Any) -> int:
             stream=options["stream"],
             threads=options["threads"],
             reference=options["reference"],
+            timing=options["timing"],
             placement=options["placement"],
             timeline=timeline is not None,
             progress=step,
         )
     if wanted is not None:
         write_file(wanted, pack_arrays(result.spikes))
-    if timeline is not None and result.clock is not None and result.clock.first is not None:
+    if timeline is not None and isinstance(result.clock, Clock) and result.clock.first is not None:
         events = list(trace_events(result.clock.chip, result.clock.first))
         trace = {
             "displayTimeUnit": "ns",
@@ -117,18 +120,10 @@ def show_summary(body: dict[str, Any]) -> None:
         totals.add_row("pJ/SOP", console.number(body["pj_per_sop"]))
         for name, term in body["unpriced"].items():
             totals.add_row(f"unpriced: {name}", unpriced(term, body["samples"]))
-    if (timing := body["timing"]) is not None:
-        cycles = timing["cycles_per_sample"]
-        totals.add_row("cycles", f"{console.number(cycles['mean'])} ({cycles['min']:,} to {cycles['max']:,})")
-        x, y = timing["fullest_core"]["place"]
-        totals.add_row(
-            "fullest core", f"({x}, {y}) of {timing['cores']}: synapses busy {timing['fullest_core']['busy']:.0%}"
-        )
-        link = timing["heaviest_link"]
-        x, y = link["from"]
-        totals.add_row("heaviest link", f"{link['output']} of ({x}, {y}): busy {link['busy']:.0%}")
-        hops = timing["hops"] / max(timing["flits"], 1)
-        totals.add_row("flits, links each crosses", f"{console.number(timing['flits'] / body['samples'])}, {hops:.2f}")
+    if body["timing"] is not None:
+        _add_timing(totals, body["timing"], body["samples"])
+    elif body["untimed"]:
+        totals.add_row("not timed", body["untimed"])
     if body["host"]:
         updates = sum(body["host"]["neuron_updates"].values()) / body["samples"]
         totals.add_row("on the host, not in the energy", f"{console.number(updates)} neuron updates")
@@ -138,6 +133,30 @@ def show_summary(body: dict[str, Any]) -> None:
         totals.add_row("overflows / clipped inputs", f"{body['overflows']:,} / {body['clipped_inputs']:,}")
     console.show(layers, totals)
     show_host_regions(body["host_regions"], None if body["sops"] is None else each["sops"] + each["macs"])
+
+
+def _add_timing(totals: Any, timing: dict[str, Any], samples: int) -> None:
+    """How long an inference takes, and what it waits for."""
+    from neurocompile.cli import console
+
+    if "cycles" in timing:
+        cycles, full, link = (timing[name] for name in ("cycles_per_sample", "fullest_core", "heaviest_link"))
+        totals.add_row("cycles", f"{console.number(cycles['mean'])} ({cycles['min']:,} to {cycles['max']:,})")
+        x, y = full["place"]
+        totals.add_row("fullest core", f"({x}, {y}) of {timing['cores']}: synapses busy {full['busy']:.0%}")
+        x, y = link["from"]
+        totals.add_row("heaviest link", f"{link['output']} of ({x}, {y}): busy {link['busy']:.0%}")
+        hops = timing["hops"] / max(timing["flits"], 1)
+        totals.add_row("flits, links each crosses", f"{console.number(timing['flits'] / samples)}, {hops:.2f}")
+        return
+    latency = timing["latency_ns_per_sample"]
+    each = [f"{latency[name] / 1000:,.1f}" for name in ("mean", "min", "max")]
+    totals.add_row("latency (timing model)", f"{each[0]} us ({each[1]} to {each[2]})")
+    parts = ", ".join(f"{name} {console.energy(e / samples)}" for name, e in timing["energy_pj_by_part"].items())
+    totals.add_row("energy (timing model)", f"{console.energy(timing['energy_pj'] / samples)}: {parts}")
+    hops = timing["hops"] / max(timing["messages"], 1)
+    totals.add_row("messages, links each crosses", f"{console.number(timing['messages'] / samples)}, {hops:.2f}")
+    totals.add_row("fullest core", f"of {timing['cores']}: receiving {timing['fullest_core']['busy']:.0%} of the time")
 
 
 def unpriced(term: dict[str, Any], samples: int) -> str:

@@ -65,13 +65,17 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Synapses from one population to another: ``weight[k]`` from neuron ``pre[k]`` to ``post[k]``, flat indices."""
+    """Synapses from one population to another: ``weight[k]`` from neuron ``pre[k]`` to ``post[k]``, flat indices.
+
+    A spike counts ``delay`` steps later: 1, unless the synapses themselves wait.
+    """
 
     source: str
     target: str
     pre: Array
     post: Array
     weight: Array
+    delay: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class _Wire:
     weight: Array
 
 
-def netlist_of(graph: Graph, timesteps: int) -> Netlist:
+def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: frozenset[str] = frozenset()) -> Netlist:
     """Every synapse of an integer graph without sums of events (``Synapses(event_sums=False)``).
 
     A max-pool becomes neurons that fire if any of their window does. Spikes that have to wait, for a delay or because
@@ -112,12 +116,14 @@ def netlist_of(graph: Graph, timesteps: int) -> Netlist:
     Args:
         graph: of a Program.
         timesteps: T.
+        relays: whether spikes wait in relays, one step in each; else synapses make them wait.
+        host: layers that the host computes: inputs of the chip.
 
     Raises:
         DoesNotFit: for loops that are shorter than their synapses, for max-pools of numbers, and for gains that differ
             from step to step.
     """
-    layers = graph.of(Neuron, Integrator, MaxPool)
+    layers = [node for node in graph.of(Neuron, Integrator, MaxPool) if node.name not in host]
     wires = [wire for node in layers for wire in _into(graph, node)]
     problems = [
         Problem("its gain differs from step to step, which no synapse's does", node.name, fix="use another target")
@@ -131,16 +137,21 @@ def netlist_of(graph: Graph, timesteps: int) -> Netlist:
     if problems:
         raise DoesNotFit(problems)
     hops = [Hop(wire.source, wire.target, 1, wire.delay) for wire in wires]
-    depths = layer_depths([node.name for node in layers], hops, {node.name: 0 for node in graph.of(Input)})
+    given = host | {node.name for node in graph.of(Input)}
+    depths = layer_depths([node.name for node in layers], hops, dict.fromkeys(given, 0))
     populations: dict[str, Population] = {}
+    read_by_chip = {wire.source for wire in wires}
     for node in graph.of(Input, Neuron, Integrator, MaxPool):
-        op: Any = RELAY if isinstance(node.op, MaxPool) else None if isinstance(node.op, Input) else node.op
+        if host and isinstance(node.op, Input) and node.name not in read_by_chip:
+            continue
+        op: Any = RELAY if isinstance(node.op, MaxPool) else None if node.name in given else node.op
         populations[node.name] = Population(node.name, node.name, graph.edges[node.name].shape, depths[node.name], op)
     projections: list[Projection] = []
     for wire in wires:
         wait = depths[wire.target] - depths[wire.source] + wire.delay - 1
-        source = _later(populations, projections, wire.source, wait)
-        projections.append(Projection(source, wire.target, wire.pre, wire.post, wire.weight))
+        source = _later(populations, projections, wire.source, wait) if relays else wire.source
+        delay = 1 if relays else wait + 1
+        projections.append(Projection(source, wire.target, wire.pre, wire.post, wire.weight, delay))
     order = {node.name: number for number, node in enumerate(graph)}
     behind = sorted(populations.values(), key=lambda each: (each.depth, order[each.layer]))
     read = dict.fromkeys(origin_of(graph, node.inputs[0])[0] for node in graph.of(Output))

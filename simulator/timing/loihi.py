@@ -1,0 +1,175 @@
+"""A program on Loihi, in picoseconds and picojoules, by the timing model of asynchronous chips (docs/timing.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.ops import Array, Integrator, MaxPool
+from neurocompile.mapping import plan_cores
+from neurocompile.mapping.host import host_layers
+from neurocompile.mapping.netlist import Netlist, netlist_of
+from neurocompile.program import Program
+from neurocompile.simulator.timing.asynchronous import (
+    PARTS,
+    PORTS,
+    AsyncChip,
+    AsyncTimer,
+    load_events,
+    map_synapses,
+)
+from neurocompile.targets import load_target
+
+__all__ = ["LoihiClock", "OnLoihi", "map_to_loihi"]
+
+CONSTANTS = "loihi-sanafe"
+"""The target whose events cost energy and time."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnLoihi:
+    """Populations on cores, numbered one after the other: neuron n of a population is ``first[population] + n``.
+
+    Inputs (of the network, and layers that the host computes) send from a core of their own, which stands for the
+    host: their spikes cost what messages and synapses cost, but no update of a neuron. ``chips`` is how many chips the
+    cores take; a second chip's mesh goes on where the first one's ends, as if its links were no others.
+    """
+
+    program: Program
+    netlist: Netlist
+    first: Mapping[str, int]
+    chip: AsyncChip
+    chips: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of the chip for one sample."""
+        return self.netlist.timesteps + self.netlist.latency
+
+
+def map_to_loihi(program: Program) -> OnLoihi:
+    """The cores that :func:`neurocompile.mapping.plan_cores` gives the program, synapse by synapse.
+
+    Raises:
+        DoesNotFit: for what no core holds, and for max-pools, which no core has.
+    """
+    graph, host = program.integer, host_layers(program)
+    if pools := graph.of(MaxPool):
+        what = "no core of Loihi does a max-pool"
+        raise DoesNotFit(Problem(what, ", ".join(n.name for n in pools), fix="use average pooling"))
+    netlist = netlist_of(graph, program.timesteps, relays=False, host=host)
+    mapping = plan_cores(graph, load_target("loihi"), weight_bits=program.settings["bits"], host=host)
+    if mapping.excesses:
+        raise DoesNotFit(mapping.problems(mapping.chips))
+    sizes = [population.size for population in netlist.populations.values()]
+    first = dict(zip(netlist.populations, np.cumsum([0, *sizes]).tolist()))
+    core = np.full(sum(sizes), len(mapping.cores))
+    shapes = {layer.layer: layer.shape for layer in mapping.layers}
+    for number, each in enumerate(mapping.cores):
+        box = tuple(slice(*interval) for interval in each.block)
+        shape = shapes[each.layer]
+        neurons = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)[box].ravel()
+        core[first[each.layer] + neurons] = number
+    mesh = load_events(CONSTANTS).mesh
+    tiles = [each.tile or (0, 0) for each in mapping.cores]
+    x = np.array([tile[0] + each.chip * mesh.width for tile, each in zip(tiles, mapping.cores)], np.int64)
+    y = np.array([mesh.height - 1 - tile[1] for tile in tiles], np.int64)
+    place = (x * mesh.height + y) * mesh.cores_per_tile + np.array([each.core for each in mapping.cores], np.int64)
+    chips = mapping.chips
+    free = np.setdiff1d(np.arange(mesh.cores * chips + 1), place)[0]
+    if free == mesh.cores * chips:  # no core is left for what the host sends
+        chips += 1
+    wide = replace(mesh, width=mesh.width * chips)
+    pre, post = (
+        np.concatenate([np.zeros(0, np.int64), *parts])
+        for parts in zip(
+            *((first[each.source] + each.pre, first[each.target] + each.post) for each in netlist.projections)
+        )
+    )
+    chip = map_synapses(wide, core, pre, post, place=np.append(place, free))
+    return OnLoihi(program, netlist, first, chip, mapping.chips)
+
+
+class LoihiClock:
+    """Times the samples of a program, in as many turns as they come; each starts when the one before has ended.
+
+    Args:
+        program: compiled for loihi.
+
+    Raises:
+        DoesNotFit: for what no core holds.
+        ToolFailed: without the compiled timing simulator.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.mapped = map_to_loihi(program)
+        self._events = load_events(CONSTANTS)
+        self._timer = AsyncTimer(self.mapped.chip, self._events)
+        self._latencies: list[Array] = []
+        self._parts = {name: np.zeros(3) for name in PARTS}
+        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0}
+        self._working = np.zeros(self.mapped.chip.cores, np.int64)
+
+    def take(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array]) -> None:
+        """Time some samples.
+
+        Args:
+            inputs: integers of the program, ``[N, T or 1, *shape]``.
+            spikes: of every layer of neurons, ``[N, T, *shape]``.
+        """
+        mapped, timesteps = self.mapped, self.mapped.netlist.timesteps
+        samples = len(next(iter(inputs.values())))
+        steps, neurons = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for name, population in mapped.netlist.populations.items():
+            if isinstance(population.op, Integrator):
+                continue
+            events = spikes.get(population.layer)
+            if events is None:
+                given = inputs[population.layer]
+                events = np.broadcast_to(given, (samples, timesteps, *given.shape[2:]))
+            sample, t, neuron = np.nonzero(events.reshape(samples, timesteps, -1))
+            steps.append(sample * mapped.steps + t + population.depth)
+            neurons.append(mapped.first[name] + neuron)
+        total = samples * mapped.steps
+        timing = self._timer.replay(total, (np.concatenate(steps), np.concatenate(neurons)))
+        self._latencies.append(timing.latency.reshape(samples, mapped.steps).sum(1))
+        for name, found in timing.energy(self._events).parts.items():
+            self._parts[name] += found
+        self._parts["soma"] -= total * self._of_inputs()
+        self._counts["messages"] += int(timing.counts["message_out"].sum())
+        self._counts["hops"] += int(sum(timing.counts[f"hop_{port}"].sum() for port in PORTS))
+        self._counts["synaptic_events"] += int(timing.synaptic_events.sum())
+        self._working += timing.working
+
+    def _of_inputs(self) -> Array:
+        """What a step of the neurons would cost that stand for what the host sends."""
+        inputs = sum(each.size for each in self.mapped.netlist.populations.values() if each.op is None)
+        each = [self._events.energy[name] for name in ("neuron_access", "neuron_update")]
+        return inputs * np.array([sum(getattr(c, bound) for c in each) for bound in ("min", "nominal", "max")])
+
+    def summary(self) -> dict[str, Any]:
+        """Latency and energy, and where they went; counts and energies are sums over all samples."""
+        latency = np.concatenate([np.zeros(0, np.int64), *self._latencies])
+        total = np.sum(list(self._parts.values()), 0)
+        busiest = int(self._working.argmax())
+        return {
+            "basis": f"timing model: published constants of {CONSTANTS}, event by event (docs/timing.md)",
+            "cores": self.mapped.chip.cores - 1,
+            "chips": self.mapped.chips,
+            "steps": self.mapped.steps,
+            "latency_ns": float(latency.sum() / 1000),
+            "latency_ns_per_sample": {
+                "mean": float(latency.mean() / 1000),
+                "min": float(latency.min() / 1000),
+                "max": float(latency.max() / 1000),
+            },
+            "energy_pj": float(total[1]),
+            "energy_pj_bounds": [float(total[0]), float(total[2])],
+            "energy_pj_by_part": {name: float(found[1]) for name, found in self._parts.items()},
+            **self._counts,
+            "fullest_core": {"core": busiest, "busy": float(self._working[busiest] / latency.sum())},
+        }

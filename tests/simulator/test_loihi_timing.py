@@ -1,0 +1,121 @@
+"""Programs on Loihi by the timing model: what is timed is what the engine counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from spikingjelly.activation_based import layer
+from spikingjelly.activation_based.neuron import LIFNode
+
+import neurocompile
+from neurocompile.data import Data, arrange_inputs
+from neurocompile.errors import DoesNotFit
+from neurocompile.frontends.pytorch import TorchModel
+from neurocompile.mapping import plan_cores
+from neurocompile.mapping.host import host_layers
+from neurocompile.program import Program
+from neurocompile.simulation import run_program, summary
+from neurocompile.simulator.timing.asynchronous import load_events
+from neurocompile.simulator.timing.loihi import CONSTANTS, LoihiClock, map_to_loihi
+from neurocompile.targets import load_target
+
+CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Program, Data]:
+    program = neurocompile.compile(CHECKPOINTS / "digits.pt", "loihi")
+    data = program.example_data()
+    assert data is not None
+    return program, data.part(0, 12)
+
+
+def test_messages_meet_as_many_synapses_as_the_engine_counted(digits: tuple[Program, Data]) -> None:
+    program, data = digits
+    result = run_program(program, data)
+    assert isinstance(result.clock, LoihiClock)
+    timing = result.clock.summary()
+    assert timing["synaptic_events"] == int(result.counts.total("sops").sum())
+    mapped = map_to_loihi(program)
+    sent = 0
+    spikes = run_program(program, data, keep_spikes=True).spikes
+    for name, population in mapped.netlist.populations.items():
+        if population.layer in spikes:
+            axons = np.diff(mapped.chip.axon_first)[mapped.chip.number]
+            first = mapped.first[name]
+            each = spikes[population.layer].reshape(-1, population.size).sum(0, dtype=np.int64)
+            sent += int((each * axons[first : first + population.size]).sum())
+    assert timing["messages"] == sent > 1000
+
+
+def test_energy_is_what_happened_times_the_constants(digits: tuple[Program, Data]) -> None:
+    program, data = digits
+    clock = run_program(program, data).clock
+    assert isinstance(clock, LoihiClock)
+    timing, events = clock.summary(), load_events(CONSTANTS)
+    parts = timing["energy_pj_by_part"]
+    assert parts["synapse"] == pytest.approx(timing["synaptic_events"] * events.energy["synapse_dense"].nominal)
+    low, high = timing["energy_pj_bounds"]
+    assert timing["energy_pj"] == pytest.approx(sum(parts.values()))
+    assert low < timing["energy_pj"] <= high
+    # Neurons of the chip at every step of the chip; those that stand for the host's spikes cost none.
+    steps = len(data) * timing["steps"]
+    neurons = sum(p.size for p in clock.mapped.netlist.populations.values() if p.op is not None)
+    each = events.energy["neuron_access"].nominal + events.energy["neuron_update"].nominal
+    assert parts["soma"] >= steps * neurons * each
+
+
+def test_a_sample_takes_as_long_alone_as_behind_others(digits: tuple[Program, Data]) -> None:
+    program, data = digits
+    together = run_program(program, data).clock
+    alone = [run_program(program, data.part(k, k + 1)).clock for k in range(3)]
+    assert isinstance(together, LoihiClock)
+    latencies = np.concatenate(together._latencies)
+    for k, clock in enumerate(alone):
+        assert isinstance(clock, LoihiClock)
+        assert clock.summary()["latency_ns"] == pytest.approx(latencies[k] / 1000)
+
+
+def test_every_neuron_is_on_the_core_that_the_mapping_gave_it(digits: tuple[Program, Data]) -> None:
+    program, _ = digits
+    mapped = map_to_loihi(program)
+    mapping = plan_cores(
+        program.integer, load_target("loihi"), weight_bits=program.settings["bits"], host=host_layers(program)
+    )
+    sizes = np.diff(mapped.chip.neuron_first)
+    assert sizes[:-1].tolist() == [core.neurons for core in mapping.cores]
+    assert mapped.chip.cores == len(mapping.cores) + 1
+    assert len(np.unique(mapped.chip.place)) == mapped.chip.cores
+
+
+def test_summary_has_latency_on_loihi_and_none_elsewhere(digits: tuple[Program, Data]) -> None:
+    program, data = digits
+    body: dict[str, Any] = summary(run_program(program, data))
+    assert body["latency_ns"] > 0
+    assert body["per_sample"]["latency_ns"] == pytest.approx(body["latency_ns"] / len(data))
+    assert body["cycles"] is None
+    assert summary(run_program(program, data), "anp-i")["latency_ns"] is None
+    left_out = summary(run_program(program, data, timing=False))
+    assert (left_out["timing"], left_out["untimed"]) == (None, "it was not asked for")
+
+
+def test_a_max_pool_is_not_timed_and_says_so() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        layer.Conv2d(1, 4, 3, padding=1, step_mode="m"), LIFNode(step_mode="m"), layer.MaxPool2d(2, step_mode="m"),
+        layer.Conv2d(4, 4, 3, padding=1, step_mode="m"), LIFNode(step_mode="m"),
+    ).eval()  # fmt: skip
+    x = torch.rand(4, 6, 1, 8, 8)
+    model = TorchModel.from_module(network, {"input": (1, 8, 8)}, 4, "TN")
+    model.example = {"input": np.asarray(x.transpose(0, 1))}
+    program = neurocompile.compile(model, "loihi")
+    data = arrange_inputs(model.example, program.input_shapes, 4, "the samples")
+    result = run_program(program, data)
+    assert result.clock is None
+    assert "max-pool" in result.untimed
+    with pytest.raises(DoesNotFit, match="max-pool"):
+        run_program(program, data, timing=True)
