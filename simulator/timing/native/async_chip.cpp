@@ -83,7 +83,7 @@ Record Simulator::run(int64_t steps, bool events) {
     return run(steps, events, [&](int64_t) {
         std::fill(fired_.begin(), fired_.end(), 0);
         neurons_->step(fired_.data(), active_.data());
-        neurons_->deliver();
+        neurons_->deliver(fired_);
     });
 }
 

@@ -15,6 +15,15 @@ namespace {
 
 constexpr size_t block = 64;
 
+void add(int32_t* membranes, const Segment* segment, const Segment* end, const int32_t* weights) {
+    for (; segment < end; ++segment) {
+        int32_t* __restrict to = membranes + segment->target;
+        const int32_t* __restrict from = weights + segment->weight;
+        const int32_t count = segment->count;
+        for (int32_t k = 0; k < count; ++k) to[k] += from[k];
+    }
+}
+
 #ifdef __SSE2__
 template <class Compare>
 uint64_t mask_of(Compare&& compare) {
@@ -60,7 +69,11 @@ Neurons::Neurons(const Network& network, const std::vector<int64_t>& bit)
     membrane_.resize(padded), bias_.resize(padded), reset_.resize(padded), subtracts_.resize(padded);
     threshold_.resize(padded, std::numeric_limits<int32_t>::max());
     bit_.resize(n);
-    for (size_t k = 0; k < n; ++k) bit_[k] = bit[network.number[k]];
+    for (size_t k = 0; k < n; ++k) {
+        bit_[k] = bit[network.number[k]];
+        if ((size_t)bit_[k] >= neuron_.size()) neuron_.resize((size_t)bit_[k] + 1);
+        neuron_[bit_[k]] = (int32_t)k;
+    }
     biased_.assign(blocks_, 0), touched_.assign(blocks_, 0), charged_.assign(blocks_, 0), shown_.assign(blocks_, 0);
     dirty_.assign((blocks_ + block - 1) / block, 0);
     for (size_t b = 0; b < blocks_; ++b) {
@@ -94,7 +107,6 @@ void Neurons::find_segments(const Network& network) {
 }
 
 void Neurons::step(uint64_t* fired, uint64_t* active) {
-    spikes_.clear();
     for (size_t d = 0; d < dirty_.size(); ++d) {
         uint64_t again = 0;
         for (uint64_t left = dirty_[d]; left; left &= left - 1) {
@@ -108,7 +120,6 @@ void Neurons::step(uint64_t* fired, uint64_t* active) {
                 const size_t k = block * b + (size_t)__builtin_ctzll(f);
                 membrane_[k] = subtracts_[k] ? membrane_[k] - threshold_[k] : reset_[k];
                 fired[bit_[k] / 64] |= (uint64_t)1 << (bit_[k] % 64);
-                spikes_.push_back((int32_t)k);
             }
             charged_[b] = not_zero(v);
             touched_[b] = 0;
@@ -124,19 +135,22 @@ void Neurons::step(uint64_t* fired, uint64_t* active) {
     }
 }
 
-void Neurons::deliver() {
-    for (const int32_t neuron : spikes_)
-        for (int64_t s = segment_first_[neuron]; s < segment_first_[neuron + 1]; ++s) {
-            const Segment& segment = segments_[s];
-            int32_t* to = &membrane_[segment.target];
-            const int32_t* from = &weights_[segment.weight];
-            for (int32_t k = 0; k < segment.count; ++k) to[k] += from[k];
-            size_t b = (size_t)segment.target / block;
-            int64_t low = segment.target % (int64_t)block, left = segment.count;
-            for (; left > 0; ++b, left -= (int64_t)block - low, low = 0) {
-                const uint64_t bits = left >= (int64_t)block ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
-                touched_[b] |= bits << low;
-                dirty_[b / block] |= (uint64_t)1 << (b % block);
+void Neurons::deliver(const std::vector<uint64_t>& fired) {
+    // In the chip's order, in which neurons with the same weights tend to follow one another.
+    for (size_t w = 0; w < fired.size(); ++w)
+        for (uint64_t f = fired[w]; f; f &= f - 1) {
+            const int32_t neuron = neuron_[64 * w + (size_t)__builtin_ctzll(f)];
+            const Segment* segment = segments_.data() + segment_first_[neuron];
+            const Segment* const end = segments_.data() + segment_first_[neuron + 1];
+            add(membrane_.data(), segment, end, weights_.data());
+            for (; segment < end; ++segment) {
+                size_t b = (size_t)segment->target / block;
+                int64_t low = segment->target % (int64_t)block, left = segment->count;
+                for (; left > 0; ++b, left -= (int64_t)block - low, low = 0) {
+                    const uint64_t bits = left >= (int64_t)block ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+                    touched_[b] |= bits << low;
+                    dirty_[b / block] |= (uint64_t)1 << (b % block);
+                }
             }
         }
 }

@@ -5,6 +5,11 @@
 
 namespace async_chip {
 
+struct Segment {  // targets that follow one another
+    int32_t target, count;
+    int64_t weight;
+};
+
 // Neurons stand in blocks of 64 in the network's order. Only blocks are touched in which something can change.
 class Neurons {
 public:
@@ -14,13 +19,9 @@ public:
     // active ones, which are those that got an event, have a bias or a membrane that is not 0.
     void step(uint64_t* fired, uint64_t* active);
     // Hands the spikes of this step to the synapses.
-    void deliver();
+    void deliver(const std::vector<uint64_t>& fired);
 
 private:
-    struct Segment {  // targets that follow one another
-        int32_t target, count;
-        int64_t weight;
-    };
     void find_segments(const Network& network);
 
     size_t blocks_;
@@ -29,7 +30,7 @@ private:
     std::vector<int64_t> bit_;
     std::vector<uint64_t> biased_, touched_, charged_, shown_;  // [blocks_]: a bit for each neuron
     std::vector<uint64_t> dirty_;                               // a bit for each block
-    std::vector<int32_t> spikes_;
+    std::vector<int32_t> neuron_;                               // of each bit
     std::vector<int64_t> segment_first_;
     std::vector<Segment> segments_;
     std::vector<int32_t> weights_;
