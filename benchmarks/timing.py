@@ -29,16 +29,19 @@ from neurocompile.simulator.timing.asynchronous import (
     AsyncChip,
     AsyncTimer,
     IntegrateAndFire,
+    Routing,
     load_events,
     map_synapses,
 )
 
-__all__ = ["CORES", "TARGET", "compare", "dvs_gesture", "measure", "sanafe_python"]
+__all__ = ["CORES", "ROUTINGS", "TARGET", "compare", "dvs_gesture", "measure", "sanafe_python"]
 
 TARGET = "loihi-sanafe"
 CORES = (1, 4, 16, 16, 4, 1)
 """Cores of each layer, in the tutorial."""
 VERSION = "2.2.9"
+ROUTINGS: Mapping[str, Routing] = {"density": "density", "exact": "sanafe", "links": "links"}
+"""Our sides: SANA-FE's estimate in integers, the same in its own arithmetic, and links one by one."""
 
 # What SANA-FE runs, the tutorial's network with its Python interface: a line of JSON for each line of JSON.
 _THEIRS = """
@@ -263,8 +266,7 @@ def measure(python: str, steps: int, rounds: int, threads: int) -> dict[str, Any
     command = [sys.executable, "-c", _OURS, where]
     workers = {
         "sanafe": _Worker([python, "-c", f"CORES = {CORES}\n{_THEIRS}"], cores),
-        "density": _Worker([*command, "density", str(threads)], cores),
-        "links": _Worker([*command, "links", str(threads)], cores),
+        **{name: _Worker([*command, routing, str(threads)], cores) for name, routing in ROUTINGS.items()},
     }
     try:
         traced = {name: worker.run(steps, True) for name, worker in workers.items()}
@@ -285,7 +287,7 @@ def measure(python: str, steps: int, rounds: int, threads: int) -> dict[str, Any
             "memory_mb": max(each["peak_kb"] for each in found) / 1024,
         }  # fmt: skip
     sanafe = sides["sanafe"]
-    for name in ("density", "links"):
+    for name in ROUTINGS:
         each = sides[name]
         each["against_sanafe"] = compare(traced[name], traced["sanafe"])
         pairs = zip(timed["sanafe"], timed[name])
@@ -312,14 +314,14 @@ def _show(found: Mapping[str, Any]) -> None:
         ("wall, s", "wall_s", 1), ("firings per s", "firings_per_s", 1), ("memory, MB", "memory_mb", 1),
         ("speed, SANA-FE = 1", "speed_ratio", 1), ("memory, SANA-FE over it", "memory_ratio", 1),
     ]  # fmt: skip
-    click.echo(f"{'':26}{'SANA-FE':>16}{'ours, density':>16}{'ours, links':>16}")
+    click.echo(f"{'':26}{'SANA-FE':>16}" + "".join(f"{'ours, ' + name:>16}" for name in ROUTINGS))
     for name, key, scale in rows:
         cells = [f"{scale * sides[side][key]:,.6g}" if key in sides[side] else "1" for side in sides]
         click.echo(f"{name:26}" + "".join(f"{cell:>16}" for cell in cells))
     for part in sides["sanafe"]["energy_j"]:
         cells = [f"{1e3 * sides[side]['energy_j'].get(part, 0):.4f}" for side in sides]
         click.echo(f"{'energy, mJ: ' + part:26}" + "".join(f"{cell:>16}" for cell in cells))
-    for name in ("density", "links"):
+    for name in ROUTINGS:
         error = sides[name]["against_sanafe"]["latency_error"]
         shown = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in error.items())
         click.echo(f"latency of a step, {name}, relative to SANA-FE's detailed model: {shown}")

@@ -30,7 +30,7 @@ __all__ = [
     "IntegrateAndFire", "Leg", "Routing", "critical_path", "load_events", "map_synapses",
 ]  # fmt: skip
 
-Routing = Literal["links", "density"]
+Routing = Literal["links", "density", "sanafe"]
 
 _HOPS = ("hop_north", "hop_east", "hop_south", "hop_west")
 PORTS = ("north", "east", "south", "west")
@@ -353,7 +353,8 @@ class AsyncTimer:
         routing: what happens between cores. "links": each message moves from FIFO to FIFO, links carry one after the
             other, full FIFOs stop what is behind them. "density": no single link is simulated; a message is late by
             what is on its route at that moment, times the mean time that receivers need (SANA-FE's "detailed" model,
-            ``src/schedule.cpp``).
+            ``src/schedule.cpp``). "sanafe": the same in SANA-FE's arithmetic, floating point and the order of a heap,
+            which is many times slower, and the same to the last digit.
         threads: that work on different steps at the same time. The result is the same.
 
     Raises:
@@ -374,7 +375,7 @@ class AsyncTimer:
         self._native = _native.Asynchronous(
             {**{name: events.picoseconds(event) for name, event in costs.items()}, "barrier": self.barrier},
             vars(chip.mesh),
-            _memories(chip, events),
+            _memories(chip, events, routing),
             routing,
             threads,
         )
@@ -451,7 +452,7 @@ _EACH = ("threshold", "bias", "reset", "subtracts", "start")
 _CAUSES = ("message_out", *KINDS, *_HOPS)
 
 
-def _memories(chip: AsyncChip, events: AsyncEvents) -> dict[str, Any]:
+def _memories(chip: AsyncChip, events: AsyncEvents, routing: Routing) -> dict[str, Any]:
     times = np.array([events.picoseconds(name) for name in KINDS])
     each = np.concatenate([np.ones((len(chip.axon_core), 1), np.int64), chip.axon_synapses, chip.hops()], 1)
     sums = np.concatenate([np.zeros((1, each.shape[1]), np.int64), np.cumsum(each, 0)])
@@ -463,9 +464,21 @@ def _memories(chip: AsyncChip, events: AsyncEvents) -> dict[str, Any]:
         "axon_first": chip.axon_first,
         "axon_core": chip.axon_core,
         "axon_time": events.picoseconds("message_in") + chip.axon_synapses @ times,
+        "axon_seconds": _seconds(chip, events) if routing == "sanafe" else np.zeros(0),
         "columns": each.shape[1],
         "causes": sums[chip.axon_first[1:]] - sums[chip.axon_first[:-1]],
     }
+
+
+def _seconds(chip: AsyncChip, events: AsyncEvents) -> Array:
+    """How long a message of each axon keeps its core busy, added up synapse by synapse in floating point."""
+    found = np.full(len(chip.axon_core), events.picoseconds("message_in") / 1e12)
+    for kind, name in enumerate(KINDS):
+        left = chip.axon_synapses[:, kind].copy()
+        while left.any():
+            found[left > 0] += events.picoseconds(name) / 1e12
+            left -= left > 0
+    return found
 
 
 @dataclass(frozen=True)

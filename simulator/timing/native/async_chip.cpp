@@ -24,6 +24,7 @@ uint64_t bits_from_to(int from, int to) {
 Ways::Ways(const Chip& chip, const Mesh& mesh, const Costs& costs) {
     std::unordered_map<int64_t, int32_t> known;
     axons.resize(chip.axon_core.size());
+    seconds = chip.axon_seconds;
     const int64_t n = chip.cores();
     for (int64_t c = 0; c < n; ++c)
         for (int64_t a = chip.axon_first[chip.neuron_first[c]]; a < chip.axon_first[chip.neuron_first[c + 1]]; ++a) {
@@ -54,14 +55,15 @@ Ways::Ways(const Chip& chip, const Mesh& mesh, const Costs& costs) {
 
 Simulator::Simulator(Costs costs, Mesh mesh, Chip chip, Routing routing, int threads)
     : costs_(costs), mesh_(mesh), chip_(std::move(chip)), routing_(routing), ways_(chip_, mesh_, costs_) {
-    chip_.axon_core = {}, chip_.axon_time = {};
+    chip_.axon_core = {}, chip_.axon_time = {}, chip_.axon_seconds = {};
     word_first_.assign(1, 0);
     for (int c = 0; c < chip_.cores(); ++c)
         word_first_.push_back(word_first_.back() + (chip_.neuron_first[c + 1] - chip_.neuron_first[c] + 63) / 64);
     fired_.assign((size_t)word_first_.back(), 0), active_ = fired_;
     for (int t = 0; t < threads; ++t)
-        transports_.push_back(routing_ == density ? density_of(costs_, mesh_, chip_, ways_)
-                                                  : links_of(costs_, mesh_, chip_, ways_));
+        transports_.push_back((routing_ == density  ? density_of
+                               : routing_ == sanafe ? sanafe_of
+                                                    : links_of)(costs_, mesh_, chip_, ways_));
 }
 
 Simulator::~Simulator() = default;
@@ -176,11 +178,16 @@ Record Simulator::run(int64_t steps, bool events, Fire&& fire) {
 void Simulator::collect(int64_t step, Work& work) {
     work.firings.clear();
     work.firing_first.assign(1, 0);
-    work.rest.clear();
+    work.rest.clear(), work.rest_seconds.clear();
+    // SANA-FE adds up neuron after neuron, and each rounds.
+    const bool sums = routing_ == sanafe;
+    const double access = seconds(costs_.access), update = access + seconds(costs_.update);
+    const double spike = update + seconds(costs_.spike);
     int64_t fired = 0, updated = 0;
     int64_t* causes = record_.causes.data() + step * chip_.columns;
     for (int c = 0; c < chip_.cores(); ++c) {
         int64_t pending = 0, of_core = 0, spikes = 0;
+        double sum = 0;
         const int64_t neurons = chip_.neuron_first[c + 1] - chip_.neuron_first[c];
         for (int64_t w = word_first_[c]; w < word_first_[c + 1]; ++w) {
             const int64_t base = 64 * (w - word_first_[c]);
@@ -192,6 +199,10 @@ void Simulator::collect(int64_t step, Work& work) {
                 const int busy = __builtin_popcountll(all & bits_from_to(at, here + 1));
                 pending += costs_.access * (here + 1 - at) + costs_.update * busy + costs_.spike;
                 of_core += busy;
+                if (sums) {
+                    for (int k = at; k < here; ++k) sum += all >> k & 1 ? update : access;
+                    sum += spike;
+                }
                 at = here + 1;
                 const int64_t neuron = chip_.neuron_first[c] + base + here;
                 ++spikes;
@@ -200,17 +211,20 @@ void Simulator::collect(int64_t step, Work& work) {
                 if (keep_) record_.spikes.insert(record_.spikes.end(), {before_ + step, neuron});
                 const int64_t axon = chip_.axon_first[neuron], end = chip_.axon_first[neuron + 1];
                 if (axon == end) continue;
-                work.firings.push_back({pending, neuron, axon, end});
-                pending = 0;
+                work.firings.push_back({pending, neuron, axon, end, sum});
+                pending = 0, sum = 0;
             }
             const int busy = __builtin_popcountll(all & bits_from_to(at, count));
             pending += costs_.access * (count - at) + costs_.update * busy;
             of_core += busy;
+            if (sums)
+                for (int k = at; k < count; ++k) sum += all >> k & 1 ? update : access;
         }
         record_.computing[c] += costs_.access * neurons + costs_.update * of_core + costs_.spike * spikes;
         fired += spikes;
         updated += of_core;
         work.rest.push_back(pending);
+        work.rest_seconds.push_back(sum);
         work.firing_first.push_back((int64_t)work.firings.size());
     }
     record_.fired.push_back(fired);

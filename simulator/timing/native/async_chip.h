@@ -23,6 +23,8 @@ struct Costs {
     int64_t barrier = 0;
 };
 
+inline double seconds(int64_t picoseconds) { return (double)picoseconds / 1e12; }
+
 struct Mesh {
     int width = 1, height = 1, cores_per_tile = 1;
     int link_depth = 16, core_depth = 16;  // messages in a router's input, and in a core's
@@ -38,6 +40,7 @@ struct Chip {
     std::vector<int64_t> axon_first;                 // [neurons + 1], into the next two
     std::vector<int32_t> axon_core;                  // where a message goes
     std::vector<int64_t> axon_time;                  // how long its core works on it
+    std::vector<double> axon_seconds;                // the same as SANA-FE sums it up; empty if not wanted
     int columns = 0;
     std::vector<int64_t> causes;  // [neurons][columns], what a firing causes, to be counted
     int cores() const { return (int)core_x.size(); }
@@ -65,6 +68,7 @@ struct Spikes {
 enum Routing {
     links,    // routers with FIFOs that fill up, links that carry one message after the other
     density,  // an estimate from the messages on a route, SANA-FE's "detailed" model
+    sanafe,   // the same in floating point, as SANA-FE has it
 };
 
 struct Event {
@@ -94,10 +98,12 @@ struct Work {
     struct Firing {
         int64_t delay;  // since the firing before
         int64_t neuron, axon, end;  // its axons
+        double seconds;             // the delay as SANA-FE sums it up, if that is wanted
     };
     std::vector<Firing> firings;         // of neurons that have axons, core after core
     std::vector<int64_t> firing_first;   // [cores + 1], into firings
     std::vector<int64_t> rest;           // [cores]: what a core still does after its last firing
+    std::vector<double> rest_seconds;
 };
 
 // What axons become: where messages go, by which way, and for how long they keep their core busy.
@@ -112,7 +118,8 @@ struct Route {
 struct Ways {
     std::vector<Axon> axons;
     std::vector<Route> routes;
-    std::vector<int32_t> links;  // hops + 1 of each route: where it enters a tile from, its own core first
+    std::vector<double> seconds;  // of each axon, or empty
+    std::vector<int32_t> links;   // hops + 1 of each route: where it enters a tile from, its own core first
 
     Ways(const Chip& chip, const Mesh& mesh, const Costs& costs);
 };

@@ -40,5 +40,6 @@ public:
 
 std::unique_ptr<Transport> links_of(const Costs& costs, const Mesh& mesh, const Chip& chip, const Ways& ways);
 std::unique_ptr<Transport> density_of(const Costs& costs, const Mesh& mesh, const Chip& chip, const Ways& ways);
+std::unique_ptr<Transport> sanafe_of(const Costs& costs, const Mesh& mesh, const Chip& chip, const Ways& ways);
 
 }  // namespace async_chip

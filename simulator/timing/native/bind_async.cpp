@@ -79,6 +79,7 @@ Chip chip_of(const py::dict& d, const Mesh& mesh) {
     require(!chip.axon_first.empty(), "axon_first is empty");
     check_first(chip.neuron_first, n, chip.axon_first.size() - 1, "neuron_first");
     check_first(chip.axon_first, chip.axon_first.size() - 1, chip.axon_core.size(), "axon_first");
+    chip.axon_seconds = vector_of<double>(d, "axon_seconds");
     require(chip.axon_time.size() == chip.axon_core.size(), "a time for each axon");
     for (size_t a = 0; a < chip.axon_core.size(); ++a) {
         require(chip.axon_core[a] >= 0 && (size_t)chip.axon_core[a] < n, "there is no such core");
@@ -142,9 +143,11 @@ public:
 
     Asynchronous(const py::dict& costs, const Mesh& mesh, Chip chip, const std::string& routing, int threads)
         : mesh_(mesh), cores_(chip.cores()), columns_(chip.columns), neurons_(chip.neurons()),
-          simulator_(costs_of(costs), mesh_, std::move(chip), routing == "density" ? density : links,
+          simulator_(costs_of(costs), mesh_, std::move(chip), routing == "density"  ? density
+                     : routing == "sanafe" ? sanafe
+                                           : links,
                      std::min(std::max(threads, 1), 64)) {
-        require(routing == "density" || routing == "links", "the routing is links or density");
+        require(routing == "density" || routing == "links" || routing == "sanafe", "there is no such routing");
     }
 
     void simulate(const py::dict& network) {
