@@ -24,12 +24,14 @@ from neurocompile.simulator.timing.loihi import LoihiClock
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.targets import Target, load_target
 
-__all__ = ["Result", "accuracy_of", "ann_macs", "check_labels", "host_regions", "run_program", "summary"]
+__all__ = ["TIMED", "Result", "accuracy_of", "ann_macs", "check_labels", "host_regions", "run_program", "summary"]
 
 # Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
 
-_TIMED = ("nc1", "loihi")
+TIMED = ("nc1", "loihi")
+"""The targets with a timing model."""
+
 # Every synapse is listed for a timing model, so that larger networks are timed only if that is asked for.
 _TIMED_SYNAPSES = 5_000_000
 
@@ -184,7 +186,7 @@ def _clock(
     program: Program, timing: bool | None, placement: Placed, timeline: bool
 ) -> tuple[Clock | LoihiClock | None, str]:
     """What times a program; or why nothing does."""
-    if program.target not in _TIMED:
+    if program.target not in TIMED:
         return None, ""
     asked = timing or timeline
     if timing is False:
@@ -198,7 +200,7 @@ def _clock(
     if program.target == "nc1":
         return Clock(program, placement, timeline), ""
     try:
-        return LoihiClock(program), ""
+        return LoihiClock(program, timeline), ""
     except DoesNotFit as error:
         if asked:
             raise

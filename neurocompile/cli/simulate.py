@@ -42,9 +42,7 @@ def command(**options: Any) -> int:
     from neurocompile.data import load_data, pack_arrays, write_file
     from neurocompile.errors import Problem, UsageError
     from neurocompile.program import load_program
-    from neurocompile.simulation import run_program, summary
-    from neurocompile.simulator.timing.clock import Clock
-    from neurocompile.simulator.timing.timeline import trace_events
+    from neurocompile.simulation import TIMED, run_program, summary
     from neurocompile.targets import load_target
 
     if options["price_as"]:
@@ -52,9 +50,11 @@ def command(**options: Any) -> int:
     program = load_program(options["program"])
     data = load_data(options["data"], program.input_shapes, program.timesteps)
     wanted, timeline = options["spikes"], options["timeline"]
-    if timeline is not None and (program.target != "nc1" or options["real"] or options["stream"]):
-        fix = "export for nc1, and leave out --real and --stream"
-        raise UsageError(Problem("there is no timing model for this", "--timeline", program.target, "nc1", fix))
+    if timeline is not None and (program.target not in TIMED or options["real"] or options["stream"]):
+        fix = "export for one of these, and leave out --real and --stream"
+        raise UsageError(
+            Problem("there is no timing model for this", "--timeline", program.target, ", ".join(TIMED), fix)
+        )
     with console.progress("simulating", len(data), options["as_json"]) as step:
         result = run_program(
             program,
@@ -71,14 +71,8 @@ def command(**options: Any) -> int:
         )
     if wanted is not None:
         write_file(wanted, pack_arrays(result.spikes))
-    if timeline is not None and isinstance(result.clock, Clock) and result.clock.first is not None:
-        events = list(trace_events(result.clock.chip, result.clock.first))
-        trace = {
-            "displayTimeUnit": "ns",
-            "otherData": {"unit": "one cycle is a microsecond here"},
-            "traceEvents": events,
-        }
-        write_file(timeline, json.dumps(trace).encode())
+    if timeline is not None and result.clock is not None:
+        write_file(timeline, json.dumps(_trace(result.clock)).encode())
     body = summary(result, options["price_as"])
     body["arithmetic"] = "float64" if options["real"] else "integers"
     if options["as_json"]:
@@ -86,6 +80,18 @@ def command(**options: Any) -> int:
     else:
         show_summary(body)
     return 0
+
+
+def _trace(clock: Any) -> dict[str, Any]:
+    """The first sample's timeline, in the Chrome trace-event format."""
+    from neurocompile.simulator.timing.clock import Clock
+    from neurocompile.simulator.timing.timeline import trace_events, trace_events_on_loihi
+
+    if isinstance(clock, Clock):
+        unit, events = "one cycle is shown as a microsecond", trace_events(clock.chip, clock.first)
+    else:
+        unit, events = "microseconds", trace_events_on_loihi(clock.mapped, clock.first)
+    return {"displayTimeUnit": "ns", "otherData": {"unit": unit}, "traceEvents": list(events)}
 
 
 def show_summary(body: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from neurocompile.simulator.timing.asynchronous import (
     PORTS,
     AsyncChip,
     AsyncTimer,
+    AsyncTiming,
     load_events,
     map_synapses,
 )
@@ -99,16 +100,19 @@ class LoihiClock:
 
     Args:
         program: compiled for loihi.
+        keep: keep the events of the first sample, for a timeline.
 
     Raises:
         DoesNotFit: for what no core holds.
         ToolFailed: without the compiled timing simulator.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, keep: bool = False) -> None:
         self.mapped = map_to_loihi(program)
         self._events = load_events(CONSTANTS)
         self._timer = AsyncTimer(self.mapped.chip, self._events)
+        self._keep = keep
+        self.first: AsyncTiming | None = None
         self._latencies: list[Array] = []
         self._parts = {name: np.zeros(3) for name in PARTS}
         self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0}
@@ -121,6 +125,13 @@ class LoihiClock:
             inputs: integers of the program, ``[N, T or 1, *shape]``.
             spikes: of every layer of neurons, ``[N, T, *shape]``.
         """
+        if self._keep and self.first is None:
+            self.first = self._take({n: x[:1] for n, x in inputs.items()}, {n: x[:1] for n, x in spikes.items()}, True)
+            inputs, spikes = ({name: x[1:] for name, x in arrays.items()} for arrays in (inputs, spikes))
+        if len(next(iter(inputs.values()))):
+            self._take(inputs, spikes, False)
+
+    def _take(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array], keep: bool) -> AsyncTiming:
         mapped, timesteps = self.mapped, self.mapped.netlist.timesteps
         samples = len(next(iter(inputs.values())))
         steps, neurons = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -135,7 +146,7 @@ class LoihiClock:
             steps.append(sample * mapped.steps + t + population.depth)
             neurons.append(mapped.first[name] + neuron)
         total = samples * mapped.steps
-        timing = self._timer.replay(total, (np.concatenate(steps), np.concatenate(neurons)))
+        timing = self._timer.replay(total, (np.concatenate(steps), np.concatenate(neurons)), keep=keep)
         self._latencies.append(timing.latency.reshape(samples, mapped.steps).sum(1))
         for name, found in timing.energy(self._events).parts.items():
             self._parts[name] += found
@@ -144,6 +155,7 @@ class LoihiClock:
         self._counts["hops"] += int(sum(timing.counts[f"hop_{port}"].sum() for port in PORTS))
         self._counts["synaptic_events"] += int(timing.synaptic_events.sum())
         self._working += timing.working
+        return timing
 
     def _of_inputs(self) -> Array:
         """What a step of the neurons would cost that stand for what the host sends."""

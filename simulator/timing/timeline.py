@@ -1,7 +1,7 @@
 """What happened when, as slices on tracks: the Chrome trace-event format, which Perfetto (ui.perfetto.dev) opens.
 
-(Format: "Trace Event Format", Chromium project; complete events "X" and metadata events "M".) One cycle is shown as a
-microsecond.
+(Format: "Trace Event Format", Chromium project; complete events "X" and metadata events "M".) One cycle of nc1 is shown
+as a microsecond.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import numpy as np
 
 from neurocompile.ir.ops import Array
 from neurocompile.mapping.nc1 import Nc1
+from neurocompile.simulator.timing.asynchronous import AsyncTiming
+from neurocompile.simulator.timing.asynchronous import critical_path as async_critical_path
+from neurocompile.simulator.timing.loihi import OnLoihi
 from neurocompile.simulator.timing.nc1 import PORTS, Timing
 
-__all__ = ["Leg", "critical_path", "trace_events"]
+__all__ = ["Leg", "critical_path", "trace_events", "trace_events_on_loihi"]
 
 _STEPS, _CORES, _LINKS = range(3)
 _UNITS = ("sweep", "sending", "synapses")
@@ -128,6 +131,33 @@ def _named(process: int, name: str, tracks: dict[int, str]) -> Iterator[dict[str
         yield {"name": "thread_name", "ph": "M", "pid": process, "tid": number, "args": {"name": track}}
 
 
-def _slice(process: int, track: int, name: str, start: int, duration: int, **about: Any) -> dict[str, Any]:
+def _slice(process: int, track: int, name: str, start: float, duration: float, **about: Any) -> dict[str, Any]:
     found = {"name": name, "ph": "X", "ts": start, "dur": duration, "pid": process, "tid": track}
     return {**found, "args": about} if about else found
+
+
+def trace_events_on_loihi(mapped: OnLoihi, timing: AsyncTiming) -> Iterator[dict[str, Any]]:
+    """The slices of an asynchronous chip, in true microseconds: steps, what each core works on, who waits for whom.
+
+    Args:
+        mapped: the program on its cores; the last of them stands for the host.
+        timing: with events.
+    """
+    chip, unit = mapped.chip, 1e-6  # of picoseconds
+    yield from _named(_STEPS, "steps", {0: "step", 1: "waits for"})
+    for step, (start, quiet) in enumerate(zip(timing.start.tolist(), timing.quiet.tolist())):
+        yield _slice(_STEPS, 0, f"step {step}", start * unit, (quiet - start) * unit)
+        for leg in async_critical_path(chip, timing, step):
+            yield _slice(_STEPS, 1, f"{leg.what} of core {leg.core}", leg.start * unit, (leg.stop - leg.start) * unit)
+    names = {
+        2 * c + k: f"core {c} {unit}" for c in range(chip.cores - 1) for k, unit in enumerate(("sends", "receives"))
+    }
+    yield from _named(_CORES, "cores", names)
+    sender, receiver = chip.core_of[timing.events[:, 1]], chip.axon_core[timing.events[:, 2]]
+    for core in range(chip.cores - 1):
+        sent = timing.events[sender == core]
+        for start, stop in _runs(sent[:, 3], np.maximum(sent[:, 4] - sent[:, 3], 1)):
+            yield _slice(_CORES, 2 * core, "messages", start * unit, (stop - start) * unit)
+        taken = timing.events[receiver == core]
+        for start, stop in _runs(taken[:, 6], np.maximum(taken[:, 7] - taken[:, 6], 1)):
+            yield _slice(_CORES, 2 * core + 1, "synapses", start * unit, (stop - start) * unit)
