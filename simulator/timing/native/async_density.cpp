@@ -54,7 +54,7 @@ public:
             for (int k = 0; k <= route.hops; ++k) links_.push_back(ways.links[route.first + k]);
             while (links_.size() % 4) links_.push_back(nothing_ + (int32_t)(links_.size() % 4));
             padded.end = (int32_t)links_.size();
-            padded.capacity = (double)((route.hops + 1) * (int64_t)mesh.link_depth);
+            padded.capacity = (int64_t)((route.hops + 1) * (int64_t)mesh.link_depth / part);
             padded.each = 1.0 / (route.hops + 1);
             routes_.push_back(padded);
         }
@@ -67,7 +67,8 @@ private:
         int32_t first, end;  // in links_
         int64_t least;
         int32_t share, core;  // share: of a message, on each link
-        double capacity, each;
+        int64_t capacity;  // of the route, in these parts
+        double each;
     };
     struct Source {
         int64_t axon, end, firing, firing_end;
@@ -154,10 +155,14 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
             }
         std::fill(nothing, nothing + 4, 0);
         int64_t entered = ready, network = route.least;
-        if (in_flight) {
-            const double messages = (double)along * part, each = (double)working / (double)in_flight;
-            if (messages > route.capacity) entered += (int64_t)((messages - route.capacity) * each);
-            network = std::max(network, (int64_t)(messages * each * route.each));
+        if (along) {
+            const double each = (double)working / (double)in_flight * part;
+            if (along > route.capacity) {
+                const auto blocks = (int64_t)((double)(along - route.capacity) * each);
+                entered += blocks;
+                blocked[c] += blocks;
+            }
+            network = std::max(network, (int64_t)((double)along * each * route.each));
         }
         const int64_t arrived = entered + network;
         const int64_t taken = std::max(free[route.core], arrived), done = taken + axon.time;
@@ -172,7 +177,6 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
         tails[route.core] = count++;
         ++in_flight;
         working += axon.time;
-        if (entered > ready) blocked[c] += entered - ready;
         if (events) events->push_back({0, firings[source.firing].neuron, source.axon, ready, entered, arrived, taken, done});
         if (++source.axon < source.end) {
             sends_.set(c, entered + message_out);
