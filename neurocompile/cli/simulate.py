@@ -21,10 +21,10 @@ __all__ = ["command", "show_summary"]
 @click.option("--timing/--no-timing", default=None, help="Time it on nc1 or Loihi (default: up to 5 million synapses).")
 @click.option(
     "--placement",
-    type=click.Choice(["in-order", "hilbert", "refined"]),
+    type=click.Choice(["in-order", "hilbert", "refined", "balanced"]),
     default="in-order",
     show_default=True,
-    help="Of the cores of nc1.",
+    help="Of nc1's cores; balanced also cuts layers anew.",
 )
 @click.option(
     "--timeline",

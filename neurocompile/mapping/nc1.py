@@ -12,7 +12,14 @@ import numpy as np
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron
 from neurocompile.mapping.netlist import Netlist, Population, netlist_of
-from neurocompile.mapping.partition import CoreLimits, Partition, Routes, partition_in_order, routes_of
+from neurocompile.mapping.partition import (
+    CoreLimits,
+    Partition,
+    Routes,
+    partition_balanced,
+    partition_in_order,
+    routes_of,
+)
 from neurocompile.mapping.placement import PLACEMENTS
 from neurocompile.program import Program
 
@@ -112,6 +119,18 @@ class Nc1:
     def placed(self, place: Array) -> Nc1:
         """The same cores elsewhere."""
         return replace(self, place=np.asarray(place))
+
+    def balanced(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array]) -> Nc1:
+        """The same program cut anew, so that no core has much more to do than others with these spikes.
+
+        Cores are placed in order; the arguments are those of :meth:`fired`.
+        """
+        fired = {name: (events != 0).sum((0, 1)) for name, events in self.fired(inputs, spikes).items()}
+        partition = partition_balanced(self.netlist, self.parameters.limits, self.parameters.cores, fired)
+        place = PLACEMENTS["in-order"](partition.cores, self.parameters.mesh)
+        found = Nc1(self.program, self.parameters, self.netlist, partition, routes_of(self.netlist, partition), place)
+        _check_tables(found)
+        return found
 
     def axons_of(self, core: int) -> slice:
         """The rows of ``routes.axon_source`` that are a core's."""

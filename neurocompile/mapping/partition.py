@@ -16,7 +16,7 @@ from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array
 from neurocompile.mapping.netlist import Netlist, Population
 
-__all__ = ["CoreLimits", "Partition", "Routes", "partition_in_order", "routes_of"]
+__all__ = ["CoreLimits", "Partition", "Routes", "partition_balanced", "partition_in_order", "routes_of"]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,45 @@ def partition_in_order(netlist: Netlist, limits: CoreLimits) -> Partition:
     Raises:
         DoesNotFit: for groups of neurons that no core holds.
     """
-    most = {population.name: limits.groups for population in _on_chip(netlist)}
+    return _within_fanout(netlist, _Groups(netlist, limits))
+
+
+def partition_balanced(netlist: Netlist, limits: CoreLimits, cores: int, fired: Mapping[str, Array]) -> Partition:
+    """The same order, cut so that the busiest core reads as few words as so many cores allow.
+
+    Args:
+        netlist: to be cut.
+        limits: of a core.
+        cores: how many there are, at least as many as :func:`partition_in_order` takes.
+        fired: how often each neuron of each population fired, ``[size]``, inputs included.
+
+    Raises:
+        DoesNotFit: for groups of neurons that no core holds.
+    """
+    groups = _Groups(netlist, limits)
+    best = _within_fanout(netlist, groups)
+    load = groups.load(fired)
+    low, high = (
+        max(float(each.max(initial=0)) for each in load.values()),
+        float(sum(each.sum() for each in load.values())),
+    )
+    while high - low > max(1.0, 0.01 * low):
+        middle = (low + high) / 2
+        found = _within_fanout(netlist, groups, load, middle)
+        if found.cores > cores:
+            low = middle
+        else:
+            best, high = found, middle
+    return best
+
+
+def _within_fanout(
+    netlist: Netlist, groups: _Groups, load: Mapping[str, Array] | None = None, most_load: float = np.inf
+) -> Partition:
+    """Cores filled with fewer neurons of the populations that would take more fan-out entries than a core has."""
+    most = {population.name: groups.limits.groups for population in _on_chip(netlist)}
     while True:
-        found = _filled(netlist, limits, most)
+        found = groups.filled(most, load, most_load)
         crowded = _crowded(netlist, found)
         if not crowded:
             return found
@@ -95,7 +131,7 @@ def partition_in_order(netlist: Netlist, limits: CoreLimits) -> Partition:
             if most[name] == 1:
                 what = "its neurons reach more cores than a core has fan-out entries"
                 fix = "use more fan-out entries, or smaller layers behind this one"
-                raise DoesNotFit(Problem(what, name, limit=f"{limits.fanout} entries", fix=fix))
+                raise DoesNotFit(Problem(what, name, limit=f"{groups.limits.fanout} entries", fix=fix))
             most[name] = -(-most[name] // 2)
 
 
@@ -112,64 +148,80 @@ def _order(population: Population) -> Array:
     return rank
 
 
-def _sources(
-    netlist: Netlist, rank: Mapping[str, Array], lanes: int
-) -> dict[str, list[tuple[str, Array, Array, Array]]]:
-    """For each population and each of its sources: the neurons that each group hears, and how many words that takes.
+class _Groups:
+    """All groups of neurons in their order, with what each hears.
 
-    Tuples of source, ``start[groups + 1]``, ``pre``, ``words[groups]``.
+    ``sources`` has for each population and each of its sources a tuple of source, ``start[groups + 1]``, ``pre``,
+    ``words[groups]``: the neurons that each group hears, and how many words that takes.
     """
-    found: dict[str, list[tuple[str, Array, Array, Array]]] = {name: [] for name in netlist.populations}
-    for name, population in netlist.populations.items():
-        groups = -(-population.size // lanes)
-        heard: dict[str, list[Array]] = {}
-        for projection in netlist.projections:
-            if projection.target == name:
-                size = netlist.populations[projection.source].size
-                group = rank[name][projection.post] // lanes
-                heard.setdefault(projection.source, []).append(np.unique(group * size + projection.pre))
-        for source, parts in heard.items():
-            size = netlist.populations[source].size
-            words = np.bincount(np.concatenate(parts) // size, minlength=groups)
-            pairs = np.unique(np.concatenate(parts))
-            start = np.searchsorted(pairs // size, np.arange(groups + 1))
-            found[name].append((source, start, pairs % size, words))
-    return found
 
+    def __init__(self, netlist: Netlist, limits: CoreLimits) -> None:
+        self.netlist, self.limits = netlist, limits
+        self.rank = {population.name: _order(population) for population in _on_chip(netlist)}
+        self.sources: dict[str, list[tuple[str, Array, Array, Array]]] = {name: [] for name in netlist.populations}
+        for name, population in netlist.populations.items():
+            groups = -(-population.size // limits.lanes)
+            heard: dict[str, list[Array]] = {}
+            for projection in netlist.projections:
+                if projection.target == name:
+                    size = netlist.populations[projection.source].size
+                    group = self.rank[name][projection.post] // limits.lanes
+                    heard.setdefault(projection.source, []).append(np.unique(group * size + projection.pre))
+            for source, parts in heard.items():
+                size = netlist.populations[source].size
+                words = np.bincount(np.concatenate(parts) // size, minlength=groups)
+                pairs = np.unique(np.concatenate(parts))
+                start = np.searchsorted(pairs // size, np.arange(groups + 1))
+                self.sources[name].append((source, start, pairs % size, words))
 
-def _filled(netlist: Netlist, limits: CoreLimits, most: Mapping[str, int]) -> Partition:
-    on_chip = _on_chip(netlist)
-    rank = {population.name: _order(population) for population in on_chip}
-    sources = _sources(netlist, rank, limits.lanes)
-    seen = {name: np.full(population.size, -1) for name, population in netlist.populations.items()}
-    owner: list[list[str]] = []
-    axons = words = 0
-    core: dict[str, Array] = {}
-    slot: dict[str, Array] = {}
-    for population in on_chip:
-        name, groups = population.name, -(-population.size // limits.lanes)
-        of_group, at = np.empty(groups, np.int64), np.empty(groups, np.int64)
-        own = 0
-        for group in range(groups):
-            heard = [(source, pre[start[group] : start[group + 1]]) for source, start, pre, _ in sources[name]]
-            more_words = sum(int(each[3][group]) for each in sources[name])
-            number = len(owner) - 1
-            new = sum(int((seen[source][pre] != number).sum()) for source, pre in heard)
-            full = not owner or len(owner[-1]) == limits.groups or own == most[name]
-            if full or words + more_words > limits.words or axons + new > limits.axons:
-                owner.append([])
-                number, axons, words, own = len(owner) - 1, 0, 0, 0
-                new = sum(len(pre) for _, pre in heard)
-                _check_alone(name, new, more_words, limits)
-            for source, pre in heard:
-                seen[source][pre] = number
-            axons, words, own = axons + new, words + more_words, own + 1
-            of_group[group], at[group] = number, len(owner[-1])
-            owner[-1].append(name)
-        where = rank[name] // limits.lanes
-        core[name] = of_group[where]
-        slot[name] = at[where] * limits.lanes + rank[name] % limits.lanes
-    return Partition(limits, core, slot, np.array([len(each) for each in owner]), tuple(map(tuple, owner)))
+    def load(self, fired: Mapping[str, Array]) -> dict[str, Array]:
+        """How many words each group has read when neurons have fired so often, ``[groups]`` by population."""
+        found = {}
+        for name in self.rank:
+            total = np.zeros(-(-self.netlist.populations[name].size // self.limits.lanes))
+            for source, start, pre, _ in self.sources[name]:
+                sums = np.concatenate([[0], np.cumsum(fired[source][pre])])
+                total += sums[start[1:]] - sums[start[:-1]]
+            found[name] = total
+        return found
+
+    def filled(
+        self, most: Mapping[str, int], load: Mapping[str, Array] | None = None, most_load: float = np.inf
+    ) -> Partition:
+        """One core after the other, with at most so many groups of a population, and so much load."""
+        limits = self.limits
+        seen = {name: np.full(population.size, -1) for name, population in self.netlist.populations.items()}
+        owner: list[list[str]] = []
+        axons = words = 0
+        busy = 0.0
+        core: dict[str, Array] = {}
+        slot: dict[str, Array] = {}
+        for name, rank in self.rank.items():
+            groups = -(-len(rank) // limits.lanes)
+            of_group, at = np.empty(groups, np.int64), np.empty(groups, np.int64)
+            own = 0
+            for group in range(groups):
+                heard = [(source, pre[start[group] : start[group + 1]]) for source, start, pre, _ in self.sources[name]]
+                more_words = sum(int(each[3][group]) for each in self.sources[name])
+                more_busy = 0.0 if load is None else float(load[name][group])
+                number = len(owner) - 1
+                new = sum(int((seen[source][pre] != number).sum()) for source, pre in heard)
+                full = not owner or len(owner[-1]) == limits.groups or own == most[name]
+                full = full or words + more_words > limits.words or axons + new > limits.axons
+                if full or busy + more_busy > most_load:
+                    owner.append([])
+                    number, axons, words, own, busy = len(owner) - 1, 0, 0, 0, 0.0
+                    new = sum(len(pre) for _, pre in heard)
+                    _check_alone(name, new, more_words, limits)
+                for source, pre in heard:
+                    seen[source][pre] = number
+                axons, words, own, busy = axons + new, words + more_words, own + 1, busy + more_busy
+                of_group[group], at[group] = number, len(owner[-1])
+                owner[-1].append(name)
+            where = rank // limits.lanes
+            core[name] = of_group[where]
+            slot[name] = at[where] * limits.lanes + rank % limits.lanes
+        return Partition(limits, core, slot, np.array([len(each) for each in owner]), tuple(map(tuple, owner)))
 
 
 def _check_alone(name: str, axons: int, words: int, limits: CoreLimits) -> None:

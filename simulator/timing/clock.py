@@ -15,9 +15,10 @@ from neurocompile.simulator.timing.nc1 import PORTS, Nc1Timer, Timing
 
 __all__ = ["PLACED", "Clock", "Placed"]
 
-Placed = Literal["in-order", "hilbert", "refined"]
-PLACED: tuple[Placed, ...] = ("in-order", "hilbert", "refined")
-"""How cores can be placed; "refined" starts in order and looks at the traffic of the first samples that are run."""
+Placed = Literal["in-order", "hilbert", "refined", "balanced"]
+PLACED: tuple[Placed, ...] = ("in-order", "hilbert", "refined", "balanced")
+"""How cores can be placed. "refined" starts in order and looks at the traffic of the first samples that are run;
+"balanced" first cuts the network anew, so that with these samples all cores have about as much to do."""
 
 
 class Clock:
@@ -35,7 +36,7 @@ class Clock:
 
     def __init__(self, program: Program, placement: Placed = "in-order", keep: bool = False) -> None:
         self._placement = placement
-        self.chip: Nc1 = map_to_nc1(program, placement="in-order" if placement == "refined" else placement)
+        self.chip: Nc1 = map_to_nc1(program, placement="hilbert" if placement == "hilbert" else "in-order")
         self._timer: Nc1Timer | None = None
         self._keep = keep
         self.first: Timing | None = None
@@ -61,9 +62,11 @@ class Clock:
             return
         timesteps = self.chip.program.timesteps
         given = {name: np.broadcast_to(x, (len(x), timesteps, *x.shape[2:])) for name, x in inputs.items()}
+        if self._timer is None and self._placement == "balanced":
+            self.chip = self.chip.balanced(given, spikes)
         steps = self.chip.steps_of(given, spikes)
         if self._timer is None:
-            if self._placement == "refined":
+            if self._placement in ("refined", "balanced"):
                 place = refined(traffic_of(self.chip, steps), self.chip.place, self.chip.parameters.mesh)
                 self.chip = self.chip.placed(place)
                 steps = self.chip.steps_of(given, spikes)

@@ -140,6 +140,31 @@ def test_every_neuron_has_one_place_and_no_core_holds_too_much(seed: int) -> Non
     assert sorted(held.tolist()) == sorted(weights[weights != 0].tolist())
 
 
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10**6))
+def test_a_balanced_cut_does_the_same_and_its_busiest_core_reads_no_more_words(seed: int) -> None:
+    case, chip = drawn(seed)
+    cut = chip.balanced(case.inputs, case.known.spikes)
+    assert cut.partition.cores <= chip.parameters.cores
+    fired = walk(cut, case.inputs)
+    for name, spikes in case.known.spikes.items():
+        assert np.array_equal(fired[name], spikes.reshape(*spikes.shape[:2], -1)), name
+
+    def busiest(of: Nc1) -> int:
+        words, done = np.diff(of.routes.word_first), np.zeros(of.partition.cores + 1, np.int64)
+        for name, events in of.fired(case.inputs, case.known.spikes).items():
+            times = (events != 0).sum((0, 1))
+            first = of.routes.first[name]
+            entries = np.arange(first[0], first[-1])
+            core = of.routes.entry_core[entries]
+            row = of.routes.axon_first[core] + of.routes.entry_axon[entries]
+            np.add.at(done, core, np.repeat(times, np.diff(first)) * words[row])
+        return int(done.max())
+
+    plain = map_to_nc1(case.program, chip.parameters)
+    assert busiest(cut) <= busiest(plain) + 1
+
+
 def loop(delay: int, layers: int) -> Graph:
     """Layers one behind the other, the last of which feeds the first."""
     zero, one = np.asarray(0), np.asarray(1)
