@@ -87,10 +87,11 @@ def _trace(clock: Any) -> dict[str, Any]:
     from neurocompile.simulator.timing.clock import Clock
     from neurocompile.simulator.timing.timeline import trace_events, trace_events_on_loihi
 
+    first: Any = clock.first
     if isinstance(clock, Clock):
-        unit, events = "one cycle is shown as a microsecond", trace_events(clock.chip, clock.first)
+        unit, events = "one cycle is shown as a microsecond", trace_events(clock.chip, first)
     else:
-        unit, events = "microseconds", trace_events_on_loihi(clock.mapped, clock.first)
+        unit, events = "microseconds", trace_events_on_loihi(clock.mapped, first)
     return {"displayTimeUnit": "ns", "otherData": {"unit": unit}, "traceEvents": list(events)}
 
 
