@@ -78,7 +78,8 @@ for line in sys.stdin:
     asked = json.loads(line)
     chip.reset()
     wall, cpu = time.perf_counter(), time.process_time()
-    found = chip.sim(asked["steps"], timing_model="detailed", perf_trace=True if asked["trace"] else None)
+    found = chip.sim(asked["steps"], timing_model="detailed", scheduler_threads=asked["threads"] - 1,
+                     perf_trace=True if asked["trace"] else None)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     trace = found["perf_trace"] or {}
     print(json.dumps({
@@ -186,7 +187,8 @@ def _peak_kb() -> int:
 
 
 class _Worker:
-    def __init__(self, command: list[str], cores: set[int] | None) -> None:
+    def __init__(self, command: list[str], cores: set[int] | None, threads: int) -> None:
+        self._threads = threads
         pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=pin
@@ -195,7 +197,7 @@ class _Worker:
     def run(self, steps: int, trace: bool) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"steps": steps, "trace": trace}) + "\n")
+        self._process.stdin.write(json.dumps({"steps": steps, "trace": trace, "threads": self._threads}) + "\n")
         self._process.stdin.flush()
         while line := self._process.stdout.readline():
             if line.startswith("{"):
@@ -258,15 +260,16 @@ def measure(python: str, steps: int, rounds: int, threads: int) -> dict[str, Any
         python: that has SANA-FE.
         steps: of the network.
         rounds: that are timed.
-        threads: of ours, and cores of the machine for both. SANA-FE chooses its own number of threads.
+        threads: of each, and cores of the machine for both. SANA-FE schedules messages in those beyond the first, and
+            chooses its own number for neurons: with more than one it is several times slower.
     """
     where = subprocess.run([python, "-c", _WHERE], check=True, capture_output=True, text=True).stdout.split("\n")[0]
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = set(available[:threads]) or None
     command = [sys.executable, "-c", _OURS, where]
     workers = {
-        "sanafe": _Worker([python, "-c", f"CORES = {CORES}\n{_THEIRS}"], cores),
-        **{name: _Worker([*command, routing, str(threads)], cores) for name, routing in ROUTINGS.items()},
+        "sanafe": _Worker([python, "-c", f"CORES = {CORES}\n{_THEIRS}"], cores, threads),
+        **{name: _Worker([*command, routing, str(threads)], cores, threads) for name, routing in ROUTINGS.items()},
     }
     try:
         traced = {name: worker.run(steps, True) for name, worker in workers.items()}
@@ -330,7 +333,7 @@ def _show(found: Mapping[str, Any]) -> None:
 @click.command()
 @click.option("--steps", default=1000, show_default=True, help="Steps of the network.")
 @click.option("--rounds", default=3, show_default=True, help="Timed rounds, in turns.")
-@click.option("--threads", default=1, show_default=True, help="Threads of ours, and cores for both.")
+@click.option("--threads", default=1, show_default=True, help="Threads of each, and cores for both.")
 @click.option("--seed", default=0, help="Nothing is drawn; for scripts that give one to every benchmark.")
 @click.option("--sanafe", "python", default=None, help="The Python that has SANA-FE.")
 @click.option("--install", is_flag=True, help="Make an environment with SANA-FE if there is none.")

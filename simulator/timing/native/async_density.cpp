@@ -183,6 +183,7 @@ int64_t Density::step(const Work& work, int64_t* idle, std::vector<Event>* event
         } else if (++source.firing < source.firing_end) {
             const Work::Firing& next = firings[source.firing];
             source.axon = next.axon, source.end = next.end;
+            if (source.firing + 1 < source.firing_end) __builtin_prefetch(&axons[firings[source.firing + 1].axon]);
             sends_.set(c, entered + next.delay + message_out);
         } else {
             sends_.remove(c);

@@ -15,7 +15,14 @@ namespace {
 
 constexpr size_t block = 64;
 
-void add(int32_t* membranes, const Segment* segment, const Segment* end, const int32_t* weights) {
+// Chosen when the module is loaded, where the compiler and the loader can.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define FOR_EACH_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FOR_EACH_CPU
+#endif
+
+FOR_EACH_CPU void add(int32_t* membranes, const Segment* segment, const Segment* end, const int32_t* weights) {
     for (; segment < end; ++segment) {
         int32_t* __restrict to = membranes + segment->target;
         const int32_t* __restrict from = weights + segment->weight;
