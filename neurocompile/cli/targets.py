@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -51,7 +52,8 @@ def _limit(target: Any, value: int | None) -> str:
 
 
 def _as_json(target: Any) -> dict[str, Any]:
-    return asdict(target)
+    events = _events(target.name)
+    return {**asdict(target), "events": None if events is None else asdict(events)}
 
 
 def _show_one(target: Any) -> None:
@@ -85,3 +87,36 @@ def _show_one(target: Any) -> None:
     console.show(prices)
     for count, price in target.prices.items():
         console.show(f"  {COUNTS[count]}: {price.source}")
+    if (events := _events(target.name)) is not None:
+        _show_events(events)
+
+
+def _events(name: str) -> Any:
+    """What single events of a target cost, if it says so."""
+    from neurocompile.errors import UsageError
+    from neurocompile.simulator.timing.asynchronous import load_events
+
+    with suppress(UsageError):
+        return load_events(name)
+    return None
+
+
+def _show_events(events: Any) -> None:
+    from neurocompile.cli import console
+
+    mesh = events.mesh
+    made = console.table(
+        f"events of the timing simulator ({mesh.width} x {mesh.height} tiles of {mesh.cores_per_tile} cores)",
+        "event", "pJ, min", "pJ", "pJ, max", "ns", "basis",
+    )  # fmt: skip
+    sources: dict[str, list[str]] = {}
+    for name, latency in events.latency.items():
+        energy = events.energy.get(name)
+        shown = ["-"] * 3 if energy is None else [f"{getattr(energy, b):g}" for b in ("min", "nominal", "max")]
+        made.add_row(name, *shown, f"{latency.nominal:g}", latency.basis)
+        sources.setdefault(latency.source, []).append(name)
+    for tiles, latency in events.barrier.items():
+        made.add_row(f"barrier, from {tiles} tiles on", "-", "-", "-", f"{latency:g}", "")
+    console.show(made)
+    for source, names in sources.items():
+        console.show(f"  {', '.join(names)}: {source}")
