@@ -161,6 +161,8 @@ def _add_timing(totals: Any, timing: dict[str, Any], samples: int) -> None:
     totals.add_row("latency (timing model)", f"{each[0]} us ({each[1]} to {each[2]})")
     parts = ", ".join(f"{name} {console.energy(e / samples)}" for name, e in timing["energy_pj_by_part"].items())
     totals.add_row("energy (timing model)", f"{console.energy(timing['energy_pj'] / samples)}: {parts}")
+    if timing["static_pj"] is not None:
+        totals.add_row("idle power meanwhile, not in it", console.energy(timing["static_pj"] / samples))
     hops = timing["hops"] / max(timing["messages"], 1)
     totals.add_row("messages, links each crosses", f"{console.number(timing['messages'] / samples)}, {hops:.2f}")
     totals.add_row("fullest core", f"of {timing['cores']}: receiving {timing['fullest_core']['busy']:.0%} of the time")

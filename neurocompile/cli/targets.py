@@ -117,6 +117,16 @@ def _show_events(events: Any) -> None:
         sources.setdefault(latency.source, []).append(name)
     for tiles, latency in events.barrier.items():
         made.add_row(f"barrier, from {tiles} tiles on", "-", "-", "-", f"{latency:g}", "")
+    if events.static is not None:
+        made.add_row(
+            f"idle power of a chip: {events.static.nominal:g} {events.static.unit}",
+            "-",
+            "-",
+            "-",
+            "-",
+            events.static.basis,
+        )
+        sources.setdefault(events.static.source, []).append("idle power")
     console.show(made)
     for source, names in sources.items():
         console.show(f"  {', '.join(names)}: {source}")

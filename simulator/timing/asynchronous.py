@@ -81,12 +81,14 @@ class AsyncEvents:
         energy: of each of :data:`EVENTS`, in pJ.
         latency: of each of them and of ``link_cycle``, the time from one message on a link to the next, in ns.
         barrier: the time between two steps in ns, by the number of tiles in use: from that many on.
+        static: the power of a chip that does nothing, in mW, if it was published.
     """
 
     mesh: AsyncMesh
     energy: Mapping[str, Constant]
     latency: Mapping[str, Constant]
     barrier: Mapping[int, float]
+    static: Constant | None = None
 
     def picoseconds(self, event: str) -> int:
         """The nominal time of an event."""
@@ -114,7 +116,8 @@ def load_events(target: str) -> AsyncEvents:
     energy = {name: _constant(event["energy"]) for name, event in data["events"].items() if "energy" in event}
     scale = {"us": 1000.0, "ns": 1.0}[data["barrier"]["unit"]]
     barrier = {n: scale * each for n, each in zip(data["barrier"]["tiles"], data["barrier"]["latency"])}
-    return AsyncEvents(AsyncMesh(**mesh), energy, latency, barrier)
+    static = _constant(data["static"]) if "static" in data else None
+    return AsyncEvents(AsyncMesh(**mesh), energy, latency, barrier, static)
 
 
 def _constant(data: Mapping[str, Any]) -> Constant:
@@ -330,7 +333,8 @@ class AsyncTiming:
     @property
     def synaptic_events(self) -> Array:
         """Synapses that were met, ``[steps]``."""
-        return np.sum([self.counts[name] for name in KINDS], 0)
+        met: Array = np.sum([self.counts[name] for name in KINDS], 0)
+        return met
 
     def energy(self, events: AsyncEvents, steps: slice = slice(None)) -> Energy:
         """What happened in some steps, times what each event costs."""

@@ -163,6 +163,12 @@ class LoihiClock:
         each = [self._events.energy[name] for name in ("neuron_access", "neuron_update")]
         return inputs * np.array([sum(getattr(c, bound) for c in each) for bound in ("min", "nominal", "max")])
 
+    def _static_pj(self, picoseconds: int) -> float | None:
+        """What all chips take while nothing happens on them; in no other energy."""
+        if self._events.static is None:
+            return None
+        return self._events.static.nominal * 1e-3 * picoseconds * self.mapped.chips  # mW ps = 1e-3 pJ
+
     def summary(self) -> dict[str, Any]:
         """Latency and energy, and where they went; counts and energies are sums over all samples."""
         latency = np.concatenate([np.zeros(0, np.int64), *self._latencies])
@@ -181,6 +187,7 @@ class LoihiClock:
             },
             "energy_pj": float(total[1]),
             "energy_pj_bounds": [float(total[0]), float(total[2])],
+            "static_pj": self._static_pj(int(latency.sum())),
             "energy_pj_by_part": {name: float(found[1]) for name, found in self._parts.items()},
             **self._counts,
             "fullest_core": {"core": busiest, "busy": float(self._working[busiest] / latency.sum())},

@@ -62,6 +62,8 @@ def test_energy_is_what_happened_times_the_constants(digits: tuple[Program, Data
     low, high = timing["energy_pj_bounds"]
     assert timing["energy_pj"] == pytest.approx(sum(parts.values()))
     assert low < timing["energy_pj"] <= high
+    assert events.static is not None
+    assert timing["static_pj"] == pytest.approx(events.static.nominal * timing["latency_ns"])  # mW ns = pJ
     # Neurons of the chip at every step of the chip; those that stand for the host's spikes cost none.
     steps = len(data) * timing["steps"]
     neurons = sum(p.size for p in clock.mapped.netlist.populations.values() if p.op is not None)
