@@ -1,7 +1,7 @@
 """The simulator of asynchronous chips held against SANA-FE: time and energy of a network on Loihi, speed and memory.
 
-``python -m benchmarks.timing [--json] [--steps N] [--rounds R] [--threads T] [--sanafe PYTHON] [--install]``. The
-network is SANA-FE's own, with its Loihi architecture and with input and mapping of its tutorial 5: DVS gestures, four
+``python -m benchmarks.timing [--json] [--steps N] [--rounds R] [--threads T] [--scheduler-threads S]
+[--sanafe PYTHON] [--install]``. The network is SANA-FE's own, with its Loihi architecture and with input and mapping of its tutorial 5: DVS gestures, four
 convolutions and a dense layer on 42 cores (SANA-FE 2.2.9, ``tutorial/tutorial_5_dvs.ipynb``; Boyle et al., IEEE TCAD
 44(8), 2025, doi:10.1109/TCAD.2025.3537971). Each simulator computes neurons, time and energy, in a process of its own;
 the two take turns on the same cores of the machine. SANA-FE's wheel installs a package named ``tests``, so it wants an
@@ -78,7 +78,7 @@ for line in sys.stdin:
     asked = json.loads(line)
     chip.reset()
     wall, cpu = time.perf_counter(), time.process_time()
-    found = chip.sim(asked["steps"], timing_model="detailed", scheduler_threads=asked["threads"] - 1,
+    found = chip.sim(asked["steps"], timing_model="detailed", scheduler_threads=asked["threads"],
                      perf_trace=True if asked["trace"] else None)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     trace = found["perf_trace"] or {}
@@ -253,22 +253,23 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
     }  # fmt: skip
 
 
-def measure(python: str, steps: int, rounds: int, threads: int) -> dict[str, Any]:
+def measure(python: str, steps: int, rounds: int, threads: int = 1, scheduler_threads: int = 0) -> dict[str, Any]:
     """Both simulators in turn: a run with traces, which are compared, then ``rounds`` that are timed.
 
     Args:
         python: that has SANA-FE.
         steps: of the network.
         rounds: that are timed.
-        threads: of each, and cores of the machine for both. SANA-FE schedules messages in those beyond the first, and
-            chooses its own number for neurons: with more than one it is several times slower.
+        threads: of ours, and cores of the machine for both.
+        scheduler_threads: of SANA-FE, for its timing; the tutorial has it use none beside the first. (More than one for
+            neurons, which it also offers, make it several times slower on this network.)
     """
     where = subprocess.run([python, "-c", _WHERE], check=True, capture_output=True, text=True).stdout.split("\n")[0]
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = set(available[:threads]) or None
     command = [sys.executable, "-c", _OURS, where]
     workers = {
-        "sanafe": _Worker([python, "-c", f"CORES = {CORES}\n{_THEIRS}"], cores, threads),
+        "sanafe": _Worker([python, "-c", f"CORES = {CORES}\n{_THEIRS}"], cores, scheduler_threads),
         **{name: _Worker([*command, routing, str(threads)], cores, threads) for name, routing in ROUTINGS.items()},
     }
     try:
@@ -297,7 +298,8 @@ def measure(python: str, steps: int, rounds: int, threads: int) -> dict[str, Any
         each["speed_ratio"] = statistics.median(theirs["wall_s"] / ours["wall_s"] for theirs, ours in pairs)
         each["memory_ratio"] = sanafe["memory_mb"] / each["memory_mb"]
     return {
-        "seed": 0, "steps": steps, "rounds": rounds, "threads": threads, "cores": sorted(cores or ()),
+        "seed": 0, "steps": steps, "rounds": rounds, "threads": threads,
+        "scheduler_threads": scheduler_threads, "cores": sorted(cores or ()),
         "cpu": _cpu(), "sanafe_version": VERSION, "sides": sides,
     }  # fmt: skip
 
@@ -333,17 +335,21 @@ def _show(found: Mapping[str, Any]) -> None:
 @click.command()
 @click.option("--steps", default=1000, show_default=True, help="Steps of the network.")
 @click.option("--rounds", default=3, show_default=True, help="Timed rounds, in turns.")
-@click.option("--threads", default=1, show_default=True, help="Threads of each, and cores for both.")
+@click.option("--threads", default=1, show_default=True, help="Threads of ours, and cores for both.")
+@click.option("--scheduler-threads", default=0, show_default=True, help="SANA-FE's, beside its first thread.")
 @click.option("--seed", default=0, help="Nothing is drawn; for scripts that give one to every benchmark.")
 @click.option("--sanafe", "python", default=None, help="The Python that has SANA-FE.")
 @click.option("--install", is_flag=True, help="Make an environment with SANA-FE if there is none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def main(steps: int, rounds: int, threads: int, seed: int, python: str | None, install: bool, as_json: bool) -> None:
+def main(
+    steps: int, rounds: int, threads: int, scheduler_threads: int, seed: int, python: str | None, install: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Time, energy, speed and memory against SANA-FE."""
     found = sanafe_python(python, install)
     if found is None:
         raise click.ClickException("there is no SANA-FE: --install, or name its Python with --sanafe")
-    result = {**measure(found, steps, rounds, threads), "seed": seed}
+    result = {**measure(found, steps, rounds, threads, scheduler_threads), "seed": seed}
     if as_json:
         click.echo(json.dumps(result))
     else:
