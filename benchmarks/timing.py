@@ -1,11 +1,12 @@
 """The simulator of asynchronous chips held against SANA-FE: time and energy of a network on Loihi, speed and memory.
 
 ``python -m benchmarks.timing [--json] [--steps N] [--rounds R] [--threads T] [--scheduler-threads S]
-[--sanafe PYTHON] [--install]``. The network is SANA-FE's own, with its Loihi architecture and with input and mapping of its tutorial 5: DVS gestures, four
-convolutions and a dense layer on 42 cores (SANA-FE 2.2.9, ``tutorial/tutorial_5_dvs.ipynb``; Boyle et al., IEEE TCAD
-44(8), 2025, doi:10.1109/TCAD.2025.3537971). Each simulator computes neurons, time and energy, in a process of its own;
-the two take turns on the same cores of the machine. SANA-FE's wheel installs a package named ``tests``, so it wants an
-environment of its own, named by ``--sanafe`` or ``$NEUROCOMPILE_SANAFE_PYTHON``; ``--install`` makes one.
+[--sanafe PYTHON] [--install]``. The network is SANA-FE's own, with its Loihi architecture and with input and mapping of
+its tutorial 5: DVS gestures, four convolutions and a dense layer on 42 cores (SANA-FE 2.2.9,
+``tutorial/tutorial_5_dvs.ipynb``; Boyle et al., IEEE TCAD 44(8), 2025, doi:10.1109/TCAD.2025.3537971). Each simulator
+computes neurons, time and energy, in a process of its own; they take turns on the same cores of the machine. SANA-FE's
+wheel installs a package named ``tests``, so it wants an environment of its own, named by ``--sanafe`` or
+``$NEUROCOMPILE_SANAFE_PYTHON``; ``--install`` makes one.
 """
 
 from __future__ import annotations
