@@ -1,1 +1,1 @@
-"""When things happen: in clock cycles for nc1."""
+"""When things happen: in clock cycles on nc1, in picoseconds on asynchronous chips."""
