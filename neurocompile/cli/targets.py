@@ -94,7 +94,7 @@ def _show_one(target: Any) -> None:
 def _events(name: str) -> Any:
     """What single events of a target cost, if it says so."""
     from neurocompile.errors import UsageError
-    from neurocompile.simulator.timing.asynchronous import load_events
+    from neurocompile.targets.events import load_events
 
     with suppress(UsageError):
         return load_events(name)
