@@ -413,7 +413,9 @@ def _onnx(call: _Call, examples: Sequence[torch.Tensor]) -> bytes:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+        nowhere = io.StringIO()  # onnxscript 0.6 prints what it did
+        silent = contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere)
+        with warnings.catch_warnings(), silent[0], silent[1], torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 call.eval(),
