@@ -92,7 +92,7 @@ def test_simulator_equals_rtl_on_many_networks(builds: Path) -> None:
 def test_a_bundle_checks_itself_as_its_readme_says(tool: Tool, tmp_path: Path) -> None:
     need(tool)
     need("make")
-    case, chip = crowded(4, 0)
+    case, _ = crowded(4, 0)
     for name, content in bundle_files(case.program, {n: x.astype(float) for n, x in case.inputs.items()}).items():
         (tmp_path / name).write_bytes(content)
     done = subprocess.run(["make", "check", f"SIM={tool}"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -107,7 +107,6 @@ def test_a_bundle_checks_itself_as_its_readme_says(tool: Tool, tmp_path: Path) -
     done = subprocess.run(["make", "check", f"SIM={tool}"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert f"FAIL line {at + 1}" in done.stdout
     assert "PASS" not in done.stdout
-    del chip
 
 
 def test_the_digits_fit_a_mesh_of_16_cores_and_two_bundles_are_the_same() -> None:
