@@ -134,7 +134,8 @@ def run_program(
 
     Raises:
         DoesNotFit: for what the mesh of a target with a timing model cannot hold.
-        UsageError: with ``stream`` and ``real`` together, which are not simulated.
+        UsageError: with ``stream`` and ``real`` together, which are not simulated; with ``timing`` or ``timeline`` for
+            what cannot be timed.
         BadInput: if labels do not match the outputs.
     """
     check_labels(program, data)
@@ -189,14 +190,17 @@ def _clock(
     if program.target not in TIMED:
         return None, ""
     asked = timing or timeline
+    why = timing_missing()
     if timing is False:
-        return None, "it was not asked for"
-    if why := timing_missing():
+        why = "it was not asked for"
+    elif program.integer.hosts:
+        why = "parts of this network are computed by the host"
+    elif not asked and (synapses := stored_synapses(program.integer)) > _TIMED_SYNAPSES:
+        why = f"{synapses:,} synapses are listed one by one for it: --timing does so"
+    if why and asked:
+        raise UsageError(Problem(f"it cannot be timed: {why}", program.target, fix="leave out --timing and --timeline"))
+    if why:
         return None, why
-    if program.integer.hosts:
-        return None, "parts of this network are computed by the host"
-    if not asked and (synapses := stored_synapses(program.integer)) > _TIMED_SYNAPSES:
-        return None, f"{synapses:,} synapses are listed one by one for it: --timing does so"
     if program.target == "nc1":
         return Clock(program, placement, timeline), ""
     try:

@@ -126,8 +126,11 @@ def command(**options: Any) -> int:
 
 def _later(program: Any) -> str:
     """Where a program is compared with what runs it besides the simulator, if anything does."""
-    runs = program.arithmetic.lif is not None and not program.integer.hosts
-    return "`neurocompile validate` runs it in Lava" if runs else ""
+    if program.integer.hosts:
+        return ""
+    if program.target == "nc1":
+        return "`neurocompile validate` runs its RTL"
+    return "`neurocompile validate` runs it in Lava" if program.arithmetic.lif is not None else ""
 
 
 def _summary(program: Any, target: Any, mapping: Any, out: Path | None, files: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from spikingjelly.activation_based.neuron import LIFNode
 
 import neurocompile
 from neurocompile.data import Data, arrange_inputs
-from neurocompile.errors import DoesNotFit
+from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.mapping import plan_cores
 from neurocompile.mapping.host import host_layers
@@ -103,6 +103,16 @@ def test_summary_has_latency_on_loihi_and_none_elsewhere(digits: tuple[Program, 
     assert summary(run_program(program, data), "anp-i")["latency_ns"] is None
     left_out = summary(run_program(program, data, timing=False))
     assert (left_out["timing"], left_out["untimed"]) == (None, "it was not asked for")
+
+
+def test_a_timeline_of_what_cannot_be_timed_is_refused(
+    digits: tuple[Program, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, data = digits
+    monkeypatch.setattr("neurocompile.simulation.timing_missing", lambda: "nothing is compiled")
+    with pytest.raises(UsageError, match="it cannot be timed: nothing is compiled"):
+        run_program(program, data, timeline=True)
+    assert run_program(program, data).untimed == "nothing is compiled"
 
 
 def test_a_max_pool_is_not_timed_and_says_so() -> None:
