@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
-from neurocompile.frontends.pytorch.neurons import NEURONS, is_registered
+from neurocompile.frontends.pytorch.neurons import is_registered
 from neurocompile.models.mpbn import MPBNLIF
 
 __all__ = ["calibrate", "firing_rates", "randomize"]
+
+# What fires: of SpikingJelly, and of the MPBN paper.
+NEURONS = (neuron.BaseNode, neuron.SimpleBaseNode, neuron.DSRIFNode, neuron.DSRLIFNode, MPBNLIF)
 
 
 def randomize(module: nn.Module, seed: int) -> None:
@@ -81,7 +84,7 @@ def firing_rates(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, float
 
 
 def _neurons(module: nn.Module) -> dict[str, nn.Module]:
-    return {p: m for p, m in module.named_modules() if isinstance(m, tuple(NEURONS)) or is_registered(m)}
+    return {p: m for p, m in module.named_modules() if isinstance(m, NEURONS) or is_registered(m)}
 
 
 class _Pass:

@@ -13,6 +13,7 @@ __all__ = [
     "BadInput",
     "DoesNotFit",
     "Interrupted",
+    "NotTheSame",
     "NeurocompileError",
     "Problem",
     "ToolFailed",
@@ -76,6 +77,12 @@ class DoesNotFit(NeurocompileError):
     """The network exceeds a limit of the target, or could overflow its arithmetic."""
 
     exit_code = 4
+
+
+class NotTheSame(NeurocompileError):
+    """What was made of a model does not do what the live model does."""
+
+    exit_code = 5
 
 
 class BadInput(NeurocompileError):

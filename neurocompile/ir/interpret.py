@@ -11,7 +11,7 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
 
-__all__ = ["Run", "interpret", "read_out", "reset", "spikes_of"]
+__all__ = ["Run", "interpret", "read_out", "reset", "spikes_of", "step"]
 
 
 @dataclass
@@ -85,18 +85,30 @@ def interpret(
     )
 
 
+def step(op: Neuron | Integrator, x: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """One step of a neuron or a membrane for a current ``[N, *shape]``: what it gives, and the state after it ({}: rest)."""
+    if isinstance(op, Integrator):
+        y = op.decay * state.get("y", np.zeros_like(x)) + op.gain * x + op.bias
+        return y, {"y": y}
+    state = state or _rest(op, x)
+    spikes, _ = _neuron(op, x, state)
+    return op.amplitude * spikes, state
+
+
 def _rest(op: Neuron, x: Array) -> dict[str, Array]:
     return {
         "v": np.broadcast_to(op.v_init, x.shape).astype(np.float64),
         "i": np.zeros_like(x),
         "wait": np.zeros(x.shape, np.int64),
+        "fired": np.zeros(x.shape, bool),
     }
 
 
 def _neuron(op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array]:
     """One step of the neuron equation: the spikes and h. The state is changed in place."""
     state["i"] = op.current_decay * state["i"] + x + op.input_bias
-    h = op.decay * state["v"] + op.gain * state["i"] + op.bias
+    heard = np.where(state["fired"], 0.0, state["i"]) if op.deaf else state["i"]
+    h = op.decay * state["v"] + op.gain * heard + op.bias
     compared = h
     if op.norm is not None:
         compared = op.norm.gamma * (h - op.norm.mean) / op.norm.std + op.norm.beta
@@ -104,6 +116,7 @@ def _neuron(op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array
             h = compared
     spikes = spikes_of(op, compared, state)
     state["v"] = reset(op, h, spikes)
+    state["fired"] = spikes != 0
     return spikes, h
 
 

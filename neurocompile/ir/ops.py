@@ -226,6 +226,9 @@ class Neuron:
     ever), while its membrane goes on. With ``negative_threshold`` set, ``s = -1`` where ``h <= negative_threshold``
     and the reset by ``amount`` takes that sign. ``norm``, if any, is applied to h before the comparison. ``shift``
     belongs to integer graphs: x is multiplied by ``2**shift`` before it is added (and rounded, if shift is negative).
+
+    ``deaf``: in the step after a spike the neuron does not hear its current (a reset to a value that falls one step late:
+    ``h = decay * v_reset + bias`` there). Only with reset "to", and without ``current_decay``.
     """
 
     threshold: Array
@@ -246,6 +249,7 @@ class Neuron:
     negative_threshold: Array | None = None
     norm: MembraneNorm | None = None
     shift: int = 0
+    deaf: bool = False
 
 
 @dataclass(frozen=True, eq=False)

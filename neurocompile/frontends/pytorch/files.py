@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,18 +16,12 @@ from torch import nn
 
 from neurocompile.data import write_file
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
-from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, TorchModel, in_order, likely_layouts, separate
+from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout
+from neurocompile.frontends.pytorch.layouts import in_order, likely_layouts, separate
+from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.frontends.pytorch.pickles import first_line, unpickle
-from neurocompile.frontends.pytorch.plain import (
-    FORMAT,
-    VERSION,
-    check_plain,
-    module_of,
-    recording_from_plain,
-    recording_to_plain,
-    to_plain,
-)
-from neurocompile.frontends.pytorch.trace import check_module, prepare
+from neurocompile.frontends.pytorch.plain import FORMAT, VERSION, leaves_of, recording_of, to_plain, trace_of
+from neurocompile.frontends.pytorch.version1 import check_version1, module_of
 from neurocompile.ir.ops import Array, Read
 
 __all__ = ["load_model", "save"]
@@ -41,13 +35,14 @@ def save(
     layout: Layout | None = None,
     timesteps: int | None = None,
     readout: Read | None = None,
-    carries: Literal["real", "spikes"] = "real",
+    carries: Literal["real", "spikes"] | None = None,
 ) -> None:
     """Write a model so that ``neurocompile export`` needs neither its class nor its source.
 
-    The file holds the traced torch graph: torch and SpikingJelly modules with their weights, how they are connected,
-    and the example input. Used as a reference it is rebuilt and run by torch. For neuron classes that were registered
-    with :func:`neurocompile.neuron` it holds their equation and a recording of the live model in float64.
+    The file holds the torch operations that the live module ran, recorded in float64, the weights, the example, and what
+    came of it. Used as a reference, these operations are run by torch, after they were held against that recording. For
+    neuron classes that were registered with :func:`neurocompile.neuron` it holds their equation. The graph that is
+    compiled is proved against the live module before anything is written.
 
     Args:
         model: in eval mode; it stays as it is.
@@ -57,10 +52,11 @@ def save(
             [T*N, ...], "loop" (one step a call), "N" ([N, ...]; forward itself makes the steps). None: found out.
         timesteps: T, where the layout does not tell it.
         readout: how an output that still has time is read; None: its mean.
-        carries: "spikes" if the inputs are 0 or 1.
+        carries: "spikes" if the inputs are 0 or 1; None: if they are so in the example.
 
     Raises:
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
+        NotTheSame: if the graph does not do what the live module does.
         UsageError: if the number of steps is not known, or the layout is none of these.
     """
     if layout is not None and layout not in LAYOUTS:
@@ -77,14 +73,9 @@ def save(
     lead = 2 if chosen in ("TN", "NT", "N..T", "NCT..") else 1
     shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
     whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
-    traced = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, whole=whole)
-    traced.example = dict(zip(traced.input_shapes, example.values(), strict=True))
-    content = to_plain(model, traced)
-    if traced.registered:
-        inputs = _with_time(traced.example, traced.input_shapes, steps)
-        content["recording"] = recording_to_plain(traced.run(inputs))
+    made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(to_plain(made), buffer)
     write_file(Path(path), buffer.getvalue())
 
 
@@ -107,13 +98,6 @@ def _timesteps(x: torch.Tensor, layout: Layout, given: int | None) -> int:
         what = f"layout {layout!r} does not tell the number of steps"
         raise UsageError(Problem(what, "timesteps", fix="give timesteps=T"))
     return int(x.shape[axis])
-
-
-def _with_time(example: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], timesteps: int) -> dict[str, Array]:
-    return {
-        name: x if x.ndim > len(shapes[name]) + 1 else np.repeat(x[:, None], timesteps, axis=1)
-        for name, x in example.items()
-    }
 
 
 def load_model(
@@ -150,8 +134,9 @@ def load_model(
     if isinstance(found, dict) and found.get("format") == FORMAT:
         _check_agrees(found, input_shape, timesteps, layout)
         return _from_plain(found, path, readout, carries)
-    if isinstance(found, dict) and found and all(isinstance(v, torch.Tensor) for v in found.values()):
-        found = _with_state(found, path, arch)
+    state = _state_in(found)
+    if state is not None:
+        found = _with_state(state, path, arch)
     if not isinstance(found, nn.Module):
         what = f"this holds a {type(found).__name__}, no model"
         raise BadInput(Problem(what, str(path), fix="write it with neurocompile.save or torch.save(model, path)"))
@@ -169,7 +154,34 @@ def load_model(
         raise UsageError(missing)
     assert input_shape is not None
     assert timesteps is not None
-    return TorchModel.from_module(found, input_shape, timesteps, layout, readout, carries or "real")
+    return TorchModel.from_module(found, input_shape, timesteps, layout, readout, carries)
+
+
+def _state_in(found: Any) -> dict[str, torch.Tensor] | None:
+    """The state_dict that a checkpoint is, or holds beside other things; None if there is none."""
+    if not isinstance(found, dict):
+        return None
+    if found and all(isinstance(v, torch.Tensor) for v in found.values()):
+        return found
+    for key in ("state_dict", "model_state_dict", "model", "net", "network", "snn", "ema", "weights", "params"):
+        inner = found.get(key)
+        if isinstance(inner, dict) and inner and all(isinstance(v, torch.Tensor) for v in inner.values()):
+            return inner
+    return None
+
+
+def _fitted(state: Mapping[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+    """A state_dict without the prefixes that wrappers around a module put before its names."""
+    wanted = set(module.state_dict())
+    found = dict(state)
+    for _ in range(4):
+        if wanted & set(found):
+            break
+        for prefix in ("module.", "_orig_mod.", "model.", "net."):
+            if found and all(name.startswith(prefix) for name in found):
+                found = {name.removeprefix(prefix): x for name, x in found.items()}
+                break
+    return found
 
 
 def _with_state(state: dict[str, torch.Tensor], path: Path, arch: str | None) -> nn.Module:
@@ -188,7 +200,7 @@ def _with_state(state: dict[str, torch.Tensor], path: Path, arch: str | None) ->
     if not isinstance(module, nn.Module):
         raise UsageError(Problem(f"it made a {type(module).__name__}, no module", "--arch", arch, fix=usage))
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(_fitted(state, module))
     except RuntimeError as error:
         what = "the weights do not belong to this architecture: " + " ".join(str(error).split())
         raise BadInput(Problem(what, str(path), arch, fix="name the factory that made the trained module")) from error
@@ -202,25 +214,67 @@ def _from_plain(content: dict[str, Any], path: Path, readout: Read | None, carri
         if version > VERSION:
             what = "a later version of neurocompile wrote this model"
             raise BadInput(Problem(what, str(path), f"format {version}", f"format {VERSION}", "update neurocompile"))
-        check_plain(content, path)
-        module = module_of(content)
-        check_module(module)
-        recording = content.get("recording")
-        return TorchModel(
-            prepare(module),  # type: ignore[arg-type]
+        if version == 1:
+            return _of_version1(content, path, readout, carries)
+        _check_header(content, path)
+        try:
+            trace = trace_of(content)
+            modules = leaves_of(content)
+        except ValueError as error:
+            what = "the model file holds what neurocompile.save never writes; nothing was run"
+            raise BadInput(Problem(what, str(path), str(error), fix="save the model again with neurocompile.save")) from error
+        inputs, recording = recording_of(content)
+        return TorchModel.from_trace(
+            trace,
+            modules,
             content["layout"],
             content["timesteps"],
             {name: tuple(shape) for name, shape in content["input_shapes"].items()},
             readout or content["readout"],
-            carries or content["carries"],
+            dict.fromkeys(content["carries"], carries) if carries else dict(content["carries"]),
             {name: x.numpy() for name, x in content["example"].items()},
-            None if recording is None else recording_from_plain(recording),
+            content["module_kinds"],
+            (inputs, recording),
+            content["readout"],
         )
     except NeurocompileError:
         raise
     except Exception as error:
         what = f"the model file is damaged: {type(error).__name__}: {first_line(error)}"
         raise BadInput(Problem(what, str(path), fix="save it again with neurocompile.save")) from error
+
+
+def _of_version1(content: dict[str, Any], path: Path, readout: Read | None, carries: Any) -> TorchModel:
+    """A file of the first version, which held torch modules and how they were connected: they are run as a live module."""
+    check_version1(content, path)
+    module = module_of(content)
+    return TorchModel.from_module(
+        module,
+        {name: tuple(shape) for name, shape in content["input_shapes"].items()},
+        content["timesteps"],
+        content["layout"],
+        readout or content["readout"],
+        carries or content["carries"],
+        {name: x.numpy() for name, x in content["example"].items()},
+    )
+
+
+def _check_header(content: Mapping[str, Any], path: Path) -> None:
+    kinds = content["module_kinds"]
+    header = {
+        "layout": content["layout"] in LAYOUTS,
+        "timesteps": type(content["timesteps"]) is int and 1 <= content["timesteps"] <= 1 << 20,
+        "readout": content["readout"] in (None, *get_args(Read)),
+        "carries": all(kind in ("real", "spikes") for kind in content["carries"].values()),
+        "module_kinds": all(type(key) is str and type(kind) is str for key, kind in kinds.items()),
+        "input_shapes": all(
+            type(n) is int and n > 0 for shape in content["input_shapes"].values() for n in shape
+        ),
+    }
+    wrong = [name for name, fits in header.items() if not fits]
+    if wrong:
+        what = "the model file holds what neurocompile.save never writes; nothing was run"
+        raise BadInput(Problem(what, str(path), ", ".join(wrong), fix="save the model again with neurocompile.save"))
 
 
 def _check_agrees(

@@ -1,315 +1,229 @@
-"""A traced torch graph becomes a graph of the IR."""
+"""A trace becomes a graph: tensors become terms (:mod:`.operations`), loops are rolled up, and nodes are emitted."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from spikingjelly.activation_based import layer as sj_layer
-from torch import fx, nn
 
-from neurocompile.errors import Problem, UnsupportedModel
-from neurocompile.frontends.pytorch.axes import Axes, features
-from neurocompile.frontends.pytorch.containers import (
-    feedback,
-    multi_step,
-    recurrent,
-    seq_to_ann,
-    step_mode_container,
-    t_last,
-)
-from neurocompile.frontends.pytorch.functional import (
-    f_adaptive_avg_pool,
-    f_avg_pool,
-    f_batch_norm,
-    f_conv,
-    f_conv_transpose,
-    f_dropout,
-    f_interpolate,
-    f_linear,
-    f_max_pool,
-)
-from neurocompile.frontends.pytorch.host import (
-    HOST_FUNCTIONS,
-    HOST_METHODS,
-    HOST_MODULES,
-    host_call,
-    host_module,
-)
-from neurocompile.frontends.pytorch.layers import (
-    adaptive_avg_pool,
-    avg_pool,
-    batch_norm,
-    conv,
-    conv_transpose,
-    linear,
-    max_pool,
-    readout,
-    spiking_neuron,
-    tdbn,
-    upsample,
-    voting,
-)
-from neurocompile.frontends.pytorch.lowering import Build, Handler, HostCall, Lowering, Tables, Value, flat, unsupported
-from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS
-from neurocompile.frontends.pytorch.onhost import is_host
-from neurocompile.frontends.pytorch.tensors import (
-    add,
-    cat,
-    div,
-    getitem,
-    identity,
-    identity_module,
-    mean_over,
-    movedim,
-    mul,
-    neg,
-    permute,
-    repeat,
-    reshape_call,
-    reshape_module,
-    stack,
-    sub,
-    sum_over,
-    temporal_gain,
-    transpose,
-)
-from neurocompile.frontends.pytorch.trace import is_leaf
+from neurocompile.errors import NeurocompileError, Problem, UnsupportedModel
+from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
+from neurocompile.frontends.pytorch.emit import Emission
+from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged
+from neurocompile.frontends.pytorch.rolling import NotAlike
+from neurocompile.frontends.pytorch.terms import Place, Term
+from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references, replaced
+from neurocompile.frontends.pytorch.values import Refused, Value
+from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, MaxPool, Output, Read
-from neurocompile.models.feedback import Feedback
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.ir.ops import Array, Read
 
-__all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
+__all__ = ["Fired", "Lowered", "lower"]
+
+
+@dataclass(frozen=True)
+class Fired:
+    """Where in a trace a layer's spikes are: for each step a value, its axes, and which of its steps (-1: it has one)."""
+
+    values: tuple[int, ...]
+    axes: tuple[Axes, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass
+class Lowered:
+    """A graph, where each of its layers fired in the trace, and the axes of each output of forward."""
+
+    graph: Graph
+    fired: dict[str, Fired]
+    regions: dict[int, str] = field(default_factory=dict)
+    region_axes: dict[str, tuple[tuple[Axes, ...], Axes]] = field(default_factory=dict)
+    outputs: list[tuple[tuple[int, ...], tuple[Axes, ...]]] = field(default_factory=list)
 
 
 def lower(
-    traced: fx.GraphModule,
-    inputs: dict[str, torch.Tensor],
+    trace: Trace,
     axes: Mapping[str, Axes],
     timesteps: int,
     *,
-    loop: bool,
+    stepped: bool,
     read: Read | None,
-    carries: str = "real",
-) -> tuple[Graph, tuple[Axes, ...], dict[str, HostCall]]:
-    """The graph of a traced, prepared module, the axes of what its forward returns, and the calls that became regions.
+    binary: Mapping[str, bool],
+    module_kinds: Mapping[str, str],
+    neurons: Mapping[str, Any] | None = None,
+    regions: Mapping[str, Any] | None = None,
+    examples: Callable[[Sequence[int]], Mapping[int, torch.Tensor]] | None = None,
+) -> Lowered:
+    """The graph of a trace.
 
     Args:
-        traced: from :func:`neurocompile.frontends.pytorch.trace.trace_module`.
-        inputs: a float64 example for each argument of forward.
+        trace: of a forward.
         axes: the names of the axes of each input.
-        timesteps: the number of steps T.
-        loop: whether forward computes one step and is called T times.
-        read: how outputs that still have time are read; None for the mean.
-        carries: "real", or "spikes" if the inputs are 0 or 1.
+        timesteps: T.
+        stepped: whether forward computes one step and was called T times.
+        read: how outputs that still have time are read; None: their mean.
+        binary: whether an input is 0 or 1.
+        module_kinds: the class of each module that is made of no other, by its path.
+        neurons: what lowers the calls of registered neuron classes, by path.
+        regions: the modules that a host computes, by path.
+        examples: gives values of the trace, for what a host computes.
 
     Raises:
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
-    build = Build(timesteps)
-    values = []
-    for name, tensor in inputs.items():
-        shape = features(axes[name], tensor.shape)
-        build.emit(name, Input(shape, "spikes" if carries == "spikes" else "real"))
-        values.append(Value(name, axes[name], tensor))
-    lowering = Lowering(build, traced, "", loop, _TABLES)
-    results = [
-        lowering.settled(v) if isinstance(v, Value) and v.node not in build.hosts else v
-        for v in flat(lowering.run(values))
-    ]
-    if not build.problems:
-        for number, result in enumerate(results):
-            _emit_output(build, result, "output" if number == 0 else f"output.{number + 1}", read)
-    for node in build.nodes.values():
-        if isinstance(node.op, Output) and node.op.read.startswith("step"):
-            fix = "only the last step, [-1], can be read, or all that were stacked again"
-            build.problems.append(Problem(f"it reads {node.op.read} alone", node.name, fix=fix))
-    if build.problems:
-        raise UnsupportedModel(build.problems)
-    _drop_unread(build)
-    wanted = {source for node in build.nodes.values() for source in node.inputs}
-    given = {source.source for region in build.hosts.values() for source in region.reads if source.kind == "input"}
-    nodes = [node for node in build.nodes.values() if node.name in wanted or node.name not in given]
-    return Graph(nodes, build.hosts.values()), tuple(value.axes for value in results), build.host_calls
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 100_000))
+    try:
+        low = Lowering(trace, timesteps, neurons or {}, regions or {}, examples)
+        low.module_classes = module_kinds
+        values = _inputs(low, trace, axes, stepped, binary)
+        low.values = values
+        _walk(low, trace, values)
+        return _finished(low, trace, values, read, stepped, module_kinds)
+    finally:
+        sys.setrecursionlimit(before)
 
 
-def _drop_unread(build: Build) -> None:
-    """Leave out layers without state that nothing reads: those of all steps but one of a loop over time."""
-    while True:
-        wanted = {source for node in build.nodes.values() for source in node.inputs}
-        unread = [
-            n.name for n in build.nodes.values() if isinstance(n.op, (*LINEAR_OPS, MaxPool)) and n.name not in wanted
-        ]
-        if not unread:
-            return
-        for name in unread:
-            del build.nodes[name]
+def _inputs(
+    low: Lowering, trace: Trace, axes: Mapping[str, Axes], stepped: bool, binary: Mapping[str, bool]
+) -> dict[int, Any]:
+    values: dict[int, Any] = {number: tensor for number, tensor in trace.constants.items()}
+    for name, numbers in trace.inputs.items():
+        shape = trace.shapes[numbers[0]]
+        names = axes[name]
+        features = tuple(n for axis, n in zip(names, shape) if axis == "F")
+        timed = stepped or any("T" in axis for axis in names)
+        term = low.terms.input(name, features, not timed, binary.get(name, False))
+        if stepped:
+            for step, number in enumerate(numbers):
+                values[number] = Value(names, shape, low.terms.at(term, step))
+        elif timed:
+            steps = tuple(low.terms.at(term, step) for step in range(low.timesteps))
+            values[numbers[0]] = Value(names, shape, steps)
+        else:
+            values[numbers[0]] = Value(names, shape, term)
+    for name, numbers in trace.random.items():
+        values.update(_random(low, name, numbers))
+    return values
 
 
-def _emit_output(build: Build, value: Any, name: str, read: Read | None) -> None:
-    if not isinstance(value, Value):
-        build.problems.append(Problem("forward returns something that is not computed from its input", name))
-        return
-    node = value.node
-    region = build.hosts.get(node)
-    if region is not None and not region.output and not (value.read or "").startswith("step"):
-        build.hosts[node] = replace(region, output=name, read=value.read or read or "mean")
-        return
-    if region is not None:
-        build.feed(node)
-    if name in build.nodes or name in build.hosts:
-        what, fix = "a layer cannot be called so: a chip's files name outputs and layers alike", "name it otherwise"
-        build.problems.append(Problem(what, name, fix=fix))
-        return
-    if not isinstance(build.nodes[node].op, Integrator):
-        node = build.emit(f"{name}.integrator", Integrator(), node)
-    build.emit(name, Output(value.read or read or "mean"), node)
+def _random(low: Lowering, name: str, numbers: Sequence[int]) -> dict[int, Value]:
+    """Random numbers as an input: drawn once a step, once for all steps, or once for every sample."""
+    shape = low.trace.shapes[numbers[0]]
+    batch = low.trace.random_batch.get(name, 0)
+    steps = low.timesteps
+    names = ["N" if i == batch else "T" if i < batch and n == steps else "F" for i, n in enumerate(shape)]
+    if batch == 0 and len(numbers) == 1 and len(shape) > 1 and shape[1] == steps and low.stepped_inputs == "NT":
+        names[1] = "T"
+    axes = tuple(names)
+    features = tuple(n for axis, n in zip(axes, shape) if axis == "F")
+    timed = len(numbers) > 1 or "T" in axes
+    term = low.terms.input(name, features, not timed, False)
+    if len(numbers) > 1:
+        return {number: Value(axes, shape, low.terms.at(term, step)) for step, number in enumerate(numbers)}
+    if timed:
+        return {numbers[0]: Value(axes, shape, tuple(low.terms.at(term, step) for step in range(steps)))}
+    return {numbers[0]: Value(axes, shape, term)}
 
 
-_MODULES: dict[type, Handler] = {
-    nn.Linear: linear,
-    nn.Conv1d: conv,
-    nn.Conv2d: conv,
-    nn.Conv3d: conv,
-    nn.ConvTranspose1d: conv_transpose,
-    nn.ConvTranspose2d: conv_transpose,
-    nn.ConvTranspose3d: conv_transpose,
-    nn.BatchNorm1d: batch_norm,
-    nn.BatchNorm2d: batch_norm,
-    nn.BatchNorm3d: batch_norm,
-    sj_layer.ThresholdDependentBatchNorm1d: tdbn,
-    sj_layer.ThresholdDependentBatchNorm2d: tdbn,
-    sj_layer.ThresholdDependentBatchNorm3d: tdbn,
-    nn.AvgPool1d: avg_pool,
-    nn.AvgPool2d: avg_pool,
-    nn.AvgPool3d: avg_pool,
-    nn.MaxPool1d: max_pool,
-    nn.MaxPool2d: max_pool,
-    nn.MaxPool3d: max_pool,
-    nn.AdaptiveAvgPool1d: adaptive_avg_pool,
-    nn.AdaptiveAvgPool2d: adaptive_avg_pool,
-    nn.AdaptiveAvgPool3d: adaptive_avg_pool,
-    nn.Upsample: upsample,
-    nn.UpsamplingNearest2d: upsample,
-    sj_layer.VotingLayer: voting,
-    nn.Flatten: reshape_module,
-    nn.Unflatten: reshape_module,
-    nn.Identity: identity_module,
-    nn.Dropout: identity_module,
-    nn.Dropout1d: identity_module,
-    nn.Dropout2d: identity_module,
-    nn.Dropout3d: identity_module,
-    nn.AlphaDropout: identity_module,
-    sj_layer.Dropout: identity_module,
-    sj_layer.Dropout2d: identity_module,
-    sj_layer.MultiStepContainer: multi_step,
-    sj_layer.SeqToANNContainer: seq_to_ann,
-    sj_layer.TLastMultiStepContainer: t_last,
-    sj_layer.TLastSeqToANNContainer: t_last,
-    sj_layer.StepModeContainer: step_mode_container,
-    sj_layer.ElementWiseRecurrentContainer: recurrent,
-    sj_layer.LinearRecurrentContainer: recurrent,
-    **dict.fromkeys(NEURONS, spiking_neuron),
-    **dict.fromkeys(READOUTS, readout),
-    **dict.fromkeys(HOST_MODULES, host_module),
-    Feedback: feedback,
-    TemporalGain: temporal_gain,
-}
-
-FUNCTIONS: dict[Callable[..., Any], Handler] = {
-    F.linear: f_linear,
-    F.conv1d: f_conv,
-    F.conv2d: f_conv,
-    F.conv3d: f_conv,
-    F.conv_transpose1d: f_conv_transpose,
-    F.conv_transpose2d: f_conv_transpose,
-    F.conv_transpose3d: f_conv_transpose,
-    F.batch_norm: f_batch_norm,
-    F.avg_pool1d: f_avg_pool,
-    F.avg_pool2d: f_avg_pool,
-    F.avg_pool3d: f_avg_pool,
-    F.max_pool1d: f_max_pool,
-    F.max_pool2d: f_max_pool,
-    F.max_pool3d: f_max_pool,
-    torch.max_pool1d: f_max_pool,
-    torch.max_pool2d: f_max_pool,
-    torch.max_pool3d: f_max_pool,
-    F.adaptive_avg_pool1d: f_adaptive_avg_pool,
-    F.adaptive_avg_pool2d: f_adaptive_avg_pool,
-    F.adaptive_avg_pool3d: f_adaptive_avg_pool,
-    F.interpolate: f_interpolate,
-    F.upsample: f_interpolate,
-    F.dropout: f_dropout,
-    F.dropout2d: f_dropout,
-    F.dropout3d: f_dropout,
-    torch.flatten: reshape_call,
-    torch.reshape: reshape_call,
-    torch.unsqueeze: reshape_call,
-    torch.squeeze: reshape_call,
-    torch.unflatten: reshape_call,
-    torch.permute: permute,
-    torch.transpose: transpose,
-    torch.movedim: movedim,
-    torch.cat: cat,
-    torch.concat: cat,
-    torch.stack: stack,
-    torch.add: add,
-    operator.add: add,
-    operator.iadd: add,
-    torch.sub: sub,
-    operator.sub: sub,
-    operator.isub: sub,
-    torch.mul: mul,
-    operator.mul: mul,
-    operator.imul: mul,
-    torch.div: div,
-    operator.truediv: div,
-    operator.itruediv: div,
-    operator.neg: neg,
-    torch.mean: mean_over,
-    torch.sum: sum_over,
-    operator.getitem: getitem,
-}
-
-METHODS: dict[str, Handler] = {
-    **dict.fromkeys(
-        ("flatten", "reshape", "view", "unflatten", "squeeze", "unsqueeze", "squeeze_", "unsqueeze_"), reshape_call
-    ),
-    **dict.fromkeys(("contiguous", "clone", "detach", "float", "double", "to", "type_as", "cpu"), identity),
-    **dict.fromkeys(("size", "dim", "numel"), lambda low, *args, **kwargs: low.result),
-    "permute": permute,
-    "transpose": transpose,
-    "movedim": movedim,
-    "repeat": repeat,
-    "expand": repeat,
-    "add": add,
-    "add_": add,
-    "sub": sub,
-    "mul": mul,
-    "div": div,
-    "mean": mean_over,
-    "sum": sum_over,
-}
-
-FUNCTIONS |= {f: host_call(f, f.__name__) for f in HOST_FUNCTIONS}
-METHODS |= {name: host_call(getattr(torch.Tensor, name), name) for name in HOST_METHODS}
-
-_TABLES = Tables(_MODULES, FUNCTIONS, METHODS, registered=spiking_neuron, host=host_module, is_host=is_host)
+def _walk(low: Lowering, trace: Trace, values: dict[int, Any]) -> None:
+    """Lower every call; what could not be is left out, with all that depends on it."""
+    last = {number: at for at, call in enumerate(trace.calls) for number in references(call.args)}
+    kept = set(references(trace.outputs)) | set(trace.constants)
+    failed: set[int] = set()
+    for at, call in enumerate(trace.calls):
+        if any(number in failed for number in references(call.args)):
+            failed.add(call.out)
+            continue
+        low.call = call
+        low.terms.place = Place(call.module, call.line, call.site, call.out)
+        try:
+            values[call.out] = _lowered(low, call, values)
+            low.note(call, values[call.out])
+        except (Refused, MixedAxes) as error:
+            fix = error.fix if isinstance(error, Refused) else "keep time and batch apart from the features: reshape one at a time"
+            low.report(str(error), call.module, call.line, fix)
+            failed.add(call.out)
+        except NotAlike as error:
+            low.report_unlike(error)
+            failed.add(call.out)
+        except NeurocompileError as error:
+            low.problems += [p for p in error.problems if p not in low.problems]
+            failed.add(call.out)
+        for number in set(references(call.args)):
+            if last[number] == at and number not in kept:
+                values.pop(number, None)
 
 
-def unsupported_modules(model: nn.Module, prefix: str = "") -> list[Problem]:
-    """Every layer and neuron of a model that nothing lowers, found without running it."""
-    problems = []
-    for name, child in model.named_children():
-        path = f"{prefix}{name}"
-        if not is_leaf(child):
-            problems += unsupported_modules(child, f"{path}.")
-        elif _TABLES.of_module(child) is None:
-            refused = unsupported(child)
-            problems.append(Problem(refused.what, f"{path} ({type(child).__name__})", fix=refused.fix))
-    return problems
+def _lowered(low: Lowering, call: Call, values: Mapping[int, Any]) -> Any:
+    def filled(part: Any) -> Any:
+        return part.factor * low.batch if isinstance(part, Batch) else values[part.number]
+
+    schema = "" if call.leaf else OPERATIONS[call.operation].arguments
+    if any(isinstance(x, Batch) and letter in "nf" for x, letter in zip(call.args, schema)):
+        raise Refused("it computes with the size of the batch", "a chip sees one sample at a time: use a number of your own")
+    args = replaced(call.args, filled)
+    if call.operation == "leaf":
+        return low.leaf(call, args)
+    given = list(_values(args))
+    if any(isinstance(x, Merged) for x in given) and call.operation not in _OF_MERGED:
+        raise MixedAxes(f"{call.operation} of axes that were made one by a reshape")
+    if not any(isinstance(x, Value | Merged) for x in given):
+        return OPERATIONS[call.operation].run(*args)
+    handler = HANDLERS.get(call.operation)
+    if handler is None:
+        return low.on_host(call, args)
+    return handler(low, *args)
+
+
+_OF_MERGED = ("view", "permute", "unsqueeze", "squeeze", "mm", "bmm", "addmm")
+
+
+def _values(args: Any) -> Any:
+    if isinstance(args, list | tuple):
+        for item in args:
+            yield from _values(item)
+    else:
+        yield args
+
+
+def _finished(
+    low: Lowering, trace: Trace, values: Mapping[int, Any], read: Read | None, stepped: bool, kinds: Mapping[str, str]
+) -> Lowered:
+    returned = _results(trace, stepped)
+    leaves = {path: kind for path, kind in kinds.items() if not any(p.startswith(f"{path}.") for p in kinds) and path}
+    emission = Emission(low, leaves)
+    outputs = []
+    for number, refs in enumerate(returned):
+        name = "output" if number == 0 else f"output.{number + 1}"
+        parts = [values.get(ref) for ref in refs]
+        if any(part is None for part in parts):
+            continue
+        if not all(isinstance(part, Value) for part in parts):
+            low.problems.append(Problem("forward returns something that is not computed from its input", name))
+            continue
+        outputs.append((tuple(refs), tuple(part.axes for part in parts if isinstance(part, Value))))
+        try:
+            emission.output(name, [part for part in parts if isinstance(part, Value)], read, stepped)
+        except Refused as error:
+            low.report(error.what, "", "", error.fix, name)
+        except NotAlike as error:
+            low.report_unlike(error)
+        except NeurocompileError as error:
+            low.problems += [p for p in error.problems if p not in low.problems]
+    if low.problems:
+        raise UnsupportedModel(low.problems)
+    regions = {out: emission.regions[key] for out, key in low.host_calls.items() if key in emission.regions}
+    return Lowered(emission.graph(), emission.fired(), regions, emission.region_axes, outputs)
+
+
+def _results(trace: Trace, stepped: bool) -> list[list[int]]:
+    """For each tensor that forward returns its values: one, or one a step."""
+    each = [list(references(one)) for one in trace.outputs]
+    if stepped:
+        return [list(steps) for steps in zip(*each)]
+    return [[number] for number in each[0]]

@@ -1,30 +1,45 @@
-"""A torch model as the compiler holds it: traced, in float64, with its layout; and what runs it for reference."""
+"""A torch model as the compiler holds it: what it did, recorded; its graph; and what runs it for reference."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import base, neuron
-from torch import fx, nn
+from torch import nn
 
-from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
-from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of, from_layout, to_layout
-from neurocompile.frontends.pytorch.lower import lower, unsupported_modules
-from neurocompile.frontends.pytorch.lowering import HostCall
-from neurocompile.frontends.pytorch.neurons import NEURONS, is_membrane, is_registered, layout_of
-from neurocompile.frontends.pytorch.trace import check_module, prepare, trace_module
+from neurocompile.errors import BadInput, NeurocompileError, NotTheSame, Problem, UnsupportedModel
+from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of
+from neurocompile.frontends.pytorch.checks import check_module
+from neurocompile.frontends.pytorch.layouts import (
+    arrange,
+    arranged_shape,
+    in_order,
+    likely_layouts,
+    separate,
+    to_network_time,
+)
+from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
+from neurocompile.frontends.pytorch.record import Recording, live, record
+from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
+from neurocompile.frontends.pytorch.whole import is_whole, whole_modules
+from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
-from neurocompile.ir.ops import Array, Output, Read
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.ir.ops import Array, Neuron, Output, Read
+from neurocompile.validation.compare import Comparison, compare_spikes
 
 __all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "in_order", "likely_layouts", "separate"]
+
+# Networks with more neurons than this are held against the live model on fewer inputs.
+_LARGE = 1_000_000
+_OUTPUTS = 1e-9
+_IN_FLOAT32 = 1e-5
 
 
 @dataclass
@@ -43,42 +58,31 @@ class Reference:
 
 @dataclass
 class TorchModel:
-    """A model that was traced, ready to be lowered and to be run as the reference.
+    """A model that was recorded and lowered, ready to be compiled and to be run as the reference.
 
     ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded into
     the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example`` holds a
-    few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given; ``recording`` stands for the
-    reference where a neuron class of the user's was registered and the model was loaded from a file.
+    few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given. ``proof`` is what was compared with
+    the live model.
     """
 
-    traced: fx.GraphModule
+    trace: Trace
     layout: Layout
     timesteps: int
     input_shapes: dict[str, tuple[int, ...]]
-    read: Read | None = None
-    carries: Literal["real", "spikes"] = "real"
-    example: dict[str, Array] = field(default_factory=dict)
+    read: Read | None
+    carries: dict[str, Literal["real", "spikes"]]
+    example: dict[str, Array]
+    lowered: Lowered
+    module_kinds: Mapping[str, str] = field(default_factory=dict)
+    proof: Comparison = field(default_factory=Comparison)
+    recorded_inputs: dict[str, Array] = field(default_factory=dict)
     recording: Reference | None = None
 
-    def __post_init__(self) -> None:
-        batch = 3 if self.timesteps != 3 else 2
-        probe = {
-            name: torch.full(arranged_shape(shape, self.layout, batch, self.timesteps), 0.5, dtype=torch.float64)
-            for name, shape in self.input_shapes.items()
-        }
-        axes = {name: axes_of(len(shape), self.layout) for name, shape in self.input_shapes.items()}
-        self.graph: Graph
-        self._output_axes: tuple[Axes, ...]
-        self.host_calls: dict[str, HostCall]
-        self.graph, self._output_axes, self.host_calls = lower(
-            self.traced,
-            probe,
-            axes,
-            self.timesteps,
-            loop=self.layout == "loop",
-            read=self.read,
-            carries=self.carries,
-        )
+    @property
+    def graph(self) -> Graph:
+        """The network."""
+        return self.lowered.graph
 
     @staticmethod
     def from_module(
@@ -87,11 +91,11 @@ class TorchModel:
         timesteps: int,
         layout: Layout | None = None,
         read: Read | None = None,
-        carries: Literal["real", "spikes"] = "real",
+        carries: Literal["real", "spikes"] | None = None,
         example: Mapping[str, Array] | None = None,
         whole: Collection[str] = (),
     ) -> TorchModel:
-        """Trace and lower a live module, which stays as it is.
+        """Record, lower and prove a live module, which stays as it is.
 
         Args:
             module: in eval mode.
@@ -99,228 +103,564 @@ class TorchModel:
             timesteps: T.
             layout: how forward takes time and batch; None: found out.
             read: how an output that still has time is read; None: its mean.
-            carries: "spikes" if the input is 0 or 1.
+            carries: "spikes" if inputs are 0 or 1; None: as they are in the example ("real" without one).
             example: a few samples for each argument.
             whole: the arguments that are whole numbers, and are given as such where forward cannot run otherwise.
 
         Raises:
             UnsupportedModel: with everything that cannot be lowered.
             BadInput: if the model cannot run on such an input, or its weights are not finite.
+            NotTheSame: if the graph does not do what the live module does.
         """
+        module = _unwrapped(module)
         check_module(module)
-        prepared = prepare(module)
-        if isinstance(input_shapes, Mapping):
-            input_shapes = in_order(module, input_shapes)
-        guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(prepared)
-        shapes = input_shapes if isinstance(input_shapes, Mapping) else {"": input_shapes}
-        first_error: BadInput | UnsupportedModel | None = None
-        for guess, as_whole in product(guesses, ((), whole) if whole else ((),)):
-            try:
-                inputs = tuple(
-                    torch.full(
-                        arranged_shape(shape, guess, 2 + (timesteps == 2), timesteps),
-                        0 if name in as_whole else 0.5,
-                        dtype=torch.int64 if name in as_whole else torch.float64,
-                    )
-                    for name, shape in shapes.items()
-                )
-                traced = trace_module(prepared, inputs)
-                names = [str(node.target) for node in traced.graph.nodes if node.op == "placeholder"]
-                named = dict(zip(names, shapes.values(), strict=True))
-                return TorchModel(traced, guess, timesteps, named, read, carries, dict(example or {}))
-            except (BadInput, UnsupportedModel) as error:
-                # What could be traced at last, and cannot be lowered, is the better thing to say.
-                traced_at_last = as_whole and isinstance(error, UnsupportedModel)
-                first_error = error if first_error is None or traced_at_last else first_error
+        shapes = in_order(module, input_shapes) if isinstance(input_shapes, Mapping) else {"": tuple(input_shapes)}
+        guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(module)
+        first_error: NeurocompileError | None = None
+        with live(module) as again:
+            for guess, as_whole in product(guesses, ((), tuple(whole)) if whole else ((),)):
+                try:
+                    source = _Live(module, again, shapes, timesteps, guess, as_whole, example)
+                    return source.model(read, carries)
+                except (BadInput, UnsupportedModel) as error:
+                    # What could be recorded at last, and cannot be lowered, is the better thing to say.
+                    better = isinstance(error, UnsupportedModel) and (first_error is None or isinstance(first_error, BadInput))
+                    first_error = error if first_error is None or better else first_error
         assert first_error is not None
-        # What cannot run on any input often holds a layer that nothing lowers: that is the better thing to say.
-        if isinstance(first_error, BadInput) and (problems := unsupported_modules(prepared)):
-            raise UnsupportedModel(problems) from first_error
         raise first_error
 
-    @property
-    def registered(self) -> list[str]:
-        """The layers whose neuron class the user registered."""
-        return [path for path, module in self.traced.named_modules() if is_registered(module)]
+    @staticmethod
+    def from_trace(
+        trace: Trace,
+        modules: Mapping[str, Any],
+        layout: Layout,
+        timesteps: int,
+        input_shapes: dict[str, tuple[int, ...]],
+        read: Read | None,
+        carries: dict[str, Literal["real", "spikes"]],
+        example: dict[str, Array],
+        module_kinds: Mapping[str, str],
+        recorded: tuple[dict[str, Array], Reference],
+        recorded_read: Read | None,
+    ) -> TorchModel:
+        """A model from its file: lowered, and held against what the live module did.
+
+        Raises:
+            NotTheSame: if the recorded operations, or the graph, do not do that again.
+        """
+        neurons, regions = whole_modules(trace, modules)
+        trace.modules = dict(modules)
+        inputs, told = recorded
+
+        def examples(numbers: Sequence[int]) -> Mapping[int, torch.Tensor]:
+            resized = {name: np.resize(x, (trace.batch, *x.shape[1:])) for name, x in inputs.items()}
+            given = {name: _as_given(trace, layout, name, resized[name]) for name in (*trace.inputs, *trace.random)}
+            return trace.run(given, trace.batch, numbers)[1]
+
+        lowered = _lowered(trace, layout, timesteps, input_shapes, read, carries, module_kinds, neurons, regions, examples)
+        made = TorchModel(trace, layout, timesteps, input_shapes, read, carries, example, lowered, module_kinds)
+        made.recorded_inputs, made.recording = inputs, told
+        again = replace(made, read=recorded_read).run(inputs)
+        run = run_graph(made.graph, {name: inputs[name] for name in made.graph.given_inputs}, timesteps)
+        for what, outputs, spikes in (("the recorded operations do", again.outputs, again.spikes),
+                                      ("the compiled network does", run.outputs, run.spikes)):  # fmt: skip
+            order = [n.name for n in made.graph.of(Neuron) if n.name in told.spikes and n.name in spikes]
+            found = Comparison()
+            tied = np.zeros(len(next(iter(inputs.values()))), bool)
+            if order:
+                tied = compare_spikes(found, told.spikes, spikes, order, 0, again.margins, again.thresholds)
+            if found.mismatches:
+                assert found.first is not None
+                text = f"{what} not fire as the live module did"
+                raise NotTheSame(Problem(text, found.first.layer, f"step {found.first.step}", fix=_FIX_FILE))
+            if outputs is run.outputs and read != recorded_read:
+                continue
+            rough = any(region.precision == "float32" for region in made.graph.hosts.values())
+            for name, values in told.outputs.items():
+                if not _near(values[~tied], outputs[name][~tied], _IN_FLOAT32 if rough else _OUTPUTS):
+                    raise NotTheSame(Problem(f"{what} not give what the live module gave", name, fix=_FIX_FILE))
+        return made
 
     def run(self, inputs: Mapping[str, Array]) -> Reference:
-        """Run torch in float64 on ``inputs[name][N, T, ...]``, in any order; states are cleared before."""
-        if self.recording is not None:
-            raise BadInput(Problem("a model with registered neurons was saved with a recording, which cannot be run"))
-        module = prepare(self.traced)
-        inputs = {name: inputs[name] for name in self.input_shapes}
+        """Run what was recorded, by torch in float64, on ``inputs[name][N, T, ...]``; states are cleared before."""
+        parts = []
+        total = len(next(iter(inputs.values())))
+        size = self.trace.batch if self.trace.fixed else total
+        for start in range(0, total, size):
+            part = {name: np.asarray(inputs[name][start : start + size]) for name in (*self.input_shapes, *self.trace.random)}
+            count = len(next(iter(part.values())))
+            if count < size:
+                part = {name: np.concatenate([x, np.repeat(x[-1:], size - count, 0)]) for name, x in part.items()}
+            parts.append(self._cut(self._run(part), count))
+        return _together(parts)
+
+    def _run(self, inputs: Mapping[str, Array]) -> Reference:
         batch = len(next(iter(inputs.values())))
-        returns = next(node.args[0] for node in self.traced.graph.nodes if node.op == "output")
-        heard = _Listening(module)
-        with torch.no_grad():
-            if self.layout == "loop":
-                steps = [
-                    _leaves(returns, module(*(torch.from_numpy(x[:, t].astype(np.float64)) for x in inputs.values())))
-                    for t in range(self.timesteps)
-                ]
-                values = [torch.stack(parts, dim=1) for parts in zip(*steps)]
-                axes = [("N", "T", *a[1:]) for a in self._output_axes]
-            else:
-                values = _leaves(returns, module(*(arrange(x, self.layout) for x in inputs.values())))
-                axes = list(self._output_axes)
-            outputs = {}
-            for number, (value, names) in enumerate(zip(values, axes)):
-                outputs["output" if number == 0 else f"output.{number + 1}"] = self._read(value, names, batch)
-            return Reference(outputs, heard.spikes(self.timesteps), heard.margins(self.timesteps), heard.thresholds)
+        given = {name: _as_given(self.trace, self.layout, name, x) for name, x in inputs.items()}
+        returned, watched = self.trace.run(given, batch, self.watch)
+        return self.reference(returned, watched)
 
-    def _read(self, value: Any, axes: Axes, batch: int) -> Array:
-        if "TN" in axes:
-            value, axes = value.reshape(self.timesteps, batch, *value.shape[1:]), ("T", "N", *axes[1:])
-        if "T" not in axes:
-            return np.asarray(value.numpy())
-        value = value.movedim((axes.index("N"), axes.index("T")), (0, 1))
-        return read_out(Output(self.read or "mean"), value.numpy())
+    @property
+    def watch(self) -> frozenset[int]:
+        """The values of the trace that spikes and margins are told by."""
+        fired = {number for where in self.lowered.fired.values() for number in where.values}
+        return frozenset(fired | {n for number in fired for n in self._compared(number)})
 
+    def _compared(self, number: int) -> list[int]:
+        """The operands of the comparison that a value is."""
+        call = self._calls.get(number)
+        if call is None or call.operation not in ("ge", "gt", "le", "lt"):
+            return []
+        return list(references(call.args))
 
-def likely_layouts(module: nn.Module) -> tuple[Layout, ...]:
-    """The layouts to try for a module that nobody gave one for, the likelier first."""
-    multi_step = any(
-        getattr(m, "step_mode", "s") == "m" or isinstance(m, base.MultiStepModule | MPBNLIF) for m in module.modules()
-    )
-    return ("TN", "N") if multi_step else ("loop", "TN")
+    @property
+    def _calls(self) -> dict[int, Any]:
+        known = self.__dict__.get("_by_number")
+        if known is None:
+            known = self.__dict__["_by_number"] = {call.out: call for call in self.trace.calls}
+        return known  # type: ignore[no-any-return]
 
-
-def in_order(module: nn.Module, named: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given for each argument of forward, in their order if it goes by their names."""
-    arguments = list(inspect.signature(module.forward).parameters)
-    if not set(named) <= set(arguments):
-        return dict(named)
-    return {name: named[name] for name in arguments if name in named}
-
-
-def arranged_shape(shape: tuple[int, ...], layout: Layout, batch: int, timesteps: int) -> tuple[int, ...]:
-    """The shape of an input in a layout."""
-    sizes = {"T": timesteps, "N": batch, "TN": batch * timesteps}
-    rest = iter(shape)
-    return tuple(sizes[name] if name in sizes else next(rest) for name in axes_of(len(shape), layout))
-
-
-def arrange(x: Array, layout: Layout) -> torch.Tensor:
-    """``x[N, T, ...]`` as forward takes it."""
-    tensor = torch.from_numpy(np.ascontiguousarray(x, np.float64))
-    if layout != "N":
-        return to_layout(tensor, layout)
-    if not bool((tensor == tensor[:, :1]).all()):
-        what = "the model repeats one input over time, but the data change over time"
-        raise BadInput(Problem(what, fix="give x as [N, ...]"))
-    return tensor[:, 0]
-
-
-def separate(x: torch.Tensor, layout: Layout, timesteps: int | None) -> Array:
-    """An example in the layout of forward as ``[n, T, ...]``, or ``[n, ...]`` if it is the same at every step."""
-    if layout in ("loop", "N"):
-        return np.asarray(x.detach().cpu().numpy())
-    if layout == "fold" and (not timesteps or len(x) % timesteps):
-        what = "the batch axis does not hold a whole number of steps"
-        raise UsageError(Problem(what, "example_input", str(len(x)), f"a multiple of timesteps ({timesteps})"))
-    array = np.asarray(from_layout(x, layout, timesteps or 1).detach().cpu().numpy())
-    return array[:, 0] if np.array_equal(array, np.broadcast_to(array[:, :1], array.shape)) else array
-
-
-def _leaves(structure: Any, value: Any) -> list[torch.Tensor]:
-    """The tensors in what forward returned; ``structure`` is the same with torch.fx's nodes in their places."""
-    if isinstance(structure, dict):
-        return [leaf for key, part in structure.items() for leaf in _leaves(part, value[key])]
-    if isinstance(structure, tuple | list):
-        return [leaf for part, item in zip(structure, value) for leaf in _leaves(part, item)]
-    # A non-spiking node without a decode returns a list of one membrane a step.
-    return [torch.stack(value) if isinstance(value, list) else value]
-
-
-class _Listening:
-    """Hooks on every neuron of a prepared module: what fired, and how far each membrane was from its threshold."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._fired: dict[str, list[torch.Tensor]] = {}
-        self._margins: dict[str, list[torch.Tensor]] = {}
-        self.thresholds: dict[str, float] = {}
-        for path, module in list(model.named_modules()):
-            if isinstance(module, neuron.DSRIFNode | neuron.DSRLIFNode):
-                module = _DSR(module)
-                model.set_submodule(path, module)
-            if isinstance(module, (*NEURONS, _DSR)) or (is_registered(module) and not is_membrane(module)):
-                module.register_forward_hook(self._hear(path))
-                if hasattr(module, "surrogate_function"):
-                    module.surrogate_function = _Recorder(module.surrogate_function, self._margins.setdefault(path, []))
-                    threshold = torch.as_tensor(getattr(module, "v_threshold", 1.0))
-                    self.thresholds[path] = float(threshold.abs().min())
-
-    def _hear(self, path: str) -> Callable[[nn.Module, Any, Any], Any]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            self._fired.setdefault(path, []).append(torch.sign(output.detach()))
-            # A class of a user's may make float32 of whatever it is given.
-            return output.to(args[0].dtype) if is_registered(module) else output
-
-        return hook
-
-    def spikes(self, timesteps: int) -> dict[str, Array]:
-        """``[N, T, ...]``, whether a layer ran once over all steps or once a step."""
-        found = {}
-        for path, parts in self._fired.items():
-            layout = layout_of(self._model.get_submodule(path))
-            if layout is not None:
-                spikes = torch.stack(parts, 1) if layout == "loop" else from_layout(parts[0], layout, timesteps)
-                found[path] = spikes.numpy().astype(np.int8)
-                continue
-            seq = parts[0] if len(parts) == 1 and len(parts[0]) == timesteps and timesteps > 1 else torch.stack(parts)
-            if len(parts) == 1 and timesteps == 1 and _takes_time(self._model.get_submodule(path)):
-                seq = parts[0]
-            found[path] = seq.transpose(0, 1).numpy().astype(np.int8)
+    def reference(self, returned: Any, watched: Mapping[int, torch.Tensor]) -> Reference:
+        """What forward returned, and the values that were watched, in network time."""
+        flat = [list(_tensors(one)) for one in returned]
+        outputs = {}
+        for number, (_, axes) in enumerate(self.lowered.outputs):
+            name = "output" if number == 0 else f"output.{number + 1}"
+            outputs[name] = self._output([one[number] for one in flat], axes)
+        found = Reference(outputs, {})
+        for layer, where in self.lowered.fired.items():
+            found.spikes[layer] = self._steps(where, lambda number: torch.sign(watched[number].double())).astype(np.int8)
+            margin = self._margin(where, watched)
+            if margin is not None:
+                found.margins[layer] = margin
+                op = self.graph[layer].op
+                assert isinstance(op, Neuron)
+                size = np.abs(op.threshold)
+                found.thresholds[layer] = float(size[np.isfinite(size)].min(initial=1.0))
         return found
 
-    def margins(self, timesteps: int) -> dict[str, Array]:
-        """``[N, T, ...]`` of the layers that gave their surrogate function one margin a step."""
-        told = {path: parts for path, parts in self._margins.items() if len(parts) == timesteps}
-        return {path: torch.stack(parts).transpose(0, 1).numpy() for path, parts in told.items()}
+    def _output(self, parts: Sequence[torch.Tensor], axes: tuple[Axes, ...]) -> Array:
+        how = Output(self.read or "mean")
+        if self.layout == "loop":
+            steps = [to_network_time(x, a, self.timesteps) for x, a in zip(parts, axes)]
+            return read_out(how, torch.stack(steps, 1).double().numpy())
+        timed = any("T" in name for name in axes[0])
+        value = to_network_time(parts[0], axes[0], self.timesteps).double().numpy()
+        return read_out(how, value) if timed else np.asarray(value)
+
+    def _steps(self, where: Fired, value: Any) -> Array:
+        """``[N, T, ...]`` of values of the trace, one for each step."""
+        found = []
+        cache: dict[int, torch.Tensor] = {}
+        shape = None
+        for number, axes, step in zip(where.values, where.axes, where.steps):
+            if number not in cache:
+                x = value(number)
+                rank = len(axes)
+                x = x.expand(*([1] * (rank - x.ndim)), *x.shape) if x.ndim < rank else x
+                cache[number] = to_network_time(x, axes, self.timesteps)
+            x = cache[number]
+            x = x[:, step] if step >= 0 else x
+            found.append(x)
+            shape = x.shape if shape is None or x.numel() > prod(shape) else shape
+        assert shape is not None
+        layer = self.graph.edges[next(n for n, w in self.lowered.fired.items() if w is where)].shape
+        return torch.stack([x.expand(shape).reshape(shape[0], *layer) for x in found], 1).numpy()
+
+    def _margin(self, where: Fired, watched: Mapping[int, torch.Tensor]) -> Array | None:
+        if not all(self._compared(number) for number in where.values):
+            return None
+
+        def margin(number: int) -> torch.Tensor:
+            call = self._calls[number]
+            a, b = (watched[p.number] if hasattr(p, "number") else torch.as_tensor(p) for p in call.args[:2])
+            return (a.double() - b.double()).expand(watched[number].shape)
+
+        return self._steps(where, margin)
+
+    def _cut(self, reference: Reference, count: int) -> Reference:
+        def cut(arrays: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: x[:count] for name, x in arrays.items()}
+
+        return replace(reference, outputs=cut(reference.outputs), spikes=cut(reference.spikes), margins=cut(reference.margins))
 
 
-def _takes_time(module: nn.Module) -> bool:
-    return getattr(module, "step_mode", "m") == "m"
+def _random_given(model: TorchModel, name: str, drawn: Sequence[torch.Tensor]) -> Array:
+    """What a random operation drew, as an input ``[N, T, ...]``."""
+    at = model.trace.random_batch.get(name, 0)
+    if len(drawn) > 1:
+        return torch.stack([x.movedim(at, 0) for x in drawn], 1).numpy()
+    x = drawn[0].movedim(at, 0)
+    if at == 1:  # [T, N, ...]
+        return x.numpy()
+    return x.unsqueeze(1).expand(len(x), model.timesteps, *x.shape[1:]).numpy()
 
 
-class _Recorder(nn.Module):
-    """Stands where a surrogate function stood; notes the margin that it was given."""
+def _as_given(trace: Trace, layout: Layout, name: str, x: Array) -> list[torch.Tensor]:
+    """An input ``[N, T, ...]`` as the values of a trace."""
+    if name in trace.random:
+        at = trace.random_batch.get(name, 0)
+        tensor = torch.from_numpy(np.ascontiguousarray(x, np.float64))
+        if len(trace.random[name]) > 1:
+            return [part.movedim(0, at).contiguous() for part in tensor.unbind(1)]
+        return [(tensor.transpose(0, 1) if at == 1 else tensor[:, 0]).contiguous()]
+    tensors = arrange(x, layout)
+    return [t.long() for t in tensors] if name in trace.whole else tensors
 
-    def __init__(self, inner: Any, margins: list[torch.Tensor]) -> None:
-        super().__init__()
-        self.inner = inner
-        self.margins = margins
 
-    def forward(self, margin: torch.Tensor, *settings: Any) -> Any:
-        self.margins.append(margin.detach())
-        return self.inner(margin, *settings)
+def _lowered(
+    trace: Trace, layout: Layout, timesteps: int, shapes: Mapping[str, tuple[int, ...]], read: Read | None,
+    carries: Mapping[str, str], kinds: Mapping[str, str], neurons: Any, regions: Any, examples: Any,
+) -> Lowered:  # fmt: skip
+    return lower(
+        trace,
+        {name: axes_of(len(shape), layout) for name, shape in shapes.items()},
+        timesteps,
+        stepped=layout == "loop",
+        read=read,
+        binary={name: kind == "spikes" for name, kind in carries.items()},
+        module_kinds=kinds,
+        neurons=neurons,
+        regions=regions,
+        examples=examples,
+    )
 
 
-class _DSR(nn.Module):
-    """SpikingJelly's DSR nodes in the precision of their input; the originals return float32 whatever they are given.
+def _together(parts: Sequence[Reference]) -> Reference:
+    if len(parts) == 1:
+        return parts[0]
 
-    The tests hold it against the originals in float32.
-    """
+    def joined(kind: str) -> dict[str, Array]:
+        return {name: np.concatenate([getattr(p, kind)[name] for p in parts]) for name in getattr(parts[0], kind)}
 
-    step_mode = "m"
+    return Reference(joined("outputs"), joined("spikes"), joined("margins"), parts[0].thresholds)
 
-    def __init__(self, node: Any) -> None:
-        super().__init__()
-        self.v_threshold = node.v_threshold.detach().clamp(min=node.v_threshold_lower_bound).double()
-        self.alpha = node.alpha
-        self.leaky = isinstance(node, neuron.DSRLIFNode)
-        self.keep = float(np.exp(-node.delta_t / node.tau)) if self.leaky else 1.0
-        self.gain = 1.0 - self.keep if self.leaky else 1.0
-        self.height = 1.0 / node.delta_t if self.leaky else 1.0
-        self.surrogate_function: Any = lambda margin: (margin >= 0).to(margin.dtype)
 
-    def forward(self, x_seq: torch.Tensor) -> torch.Tensor:
-        v = torch.zeros_like(x_seq[0])
-        out = []
-        for x in x_seq:
-            v = self.keep * v + self.gain * x
-            spike = self.surrogate_function(v - self.alpha * self.v_threshold) * self.v_threshold
-            v = v - spike
-            out.append(spike * self.height)
-        return torch.stack(out)
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside of DataParallel and torch.compile."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner
+
+
+# -- the live module ---------------------------------------------------------------------------------------------------
+
+
+class _Live:
+    """A module that is live in one layout, its recordings, and the proof."""
+
+    def __init__(
+        self, module: nn.Module, again: Any, shapes: Mapping[str, tuple[int, ...]], timesteps: int, layout: Layout,
+        whole: tuple[str, ...], example: Mapping[str, Array] | None,
+    ) -> None:  # fmt: skip
+        self.module = module
+        self.again = again
+        self.shapes = self._named(shapes)
+        self.timesteps = timesteps
+        self.layout = layout
+        self.whole = frozenset(whole)
+        self.example = dict(zip(self.shapes, (example or {}).values()))
+
+    def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        import inspect
+
+        arguments = [name for name in inspect.signature(self.module.forward).parameters]
+        given = list(shapes)
+        if given == [""] or not set(given) <= set(arguments):
+            star = [n for n, p in inspect.signature(self.module.forward).parameters.items() if p.kind == p.VAR_POSITIONAL]
+            names = [n for n in arguments if n not in star]
+            if len(names) < len(given):
+                names = names + [f"x{k}" if k else "x" for k in range(len(given) - len(names))]
+            return dict(zip(names, shapes.values()))
+        return dict(shapes)
+
+    # -- inputs --------------------------------------------------------------------------------------------------------
+
+    def inputs(self, batch: int, kind: str) -> dict[str, Array]:
+        """``[N, T, ...]`` for each argument: of the example, fresh random numbers, zeros, large numbers."""
+        made = {}
+        for number, (name, shape) in enumerate(self.shapes.items()):
+            steady = self.layout == "N"
+            example = self.example.get(name)
+            full = (batch, self.timesteps, *shape)
+            if name in self.whole:
+                made[name] = self._whole_numbers(example, full, kind, steady)
+                continue
+            if kind == "example" and example is not None:
+                x = np.resize(np.asarray(example, np.float64), (batch, *example.shape[1:])) if len(example) < batch else example[:batch]
+                made[name] = self._over_time(np.asarray(x, np.float64), shape)
+                continue
+            seed = {"example": 1, "fresh": 2, "zeros": 3, "large": 4}[kind]
+            numbers = np.random.default_rng([seed, number])
+            drawn = numbers.random((batch, 1 if steady else self.timesteps, *shape))
+            if example is not None and np.isin(example, (0, 1)).all():
+                drawn = (drawn < 0.5).astype(np.float64)
+            elif example is not None and kind == "fresh":
+                low, high = float(np.min(example)), float(np.max(example))
+                drawn = low + (high - low) * 1.2 * drawn
+            if kind == "zeros":
+                drawn = np.zeros_like(drawn)
+            if kind == "large":
+                drawn = (drawn - 0.3) * 40.0
+            made[name] = np.broadcast_to(drawn, full).copy()
+        return made
+
+    def _over_time(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return x if x.ndim > len(shape) + 1 else np.repeat(x[:, None], self.timesteps, axis=1)
+
+    def _whole_numbers(self, example: Array | None, full: tuple[int, ...], kind: str, steady: bool) -> Array:
+        if example is None or kind == "zeros":
+            return np.zeros(full)
+        values = np.unique(example)
+        numbers = np.random.default_rng(5)
+        if kind == "example":
+            x = np.resize(np.asarray(example, np.float64), (full[0], *example.shape[1:]))
+            return self._over_time(x, full[2:])
+        drawn = numbers.choice(values, (full[0], 1 if steady else full[1], *full[2:])).astype(np.float64)
+        return np.broadcast_to(drawn, full).copy()
+
+    def arranged(self, inputs: Mapping[str, Array]) -> dict[str, list[torch.Tensor]]:
+        """Inputs as forward takes them."""
+        found = {name: arrange(x, self.layout) for name, x in inputs.items()}
+        return {name: [t.long() for t in x] if name in self.whole else x for name, x in found.items()}
+
+    # -- recording -----------------------------------------------------------------------------------------------------
+
+    def record(
+        self, inputs: Mapping[str, Array], watch: frozenset[int] = frozenset(), seed: int = 0, fresh: bool = True
+    ) -> Recording:
+        """What the live module does with inputs ``[N, T, ...]``, from the state that it had (``fresh``) or has now."""
+        batch = len(next(iter(inputs.values())))
+        if fresh:
+            self.again()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                return record(self.module, self.arranged(inputs), batch, is_whole, watch)
+            except NeurocompileError:
+                raise
+            except Exception as error:
+                shapes = ", ".join(str(list(x[0].shape)) for x in self.arranged(inputs).values())
+                what = f"torch cannot run it: {(str(error).splitlines() or [type(error).__name__])[0]}"
+                fix = "check --input-shape (without batch and time), --timesteps and --layout"
+                place = _line_of(error) or type(self.module).__name__
+                raise BadInput(Problem(what, place, f"input {shapes}", "", fix)) from error
+
+    def model(self, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
+        """The model, proved against the live module."""
+        first = self.record(self.inputs(3, "example"))
+        self._check_repeats(first)
+        self._check_forgets()
+        trace = None
+        with contextlib.suppress(BadInput):
+            trace = generalized(first.trace, self.record(self.inputs(2, "fresh"), seed=1).trace)
+        if trace is None:
+            trace = settled(first.trace)
+        trace.whole = self.whole
+        given = {name: carries or ("spikes" if self._is_binary(name) else "real") for name in self.shapes}
+        kinds = {path: f"{type(m).__module__}.{type(m).__name__}" for path, m in self.module.named_modules()}
+        shapes = dict(self.shapes)
+        neurons, regions = whole_modules(trace, trace.modules)
+        lowered = _lowered(trace, self.layout, self.timesteps, shapes, read, given, kinds, neurons, regions,
+                           lambda numbers: self._values(trace, numbers))  # fmt: skip
+        made = TorchModel(trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, kinds)
+        self._prove(made)
+        return made
+
+    def _values(self, trace: Trace, numbers: Sequence[int]) -> Mapping[int, torch.Tensor]:
+        given = self.inputs(trace.batch, "example")
+        inputs = self.arranged(given) | (self.record(given).drawn if trace.random else {})
+        _, watched = trace.run(inputs, trace.batch, numbers)
+        return watched
+
+    def _is_binary(self, name: str) -> bool:
+        example = self.example.get(name)
+        return example is not None and name not in self.whole and bool(np.isin(example, (0, 1)).all())
+
+    # -- the proof -----------------------------------------------------------------------------------------------------
+
+    def _check_repeats(self, first: Recording) -> None:
+        """The same inputs give the same again, from fresh state, and samples do not hear each other."""
+        given = self.inputs(3, "example")
+        changed = {name: x.copy() for name, x in given.items()}
+        other = self.inputs(3, "fresh")
+        for name, x in changed.items():
+            x[0] = other[name][0]
+        second = self.record(changed)
+        axis = {"TN": 1, "fold": None}.get(self.layout, 0)
+        for a, b in zip(_flat(first.returned), _flat(second.returned), strict=False):
+            if a.shape != b.shape:
+                what = "how large its output is depends on the values of its input"
+                raise UnsupportedModel(Problem(what, type(self.module).__name__, fix="decide on shapes and settings only"))
+            if not _others_equal(a, b, axis, self.timesteps):
+                what = "what it gives for a sample depends on the other samples of the batch"
+                place = self._where_mixed(first, second) or type(self.module).__name__
+                raise UnsupportedModel(Problem(what, place, fix="treat every sample alike: a chip sees one at a time"))
+
+    def _check_forgets(self) -> None:
+        """A second call, after the states of neurons were cleared, gives the same as the first."""
+        from spikingjelly.activation_based import functional
+
+        given = self.inputs(2, "example")
+        first = self.record(given)
+        functional.reset_net(self.module)
+        second = self.record(given, fresh=False)
+        if first.trace.random:
+            return
+        same = len(_flat(first.returned)) == len(_flat(second.returned)) and all(
+            _equal(a, b) for a, b in zip(_flat(first.returned), _flat(second.returned))
+        )
+        if same:
+            return
+        numbers = frozenset(range(len(first.trace.shapes)))
+        a = self.record(given, numbers).watched
+        functional.reset_net(self.module)
+        b = self.record(given, numbers, fresh=False).watched
+        place = type(self.module).__name__
+        calls = {call.out: call for call in first.trace.calls}
+        for number in sorted(numbers & set(a) | set(calls)):
+            x, y, call = a.get(number), b.get(number), calls.get(number)
+            if call is not None and x is not None and (y is None or not _equal(x, y)):
+                place = f"{call.line} ({call.module})" if call.module else call.line
+                break
+        what = "it does not start anew: the same input gives something else at a second call"
+        fix = "clear its state at the start of forward, or in a method reset(), which functional.reset_net calls"
+        raise UnsupportedModel(Problem(what, place, fix=fix))
+
+    def _where_mixed(self, first: Recording, second: Recording) -> str:
+        """The line that first mixes samples."""
+        numbers = frozenset(call.out for call in first.trace.calls if 3 in call.shape and call.out not in first.trace.constants)
+        given = self.inputs(3, "example")
+        changed = {name: x.copy() for name, x in given.items()}
+        other = self.inputs(3, "fresh")
+        for name, x in changed.items():
+            x[0] = other[name][0]
+        a, b = self.record(given, numbers).watched, self.record(changed, numbers).watched
+        for call in first.trace.calls:
+            x, y = a.get(call.out), b.get(call.out)
+            if x is None or y is None:
+                continue
+            axes = [k for k, n in enumerate(x.shape) if n == 3]
+            if axes and not any(torch.equal(x.narrow(k, 1, 2), y.narrow(k, 1, 2)) for k in axes):
+                return f"{call.line} ({call.module})" if call.module else call.line
+        return ""
+
+    def _prove(self, model: TorchModel) -> None:
+        """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs."""
+        size = sum(prod(model.graph.edges[node.name].shape) for node in model.graph.of(Neuron))
+        kinds = ["example", "fresh"] if size > _LARGE else ["example", "fresh", "zeros", "large"]
+        batch = model.trace.batch if model.trace.fixed else 2
+        for seed, kind in enumerate(kinds):
+            inputs = self.inputs(batch, kind)
+            told = self.record(inputs, model.watch, seed)
+            expected = model.reference(told.returned, told.watched)
+            given = self.arranged(inputs)
+            given |= told.drawn
+            inputs = {**inputs, **{name: _random_given(model, name, told.drawn[name]) for name in told.drawn}}
+            returned, watched = model.trace.run(given, batch, model.watch)
+            self._same_bits(model, told, returned, watched, kind)
+            if size > _LARGE and kind == "example":
+                continue
+            self._same_graph(model, inputs, expected, kind)
+            if kind == "example":
+                model.recorded_inputs, model.recording = inputs, expected
+
+    def _same_bits(self, model: TorchModel, told: Recording, returned: Any, watched: Mapping[int, torch.Tensor], kind: str) -> None:
+        calls = {call.out: call for call in model.trace.calls}
+        for number in sorted(watched):
+            live_value = told.watched.get(number)
+            if live_value is None or not _equal(live_value, watched[number]):
+                call = calls.get(number)
+                place = "" if call is None else f"{call.line} ({call.module})" if call.module else call.line
+                what = f"what was recorded does not do again what the live module does, on {_INPUTS[kind]}"
+                raise NotTheSame(Problem(what, place, fix=_FIX_HIDDEN))
+        for a, b in zip(_flat(told.returned), _flat(returned), strict=True):
+            if not _equal(a, b):
+                what = f"what was recorded does not give what the live module gives, on {_INPUTS[kind]}"
+                raise NotTheSame(Problem(what, type(self.module).__name__, fix=_FIX_HIDDEN))
+
+    def _same_graph(self, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, kind: str) -> None:
+        run = run_graph(model.graph, inputs, self.timesteps)
+        order = [node.name for node in model.graph.of(Neuron) if node.name in expected.spikes]
+        rough = any(region.precision == "float32" for region in model.graph.hosts.values())
+        bound = _IN_FLOAT32 if rough else _OUTPUTS
+        tied = np.zeros(len(next(iter(inputs.values()))), bool)
+        before = model.proof.mismatches
+        if order:
+            tied = compare_spikes(
+                model.proof, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound
+            )
+        if model.proof.mismatches > before:
+            first = model.proof.first
+            assert first is not None
+            what = f"the compiled network does not fire as the live module does, on {_INPUTS[kind]}"
+            told = f"{first.actual} at step {first.step}, neuron {list(first.neuron)}"
+            raise NotTheSame(Problem(what, first.layer, told, f"{first.expected}", _FIX_FAULT))
+        for name, values in expected.outputs.items():
+            known, found = values[~tied], run.outputs[name][~tied]
+            if known.size and not _near(known, found, bound):
+                what = f"the compiled network does not give what the live module gives, on {_INPUTS[kind]}"
+                worst = float(np.nanmax(np.abs(known - found)))
+                raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", _FIX_FAULT))
+
+
+_INPUTS = {"example": "the example", "fresh": "fresh inputs", "zeros": "inputs of zero", "large": "large inputs"}
+_FIX_HIDDEN = "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
+_FIX_FILE = "save the model again with neurocompile.save; if it stays so, please report it"
+_FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
+
+
+def _near(a: Array, b: Array, bound: float) -> bool:
+    size = max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
+    with np.errstate(invalid="ignore"):
+        return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound * size)))
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(torch.nan_to_num(a.double()), torch.nan_to_num(b.double()))
+
+
+def _flat(returned: Any) -> list[torch.Tensor]:
+    return [x for one in returned for x in _tensors(one)]
+
+
+def _others_equal(a: torch.Tensor, b: torch.Tensor, axis: int | None, timesteps: int) -> bool:
+    """Whether all samples but the first are the same: along whichever axis holds the batch."""
+    axes = [k for k, n in enumerate(a.shape) if n in (3, 3 * timesteps)]
+    if not axes:
+        return True
+    for k in axes:
+        x, y = a.movedim(k, 0), b.movedim(k, 0)
+        if len(x) != 3:
+            x, y = (v.unflatten(0, (timesteps, 3)).movedim(1, 0) for v in (x, y))
+        if _equal(x[1:], y[1:]):
+            return True
+    return False
+
+
+def _line_of(error: BaseException) -> str:
+    """The user's file:line at which an exception was raised."""
+    import os
+    import traceback
+
+    from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH
+
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((_OURS, _TORCH, *_LIBRARIES, "<")):
+            return f"{frame.filename.removeprefix(os.getcwd() + os.sep)}:{frame.lineno}"
+    return ""

@@ -62,10 +62,11 @@ class OnHost(nn.Module):
         if not self._session:
             self._session.append(HostSession(self.region, self.steps))
         whole = [batch_first(v, a, self.steps).detach().double().numpy() for v, a in zip(values, self.axes)]
-        if self.region.per_step:  # one step a call
+        alone = self.region.per_step and not any("T" in name for name in self.result_axes)
+        if alone:  # one step a call
             whole = [x[:, None] for x in whole]
         result = torch.from_numpy(self._session[0](whole))
-        return arranged(result[:, 0] if self.region.per_step else result, self.result_axes)
+        return arranged(result[:, 0] if alone else result, self.result_axes)
 
     def __deepcopy__(self, memo: Any) -> OnHost:
         made = OnHost(self.region, self.axes, self.result_axes, self.steps)

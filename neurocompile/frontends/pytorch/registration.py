@@ -30,7 +30,7 @@ def check_equation(
     """Run a neuron module and its equation on the same random currents.
 
     Args:
-        module: of a registered class, prepared; its state is cleared.
+        module: of a registered class, in float64; its state is cleared.
         op: its equation.
         layout: how its forward takes time; "loop": one step a call.
         shape: of the layer.

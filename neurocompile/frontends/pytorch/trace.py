@@ -1,271 +1,205 @@
-"""A live torch module becomes a torch.fx graph whose leaves are layers and neurons."""
+"""What a module did, as a list of operations: made by recording (:mod:`.record`), kept in model files, run by torch."""
 
 from __future__ import annotations
 
-import copy
-import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional
-from torch import fx, nn
 
-from neurocompile.errors import BadInput, Problem, UnsupportedModel
-from neurocompile.frontends.pytorch.neurons import NEURONS, READOUTS, is_registered
-from neurocompile.frontends.pytorch.onhost import is_host
-from neurocompile.models.feedback import Feedback
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 
-__all__ = ["check_module", "cleaned", "is_leaf", "prepare", "trace_module"]
-
-# torch says on stderr that it found no Triton, whoever asks.
-logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+__all__ = ["Batch", "Call", "Ref", "Trace", "generalized", "references", "replaced"]
 
 
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is lowered as a whole rather than through its forward."""
-    if is_registered(module) or is_host(module) or isinstance(module, (*NEURONS, *READOUTS, Feedback, TemporalGain)):
-        return True
-    if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
-        return False
-    home = type(module).__module__
-    return home.startswith(("torch.nn.", "spikingjelly.activation_based.")) and ".model." not in home
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value of the trace, by its number."""
+
+    number: int
 
 
-def check_module(model: nn.Module) -> None:
-    """Refuse what must not be guessed at: lazy modules, training mode, numbers that are not finite.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A size that is ``factor`` times the batch."""
 
-    Raises:
-        UnsupportedModel: for lazy modules and for modules that behave otherwise in training mode.
-        BadInput: for weights and statistics that are NaN or infinite.
-    """
-    problems = []
-    for path, module in model.named_modules():
-        kind = type(module).__name__
-        if any(nn.parameter.is_lazy(p) for p in (*module.parameters(False), *module.buffers(False))):
-            problems.append(
-                Problem(f"{kind} has no weights yet", path, fix="run the model once on real data before saving it")
-            )
-        statistics = isinstance(module, nn.modules.batchnorm._BatchNorm) or "Dropout" in kind or hasattr(module, "vbn")
-        if module.training and statistics:
-            fix = "call model.eval() before saving: its statistics are those of a batch in training mode"
-            problems.append(Problem(f"{kind} is in training mode", path, fix=fix))
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            fix = "train it with track_running_stats=True; without, its output depends on the batch"
-            problems.append(Problem(f"{kind} keeps no running statistics", path, fix=fix))
-    if problems:
-        raise UnsupportedModel(problems)
-    broken = []
-    for path, tensor in (*model.named_parameters(), *model.named_buffers()):
-        bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
-        if not bad and path.endswith("running_var") and bool((tensor < 0).any()):
-            fix = "the file is damaged; restore an earlier checkpoint"
-            broken.append(Problem("a variance is negative", path, f"{float(tensor.min()):g}", ">= 0", fix))
-        if bad:
-            fix = "the training diverged or the file is damaged; restore an earlier checkpoint"
-            broken.append(Problem("weights are NaN or infinite", path, f"{bad} of {tensor.numel()}", "finite", fix))
-    if broken:
-        raise BadInput(broken)
+    factor: int
 
 
-def prepare(model: nn.Module) -> nn.Module:
-    """A float64 copy in eval mode with cleared states; the model itself stays as it is."""
-    prepared = cleaned(model).double().eval()
-    for module in prepared.modules():
-        if is_registered(module):
-            module.register_forward_hook(_in_the_precision_of_its_input)
-    return prepared
+@dataclass(frozen=True)
+class Call:
+    """One operation: ``out = operation(*args)``.
 
-
-def _in_the_precision_of_its_input(module: nn.Module, args: Any, sent: Any) -> Any:
-    """Authors' neurons often make float32 of whatever they are given."""
-    return sent.to(args[0].dtype) if isinstance(sent, torch.Tensor) else sent
-
-
-def cleaned(model: nn.Module) -> nn.Module:
-    """A copy with cleared states."""
-    copied = copy.deepcopy(model, _kept_tensors(model))
-    functional.reset_net(copied)
-    for module in copied.modules():
-        if getattr(module, "v_seq", None) is not None:
-            setattr(module, "v_seq", None)  # noqa: B010 (a state, no submodule)
-    return copied
-
-
-def _kept_tensors(model: nn.Module) -> dict[int, torch.Tensor]:
-    """A memo for deepcopy: states left from training hang on a graph of gradients, which deepcopy refuses."""
-    states = [value for m in model.modules() for value in (*vars(m).values(), *vars(m).get("_memories", {}).values())]
-    return {id(s): s.detach().clone() for s in states if isinstance(s, torch.Tensor) and not s.is_leaf}
-
-
-def trace_module(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> fx.GraphModule:
-    """Trace a prepared module (:func:`prepare`) on float64 inputs in the layout of its forward.
-
-    Whole numbers (int64) among the inputs are given to forward as such, by a ``long()`` at the head of the graph, whose
-    own inputs are float64 all the same. Decisions that a forward takes on shapes are taken as for these inputs; sizes
-    themselves stay symbolic, so the result runs on any batch.
-
-    Raises:
-        BadInput: if the model cannot run on such inputs.
-        UnsupportedModel: if its forward decides on values, or does what torch.fx cannot follow.
-    """
-    if is_leaf(model):
-        model = nn.Sequential(model)
-    tracer = _Tracer(inputs)
-    try:
-        with torch.no_grad():
-            graph = tracer.trace(model)
-    except (BadInput, UnsupportedModel):
-        raise
-    except Exception as error:
-        what = f"torch.fx cannot follow this forward: {error}"
-        fix = "write the forward with tensor operations only, without print, numpy or decisions on values"
-        raise UnsupportedModel(Problem(what, tracer.where or type(model).__name__, fix=fix)) from error
-    return fx.GraphModule(model, graph, type(model).__name__)
-
-
-class _Proxy(fx.Proxy):
-    """A proxy that knows its value on the example, so that loops over time and checks of shapes can be followed.
-
-    Once forward has forgotten it, so is the value, whose place the next ones need.
+    ``args`` are numbers, names, lists of these, :class:`Ref` and :class:`Batch`. ``module`` is the path of the module
+    in whose forward it ran, ``line`` the user's ``file:line``, ``site`` a key for all lines on the way. ``leaf`` is what an operation
+    "leaf" (a module that is one whole) or "host" (a function that no chip computes) stands for.
     """
 
-    tracer: _Tracer
-
-    def __del__(self) -> None:
-        if self.node.op != "placeholder":
-            self.node.meta.pop("value", None)
-
-    def __index__(self) -> int:
-        value = self.tracer.known(self.node)
-        if not isinstance(value, int):
-            raise TypeError(f"{type(value).__name__} is not a whole number")
-        return value
-
-    def __len__(self) -> int:
-        return len(self.tracer.known(self.node))
-
-    def __getattr__(self, k: str) -> fx.proxy.Attribute:
-        return _Attribute(self, k)
+    operation: str
+    args: tuple[Any, ...]
+    out: int
+    shape: tuple[int, ...]
+    module: str = ""
+    line: str = ""
+    site: str = ""
+    leaf: str = ""
 
 
-class _Attribute(fx.proxy.Attribute):
-    """Something of a tensor, as ``x.shape``, that knows how long it is."""
+def references(args: Any) -> Iterator[int]:
+    """The numbers of all values among arguments."""
+    if isinstance(args, Ref):
+        yield args.number
+    elif isinstance(args, list | tuple):
+        for item in args:
+            yield from references(item)
+    elif isinstance(args, dict):
+        for item in args.values():
+            yield from references(item)
 
-    tracer: _Tracer
 
-    def __len__(self) -> int:
-        return len(self.tracer.known(self.node))
+def replaced(args: Any, swap: Callable[[Any], Any]) -> Any:
+    """The same nested arguments, with :class:`Ref` and :class:`Batch` swapped for something else."""
+    if isinstance(args, Ref | Batch):
+        return swap(args)
+    if isinstance(args, list):
+        return [replaced(item, swap) for item in args]
+    if isinstance(args, tuple):
+        return tuple(replaced(item, swap) for item in args)
+    if isinstance(args, dict):
+        return {key: replaced(item, swap) for key, item in args.items()}
+    return args
 
 
-class _Tracer(fx.Tracer):
-    def __init__(self, inputs: tuple[torch.Tensor, ...]) -> None:
-        super().__init__()
-        self._inputs = list(inputs)
-        self._computing = False  # while the example's values are computed, nothing is traced
-        self.where = ""
+@dataclass
+class Trace:
+    """A recorded forward.
 
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        return is_leaf(module)
+    ``inputs[name]`` are the values that are given: one, or one a step where forward is called for each step
+    (``stepped``). ``constants`` are weights and whatever was computed from weights alone. ``outputs`` is what forward
+    returned (of every step, where stepped), with a Ref for each tensor. ``leaves`` are called whole: a function of
+    tensors, by the name that calls have for it. ``batch`` is the size that was recorded; ``fixed`` says that the trace
+    holds for no other. ``random`` names the inputs that stand for random numbers.
+    """
 
-    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        if self._computing:
-            return forward(*args, **kwargs)
-        self.where = self.path_of_module(m)
-        return super().call_module(m, forward, args, kwargs)
+    inputs: dict[str, list[int]]
+    calls: list[Call]
+    outputs: Any
+    constants: dict[int, torch.Tensor] = field(default_factory=dict)
+    shapes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    leaves: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    batch: int = 1
+    fixed: bool = False
+    random: dict[str, list[int]] = field(default_factory=dict)
+    modules: dict[str, Any] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
+    random_batch: dict[str, int] = field(default_factory=dict)
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+    @torch.no_grad()
+    def run(
+        self, inputs: Mapping[str, Sequence[torch.Tensor]], batch: int, watch: Collection[int] = ()
+    ) -> tuple[Any, dict[int, torch.Tensor]]:
+        """Run the operations by torch: what forward returns, and the values that are watched.
 
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
+        Args:
+            inputs: a tensor for each value of ``inputs`` and ``random``.
+            batch: of these tensors.
+            watch: numbers of values to keep.
+        """
+        values: dict[int, torch.Tensor] = dict(self.constants)
+        for name, numbers in {**self.inputs, **self.random}.items():
+            values.update(zip(numbers, inputs[name], strict=True))
+        kept = set(watch) | set(references(self.outputs)) | set(self.constants)
+        last = {number: at for at, call in enumerate(self.calls) for number in references(call.args)}
 
-    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> Any:
-        if kind == "placeholder":
-            if str(target).startswith("*"):
-                what, fix = f"forward takes {target}", "give each argument a name of its own"
-                raise UnsupportedModel(Problem(what, self.where or type(self.root).__name__, fix=fix))
-            if args and not self._inputs:
-                return args[0]  # as in a call that leaves this argument out
-            args = ()
-        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
-        value = proxy.node.meta["value"] = self._value(proxy.node)
-        if kind == "placeholder" and value.dtype == torch.int64:
-            proxy.node.meta["value"] = value.double()
-            return proxy.long()
-        return proxy
+        def value(part: Any) -> Any:
+            return values[part.number] if isinstance(part, Ref) else part.factor * batch
 
-    def _value(self, node: fx.Node) -> Any:
-        """What the node gives on the example."""
-        if node.op == "placeholder":
-            if not self._inputs:
-                what = f"forward takes the argument {node.target!r}, for which there is no input"
-                raise BadInput(Problem(what, fix="give one example input for each argument of forward"))
-            return self._inputs.pop(0)
-        if node.op == "output":
+        for leaf in self.leaves.values():
+            reset = getattr(leaf, "reset_state", None)
+            if reset is not None:
+                reset()
+        for at, call in enumerate(self.calls):
+            args = replaced(call.args, value)
+            run = self.leaves[call.leaf] if call.leaf else OPERATIONS[call.operation].run
+            values[call.out] = run(*args[0], **args[1]) if call.leaf else run(*args)
+            for number in set(references(call.args)):
+                if last[number] == at and number not in kept:
+                    del values[number]
+            if call.out not in last and call.out not in kept:
+                del values[call.out]
+        watched = {number: values[number] for number in watch}
+        return replaced(self.outputs, value), watched
+
+    def without_unread(self, watch: Collection[int] = ()) -> Trace:
+        """The same trace without operations whose result nothing reads."""
+        needed = set(references(self.outputs)) | set(watch)
+        calls = []
+        for call in reversed(self.calls):
+            if call.out in needed or call.operation == "leaf":
+                needed |= set(references(call.args))
+                calls.append(call)
+        constants = {number: tensor for number, tensor in self.constants.items() if number in needed}
+        return replace(self, calls=calls[::-1], constants=constants)
+
+
+def generalized(first: Trace, second: Trace) -> Trace | None:
+    """One trace of two recordings of other batch sizes, which holds for any; None if they differ otherwise.
+
+    A value that was computed from constants alone becomes one where it is the same in both.
+    """
+    if len(first.calls) != len(second.calls) or first.inputs != second.inputs:
+        return None
+    small, large = first.batch, second.batch
+
+    def merged(a: Any, b: Any) -> Any:
+        if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+            return type(a)([merged(x, y) for x, y in zip(a, b)])
+        if isinstance(a, dict) and isinstance(b, dict) and list(a) == list(b):
+            return {key: merged(a[key], b[key]) for key in a}
+        if type(a) is type(b) and (a == b or a != a):
+            return a
+        if type(a) is int and type(b) is int and small != large:
+            factor, rest = divmod(b - a, large - small)
+            if rest == 0 and factor > 0 and a == factor * small:
+                return Batch(factor)
+        raise ValueError("they differ")
+
+    if first.random != second.random:
+        return None
+    random_batch = {}
+    for name, numbers in first.random.items():
+        a, b = first.shapes[numbers[0]], second.shapes[numbers[0]]
+        changed = [k for k, (x, y) in enumerate(zip(a, b)) if x != y]
+        if len(a) != len(b) or len(changed) != 1:
             return None
-        given: Any = fx.node.map_arg((node.args, node.kwargs), self.known)
-        args, kwargs = given
-        if node.op == "call_module" and isinstance(self.root.get_submodule(str(node.target)), Feedback):
-            node.meta["step"] = tuple(x[0].clone() for x in args)  # of which what is inside is traced
-        self._computing = True
-        try:
-            return run_node(self.root, node, args, kwargs)
-        finally:
-            self._computing = False
-
-    def known(self, node: fx.Node) -> Any:
-        """The value of a node, computed (again) where there is none: fx makes nodes for buffers without a proxy."""
-        if "value" not in node.meta:
-            node.meta["value"] = self._value(node)
-        return node.meta["value"]
-
-    def to_bool(self, obj: fx.Proxy) -> bool:
-        value = self.known(obj.node)
-        if isinstance(value, torch.Tensor):
-            what = "its forward decides on the values of a tensor"
-            raise UnsupportedModel(Problem(what, self.where, fix="decide on shapes or settings only"))
-        return bool(value)
-
-    def iter(self, obj: fx.Proxy) -> Any:
-        value = self.known(obj.node)
-        items: Any = obj
-        return iter([items[i] for i in range(len(value))])
-
-
-@torch.no_grad()
-def run_node(root: Any, node: fx.Node, args: Any, kwargs: Any) -> Any:
-    """Do what one node says, on values.
-
-    Raises:
-        BadInput: if torch refuses.
-    """
+        random_batch[name] = changed[0]
+    constants = {
+        number: tensor
+        for number, tensor in first.constants.items()
+        if number in second.constants
+        and tensor.shape == second.constants[number].shape
+        and torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(second.constants[number]))
+    }
+    made = {call.out for call in first.calls}
+    if any(number not in constants and number not in made for number in first.constants):
+        return None
+    calls = []
     try:
-        match node.op:
-            case "get_attr":
-                value = root
-                for part in str(node.target).split("."):
-                    value = getattr(value, part)
-                return value
-            case "call_module":
-                module = root.get_submodule(str(node.target))
-                functional.reset_net(module)
-                value = module(*args, **kwargs)
-                # SpikingJelly's DSR nodes give float32 whatever they are given.
-                return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-            case "call_method":
-                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-            case _:
-                assert callable(node.target)
-                return node.target(*args, **kwargs)
-    except Exception as error:
-        shapes = ", ".join(str(list(a.shape)) for a in args if isinstance(a, torch.Tensor))
-        what = f"torch cannot run it: {str(error).splitlines()[0]}"
-        fix = "check --input-shape (without batch and time), --timesteps and --layout"
-        if node.op == "call_module" and is_registered(root.get_submodule(str(node.target))):
-            fix += "; a neuron that keeps its state between calls needs a method reset(), which clears it"
-        raise BadInput(Problem(what, _where(node), f"input {shapes}" if shapes else "", "", fix)) from error
+        for a, b in zip(first.calls, second.calls):
+            same = (a.operation, a.out, a.leaf, len(a.shape)) == (b.operation, b.out, b.leaf, len(b.shape))
+            if not same:
+                return None
+            if a.out not in constants:
+                calls.append(replace(a, args=merged(a.args, b.args)))
+        outputs = merged(first.outputs, second.outputs)
+    except ValueError:
+        return None
+    made = replace(first, calls=calls, constants=constants, outputs=outputs, random_batch=random_batch)
+    return made.without_unread()
 
 
-def _where(node: fx.Node) -> str:
-    return str(node.target) if node.op == "call_module" else f"{node.name} ({node.op})"
+def settled(recording: Trace) -> Trace:
+    """A recording alone, which holds for its batch only: whatever came of constants is one."""
+    calls = [call for call in recording.calls if call.out not in recording.constants]
+    return replace(recording, calls=calls, fixed=True).without_unread()

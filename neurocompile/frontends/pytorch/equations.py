@@ -1,0 +1,625 @@
+"""The equation of a neuron, read off what its code computed.
+
+A neuron is known by its comparisons, one a step. What is compared is followed back, through sums and products, to what
+was there before the step (the state), to whether the neuron fired at the step before, and to what arrives (the current).
+A step that is affine in state and current, for a neuron that fired and for one that did not, *is* a case of
+:class:`neurocompile.ir.ops.Neuron`; its fields are computed from the coefficients, and every step is held against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.frontends.pytorch.rolling import FIX_LOOP, NotAlike, Poly, Roller, same_numbers
+from neurocompile.frontends.pytorch.terms import Term, digest
+from neurocompile.ir.ops import Array, MembraneNorm, Neuron
+
+__all__ = ["derive"]
+
+FIX_EQUATION = (
+    "a neuron's step may add, scale and compare its membrane, its current and its last spike; what is not so is given "
+    "with @neurocompile.neuron"
+)
+_ZERO = np.asarray(0.0)
+
+
+@dataclass
+class _Step:
+    """What is new at a step: the terms that no earlier step had, and the state that they start from."""
+
+    compared: Term
+    spike: Term
+    new: set[int]
+    state: list[Term]
+
+
+def derive(roller: Roller, steps: Sequence[Term | None]) -> Term | None:
+    """The neuron that comparisons are the spikes of; None if they remember nothing.
+
+    Raises:
+        NotAlike: if they are those of no equation.
+    """
+    found = _steps(roller, steps)
+    if found is None:
+        return None
+    return _Derivation(roller, found).neuron()
+
+
+def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
+    """The steps with what they start from; None where no step starts from an earlier one."""
+    known = [term for term in steps if term is not None]
+    strict = {term.data for term in known}
+    reach: set[int] = set()
+    made: list[_Step] = []
+    fresh_before: set[int] = set()
+    spikes = {term.uid for term in known}
+    remembers = False
+    for term in steps:
+        if term is None:
+            if remembers or len(known) == 1:
+                raise NotAlike("not every step of this neuron was recorded", known[0], "read what it gives at every step")
+            return None
+        compared = term.args[0]
+        new: set[int] = set()
+        state: dict[int, Term] = {}
+        waiting = [compared]
+        while waiting:
+            top = waiting.pop()
+            if top.uid in new:
+                continue
+            if top.uid in reach:
+                if top.uid in fresh_before or (made and top.uid == made[-1].spike.uid):
+                    state[top.uid] = top
+                continue
+            new.add(top.uid)
+            if top.kind in ("affine", "mul", "func"):
+                waiting += top.args
+        if made and not state and not any(uid in spikes for uid in new):
+            state = {}
+        remembers = remembers or bool(state) or any(uid in spikes for uid in new)
+        made.append(_Step(compared, term, new, list(state.values())))
+        reach |= new
+        fresh_before = new
+    if not remembers or len(made) < 2:
+        return None
+    if not _is_recurrent(roller, made, spikes):
+        return None
+    if len(strict) > 1:
+        raise NotAlike("it compares with > at one step and with >= at another", known[0], FIX_LOOP)
+    return made
+
+
+def _is_recurrent(roller: Roller, steps: list[_Step], spikes: set[int]) -> bool:
+    """Whether what is compared at the last step starts from what the step before made, not only from what is shared."""
+    last, before = steps[-1], steps[-2]
+    if before.spike.uid in last.new:
+        return True
+    if len(steps) > 2:
+        return any(term.uid not in steps[0].new for term in last.state)
+    # Two steps: what both read may be a constant input.
+    return any(term.kind in ("affine", "mul") for term in last.state) or not all(t.static for t in last.state)
+
+
+class _Derivation:
+    def __init__(self, roller: Roller, steps: list[_Step]) -> None:
+        self.roller = roller
+        self.terms = roller.terms
+        self.steps = steps
+        self.last = len(steps) - 1
+        self._states: dict[int, list[Term]] = {}
+        self.shape = steps[0].compared.shape
+
+    def refused(self, what: str, term: Term | None = None) -> NotAlike:
+        return NotAlike(what, term or self.steps[-1].spike, FIX_EQUATION)
+
+    # -- what a step is made of ----------------------------------------------------------------------------------------
+
+    def states(self, t: int) -> list[Term]:
+        """The terms of step ``t - 1`` from which step ``t`` starts, but for the spike.
+
+        What was there before the first step, and what does not itself depend on a state, is no state: a current that is
+        used twice, or the same at every step.
+        """
+        known = self._states.get(t)
+        if known is None:
+            spike = self.steps[t - 1].spike
+            known = [term for term in self.steps[t].state if term.uid != spike.uid]
+            if t > 1:
+                shared = self.steps[0].new
+                known = [x for x in known if x.uid not in shared and x.kind in ("affine", "mul", "func") and self._depends(x, t - 1)]
+            self._states[t] = known
+        return known
+
+    def neuron(self) -> Term:
+        """The uniform term."""
+        states = self.states(self.last)
+        functions = [t for t in self._within(self.last) if t.kind == "func"]
+        touching = [t for t in functions if self._depends(t, self.last)]
+        if touching:
+            name = touching[0].data[0]
+            raise self.refused(f"its step applies {name} to its membrane", touching[0])
+        if not states:
+            spikes_only = self.steps[self.last - 1].spike.uid
+            if spikes_only in self.steps[self.last].new:
+                return self._one_state(None)
+            raise self.refused("what it remembers is not a membrane")
+        if len(states) == 1:
+            return self._one_state(states[0])
+        if len(states) == 2:
+            return self._two_states(states)
+        raise self.refused(f"it remembers {len(states)} values for each neuron; an equation has a membrane and a current")
+
+    def _within(self, t: int) -> list[Term]:
+        """All new element-wise terms of a step."""
+        found, waiting, seen = [], [self.steps[t].compared], set()
+        while waiting:
+            top = waiting.pop()
+            if top.uid in seen or top.uid not in self.steps[t].new:
+                continue
+            seen.add(top.uid)
+            found.append(top)
+            if top.kind in ("affine", "mul", "func"):
+                waiting += top.args
+        return sorted(found, key=lambda term: term.uid)
+
+    def _depends(self, term: Term, t: int) -> bool:
+        """Whether a term of step ``t`` depends on what the step before left."""
+        left = {s.uid for s in self.states(t)} | {self.steps[t - 1].spike.uid}
+        waiting, seen = [term], set()
+        while waiting:
+            top = waiting.pop()
+            if top.uid in left:
+                return True
+            if top.uid in seen or top.uid not in self.steps[t].new:
+                continue
+            seen.add(top.uid)
+            if top.kind in ("affine", "mul", "func"):
+                waiting += top.args
+        return False
+
+    def expanded(self, term: Term, t: int) -> tuple[Poly, list[Term]]:
+        """A term of step ``t`` as a sum over the state, the last spike and what arrives; and what arrives."""
+        left = {s.uid for s in self.states(t)} | {self.steps[t - 1].spike.uid}
+        arrives: dict[int, Term] = {}
+
+        def stops(inner: Term) -> bool:
+            if inner.uid in left:
+                return True
+            if not self._depends(inner, t):
+                if len(inner.args) == 1 and inner.kind == "affine" and not inner.data.coefficients[0].ndim and not (
+                    inner.data.constant.ndim or inner.data.constant
+                ):
+                    return False  # a number times a current: the number is the equation's
+                arrives[inner.uid] = inner
+                return True
+            return False
+
+        poly = self.roller.expand(term, stops)
+        names = self.roller.names
+        for monomial in poly:
+            for uid in monomial:
+                if uid not in left and not self._is_own(names[uid], t):
+                    arrives.setdefault(uid, names[uid])
+        return poly, [arrives[uid] for uid in sorted(arrives) if any(uid in m for m in poly)]
+
+    def _is_own(self, term: Term, t: int) -> bool:
+        return any(term.uid == s.spike.uid for s in self.steps[: t + 1])
+
+    def counterpart(self, state: Term | None, t: int) -> Term:
+        """The term of step ``t`` that the state of step ``t - 1`` is the earlier one of."""
+        if t < self.last:
+            later = self.states(t + 1)
+            if len(later) == 1:
+                return later[0]
+        compared = self.steps[t].compared
+        if state is None or t == 0:
+            return compared
+        k, c = self._threshold(state, t - 1)
+        for term in self._within(t):
+            poly = self.roller.expand(compared, lambda inner, term=term: inner is term)
+            if set(poly) <= {(term.uid,), ()} and (term.uid,) in poly:
+                if same_numbers(poly[(term.uid,)], k) and same_numbers(poly.constant, c) and self._depends(term, t):
+                    return term
+        raise self.refused("what it remembers is made otherwise at its last step")
+
+    def _threshold(self, state: Term, t: int) -> tuple[Array, Array]:
+        """``compared = k * state + c``."""
+        compared = self.steps[t].compared
+        poly = self.roller.expand(compared, lambda inner: inner is state)
+        key = (self.roller.resolved(state).uid,)
+        if set(poly) - {key, ()}:
+            if key not in poly:
+                raise self.refused("what it compares is not what it remembers")
+            raise self.refused("what it compares is more than what it remembers")
+        return poly.get(key, _ZERO), poly.constant
+
+    # -- one membrane --------------------------------------------------------------------------------------------------
+
+    def _one_state(self, state: Term | None) -> Term:
+        t = self.last
+        before = self.steps[t - 1].spike
+        if state is None:
+            membrane, k, c = self.steps[t].compared, np.asarray(1.0), _ZERO
+        else:
+            k, c = self._threshold(state, t - 1)
+            membrane = self.counterpart(state, t)
+        norm = self._norm(membrane, t)
+        whole = membrane if norm is None or norm.on == "compare" else self._normed_input
+        poly, arrives = self.expanded(whole, t)
+        names = self.roller
+        h = None if state is None else names.resolved(state).uid
+        s = names.resolved(before).uid
+        fields, current = self._fields(poly, arrives, h, s, t)
+        return self._finish(fields, current, k, c, norm, membrane)
+
+    def _fields(
+        self, poly: Poly, arrives: list[Term], h: int | None, s: int, t: int
+    ) -> tuple[dict[str, Any], list[tuple[Term, Array]]]:
+        """The equation's fields from a sum over membrane ``h``, spike ``s`` and currents."""
+        rest = Poly(poly)
+
+        def take(*uids: int | None) -> Array:
+            if None in uids:
+                return _ZERO
+            return rest.pop(tuple(sorted(uids)), _ZERO)  # type: ignore[type-var]
+
+        a0, extra = take(h), take(h, s)
+        a1 = a0 + extra
+        jump = take(s)
+        c0 = rest.pop((), _ZERO)
+        currents: list[tuple[Term, Array]] = []
+        deaf: bool | None = None
+        for term in arrives:
+            uid = self.roller.resolved(term).uid
+            b0, b1 = take(uid), take(uid, s)
+            if np.any(b1 != 0) and not same_numbers(b1, -b0):
+                raise self.refused("after a spike it hears its input with another weight", term)
+            is_deaf = bool(np.any(b1 != 0))
+            if deaf not in (None, is_deaf):
+                raise self.refused("after a spike it hears one of its inputs, and not another", term)
+            deaf = is_deaf
+            currents.append((term, b0))
+        if rest:
+            raise self.refused(self._said(rest))
+        fields: dict[str, Any] = {"decay": a0, "bias": c0}
+        forgets = same_numbers(a1, _ZERO) or np.all(np.abs(a1) <= 1e-15)
+        if deaf:
+            if not forgets:
+                raise self.refused("after a spike it does not hear its input, and still remembers its membrane")
+            return {**fields, **self._reset_to(a0, c0, jump), "deaf": True}, currents
+        if not np.any(extra) and not np.any(jump):
+            return {**fields, "reset": "none"}, currents
+        if forgets and np.any(a0 != 0):
+            return {**fields, **self._reset_to(a0, c0, jump)}, currents
+        if np.any(a0 == 0):
+            raise self.refused("it keeps nothing of its membrane, but remembers that it fired")
+        keep = a1 / a0
+        amount = -jump / a0
+        return {**fields, "reset": "by", "keep": np.asarray(keep), "amount": np.asarray(amount)}, currents
+
+    def _reset_to(self, a0: Array, c0: Array, jump: Array) -> dict[str, Any]:
+        if np.any((a0 == 0) & (np.asarray(jump) != 0)):
+            raise self.refused("it keeps nothing of its membrane, but remembers that it fired")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reset = np.where(np.asarray(jump) == 0, 0.0, jump / np.where(a0 == 0, 1.0, a0))
+        return {"reset": "to", "v_reset": np.asarray(reset)}
+
+    def _said(self, rest: Poly) -> str:
+        monomial = max(rest, key=len)
+        parts = []
+        for uid in monomial:
+            term = self.roller.names[uid]
+            own = [t for t, s in enumerate(self.steps) if self.roller.resolved(s.spike).uid == uid]
+            if own:
+                parts.append(f"its spike of {self.last - own[0]} steps before")
+            elif any(uid == x.uid for s in self.steps for x in s.state):
+                parts.append("its state")
+            else:
+                parts.append("another neuron's spike" if term.binary else "its input")
+        return "its step has a product of " + " and ".join(parts) if len(parts) > 1 else f"its step reads {parts[0]}"
+
+    # -- a membrane and a synaptic current -----------------------------------------------------------------------------
+
+    def _two_states(self, states: list[Term]) -> Term:
+        t = self.last - 1
+        if t < 1:
+            raise self.refused("two steps are too few to tell its membrane from its current")
+        before = self.steps[t - 1].spike
+        s = self.roller.resolved(before).uid
+        earlier = self.states(t)
+        for current, membrane in (states, states[::-1]):
+            of_current, heard = self.expanded(current, t)
+            own = [x for x in earlier if (self.roller.resolved(x).uid,) in of_current]
+            other = {self.roller.resolved(x).uid for x in earlier if x not in own}
+            mixed = any(s in m or any(uid in other for uid in m) for m in of_current)
+            if len(own) <= 1 and not mixed and not self._reads(membrane, current, t):
+                break
+        else:
+            raise self.refused("its membrane and its current both depend on each other")
+        i = self.roller.resolved(own[0]).uid if own else None
+        h = next((self.roller.resolved(x).uid for x in earlier if self.roller.resolved(x).uid != i), None)
+        alpha = of_current.get((i,), _ZERO) if i is not None else _ZERO
+        k, c = self._threshold(membrane, t)
+        poly, arrives = self.expanded(membrane, t)
+        g_old = poly.pop((i,), _ZERO) if i is not None else _ZERO
+        if i is not None and any(i in m for m in poly):
+            raise self.refused("after a spike its synaptic current counts otherwise", current)
+        new_current = self.terms.affine(
+            [(x, of_current.get((self.roller.resolved(x).uid,), _ZERO)) for x in heard], of_current.constant, self.shape
+        )
+        # Either the membrane hears the current as it is now, or as it was a step before.
+        late = not any((self.roller.resolved(x).uid,) in poly for x in heard) and bool(heard)
+        if late:
+            gain, delayed = g_old, 1
+        else:
+            gain, delayed = (g_old / alpha if np.all(alpha != 0) else self._gain_now(poly, of_current, heard)), 0
+            for x in heard:
+                uid = self.roller.resolved(x).uid
+                through = gain * of_current.get((uid,), _ZERO)
+                left = poly.pop((uid,), _ZERO) - through
+                if np.any(np.abs(left) > 1e-12 * np.abs(through)):
+                    raise self.refused("its input reaches the membrane beside the synaptic current, too", x)
+            poly.plus((), -gain * of_current.constant)
+            if np.all(np.abs(poly.constant) <= 1e-15):
+                poly.pop((), None)
+        others = [x for x in arrives if x not in heard]
+        fields, direct = self._fields(poly, others, h, s, t)
+        if direct:
+            raise self.refused("one of its inputs reaches the membrane beside the synaptic current", direct[0][0])
+        fields |= {"current_decay": np.asarray(alpha), "gain": np.asarray(gain)}
+        steps: list[Term | None] = [None] * len(self.steps)
+        steps[t] = new_current
+        for j in range(2, self.last):
+            steps[j] = self._current_at(current, j, heard, of_current) if j != t else new_current
+        rolled = self.roller.unify(steps)
+        if delayed:
+            rolled = self.roller.lag(rolled, 1)
+        return self._finish(fields, [(rolled, np.asarray(1.0))], k, c, None, membrane, rolled_already=True, first=t)
+
+    def _reads(self, membrane: Term, current: Term, t: int) -> bool:
+        """Whether a current depends on the membrane of the same step."""
+        waiting, seen = [current], set()
+        while waiting:
+            top = waiting.pop()
+            if top is membrane:
+                return True
+            if top.uid in seen or top.uid not in self.steps[t].new:
+                continue
+            seen.add(top.uid)
+            waiting += top.args if top.kind in ("affine", "mul") else ()
+        return False
+
+    def _gain_now(self, poly: Poly, of_current: Poly, heard: list[Term]) -> Array:
+        uid = self.roller.resolved(heard[0]).uid
+        return np.asarray(poly.get((uid,), _ZERO) / of_current[(uid,)])
+
+    def _current_at(self, current: Term, j: int, heard: list[Term], like: Poly) -> Term | None:
+        states = self.states(j + 1)
+        for term in states:
+            poly, terms = self.expanded(term, j)
+            numbers = sorted(float(np.sum(v)) for m, v in poly.items() if m and any(x.uid in m for x in terms))
+            wanted = sorted(float(np.sum(v)) for m, v in like.items() if m and any(x.uid in m for x in heard))
+            if len(terms) == len(heard) and np.allclose(numbers, wanted) and len(poly) == len(like):
+                return self.terms.affine(
+                    [(x, poly.get((self.roller.resolved(x).uid,), _ZERO)) for x in terms], poly.constant, self.shape
+                )
+        return None
+
+    # -- batch norm on the membrane ------------------------------------------------------------------------------------
+
+    def _norm(self, membrane: Term, t: int) -> MembraneNorm | None:
+        """A batch norm between the membrane and the comparison, or on the membrane itself."""
+        for term in self._within(t):
+            numbers = self.norms.get(term.uid) if (found := self.norms) else None
+            if numbers is None or not self._depends(term, t):
+                continue
+            gamma, beta, mean, std = numbers
+            self._norm_term = term
+            if term is membrane or self._below(term, membrane, t):
+                self._normed_input = term.args[0] if term.args else term
+                return MembraneNorm(gamma, beta, mean, std, "membrane")
+            return MembraneNorm(gamma, beta, mean, std, "compare")
+        return None
+
+    @property
+    def norms(self) -> dict[int, tuple[Array, ...]]:
+        """The affine terms that are batch norms in eval mode: gamma, beta, mean, standard deviation."""
+        return self.roller.norms
+
+    def _below(self, term: Term, membrane: Term, t: int) -> bool:
+        waiting, seen = [membrane], set()
+        while waiting:
+            top = waiting.pop()
+            if top is term:
+                return True
+            if top.uid in seen or top.uid not in self.steps[t].new:
+                continue
+            seen.add(top.uid)
+            waiting += top.args if top.kind in ("affine", "mul") else ()
+        return False
+
+    # -- putting it together -------------------------------------------------------------------------------------------
+
+    def _finish(
+        self, fields: dict[str, Any], currents: list[tuple[Term, Array]], k: Array, c: Array, norm: MembraneNorm | None,
+        membrane: Term, rolled_already: bool = False, first: int | None = None,
+    ) -> Term:  # fmt: skip
+        strict = self.steps[0].spike.data
+        if rolled_already:
+            rolled, gain = currents[0]
+        else:
+            rolled, gain = self._rolled(currents)
+            fields["gain"] = gain
+        if norm is not None and norm.on == "compare":
+            # compared = norm(h) - threshold, whatever the fold of both says.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scale = norm.gamma / norm.std
+                threshold = -(c - (norm.beta - scale * norm.mean))
+            through = self.roller.expand(self.steps[self.last].compared, lambda inner: inner is self._norm_term)
+            if set(through) <= {(self._norm_term.uid,), ()}:
+                threshold = -through.constant
+            fields |= {"threshold": np.asarray(threshold), "norm": norm}
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                threshold = np.where(k == 0, np.where((c > 0) if strict else (c >= 0), -np.inf, np.inf), -c / np.where(k == 0, 1.0, k))
+            fields |= {"threshold": np.asarray(threshold), "flip": np.asarray(k < 0), "norm": norm}
+        op = Neuron(strict=strict, **fields)
+        op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
+        op = _tidied(op, self.shape)
+        self._verify(op, rolled, k, c, norm)
+        key = tuple(digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values() if not isinstance(v, MembraneNorm))
+        made = self.terms.uniform("neuron", self.shape, (rolled,), op, (key, self.steps[0].spike.uid), binary=True)
+        own = [t.place.module for t in self._within(self.last) if self._depends(t, self.last)]
+        self.roller.modules[made.uid] = [*own, self.steps[self.last].spike.place.module]
+        return made
+
+    def _rolled(self, currents: list[tuple[Term, Array]]) -> tuple[Term, Array]:
+        """All that arrives as one uniform term, and the gain that the equation has for it."""
+        if not currents:
+            return self.terms.constant(_ZERO, self.shape), np.asarray(1.0)
+        one = len(currents) == 1
+        gain = currents[0][1] if one else np.asarray(1.0)
+        steps: list[Term | None] = [None] * len(self.steps)
+        for t in range(self.last, 0, -1):
+            if t == 1 and self.last > 1:
+                continue
+            mine = self._currents_at(t)
+            if mine is None:
+                continue
+            if one:
+                steps[t] = mine[0][0] if len(mine) == 1 else None
+            else:
+                steps[t] = self.terms.affine(mine, 0.0, self.shape)
+        return self.roller.unify(steps), gain
+
+    def _currents_at(self, t: int) -> list[tuple[Term, Array]] | None:
+        states = self.states(t)
+        if len(states) > 1:
+            return None
+        state = states[0] if states else None
+        membrane = self.counterpart(state, t) if state is not None else self.steps[t].compared
+        poly, arrives = self.expanded(membrane, t)
+        return [(x, poly.get((self.roller.resolved(x).uid,), _ZERO)) for x in arrives]
+
+    def _v_init(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Array:
+        """What the membrane is before the first step, so that the first comparison is as it was."""
+        from_zero = self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm)
+        actual = self.roller.expand(self.steps[0].compared)
+        difference = actual.added(from_zero, -1.0)
+        left = difference.constant
+        factor = self._factor(op, k, norm)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = factor * op.decay
+            if np.any((reach == 0) & (np.abs(left) > 1e-12)):
+                raise self.refused("its first step starts from what no initial membrane gives", self.steps[0].spike)
+            start = np.where(reach == 0, 0.0, left / np.where(reach == 0, 1.0, reach))
+        return np.asarray(np.where(np.abs(start) < 1e-13, 0.0, start))
+
+    def _factor(self, op: Neuron, k: Array, norm: MembraneNorm | None) -> Array:
+        if norm is None:
+            return k
+        scale = norm.gamma / norm.std
+        return np.asarray(scale if norm.on == "compare" else k * scale)
+
+    def _compared_at_first(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Poly:
+        h = self._charged(op, Poly({(): np.asarray(op.v_init)}), self._current_poly(op, rolled, 0))
+        return self._compared_of(h, k, c, norm)[0]
+
+    def _compared_of(self, h: Poly, k: Array, c: Array, norm: MembraneNorm | None) -> tuple[Poly, Poly]:
+        """What is compared, and what stays on the membrane, for a membrane before the norm."""
+        if norm is None:
+            kept = h
+        else:
+            scale = norm.gamma / norm.std
+            normed = Poly().added(h, scale)
+            normed.plus((), np.asarray(norm.beta - scale * norm.mean))
+            if norm.on == "compare":
+                compared = Poly().added(h, k)
+                compared.plus((), c)
+                return compared, h
+            kept = normed
+        compared = Poly().added(kept, k)
+        compared.plus((), c)
+        return compared, kept
+
+    def _current_poly(self, op: Neuron, rolled: Term, t: int) -> Poly:
+        total = Poly()
+        for j in range(t + 1):
+            weight = op.current_decay ** (t - j) if j < t else np.asarray(1.0)
+            if j < t and not np.any(op.current_decay):
+                continue
+            total = total.added(self.roller.expand(self.terms.at(rolled, j)), weight)
+        return total
+
+    def _charged(self, op: Neuron, v: Poly, i: Poly) -> Poly:
+        h = Poly().added(v, op.decay).added(i, op.gain)
+        h.plus((), np.asarray(op.bias))
+        return h
+
+    def _verify(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:
+        """Hold the first steps against the equation, symbol by symbol, and all later ones by their coefficients."""
+        v = Poly({(): np.asarray(op.v_init)})
+        fired: Term | None = None
+        for t, step in enumerate(self.steps[:3]):
+            i = self._current_poly(op, rolled, t)
+            h = self._charged(op, v, i)
+            if op.deaf and fired is not None:
+                after = Poly({(): np.asarray(op.decay * op.v_reset + op.bias)})
+                h = self._either(fired, after, h)
+            compared, kept = self._compared_of(h, k, c, norm)
+            if not self.roller.same(compared, self.roller.expand(step.compared)):
+                raise NotAlike(f"step {t} of this neuron does not do what the others do", step.spike, FIX_LOOP)
+            fired = self.roller.resolved(step.spike)
+            self.roller.names[fired.uid] = fired
+            if op.reset == "to":
+                v = self._either(fired, Poly({(): np.asarray(op.v_reset)}), kept)
+            elif op.reset == "by":
+                reset = Poly().added(kept, op.keep)
+                reset.plus((), np.asarray(-op.amount))
+                v = self._either(fired, reset, kept)
+            else:
+                v = kept
+        if len(self.steps) > 3:
+            self._verify_later(op)
+
+    def _either(self, fired: Term, after: Poly, otherwise: Poly) -> Poly:
+        spike = Poly({(fired.uid,): np.asarray(1.0)})
+        return otherwise.added(self.roller._product(spike, after.added(otherwise, -1.0), fired))
+
+    def _verify_later(self, op: Neuron) -> None:
+        """Every later step has the coefficients of the last."""
+        shapes = []
+        for t in range(2, len(self.steps)):
+            states = self.states(t)
+            left = {self.roller.resolved(x).uid: n for n, x in enumerate(states)}
+            spike = self.roller.resolved(self.steps[t - 1].spike).uid
+            poly, arrives = self.expanded(self.steps[t].compared, t)
+            place = {self.roller.resolved(x).uid: n for n, x in enumerate(arrives)}
+
+            def called(uid: int) -> Any:
+                if uid == spike:  # noqa: B023
+                    return ("s",)
+                return ("h", left[uid]) if uid in left else ("x", place.get(uid, -1))  # noqa: B023
+
+            shapes.append({tuple(sorted(called(uid) for uid in m)): v for m, v in poly.items()})
+        for t, shape in enumerate(shapes[:-1], start=2):
+            same = set(shape) == set(shapes[-1]) and all(same_numbers(shape[m], shapes[-1][m]) for m in shape)
+            if not same:
+                raise NotAlike(f"step {t} of this neuron does not do what the last step does", self.steps[t].spike, FIX_LOOP)
+
+
+def _tidied(op: Neuron, shape: tuple[int, ...]) -> Neuron:
+    """The same with each array as small as its numbers allow."""
+    from neurocompile.ir.arrays import compact
+
+    fields = {
+        name: compact(value, shape) for name, value in vars(op).items() if isinstance(value, np.ndarray) and value.ndim
+    }
+    made = replace(op, **fields)
+    if made.reset == "by" and np.all(made.keep == 1):
+        made = replace(made, keep=np.asarray(1.0))
+    return made

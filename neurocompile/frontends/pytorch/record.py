@@ -1,0 +1,704 @@
+"""A live module runs in float64, and what torch really computes is written down below Python.
+
+In-place changes, views, aliases, item assignment, loops, hooks, patched forwards and parametrizations are so what torch
+says they are. Every tensor is a view of a cell of memory; writing to one makes a new value of the cell, and whoever looks
+at that cell later sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import spikingjelly
+import torch
+from spikingjelly.activation_based import functional
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from neurocompile.errors import Problem, UnsupportedModel
+from neurocompile.frontends.pytorch.trace import Call, Ref, Trace, references, replaced
+from neurocompile.frontends.pytorch.vocabulary import OPERATIONS, SYNONYMS, VIEWS
+
+__all__ = ["Leaf", "Recording", "live", "record"]
+
+_LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_OURS = str(Path(__file__).parent) + os.sep
+_TORCH, *_LIBRARIES = (str(Path(m.__file__ or "").parent) + os.sep for m in (torch, spikingjelly))
+
+
+# -- the module as it is -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def live(model: nn.Module) -> Iterator[Callable[[], None]]:
+    """The module itself, in float64, on the CPU, in fresh state; afterwards it is as it was.
+
+    What it gives restores that state, to be called before each run.
+    """
+    before = [_Kept(module) for module in model.modules()]
+    data = {p: p.data for p in model.parameters()}
+    default, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        functional.reset_net(model)
+        for module in model.modules():
+            if getattr(module, "v_seq", None) is not None:
+                setattr(module, "v_seq", None)  # noqa: B010 (a state, no submodule)
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else _double(buffer)
+        for p, tensor in data.items():
+            p.data = _double(tensor)
+        start = [_Kept(module) for module in model.modules()]
+        values = {p: p.data.clone() for p in data}
+
+        def again() -> None:
+            for kept in start:
+                kept.restore()
+            for p, tensor in values.items():
+                p.data = tensor.clone()
+
+        yield again
+    finally:
+        for kept in before:
+            kept.restore()
+        for p, tensor in data.items():
+            p.data = tensor
+        torch.set_default_dtype(default)
+        torch.set_grad_enabled(grad)
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    x = x.detach().cpu()
+    return x.double() if x.is_floating_point() else x.clone()
+
+
+class _Kept:
+    """What a module holds: its attributes, the contents of its lists and dictionaries, the numbers of its states."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.attributes = {key: _contents(value) for key, value in module.__dict__.items()}
+
+    def restore(self) -> None:
+        """Put everything back, into the same objects."""
+        own = self.module.__dict__
+        for key in [key for key in own if key not in self.attributes]:
+            del own[key]
+        for key, contents in self.attributes.items():
+            own[key] = _put_back(contents)
+
+
+def _contents(value: Any) -> tuple[Any, Any]:
+    """An object and what is in it."""
+    if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+        return value, value.detach().clone()
+    if isinstance(value, dict):
+        return value, [(key, _contents(item)) for key, item in value.items()]
+    if isinstance(value, list):
+        return value, [_contents(item) for item in value]
+    if isinstance(value, set):
+        return value, list(value)
+    return value, None
+
+
+def _put_back(contents: tuple[Any, Any]) -> Any:
+    value, inside = contents
+    if isinstance(value, torch.Tensor) and inside is not None:
+        if value.shape == inside.shape and value.dtype == inside.dtype:
+            value.detach().copy_(inside)
+            return value
+        return inside.clone()
+    if isinstance(value, dict):
+        items = [(key, _put_back(item)) for key, item in inside]
+        value.clear()
+        value.update(items)
+    elif isinstance(value, list):
+        value[:] = [_put_back(item) for item in inside]
+    elif isinstance(value, set):
+        value.clear()
+        value.update(inside)
+    return value
+
+
+# -- recording ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Leaf:
+    """A module that is one whole; ``run`` is what computes it (the module's own forward)."""
+
+    path: str
+    module: nn.Module
+
+
+@dataclass
+class Recording:
+    """A trace, what the live module returned, and what random operations drew."""
+
+    trace: Trace
+    returned: Any
+    watched: dict[int, torch.Tensor]
+    drawn: dict[str, list[torch.Tensor]]
+    cast: bool
+
+
+def record(
+    model: nn.Module,
+    inputs: Mapping[str, Sequence[torch.Tensor]],
+    batch: int,
+    leaves: Callable[[nn.Module], bool],
+    watch: frozenset[int] = frozenset(),
+) -> Recording:
+    """Run a module that is :func:`live` and write down what torch computes.
+
+    Args:
+        model: called once, or once a step where ``inputs`` has several tensors each.
+        inputs: by the names that the trace gives them, in the order of forward's arguments.
+        batch: of these.
+        leaves: which modules are one whole.
+        watch: the numbers of values to keep, from an earlier recording.
+
+    Raises:
+        UnsupportedModel: if forward does what no recording can hold: with each such place.
+        Exception: whatever forward raises.
+    """
+    paths = {id(module): path for path, module in model.named_modules()}
+    recorder = _Recorder(paths, watch)
+    numbers: dict[str, list[int]] = {name: [] for name in inputs}
+    patched: list[nn.Module] = []
+    found: dict[str, nn.Module] = {}
+    given = {name: [x.clone() for x in tensors] for name, tensors in inputs.items()}
+    for name, tensors in given.items():
+        numbers[name] = [recorder.given(x) for x in tensors]
+    try:
+        for module in model.modules():
+            if leaves(module):
+                path = paths[id(module)]
+                found[path] = module
+                patched.append(module)
+                module.__dict__["forward"] = recorder.whole(path, module.forward)
+        steps = len(next(iter(given.values())))
+        with _HostReads(recorder), recorder:
+            returned = [model(*(tensors[t] for tensors in given.values())) for t in range(steps)]
+    finally:
+        for module in patched:
+            del module.__dict__["forward"]
+    if recorder.problems:
+        raise UnsupportedModel(recorder.problems)
+    returned_refs = [_returned(recorder, value) for value in returned]
+    sites: dict[str, list[int]] = {}
+    for number, module, site in recorder.random:
+        sites.setdefault(f"{module} {site}", []).append(number)
+    random: dict[str, list[int]] = {}
+    for numbers_drawn in sites.values():
+        random["random" if not random else f"random.{len(random) + 1}"] = numbers_drawn
+    trace = Trace(
+        numbers,
+        recorder.calls,
+        returned_refs,
+        recorder.constants,
+        recorder.shapes,
+        {},
+        batch,
+        random=random,
+    )
+    trace.modules = found
+    drawn = {name: [recorder.drawn[n].double() for n in own] for name, own in random.items()}
+    return Recording(trace, returned, recorder.watched, drawn, recorder.cast)
+
+
+def _returned(recorder: _Recorder, value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return recorder.ref(value)
+    if isinstance(value, dict):
+        return {str(key): _returned(recorder, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_returned(recorder, item) for item in value]
+    return None
+
+
+@dataclass
+class _Cell:
+    """A piece of memory: the value in it, how often it was written to, and the constants whose numbers lie in it."""
+
+    value: int
+    version: int = 0
+    held: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _View:
+    """How a tensor sees a cell: the views on the way, and its value as of a version."""
+
+    cell: _Cell
+    way: tuple[tuple[Any, ...], ...]
+    value: int
+    version: int
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, paths: Mapping[int, str], watch: frozenset[int]) -> None:
+        super().__init__()
+        self.paths = paths
+        self.watch = watch
+        self.calls: list[Call] = []
+        self.constants: dict[int, torch.Tensor] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.random: list[tuple[int, str, str]] = []
+        self.random_lines: dict[int, str] = {}
+        self.drawn: dict[int, torch.Tensor] = {}
+        self.problems: list[Problem] = []
+        self.watched: dict[int, torch.Tensor] = {}
+        self.cast = False
+        self._seen: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._count = 0
+        self._paused = 0
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """What torch computes meanwhile is not written down."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def _number(self, shape: Sequence[int]) -> int:
+        self.shapes[self._count] = tuple(shape)
+        self._count += 1
+        return self._count - 1
+
+    def given(self, tensor: torch.Tensor) -> int:
+        """Take a tensor in as a value that is given from outside."""
+        number = self._number(tensor.shape)
+        self._take(tensor, number)
+        return number
+
+    def _take(self, tensor: torch.Tensor, number: int) -> None:
+        """A tensor with memory of its own."""
+        held = [number] if number in self.constants else []
+        self._seen[tensor] = _View(_Cell(number, held=held), (), number, 0)
+        if number in self.watch:
+            with self.pause():
+                self.watched[number] = tensor.detach().clone()
+
+    def ref(self, tensor: torch.Tensor) -> Ref:
+        """The value that a tensor has now; one that was never seen is a constant."""
+        view = self._seen.get(tensor)
+        if view is None:
+            number = self._number(tensor.shape)
+            with self.pause():
+                self.constants[number] = tensor.detach()
+            self._take(tensor, number)
+            return Ref(number)
+        if view.version != view.cell.version:
+            value = view.cell.value
+            for name, *rest in view.way:
+                shape = VIEWS[name].run(torch.empty(self.shapes[value], device="meta"), *rest).shape
+                value = self._call(name, (Ref(value), *rest), shape)
+            view.value, view.version = value, view.cell.version
+        return Ref(view.value)
+
+    def is_static(self, args: Any) -> bool:
+        """Whether everything among arguments comes of constants alone."""
+        return all(number in self.constants for number in references(args))
+
+    def _call(
+        self, operation: str, args: tuple[Any, ...], shape: Sequence[int], result: torch.Tensor | None = None,
+        leaf: str = "",
+    ) -> int:  # fmt: skip
+        """Write a call down. Where it comes of constants alone, so does its ``result`` (None: it is computed)."""
+        out = self._number(shape)
+        module, line, site = self.where()
+        self.calls.append(Call(operation, args, out, tuple(shape), module, line, site, leaf))
+        if not leaf and self.is_static(args):
+            if result is None:
+                with self.pause():
+                    filled = replaced(args, lambda part: self.constants[part.number])
+                    result = OPERATIONS[operation].run(*filled)
+            self.constants[out] = result.detach()
+        return out
+
+    # -- where it happens ----------------------------------------------------------------------------------------------
+
+    def where(self) -> tuple[str, str, str]:
+        """The path of the innermost module, the user's file:line, and a key for all lines on the way."""
+        module: str | None = None
+        line = ""
+        way: list[tuple[str, int]] = []
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            file = code.co_filename
+            if file.startswith(_OURS):
+                if code is record.__code__:
+                    break
+            else:
+                inside = file.startswith(_TORCH)
+                if not inside:
+                    way.append((file, frame.f_lineno))
+                if not line and not inside and file[:1] != "<" and not file.startswith(tuple(_LIBRARIES)):
+                    line = f"{file.removeprefix(os.getcwd() + os.sep)}:{frame.f_lineno}"
+                if module is None and code.co_argcount:
+                    owner = frame.f_locals.get(code.co_varnames[0])
+                    module = self.paths.get(id(owner)) if isinstance(owner, nn.Module) else None
+            frame = frame.f_back
+        site = f"{module} {hash(tuple(way)):x}"
+        return module or "", line, site
+
+    def refuse(self, what: str, fix: str) -> None:
+        """Note something that no recording can hold."""
+        module, line, _ = self.where()
+        problem = Problem(what, f"{line} ({module})" if module else line, fix=fix)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    # -- what torch computes -------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called by torch for each operator."""
+        kwargs = dict(kwargs or {})
+        if self._paused:
+            return func(*args, **kwargs)
+        args, kwargs = self._promoted(func, args, kwargs)
+        schema = func._schema
+        name = schema.name.split("::")[-1]
+        given = dict(zip((a.name for a in schema.arguments), args)) | kwargs
+        for argument in schema.arguments:
+            if argument.name not in given and argument.has_default_value():
+                given[argument.name] = argument.default_value
+        written = [a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        if written:
+            return self._write(func, name, given, written, args, kwargs)
+        if not any(isinstance(x, torch.Tensor) for x in _leaves(given)) or name in _RANDOM:
+            out = func(*args, **kwargs)
+            if name in _RANDOM:
+                self._draw(out, name)
+            elif isinstance(out, torch.Tensor):
+                for part, operation, made in _parts(name, given, {}, out):
+                    self._value(part, operation, made, name)
+            return out
+        refs = {key: self._refs(value) for key, value in given.items()}
+        out = func(*args, **kwargs)
+        if name in _READS or not any(isinstance(x, torch.Tensor) for x in _leaves(out)):
+            if not self.is_static(refs):
+                self._host_read(name)
+            return out
+        views = any(r.alias_info is not None for r in schema.returns)
+        source = next(x for x in _leaves(given) if isinstance(x, torch.Tensor))
+        for part, operation, operands in _parts(name, given, refs, out):
+            if operation == "same":
+                self._same(part, source, views)
+            elif views and operation in VIEWS:
+                self._view(part, source, operation, operands)
+            else:
+                self._value(part, operation, operands, name)
+        return out
+
+    def _refs(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self.ref(value)
+        if isinstance(value, list | tuple):
+            return [self._refs(item) for item in value]
+        return value
+
+    def _promoted(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Casts and factories in low precision are made in float64, and so is what would meet them."""
+        if kwargs.get("dtype") in _LOW_FLOATS:
+            kwargs["dtype"] = torch.float64
+            self.cast = True
+
+        def promote(value: Any) -> Any:
+            if isinstance(value, torch.Tensor) and value.dtype in _LOW_FLOATS:
+                view = self._seen.get(value)
+                with self.pause():
+                    wide = value.detach().to(torch.float64)
+                if view is None:
+                    number = self._number(wide.shape)
+                    self.constants[number] = wide
+                    self._take(value, number)
+                    view = self._seen[value]
+                self._seen[wide] = view
+                return wide
+            if isinstance(value, list | tuple):
+                return type(value)(promote(item) for item in value)
+            return value
+
+        kept = 1 if func._schema.is_mutable else 0  # what is written to stays what it is
+        args = (*args[:kept], *(promote(x) for x in args[kept:]))
+        return args, {key: x if key == "out" else promote(x) for key, x in kwargs.items()}
+
+    def _same(self, out: torch.Tensor, source: torch.Tensor, views: bool) -> None:
+        """Another name for the same memory, or a copy of its value."""
+        number = self.ref(source).number
+        if views:
+            view = self._seen[source]
+            self._seen[out] = _View(view.cell, view.way, number, view.cell.version)
+        elif out is not source:
+            if number in self.constants:
+                self._value(out, "to", (Ref(number), _kind(out.dtype)), "clone")
+            else:
+                self._take(out, number)
+
+    def _view(self, out: torch.Tensor, source: torch.Tensor, operation: str, operands: tuple[Any, ...]) -> None:
+        view = self._seen[source]
+        number = self._call(operation, operands, out.shape, out)
+        self._seen[out] = _View(view.cell, (*view.way, (operation, *operands[1:])), number, view.cell.version)
+        if number in self.constants:
+            view.cell.held.append(number)
+
+    def _value(self, out: torch.Tensor, operation: str, operands: tuple[Any, ...], name: str) -> None:
+        if operation == "?":
+            if self.is_static(operands):
+                number = self._number(out.shape)
+                self.calls.append(Call("constant", (), number, tuple(out.shape)))
+                self.constants[number] = out.detach()
+            else:
+                number = self._unknown(name, out.shape)
+        else:
+            number = self._call(operation, operands, out.shape, out)
+        self._take(out, number)
+
+    def _unknown(self, name: str, shape: Sequence[int]) -> int:
+        fix = "write it with operations that the README lists, or mark its module with @neurocompile.host"
+        self.refuse(f"torch's {name} is not supported", fix)
+        return self._number(shape)
+
+    # -- what is written -----------------------------------------------------------------------------------------------
+
+    def _write(self, func: Any, name: str, given: dict[str, Any], written: list[str], args: Any, kwargs: Any) -> Any:
+        into = given[written[0]]
+        base = name.rstrip("_")
+        if isinstance(into, list) or len(written) > 1 or base in ("set", "resize", "resize_as"):
+            refs = {key: self._refs(value) for key, value in given.items()}
+            if not self.is_static(refs):
+                self.refuse(f"torch's {name} is not supported", "write to one tensor, by its own operation")
+            return func(*args, **kwargs)
+        refs = {key: self._refs(value) for key, value in given.items()}
+        view = self._seen[into]
+        if base in _SHAPES_CHANGED:
+            (_, operation, operands), *_ = _parts(base, given, refs, into)
+            out = func(*args, **kwargs)
+            if operation != "same":
+                number = self._call(operation, operands, into.shape, into)
+                way = (*view.way, (operation, *operands[1:]))
+                self._seen[into] = _View(view.cell, way, number, view.cell.version)
+            return out
+        for number in view.cell.held:
+            with self.pause():
+                self.constants[number] = self.constants[number].clone()
+        view.cell.held.clear()
+        shape = tuple(into.shape)
+        if name in _RANDOM:
+            out = func(*args, **kwargs)
+            number = self._draw(into, name)
+            self._store(into, number, view)
+            return out
+        new = self._new(base, given, refs, written[0], shape)
+        out = func(*args, **kwargs)
+        if tuple(into.shape) != shape:  # an empty tensor for a result was made as large as that
+            self.shapes[new] = tuple(into.shape)
+            self._take(into, new)
+        else:
+            self._store(into, new, view)
+        if new in self.watch:
+            with self.pause():
+                self.watched[new] = into.detach().clone()
+        return out
+
+    def _new(self, base: str, given: dict[str, Any], refs: dict[str, Any], target: str, shape: tuple[int, ...]) -> int:
+        """The value that an operation writes, in the shape and kind of what it writes to."""
+        kind = _kind(given[target].dtype)
+        if base == "zero" or (base == "fill" and not isinstance(given["value"], torch.Tensor)):
+            value = 0.0 if base == "zero" else float(given["value"])
+            return self._call("full", (list(shape), value, kind), shape)
+        if base in ("copy", "fill"):
+            source = "src" if base == "copy" else "value"
+            new, before = refs[source].number, tuple(given[source].shape)
+            from_kind = _kind(given[source].dtype)
+        else:
+            if target == "out":
+                given = {key: x for key, x in given.items() if key != "out"}
+                refs = {key: x for key, x in refs.items() if key != "out"}
+            first = next(x for x in _leaves(given) if isinstance(x, torch.Tensor))
+            (_, operation, operands), *_ = _parts(base, given, refs, first)
+            if operation == "same":
+                return self.ref(first).number
+            if operation == "?":
+                return self._unknown(f"{base}_", shape)
+            with self.pause():
+                empties = replaced(operands, lambda part: torch.empty(self.shapes[part.number], device="meta"))
+                before = tuple(OPERATIONS[operation].run(*empties).shape)
+            new = self._call(operation, operands, before)
+            from_kind = kind
+        if from_kind != kind:
+            new = self._call("to", (Ref(new), kind), before)
+        if before != shape and target != "out":
+            new = self._call("expand", (Ref(new), list(shape)), shape)
+        return new
+
+    def _store(self, into: torch.Tensor, new: int, view: _View) -> None:
+        cell = view.cell
+        if view.way:
+            way = [list(step) for step in view.way]
+            cell.value = self._call("write", (Ref(cell.value), Ref(new), way), self.shapes[cell.value])
+        else:
+            cell.value = new
+        cell.version += 1
+        view.value, view.version = new, cell.version
+
+    # -- modules that are one whole ------------------------------------------------------------------------------------
+
+    def whole(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A forward that is written down as one call."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if self._paused:
+                return forward(*args, **kwargs)
+            refs = self._refs(list(args)), {key: self._refs(value) for key, value in kwargs.items()}
+            with self.pause():
+                out = forward(*args, **kwargs)
+                if isinstance(out, torch.Tensor) and out.dtype in _LOW_FLOATS:
+                    out = out.double()
+            if not isinstance(out, torch.Tensor):
+                self.refuse(f"{path} gives a {type(out).__name__}", "let it give one tensor")
+                return out
+            number = self._call("leaf", refs, out.shape, leaf=path)
+            self._take(out, number)
+            return out
+
+        return run
+
+    # -- what cannot be in a trace -------------------------------------------------------------------------------------
+
+    def _draw(self, out: torch.Tensor, name: str) -> int:
+        number = self._number(out.shape)
+        module, line, site = self.where()
+        self.random.append((number, module, site))
+        self.random_lines[number] = line
+        with self.pause():
+            self.drawn[number] = out.detach().clone()
+        self._take(out, number)
+        return number
+
+    def _host_read(self, name: str) -> None:
+        if name in ("nonzero", "masked_select", "_unique2", "unique_dim", "argwhere"):
+            what = f"how large the result of {name} is depends on the values of the input"
+        else:
+            what = "Python reads the value of a tensor that depends on the input"
+        self.refuse(what, "decide on shapes and settings only; torch.where chooses element by element")
+
+    def outside(self, what: str, tensor: torch.Tensor) -> None:
+        """Something leaves torch: refused, unless it comes of weights alone."""
+        if not self._paused and not self.is_static(self.ref(tensor)):
+            self.refuse(f"{what} takes values that depend on the input out of torch", "compute it with torch instead")
+
+
+class _HostReads(TorchFunctionMode):
+    """Sees what never reaches torch's operators."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called by torch for each function of a tensor."""
+        name = getattr(func, "__name__", "")
+        if name in ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr") and isinstance(args[0], torch.Tensor):
+            self.recorder.outside(f".{name}()", args[0])
+        return func(*args, **(kwargs or {}))
+
+
+_RANDOM = frozenset({
+    "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "bernoulli_", "normal",
+    "normal_", "uniform_", "random_", "poisson", "exponential_", "multinomial", "cauchy_", "geometric_", "log_normal_",
+    "native_dropout",
+})  # fmt: skip
+_READS = frozenset({"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim",
+                    "argwhere"})  # fmt: skip
+_SHAPES_CHANGED = frozenset({"squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "detach"})
+
+
+def _parts(name: str, given: dict[str, Any], refs: dict[str, Any], out: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Each tensor that an operator gave, with its operation in our words and all of its arguments.
+
+    "same" is the value of the first argument; "?" is what the vocabulary has no word for.
+    """
+    kind = _kind(out.dtype) if isinstance(out, torch.Tensor) else ""
+    size = list(out.shape) if isinstance(out, torch.Tensor) else []
+    first = next(iter(refs.values()), None)
+    base = name.removeprefix("new_").removesuffix("_like")
+    if name in ("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk"):
+        start, dim = 0, given["dim"]
+        for part in out:
+            yield part, "slice", (first, dim, start, start + part.shape[dim], 1)
+            start += part.shape[dim]
+    elif name == "unbind":
+        for number, part in enumerate(out):
+            yield part, "select", (first, given["dim"], number)
+    elif name == "t":
+        yield out, "permute", (first, list(range(given["self"].ndim))[::-1])
+    elif name in ("transpose", "swapaxes", "swapdims"):
+        x, one, other = list(given.values())[:3]
+        order = list(range(x.ndim))
+        order[one], order[other] = order[other], order[one]
+        yield out, "permute", (first, order)
+    elif name == "rsub":
+        yield out, "sub", (refs["other"], first, *([refs["alpha"]] if refs["alpha"] != 1 else []))
+    elif base in ("zeros", "empty", "empty_strided", "empty_permuted", "ones"):
+        yield out, "full", (size, float(base == "ones"), kind)
+    elif base in ("full", "scalar_tensor"):
+        yield out, "full", (size, float(given["fill_value" if base == "full" else "s"]), kind)
+    elif name == "arange":
+        yield out, "arange", (float(given.get("start", 0)), float(given["end"]), float(given.get("step", 1)), kind)
+    elif name == "_to_copy":
+        if kind == _kind(given["self"].dtype):
+            yield out, "same", ()
+        else:
+            yield out, "to", (first, kind)
+    elif name in ("cat", "stack"):
+        yield out, name, (first, given["dim"])
+    elif name in SYNONYMS:
+        try:
+            step = SYNONYMS[name](refs)
+        except KeyError:
+            step = ("?",)
+        part = out[0] if isinstance(out, list | tuple) else out
+        if step is None:
+            yield part, "same", ()
+        elif step[0] == "?":
+            yield part, "?", tuple(refs.values())
+        else:
+            yield part, step[0], (first, *step[1:])
+    else:
+        for part in _leaves(out):
+            if isinstance(part, torch.Tensor):
+                yield part, "?", tuple(refs.values())
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return "bool" if dtype == torch.bool else "float" if dtype.is_floating_point else "int"
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Everything in nested lists, tuples and dictionaries."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    else:
+        yield value

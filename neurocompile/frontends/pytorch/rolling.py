@@ -1,0 +1,611 @@
+"""Loops over time are rolled up: what each step computes becomes one term for all steps.
+
+:meth:`Roller.unify` takes the terms of all steps, in their order, and finds the uniform term that they are the steps of.
+It goes through layers to what these read. Where the terms of a step depend on those of the step before, they are a
+recurrence: of neurons (:mod:`.equations`), of membranes that never fire, of layers that hear what they gave a step before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Affine, Lag, Term, Terms, digest
+from neurocompile.ir.ops import Array, Conv, ConvTranspose, Integrator, Linear, Reshape, SumPool, Upsample
+
+__all__ = ["LINEAR", "NotAlike", "Poly", "Roller", "same_numbers"]
+
+Steps = tuple[Term | None, ...]
+Monomial = tuple[int, ...]
+
+LINEAR = (Linear, Conv, ConvTranspose, SumPool, Upsample, Reshape)
+
+
+class NotAlike(Exception):
+    """Steps that are not one term; says what about them differs, and where (a term of the user's)."""
+
+    def __init__(self, what: str, term: Term | None, fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.term, self.fix = what, term, fix
+
+
+FIX_LOOP = "let every step of the loop do the same: the same layers, neurons and numbers, each with what the last step left"
+
+
+class Poly(dict[Monomial, Array]):
+    """A sum of products of terms (by their numbers) times coefficients; () is the constant."""
+
+    def plus(self, monomial: Monomial, coefficient: Array) -> None:
+        """Add one summand; it goes where it cancels."""
+        before = self.get(monomial)
+        total = coefficient if before is None else before + coefficient
+        if np.any(total != 0):
+            self[monomial] = np.asarray(total)
+        elif before is not None:
+            del self[monomial]
+
+    def added(self, other: Poly, factor: Any = 1.0) -> Poly:
+        """This plus a multiple of another."""
+        made = Poly(self)
+        for monomial, coefficient in other.items():
+            made.plus(monomial, np.asarray(factor * coefficient))
+        return made
+
+    @property
+    def constant(self) -> Array:
+        """The summand without a term."""
+        return self.get((), np.asarray(0.0))
+
+
+def same_numbers(a: Any, b: Any) -> bool:
+    """Whether two arrays are equal up to rounding."""
+    with np.errstate(invalid="ignore"):
+        a, b = np.asarray(a), np.asarray(b)
+        return bool(np.all((a == b) | (np.abs(a - b) <= 1e-12 * np.maximum(np.abs(a), np.abs(b)))))
+
+
+class Roller:
+    """Rolls up the steps of one trace. ``neuron`` derives the equation of a tuple of comparisons."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.timesteps = terms.timesteps
+        self.names: dict[int, Term] = {}
+        self._memo: dict[tuple[int, ...], Term] = {}
+        self._open: set[tuple[int, ...]] = set()
+        self._promises: dict[tuple[int, ...], list[Lag]] = {}
+        self._sequences: dict[int, list[tuple[Steps, tuple[int, ...], int]]] = {}
+        self._rolled: dict[int, Term] = {}
+        self._canonical: dict[int, Term] = {}
+        self.neurons: dict[int, Steps] = {}
+        self.norms: dict[int, tuple[Array, ...]] = {}
+        self.modules: dict[int, list[str]] = {}
+
+    # -- one term for all steps ----------------------------------------------------------------------------------------
+
+    def unify(self, steps: Sequence[Term | None]) -> Term:
+        """The uniform term that these are the steps of; None where a step is not known.
+
+        Raises:
+            NotAlike: if there is none.
+        """
+        steps = tuple(steps)
+        if len(steps) != self.timesteps:
+            raise NotAlike(f"{len(steps)} steps are read where there are {self.timesteps}", _some(steps), FIX_LOOP)
+        known = [term for term in steps if term is not None]
+        if not known:
+            raise NotAlike("no step of it is known", None)
+        first = known[0]
+        if all(term is first for term in known) and first.uniform and first.static:
+            if len(known) > 1 or self.timesteps == 1 or not self._of_a_step(first):
+                return first
+        origins = {(None if t is None or t.origin is None else t.origin[0].uid) for t in known}
+        origin = first.origin
+        if origin is not None and len(origins) == 1:
+            if all(t is None or t.origin == (origin[0], k) for k, t in enumerate(steps)):
+                return origin[0]
+        key = tuple(-1 if t is None else t.uid for t in steps)
+        if key in self._memo:
+            return self._memo[key]
+        lagged = self._lagged(steps, key)
+        if lagged is not None:
+            self._memo[key] = lagged
+            return lagged
+        if key in self._open:
+            raise NotAlike("it depends on itself within one step", first, "put a delay of one step into the loop")
+        self._open.add(key)
+        self._note(steps, key)
+        try:
+            found = self._unified(steps)
+        except NotAlike as error:
+            if error.term is None or not error.term.place.line:
+                error.term = next((t for t in known if t.place.line), error.term)
+            raise
+        finally:
+            self._open.discard(key)
+        for promised in self._promises.pop(key, []):
+            promised.of = found
+        self._memo[key] = found
+        self._check(steps, found)
+        return found
+
+    def _note(self, steps: Steps, key: tuple[int, ...]) -> None:
+        """Remember a sequence by each of its terms."""
+        for place, term in enumerate(steps):
+            if term is not None:
+                self._sequences.setdefault(term.uid, []).append((steps, key, place))
+
+    def _of_a_step(self, term: Term) -> bool:
+        """Whether a term depends on a comparison, which is one of many."""
+        waiting, seen = [term], set()
+        while waiting:
+            top = waiting.pop()
+            if top.kind in ("cmp", "at"):
+                return True
+            if top.uid not in seen:
+                seen.add(top.uid)
+                waiting += top.args
+        return False
+
+    def _unified(self, steps: Steps) -> Term:
+        known = [term for term in steps if term is not None]
+        kinds = {term.kind for term in known}
+        if kinds == {"cmp"}:
+            return self._compared(steps)
+        if kinds <= set(ELEMENTWISE):
+            return self._elementwise(steps)
+        if len(kinds) > 1:
+            return self._elementwise(steps)
+        kind = known[0].kind
+        if kind == "at":
+            return self._at(steps)
+        if kind == "apply":
+            ops = {id(term.data) for term in known}
+            if len(ops) > 1:
+                a, b = known[0], next(t for t in known if t.data is not known[0].data)
+                raise NotAlike("a layer has other weights or settings at one step than at another", b or a, FIX_LOOP)
+            return self.terms.rebuilt(known[0], self._parts(steps))
+        if kind == "host":
+            if len({term.data.key for term in known}) > 1:
+                raise NotAlike("a host computes another thing at one step than at another", known[0], FIX_LOOP)
+            call = known[0]
+            args = self._parts(steps)
+            return self.terms.host(call.shape, args, replace(call.data, in_loop=True), call.data.key, call.binary)
+        if kind == "registered":
+            return self._registered(steps)
+        if kind == "input" or known[0].static:
+            raise NotAlike("one step reads another thing than the others", known[0], FIX_LOOP)
+        raise NotAlike("what it computes from all steps is used again within the steps", known[0], FIX_LOOP)
+
+    def _registered(self, steps: Steps) -> Term:
+        """The steps of a neuron whose equation is given."""
+        known = next(term for term in steps if term is not None)
+        name, op, _ = known.data
+        if any(t is not None and (t.data[0] != name or t.data[2] != k) for k, t in enumerate(steps)):
+            raise NotAlike("a registered neuron is not called once for each step, in order", known, FIX_LOOP)
+        kind = "integrator" if isinstance(op, Integrator) else "neuron"
+        (current,) = self._parts(steps)
+        found = self.terms.uniform(kind, known.shape, (current,), op, ("registered", name), binary=known.binary)
+        for k, term in enumerate(steps):
+            if term is not None:
+                self._rolled[term.uid] = self.terms.at(found, k)
+        self._canonical.clear()
+        self.neurons.setdefault(found.uid, steps)
+        self.modules[found.uid] = [name]
+        return found
+
+    def _parts(self, steps: Steps) -> tuple[Term, ...]:
+        """The arguments of terms of one kind, each rolled up."""
+        known = next(term for term in steps if term is not None)
+        columns = []
+        for position in range(len(known.args)):
+            columns.append(tuple(None if t is None else t.args[position] for t in steps))
+        return tuple(self.unify(column) for column in columns)
+
+    def _at(self, steps: Steps) -> Term:
+        known = [(k, term) for k, term in enumerate(steps) if term is not None]
+        sources = {term.args[0].uid for _, term in known}
+        lags = {k - term.data for k, term in known}
+        if len(sources) == 1 and len(lags) == 1:
+            source, lag = known[0][1].args[0], lags.pop()
+            if lag == 0:
+                return source
+            if lag > 0 and known[0][0] >= lag:
+                return self.lag(source, lag)
+            raise NotAlike("a step reads a later one", known[0][1], "read steps in their order: a chip cannot look ahead")
+        raise NotAlike("its steps read others than the same step, or than one so many steps before", known[0][1], FIX_LOOP)
+
+    def lag(self, source: Term, steps: int) -> Term:
+        """A uniform term so many steps before, and zero before that."""
+        key = (source.uid, steps)
+        return self.terms.uniform("lag", source.shape, (), Lag(steps, (), source), key, binary=source.binary)
+
+    def _lagged(self, steps: Steps, key: tuple[int, ...]) -> Term | None:
+        """Steps that are those of a sequence that is known, so many steps later, with nothing before."""
+        at = next(k for k, term in enumerate(steps) if term is not None and not _is_zero(term)) if any(
+            t is not None and not _is_zero(t) for t in steps
+        ) else -1
+        if at < 1:
+            return None
+        first = steps[at]
+        assert first is not None
+        for sequence, sequence_key, place in self._sequences.get(first.uid, []):
+            lag = at - place
+            if lag < 1 or sequence_key == key:
+                continue
+            pairs = [(a, sequence[k - lag] if k >= lag else None) for k, a in enumerate(steps)]
+            if any(a is not None and a is not b for a, b in pairs[lag:]):
+                continue
+            if sequence_key in self._memo:
+                return self.lag(self._memo[sequence_key], lag)
+            promised = Lag(lag, sequence)
+            self._promises.setdefault(sequence_key, []).append(promised)
+            return self.terms.uniform(
+                "lag", first.shape, (), promised, ("promised", sequence_key, lag), binary=first.binary
+            )
+        if all(t is not None for t in steps[:at]) and first.kind != "at":
+            return self.lag(self.unify((*steps[at:], *(None,) * at)), at)
+        return None
+
+    def _check(self, steps: Steps, found: Term) -> None:
+        """Hold what was found against every step."""
+        for step, term in enumerate(steps):
+            if term is None:
+                continue
+            made = self.terms.at(found, step)
+            if made is term or made is self.resolved(term) or (made.kind == "at" and made.args[0].kind in ("neuron", "integrator")):
+                continue
+            if not self.same(self.expand(made), self.expand(term)):
+                what = f"step {step} does not do what the others do"
+                raise NotAlike(what, term, FIX_LOOP)
+
+    def same(self, a: Poly, b: Poly) -> bool:
+        """Whether two sums are equal up to rounding."""
+        sizes = [float(np.abs(c[np.isfinite(c)]).max(initial=0.0)) for c in (*a.values(), *b.values())]
+        bound = 1e-11 * max(sizes, default=0.0)
+        for monomial in {**a, **b}:
+            x, y = a.get(monomial, np.asarray(0.0)), b.get(monomial, np.asarray(0.0))
+            with np.errstate(invalid="ignore"):
+                if not np.all((x == y) | (np.abs(x - y) <= bound)):
+                    return False
+        return True
+
+    # -- sums ----------------------------------------------------------------------------------------------------------
+
+    def resolved(self, term: Term) -> Term:
+        """A term with each comparison in it as the step of its neuron, where that is known."""
+        if term.uid in self._rolled:
+            return self._rolled[term.uid]
+        if term.kind not in ("apply", "affine", "mul", "func", "host") or not term.args:
+            return term
+        known = self._canonical.get(term.uid)
+        if known is None:
+            args = tuple(self.resolved(arg) for arg in term.args)
+            known = term
+            if any(a is not b for a, b in zip(args, term.args)):
+                known = self.terms.rebuilt(term, args)
+            self._canonical[term.uid] = known
+        return known
+
+    def expand(self, term: Term, stops: Callable[[Term], bool] = lambda term: False) -> Poly:
+        """A term as a sum of products of terms that are no sums or products, or at which ``stops`` says to stop."""
+        memo: dict[int, Poly] = {}
+        waiting = [term]
+        while waiting:
+            top = waiting[-1]
+            if top.uid in memo:
+                waiting.pop()
+                continue
+            inner = top.kind in ("affine", "mul") and (top is term or not stops(top))
+            if not inner:
+                known = self.resolved(top)
+                self.names[known.uid] = known
+                memo[top.uid] = Poly({(known.uid,): np.asarray(1.0)})
+                waiting.pop()
+                continue
+            missing = [arg for arg in top.args if arg.uid not in memo]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if top.kind == "affine":
+                made = Poly()
+                made.plus((), top.data.constant)
+                for arg, coefficient in zip(top.args, top.data.coefficients):
+                    made = made.added(memo[arg.uid], coefficient)
+            else:
+                made = self._product(memo[top.args[0].uid], memo[top.args[1].uid], top)
+            memo[top.uid] = made
+        return memo[term.uid]
+
+    def _product(self, a: Poly, b: Poly, term: Term) -> Poly:
+        made = Poly()
+        if len(a) * len(b) > 4096:
+            raise NotAlike("it multiplies sums of very many values", term, "")
+        for left, x in a.items():
+            for right, y in b.items():
+                both = sorted((*left, *right))
+                kept = [uid for k, uid in enumerate(both) if not (k and both[k - 1] == uid and self.names[uid].binary)]
+                made.plus(tuple(kept), np.asarray(x * y))
+        return made
+
+    def summed(self, poly: Poly, shape: tuple[int, ...]) -> Term:
+        """The term that a sum is."""
+        parts = []
+        for monomial, coefficient in poly.items():
+            if not monomial:
+                continue
+            product = self.names[monomial[0]]
+            for uid in monomial[1:]:
+                product = self.terms.mul(product, self.names[uid])
+            parts.append((product, coefficient))
+        return self.terms.affine(parts, poly.constant, shape)
+
+    # -- element by element --------------------------------------------------------------------------------------------
+
+    def _compared(self, steps: Steps) -> Term:
+        from neurocompile.frontends.pytorch.equations import derive
+
+        known = next(term for term in steps if term is not None)
+        filled = self._filled(steps)
+        self._note(filled, tuple(-1 if t is None else t.uid for t in steps))
+        found = derive(self, filled)
+        if found is None:  # it remembers nothing
+            if len({term.data for term in steps if term is not None}) > 1:
+                raise NotAlike("it compares with > at one step and with >= at another", known, FIX_LOOP)
+            current = self.unify([None if t is None else t.args[0] for t in steps])
+            found = self.terms.compare(current, known.data)
+        for step, term in enumerate(filled):
+            if term is not None:
+                self._rolled[term.uid] = self.terms.at(found, step)
+        self._canonical.clear()
+        self.neurons.setdefault(found.uid, filled)
+        return found
+
+    def _filled(self, steps: Steps) -> Steps:
+        """The comparisons of the steps that nothing reads, as far as they can be told.
+
+        They are those of the same line, run once a step; those of the same module; or, from a step back to the one before
+        it, the only one of this kind on which what is compared depends.
+        """
+        if all(term is not None for term in steps):
+            return steps
+        known = next(term for term in steps if term is not None)
+        for seen in (self.terms.at_same_site(known), self.terms.in_same_module(known)):
+            if len(seen) == self.timesteps and all(a is None or a is b for a, b in zip(steps, seen)):
+                return tuple(seen)
+        filled = list(steps)
+        for step in range(self.timesteps - 1, 0, -1):
+            later = filled[step]
+            if later is None or filled[step - 1] is not None:
+                continue
+            before = [t for t in self._compared_below(later) if t.shape == later.shape and t.data == later.data]
+            if len(before) == 1:
+                filled[step - 1] = before[0]
+        return tuple(filled)
+
+    def _compared_below(self, term: Term) -> list[Term]:
+        """The comparisons that what is compared depends on, element by element, which no neuron has yet."""
+        found: dict[int, Term] = {}
+        waiting, seen = list(term.args), set()
+        while waiting:
+            top = waiting.pop()
+            if top.uid in seen:
+                continue
+            seen.add(top.uid)
+            if top.kind == "cmp":
+                if top.uid not in self._rolled:
+                    found[top.uid] = top
+            elif top.kind in ("affine", "mul"):
+                waiting += top.args
+        deeper = {t.uid for one in found.values() for t in self._all_below(one)}
+        return [t for uid, t in found.items() if uid not in deeper]
+
+    def _all_below(self, term: Term) -> list[Term]:
+        found, waiting, seen = [], list(term.args), set()
+        while waiting:
+            top = waiting.pop()
+            if top.uid in seen:
+                continue
+            seen.add(top.uid)
+            if top.kind == "cmp":
+                found.append(top)
+            if top.kind in ("affine", "mul", "cmp"):
+                waiting += top.args
+        return found
+
+    def _elementwise(self, steps: Steps) -> Term:
+        """Sums, products and functions of the same things at every step, or membranes that never fire."""
+        known = [term for term in steps if term is not None]
+        kinds = {term.kind for term in known}
+        if kinds == {"mul"}:
+            made = self.terms.rebuilt(known[0], self._aligned(steps))
+            self.neurons.setdefault(made.uid, steps)
+            return made
+        if kinds == {"func"}:
+            if len({term.data for term in known}) > 1:
+                raise NotAlike("a function has other settings at one step than at another", known[0], FIX_LOOP)
+            return self.terms.rebuilt(known[0], self._parts(steps))
+        return self._affine(steps)
+
+    def _aligned(self, steps: Steps) -> tuple[Term, ...]:
+        """The factors of products, each with its like."""
+        known = [term for term in steps if term is not None]
+        kinds = {tuple(arg.kind for arg in term.args) for term in known}
+        if len(kinds) == 1 and len(set(next(iter(kinds)))) > 1:
+            return self._parts(steps)
+        if all(tuple(self.kin(a) for a in t.args) == tuple(self.kin(a) for a in known[-1].args) for t in known):
+            return self._parts(steps)
+        turned = []
+        for term in steps:
+            order = {self.kin(arg): arg for arg in term.args} if term is not None else {}
+            turned.append([None if term is None else order.get(self.kin(a)) for a in known[-1].args])
+        return tuple(self.unify(column) for column in zip(*turned))
+
+    def kin(self, term: Term) -> Any:
+        """What terms of the same place in the loop share, whatever the step."""
+        term = self.resolved(term)
+        if term.kind == "at":
+            return "at", term.args[0].uid
+        if term.kind == "apply":
+            return "apply", id(term.data), tuple(self.kin(a) if a.kind != "cmp" else "cmp" for a in term.args)
+        if term.kind == "host":
+            return "host", term.data.key
+        if term.kind == "affine":
+            return "affine", len(term.args), tuple(map(digest, term.data.coefficients)), term.shape
+        if term.kind == "cmp":
+            return "cmp", term.data, term.shape, term.place.site if len(self.terms.at_same_site(term)) > 1 else ""
+        return term.kind, term.shape
+
+    def _affine(self, steps: Steps) -> Term:
+        known = [(k, term) for k, term in enumerate(steps) if term is not None]
+        earlier = {term.uid: k for k, term in known}
+        structural = {(t.kind, len(t.args), tuple(map(digest, t.data.coefficients)) if t.kind == "affine" else ())
+                      for _, t in known}  # fmt: skip
+        if len(structural) == 1 and known[0][1].kind == "affine" and not self._recurs(steps, earlier):
+            term = known[0][1]
+            columns = [tuple(None if t is None else t.args[n] for t in steps) for n in range(len(term.args))]
+            if all(len({self.kin(t) for t in column if t is not None}) == 1 for column in columns):
+                parts = [self.unify(column) for column in columns]
+                return self._varying(parts, [term.data.coefficients] * len(steps), steps)
+        polys: list[Poly | None] = [None] * len(steps)
+        recurrence: list[Array] = []
+        for k, term in known:
+            poly = self.expand(term, lambda t, k=k: earlier.get(t.uid, len(steps)) < k)
+            before = steps[k - 1] if k else None
+            if before is not None and (before.uid,) in poly:
+                if any(before.uid in m and len(m) > 1 for m in poly):
+                    raise NotAlike("a membrane is multiplied by something that is computed", term, FIX_LOOP)
+                recurrence.append(poly.pop((before.uid,)))
+            elif recurrence:
+                raise NotAlike("a step does not go on from the one before", term, FIX_LOOP)
+            polys[k] = poly
+        if recurrence:
+            if not all(same_numbers(d, recurrence[0]) for d in recurrence):
+                raise NotAlike("its leak is another at one step than at another", known[-1][1], FIX_LOOP)
+            return self._integrator(steps, polys, recurrence[-1])
+        return self._grouped(steps, polys)
+
+    def _recurs(self, steps: Steps, earlier: dict[int, int]) -> bool:
+        """Whether a step reads another one of these."""
+        for k, term in enumerate(steps):
+            waiting = [] if term is None else list(term.args)
+            seen: set[int] = set()
+            while waiting:
+                top = waiting.pop()
+                if top.uid in seen or top.kind not in ("affine", "mul"):
+                    continue
+                seen.add(top.uid)
+                if earlier.get(top.uid, k) != k:
+                    return True
+                waiting += top.args
+        return False
+
+    def _grouped(self, steps: Steps, polys: Sequence[Poly | None]) -> Term:
+        """A sum of the same terms at every step, told apart by their kin."""
+        groups: dict[Any, list[Term | None]] = {}
+        numbers: dict[Any, list[Array | None]] = {}
+        for k, poly in enumerate(polys):
+            count: dict[Any, int] = {}
+            for monomial in sorted(poly or ()):
+                if not monomial:
+                    continue
+                product = self.names[monomial[0]]
+                for uid in monomial[1:]:
+                    product = self.terms.mul(product, self.names[uid])
+                kin = self.kin(product)
+                nth = count[kin] = count.get(kin, -1) + 1
+                groups.setdefault((kin, nth), [None] * len(steps))[k] = product
+                numbers.setdefault((kin, nth), [None] * len(steps))[k] = poly[monomial]  # type: ignore[index]
+        parts = [self.unify(column) for column in groups.values()]
+        coefficients = []
+        for k in range(len(steps)):
+            mine = []
+            for column in numbers.values():
+                mine.append(column[k] if column[k] is not None else next(c for c in column[::-1] if c is not None))
+            coefficients.append(tuple(np.asarray(c) for c in mine))
+        return self._varying(parts, coefficients, steps, polys)
+
+    def _varying(
+        self, parts: Sequence[Term], coefficients: Sequence[tuple[Array, ...]], steps: Steps,
+        polys: Sequence[Poly | None] | None = None,
+    ) -> Term:  # fmt: skip
+        """A sum of uniform terms whose numbers may differ from step to step."""
+        shape = next(t for t in steps if t is not None).shape
+        last = max(k for k, t in enumerate(steps) if t is not None)
+        constants: list[Array | None] = []
+        for k, term in enumerate(steps):
+            if term is None:
+                constants.append(None)
+            elif polys is not None:
+                poly = polys[k]
+                assert poly is not None
+                constants.append(self._own_constant(parts, coefficients[k], poly, k))
+            else:
+                constants.append(term.data.constant)
+        made: list[tuple[Term, Array]] = []
+        for n, part in enumerate(parts):
+            column = [coefficients[k][n] for k, t in enumerate(steps) if t is not None]
+            if all(same_numbers(c, column[-1]) for c in column):
+                made.append((part, column[-1]))
+            else:
+                made.append((self._gain(part, [c[n] for c in coefficients], None), np.asarray(1.0)))
+        told = [c for c in constants if c is not None]
+        constant = constants[last]
+        assert constant is not None
+        if all(same_numbers(c, constant) for c in told):
+            return self.terms.affine(made, constant, shape)
+        each = [constant if c is None else c for c in constants]
+        return self._gain(self.terms.affine(made, 0.0, shape), [np.asarray(1.0)] * len(steps), each)
+
+    def _own_constant(self, parts: Sequence[Term], numbers: Sequence[Array], poly: Poly, step: int) -> Array:
+        """The constant of a step, without what its parts come to where they hear nothing yet."""
+        constant = poly.constant
+        for part, number in zip(parts, numbers):
+            made = self.terms.at(part, step)
+            if made.is_constant:
+                constant = constant - number * made.data.constant
+            elif made.kind == "affine":
+                constant = constant - number * made.data.constant
+        return np.asarray(constant)
+
+    def _gain(self, part: Term, numbers: Sequence[Array], constants: Sequence[Array] | None) -> Term:
+        """A term times another number at each step, plus another constant."""
+        first = next((n for n in numbers if np.any(n != 0)), np.asarray(1.0))
+        if first.ndim:
+            if not np.all(first != 0):
+                raise NotAlike("its factor differs by channel and by step", part, FIX_LOOP)
+            ratios = [np.asarray(n / first) for n in numbers]
+            if any(np.any(np.abs(r - r.flat[0]) > 1e-12 * np.abs(r.flat[0])) for r in ratios):
+                what, fix = "its factor differs by channel and by step", "let it differ by channel, or by step"
+                raise NotAlike(what, part, fix)
+            part = self.terms.affine([(part, first)], 0.0, part.shape)
+            numbers = [np.asarray(r.flat[0]) for r in ratios]
+        gains = np.asarray([float(n) for n in numbers])
+        bias = np.asarray(0.0)
+        if constants is not None:
+            whole = np.stack([np.broadcast_to(c, part.shape) for c in constants])
+            from neurocompile.ir.arrays import compact_over_time
+
+            bias = compact_over_time(whole) if whole.ndim > 1 else whole
+        key = (digest(gains), digest(bias))
+        return self.terms.uniform("gain", part.shape, (part,), (gains, bias), key)
+
+    def _integrator(self, steps: Steps, polys: list[Poly | None], decay: Array) -> Term:
+        """``y = decay * y + rest``, from 0."""
+        shape = next(t for t in steps if t is not None).shape
+        rest = [None if p is None else self.summed(p, shape) for p in polys]
+        current = self.unify(rest)
+        op = Integrator(decay=np.asarray(decay))
+        return self.terms.uniform("integrator", shape, (current,), op, digest(op.decay))
+
+
+def _is_zero(term: Term) -> bool:
+    return term.is_constant and not np.any(term.data.constant)
+
+
+def _some(steps: Iterable[Term | None]) -> Term | None:
+    return next((term for term in steps if term is not None), None)

@@ -1,0 +1,295 @@
+"""What one step of one sample computes, as terms: each exists once, so that what is equal is the same object.
+
+A *uniform* term is one for all steps: it stands for a value at every step (an input, what neurons fire, a layer of
+these). Other terms belong to a step: they were made of :meth:`Terms.at`, of steps of uniform terms. A *static* term is
+uniform and has the same value at every step.
+
+=============  ===========================================================================================
+kind           value
+=============  ===========================================================================================
+input          what is given under the name ``data``
+at             the uniform term ``args[0]`` at step ``data``
+apply          ``data``, an operation of the IR without a state, of ``args``
+affine         ``sum(data.coefficients * args) + data.constant``
+mul            the product of two terms
+cmp            1 where ``args[0] > 0`` (or ``>= 0``, as ``data`` says), else 0
+func           an element-wise function that is neither, named by ``data``
+host           what a host computes: ``data`` is a :class:`HostCall`
+neuron         the spikes of ``data``, a neuron of the IR, for the current ``args[0]``
+integrator     the membrane of ``data``, an integrator of the IR, for the current ``args[0]``
+gain           ``args[0]`` times a number for each step, plus a bias for each: ``data``
+registered     a step of a neuron whose equation is given: its name, its equation, which step
+lag            a uniform term ``data.steps`` steps before
+extreme        the largest (or smallest) of all steps of ``args``
+=============  ===========================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neurocompile.ir.arrays import compact
+from neurocompile.ir.kernels import apply
+from neurocompile.ir.ops import Array, Concat, MaxPool, Op, Reshape, Upsample
+from neurocompile.ir.shapes import output_shape
+
+__all__ = ["ELEMENTWISE", "Affine", "Lag", "Place", "Term", "Terms", "digest"]
+
+Shape = tuple[int, ...]
+
+ELEMENTWISE = ("affine", "mul", "cmp", "func")
+
+
+class Place(NamedTuple):
+    """Where a term comes from: the module's path, the user's file:line, all lines on the way, the value's number."""
+
+    module: str = ""
+    line: str = ""
+    site: str = ""
+    value: int = -1
+
+
+class Affine(NamedTuple):
+    """The numbers of an affine term; they broadcast to its shape."""
+
+    coefficients: tuple[Array, ...]
+    constant: Array
+
+
+@dataclass
+class Lag:
+    """So many steps before; ``of`` is known once the loop that passes through it is closed."""
+
+    steps: int
+    sequence: tuple[Any, ...]
+    of: Any = None
+
+
+@dataclass(eq=False)
+class Term:
+    """One value of one step; see the module's table. ``step`` is the latest step that it needs (-1: static)."""
+
+    kind: str
+    shape: Shape
+    args: tuple[Term, ...]
+    data: Any
+    uid: int
+    uniform: bool
+    static: bool
+    step: int
+    place: Place
+    binary: bool = False
+    origin: tuple[Term, int] | None = field(default=None, repr=False)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is made of numbers alone."""
+        return self.kind == "affine" and not self.args
+
+    def __repr__(self) -> str:
+        return f"<{self.uid} {self.kind} {list(self.shape)} {[a.uid for a in self.args]}>"
+
+
+def digest(array: Array) -> Any:
+    """A key that arrays of equal numbers share."""
+    array = np.ascontiguousarray(array)
+    content = array.tobytes() if array.nbytes <= 64 else hashlib.blake2b(array, digest_size=16).digest()
+    return array.shape, array.dtype.str, content
+
+
+class Terms:
+    """Makes terms. ``place`` is where those that are made now come from."""
+
+    def __init__(self, timesteps: int) -> None:
+        self.timesteps = timesteps
+        self.place = Place()
+        self._known: dict[Any, Term] = {}
+        self._ops: dict[Any, Op] = {}
+        self._sites: dict[str, list[Term]] = {}
+        self._count = 0
+
+    # -- making --------------------------------------------------------------------------------------------------------
+
+    def _make(self, kind: str, shape: Shape, args: tuple[Term, ...], data: Any, key: Any, **more: Any) -> Term:
+        full = (kind, shape, tuple(a.uid for a in args), key)
+        known = self._known.get(full)
+        if known is not None:
+            return known
+        uniform = more.pop("uniform", all(a.uniform for a in args))
+        static = more.pop("static", all(a.static for a in args))
+        step = more.pop("step", max((a.step for a in args), default=-1))
+        self._count += 1
+        term = Term(kind, shape, args, data, self._count, uniform, static, step, self.place, **more)
+        self._known[full] = term
+        return term
+
+    def interned(self, op: Op) -> Op:
+        """The one operation that is equal to this."""
+        key = (type(op), *(digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values()))
+        return self._ops.setdefault(key, op)
+
+    def input(self, name: str, shape: Shape, static: bool, binary: bool) -> Term:
+        """What is given: the same at every step, or not."""
+        return self._make("input", shape, (), name, name, static=static, binary=binary)
+
+    def constant(self, array: Array, shape: Shape) -> Term:
+        """Numbers, of which each broadcasts over the shape."""
+        return self.affine((), array, shape)
+
+    def affine(self, parts: Sequence[tuple[Term, Array]], constant: Any, shape: Shape) -> Term:
+        """A sum of terms of this shape times numbers, and a constant."""
+        summed: dict[int, tuple[Term, Array]] = {}
+        constant = np.asarray(constant, np.float64)
+        for term, coefficient in parts:
+            coefficient = np.asarray(coefficient, np.float64)
+            if term.is_constant:
+                # Nothing times infinity is nothing here: a reset by an infinite threshold that is never reached.
+                constant = constant + np.where(term.data.constant == 0, 0.0, coefficient * term.data.constant)
+                continue
+            before = summed.get(term.uid)
+            summed[term.uid] = (term, coefficient if before is None else before[1] + coefficient)
+        kept = [(compact(c, shape) if c.ndim else c, t) for t, c in summed.values() if np.any(c != 0)]
+        kept.sort(key=lambda pair: pair[1].uid)
+        constant = compact(constant, shape) if constant.ndim else constant
+        if len(kept) == 1 and not constant.ndim and constant == 0 and not kept[0][0].ndim and kept[0][0] == 1:
+            return kept[0][1]
+        data = Affine(tuple(c for c, _ in kept), constant)
+        key = (tuple(map(digest, data.coefficients)), digest(constant))
+        binary = False
+        if not kept:
+            binary = bool(np.isin(constant, (0, 1)).all())
+        elif len(kept) == 1 and kept[0][1].binary:
+            low, high = constant, constant + kept[0][0]
+            binary = bool(np.isin(low, (0, 1)).all() and np.isin(high, (0, 1)).all())
+        return self._make("affine", shape, tuple(t for _, t in kept), data, key, binary=binary)
+
+    def mul(self, a: Term, b: Term) -> Term:
+        """A product, element by element."""
+        if a.is_constant:
+            a, b = b, a
+        if b.is_constant:
+            return self.affine([(a, b.data.constant)], 0.0, a.shape)
+        if a is b and a.binary:
+            return a
+        a, b = sorted((a, b), key=lambda term: term.uid)
+        return self._make("mul", a.shape, (a, b), None, None, binary=a.binary and b.binary)
+
+    def compare(self, x: Term, strict: bool) -> Term:
+        """1 where ``x > 0`` (strict) or ``x >= 0``, else 0."""
+
+        def holds(value: Array) -> Array:
+            return ((value > 0) if strict else (value >= 0)).astype(np.float64)
+
+        if x.is_constant:
+            return self.constant(holds(x.data.constant), x.shape)
+        if x.kind == "affine" and np.isinf(x.data.constant).all():
+            return self.constant(holds(x.data.constant), x.shape)
+        atom, coefficient, constant = x, np.asarray(1.0), np.asarray(0.0)
+        if x.kind == "affine" and len(x.args) == 1:
+            atom, coefficient, constant = x.args[0], x.data.coefficients[0], x.data.constant
+        if atom.binary:
+            low, high = holds(constant), holds(constant + coefficient)
+            return self.affine([(atom, high - low)], low, x.shape)
+        known = self._known.get(("cmp", x.shape, (x.uid,), strict))
+        if known is not None:
+            return known
+        seen = self._sites.setdefault(self.place.site, [])
+        made = self._make("cmp", x.shape, (x,), strict, strict, binary=True, step=max(x.step, 0) if x.static else x.step)
+        seen.append(made)
+        if not x.uniform or x.static:
+            made.step = max(x.step, len(seen) - 1)
+        return made
+
+    def at_same_site(self, term: Term) -> list[Term]:
+        """All comparisons that were made where this one was, in order."""
+        return self._sites.get(term.place.site, [])
+
+    def in_same_module(self, term: Term) -> list[Term]:
+        """All comparisons of this kind that were made in the same module, in order."""
+        every = sorted((t for seen in self._sites.values() for t in seen), key=lambda t: t.uid)
+        return [t for t in every if (t.place.module, t.shape, t.data) == (term.place.module, term.shape, term.data)]
+
+    def func(self, name: str, args: Sequence[Term], numbers: tuple[Any, ...], shape: Shape) -> Term:
+        """An element-wise function that no equation can hold."""
+        return self._make("func", shape, tuple(args), (name, numbers), (name, numbers))
+
+    def extreme(self, name: str, args: Sequence[Term]) -> Term:
+        """The largest of all steps ("max"), or the one of the largest size ("max-abs")."""
+        return self._make("extreme", args[0].shape, tuple(args), name, name)
+
+    def apply(self, op: Op, *args: Term) -> Term:
+        """An operation of the IR without a state."""
+        if isinstance(op, Reshape) and args[0].shape == op.shape:
+            return args[0]
+        if isinstance(op, Reshape) and args[0].kind == "apply" and isinstance(args[0].data, Reshape):
+            return self.apply(op, args[0].args[0])
+        shape = output_shape(op, [a.shape for a in args])
+        op = self.interned(op)
+        if all(a.is_constant for a in args):
+            whole = [np.broadcast_to(a.data.constant, a.shape)[None] for a in args]
+            return self.constant(np.asarray(apply(op, whole)[0]), shape)
+        binary = isinstance(op, Concat | MaxPool | Reshape | Upsample) and all(a.binary for a in args)
+        return self._make("apply", shape, args, op, id(op), binary=binary)
+
+    def uniform(self, kind: str, shape: Shape, args: tuple[Term, ...], data: Any, key: Any, **more: Any) -> Term:
+        """A term that has a state of its own, or is one for all steps for another reason."""
+        return self._make(kind, shape, args, data, key, uniform=True, static=False, **more)
+
+    def host(self, shape: Shape, args: Sequence[Term], call: Any, key: Any, binary: bool) -> Term:
+        """What a host computes of terms."""
+        return self._make("host", shape, tuple(args), call, key, binary=binary)
+
+    def registered(self, x: Term, name: str, op: Any, step: int, binary: bool) -> Term:
+        """One step of a neuron whose equation its author gave."""
+        return self._make("registered", x.shape, (x,), (name, op, step), (name, step), uniform=False, static=False,
+                          step=max(step, x.step), binary=binary)  # fmt: skip
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def at(self, term: Term, step: int) -> Term:
+        """A uniform term at one step: of inputs, neurons and the like; of everything else it is the same of its parts."""
+        if term.static or not term.uniform:
+            return term
+        if term.kind == "lag" and term.data.of is None and step >= term.data.steps:
+            return term.data.sequence[step - term.data.steps]  # type: ignore[no-any-return]
+        if term.kind == "lag":
+            if step < term.data.steps:
+                return self.constant(np.zeros(()), term.shape)
+            return self.at(term.data.of, step - term.data.steps)
+        if term.kind not in ("apply", "affine", "mul", "cmp", "func"):
+            before, self.place = self.place, term.place
+            made = self._make("at", term.shape, (term,), step, step, uniform=False, static=False, step=step,
+                              binary=term.binary)  # fmt: skip
+            self.place = before
+            return made
+        made = self.rebuilt(term, tuple(self.at(a, step) for a in term.args))
+        if made.origin is None and made is not term:
+            made.origin = (term, step)
+        return made
+
+    def rebuilt(self, term: Term, args: tuple[Term, ...]) -> Term:
+        """The same as a term, of other parts."""
+        before, self.place = self.place, term.place
+        try:
+            match term.kind:
+                case "apply":
+                    return self.apply(term.data, *args)
+                case "affine":
+                    return self.affine(list(zip(args, term.data.coefficients)), term.data.constant, term.shape)
+                case "mul":
+                    return self.mul(*args)
+                case "cmp":
+                    return self.compare(args[0], term.data)
+                case "host":
+                    return self.host(term.shape, args, term.data, term.data.key, term.binary)
+                case "func":
+                    return self.func(term.data[0], args, term.data[1], term.shape)
+            raise AssertionError(term.kind)
+        finally:
+            self.place = before
+

@@ -1,0 +1,1 @@
+"""Networks made of other libraries' neurons, live beside their programs; the libraries are optional."""
