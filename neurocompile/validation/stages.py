@@ -47,10 +47,6 @@ class ReferenceModel(Protocol):
     input_shapes: dict[str, tuple[int, ...]]
     example: dict[str, Array]
 
-    @property
-    def recording(self) -> Reference | None:
-        """What the live model did with the example, where the model itself cannot be run."""
-
     def run(self, inputs: Mapping[str, Array]) -> Reference:
         """Run on ``inputs[name][N, T, ...]``."""
 
@@ -184,10 +180,6 @@ def validate_program(
     if backend is None:
         executed.reason = without_backend or f"target {program.target} has no executor besides the simulator"
     hardware = Stage("recorded", program.target, "the recording")
-    runs_torch = reference is not None and reference.recording is None
-    if reference is not None and not runs_torch:
-        lowering.against = "a recording of the live model, float64 (it has registered neurons)"
-        _compare_recording(lowering, program, reference, order)
     scores: dict[str, list[dict[str, Array]]] = {"pytorch": [], "real": [], "integer": []}
     executor = Executor(program)
     for start in range(0, len(data), _CHUNK):
@@ -200,7 +192,7 @@ def validate_program(
         integer = executor.run(part.inputs, membranes=runs_backend)
         scores["real"].append(real.outputs)
         scores["integer"].append(integer.outputs)
-        if reference is not None and runs_torch:
+        if reference is not None:
             expected = reference.run(part.inputs)
             scores["pytorch"].append(expected.outputs)
             _compare_lowering(lowering, expected, real, order, start, _tolerance(program))
@@ -271,14 +263,6 @@ def _check_recording(program: Program, data: Data, recorded: Mapping[str, Array]
         problems.append(Problem("the recording is empty", "--recorded", limit=", ".join(sorted(layers)), fix=fix))
     if problems:
         raise BadInput(problems)
-
-
-def _compare_recording(stage: Stage, program: Program, reference: ReferenceModel, order: list[str]) -> None:
-    recording = reference.recording
-    assert recording is not None
-    inputs = arrange_inputs(reference.example, program.input_shapes, program.timesteps, "the recording").inputs
-    run = run_graph(program.real, inputs, program.timesteps)
-    _compare_lowering(stage, recording, run, order, 0, _tolerance(program))
 
 
 def _tolerance(program: Program) -> float:

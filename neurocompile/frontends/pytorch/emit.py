@@ -11,7 +11,7 @@ import numpy as np
 from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.pytorch.rolling import LINEAR, NotAlike, same_numbers
 from neurocompile.frontends.pytorch.terms import Term
-from neurocompile.frontends.pytorch.values import Refused, Value, is_time
+from neurocompile.frontends.pytorch.values import Refused, Value, is_time, picked
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.host import HostRead, HostRegion
@@ -117,7 +117,7 @@ class Emission:
     def _stem(self, term: Term, label: str) -> str:
         """A name that says where a term comes from."""
         path = term.place.module
-        if path in self.kinds and label not in ("sum", "reshape", "add"):
+        if path in self.kinds and path not in self.low.neuron_modules and label not in ("sum", "reshape", "add"):
             return path
         return f"{path}.{label}" if path else label
 
@@ -240,8 +240,6 @@ class Emission:
                 break
             common.append(parts[0])
         path = ".".join(common)
-        while path and "surrogate" in self.low.module_classes.get(path, ""):
-            path = ".".join(path.split(".")[:-1])
         if path and not self._holds_layers(path):
             return path
         return f"{path}.neuron" if path else "neuron"
@@ -551,8 +549,25 @@ class Emission:
             else:
                 groups.setdefault(self.roller.kin(atom), []).append((atom, coefficient))
         for atoms in groups.values():
-            made.append(self._grouped(atoms))
-        return [*fixed.values(), *made], constant, term.shape
+            for own in self._apart(atoms):
+                made.append(self._grouped(own))
+        merged: dict[int, _Reading] = {}
+        for reading in (*fixed.values(), *made):
+            known = merged.get(reading.term.uid)
+            if known is None:
+                merged[reading.term.uid] = reading
+            else:
+                known.weights = [np.asarray(a + b) for a, b in zip(known.weights, reading.weights)]
+        return list(merged.values()), constant, term.shape
+
+    def _apart(self, atoms: list[tuple[Term, Array]]) -> list[list[tuple[Term, Array]]]:
+        """Terms of a kind, those of several places in the code apart."""
+        if len(atoms) <= self.low.timesteps:
+            return [atoms]
+        sites: dict[str, list[tuple[Term, Array]]] = {}
+        for atom, coefficient in atoms:
+            sites.setdefault(atom.place.site, []).append((atom, coefficient))
+        return list(sites.values())
 
     def _grouped(self, atoms: list[tuple[Term, Array]]) -> _Reading:
         steps = self.low.timesteps
@@ -586,13 +601,15 @@ class Emission:
         return found
 
     def _reads_all(self, atom: Term) -> bool:
-        linear = atom.kind == "apply" and isinstance(atom.data, LINEAR)
+        linear = atom.kind == "apply" and isinstance(atom.data, (*LINEAR, Concat))
         return (linear or (atom.kind == "host")) and len(self._times(atom)) > 1
 
     def _through(self, atom: Term, coefficient: Array) -> tuple[list[_Reading], Array]:
         """A linear layer behind a sum over time is one before it."""
         if atom.kind == "host":
             return [_Reading(atom, [np.asarray(coefficient / self.low.timesteps)] * self.low.timesteps)], np.asarray(0.0)
+        if isinstance(atom.data, Concat):
+            return self._through_concat(atom, coefficient)
         readings, constant, _ = self.reading(atom.args[0])
         op = without_bias(atom.data)
         whole = self.terms.apply(atom.data, self.terms.constant(constant, atom.args[0].shape)).data.constant
@@ -602,6 +619,25 @@ class Emission:
             if arrays:
                 r = self._flat(r)
             made.append(_Reading(self.terms.apply(op, r.term), [np.asarray(w * coefficient) for w in r.weights]))
+        return made, np.asarray(whole * coefficient)
+
+    def _through_concat(self, atom: Term, coefficient: Array) -> tuple[list[_Reading], Array]:
+        """Sums over time one after the other are sums over time of what is one after the other."""
+        made: list[_Reading] = []
+        whole = np.zeros(atom.shape)
+        axis, start = atom.data.axis, 0
+        for part in atom.args:
+            size = part.shape[axis]
+            place = [slice(None)] * len(atom.shape)
+            place[axis] = slice(start, start + size)
+            index = np.full(atom.shape, -1)
+            index[tuple(place)] = np.arange(int(np.prod(part.shape))).reshape(part.shape)
+            readings, constant, _ = self.reading(part)
+            whole[tuple(place)] = constant
+            for r in readings:
+                r = self._flat(r) if any(np.ndim(w) for w in r.weights) else r
+                made.append(_Reading(picked(self.terms, r.term, index), [np.asarray(w * coefficient) for w in r.weights]))
+            start += size
         return made, np.asarray(whole * coefficient)
 
     def _flat(self, reading: _Reading) -> _Reading:

@@ -111,7 +111,13 @@ class _Derivation:
         self.steps = steps
         self.last = len(steps) - 1
         self._states: dict[int, list[Term]] = {}
+        self._norm_on_membrane = False
+        self._scale = np.asarray(1.0)
         self.shape = steps[0].compared.shape
+
+    def uid(self, term: Term) -> int:
+        """The number under which a term stands in sums."""
+        return self.roller.resolved(term).uid
 
     def refused(self, what: str, term: Term | None = None) -> NotAlike:
         return NotAlike(what, term or self.steps[-1].spike, FIX_EQUATION)
@@ -194,20 +200,21 @@ class _Derivation:
                     inner.data.constant.ndim or inner.data.constant
                 ):
                     return False  # a number times a current: the number is the equation's
-                arrives[inner.uid] = inner
+                arrives[self.uid(inner)] = inner
                 return True
             return False
 
         poly = self.roller.expand(term, stops)
         names = self.roller.names
+        known = {self.uid(s) for s in (*self.states(t), self.steps[t - 1].spike)}
         for monomial in poly:
             for uid in monomial:
-                if uid not in left and not self._is_own(names[uid], t):
+                if uid not in known and not self._is_own(names[uid], t):
                     arrives.setdefault(uid, names[uid])
         return poly, [arrives[uid] for uid in sorted(arrives) if any(uid in m for m in poly)]
 
     def _is_own(self, term: Term, t: int) -> bool:
-        return any(term.uid == s.spike.uid for s in self.steps[: t + 1])
+        return any(term.uid == self.uid(s.spike) for s in self.steps[: t + 1])
 
     def counterpart(self, state: Term | None, t: int) -> Term:
         """The term of step ``t`` that the state of step ``t - 1`` is the earlier one of."""
@@ -221,8 +228,9 @@ class _Derivation:
         k, c = self._threshold(state, t - 1)
         for term in self._within(t):
             poly = self.roller.expand(compared, lambda inner, term=term: inner is term)
-            if set(poly) <= {(term.uid,), ()} and (term.uid,) in poly:
-                if same_numbers(poly[(term.uid,)], k) and same_numbers(poly.constant, c) and self._depends(term, t):
+            key = (self.uid(term),)
+            if set(poly) <= {key, ()} and key in poly:
+                if same_numbers(poly[key], k) and same_numbers(poly.constant, c) and self._depends(term, t):
                     return term
         raise self.refused("what it remembers is made otherwise at its last step")
 
@@ -230,7 +238,7 @@ class _Derivation:
         """``compared = k * state + c``."""
         compared = self.steps[t].compared
         poly = self.roller.expand(compared, lambda inner: inner is state)
-        key = (self.roller.resolved(state).uid,)
+        key = (self.uid(state),)
         if set(poly) - {key, ()}:
             if key not in poly:
                 raise self.refused("what it compares is not what it remembers")
@@ -248,13 +256,23 @@ class _Derivation:
             k, c = self._threshold(state, t - 1)
             membrane = self.counterpart(state, t)
         norm = self._norm(membrane, t)
+        self._norm_on_membrane = norm is not None and norm.on == "membrane"
+        self._scale = self._factor(Neuron(threshold=_ZERO), k, norm)
         whole = membrane if norm is None or norm.on == "compare" else self._normed_input
         poly, arrives = self.expanded(whole, t)
-        names = self.roller
-        h = None if state is None else names.resolved(state).uid
-        s = names.resolved(before).uid
+        h = None if state is None else self.uid(state)
+        s = self.uid(before)
         fields, current = self._fields(poly, arrives, h, s, t)
-        return self._finish(fields, current, k, c, norm, membrane)
+        first: NotAlike | None = None
+        # What arrives at the first steps follows from what arrives later; where it does not, it is looked for.
+        for since in (2 if self.last > 1 else 1, 0):
+            try:
+                rolled, gain = self._rolled(current, since)
+                return self._finish({**fields, "gain": gain}, rolled, k, c, norm)
+            except NotAlike as error:
+                first = first or error
+        assert first is not None
+        raise first
 
     def _fields(
         self, poly: Poly, arrives: list[Term], h: int | None, s: int, t: int
@@ -274,7 +292,7 @@ class _Derivation:
         currents: list[tuple[Term, Array]] = []
         deaf: bool | None = None
         for term in arrives:
-            uid = self.roller.resolved(term).uid
+            uid = self.uid(term)
             b0, b1 = take(uid), take(uid, s)
             if np.any(b1 != 0) and not same_numbers(b1, -b0):
                 raise self.refused("after a spike it hears its input with another weight", term)
@@ -313,10 +331,10 @@ class _Derivation:
         parts = []
         for uid in monomial:
             term = self.roller.names[uid]
-            own = [t for t, s in enumerate(self.steps) if self.roller.resolved(s.spike).uid == uid]
+            own = [t for t, s in enumerate(self.steps) if self.uid(s.spike) == uid]
             if own:
                 parts.append(f"its spike of {self.last - own[0]} steps before")
-            elif any(uid == x.uid for s in self.steps for x in s.state):
+            elif any(uid == self.uid(x) for s in self.steps for x in s.state):
                 parts.append("its state")
             else:
                 parts.append("another neuron's spike" if term.binary else "its input")
@@ -329,19 +347,19 @@ class _Derivation:
         if t < 1:
             raise self.refused("two steps are too few to tell its membrane from its current")
         before = self.steps[t - 1].spike
-        s = self.roller.resolved(before).uid
+        s = self.uid(before)
         earlier = self.states(t)
         for current, membrane in (states, states[::-1]):
             of_current, heard = self.expanded(current, t)
-            own = [x for x in earlier if (self.roller.resolved(x).uid,) in of_current]
-            other = {self.roller.resolved(x).uid for x in earlier if x not in own}
+            own = [x for x in earlier if (self.uid(x),) in of_current]
+            other = {self.uid(x) for x in earlier if x not in own}
             mixed = any(s in m or any(uid in other for uid in m) for m in of_current)
             if len(own) <= 1 and not mixed and not self._reads(membrane, current, t):
                 break
         else:
             raise self.refused("its membrane and its current both depend on each other")
-        i = self.roller.resolved(own[0]).uid if own else None
-        h = next((self.roller.resolved(x).uid for x in earlier if self.roller.resolved(x).uid != i), None)
+        i = self.uid(own[0]) if own else None
+        h = next((self.uid(x) for x in earlier if self.uid(x) != i), None)
         alpha = of_current.get((i,), _ZERO) if i is not None else _ZERO
         k, c = self._threshold(membrane, t)
         poly, arrives = self.expanded(membrane, t)
@@ -349,16 +367,16 @@ class _Derivation:
         if i is not None and any(i in m for m in poly):
             raise self.refused("after a spike its synaptic current counts otherwise", current)
         new_current = self.terms.affine(
-            [(x, of_current.get((self.roller.resolved(x).uid,), _ZERO)) for x in heard], of_current.constant, self.shape
+            [(x, of_current.get((self.uid(x),), _ZERO)) for x in heard], of_current.constant, self.shape
         )
         # Either the membrane hears the current as it is now, or as it was a step before.
-        late = not any((self.roller.resolved(x).uid,) in poly for x in heard) and bool(heard)
+        late = not any((self.uid(x),) in poly for x in heard) and bool(heard)
         if late:
             gain, delayed = g_old, 1
         else:
             gain, delayed = (g_old / alpha if np.all(alpha != 0) else self._gain_now(poly, of_current, heard)), 0
             for x in heard:
-                uid = self.roller.resolved(x).uid
+                uid = self.uid(x)
                 through = gain * of_current.get((uid,), _ZERO)
                 left = poly.pop((uid,), _ZERO) - through
                 if np.any(np.abs(left) > 1e-12 * np.abs(through)):
@@ -378,7 +396,7 @@ class _Derivation:
         rolled = self.roller.unify(steps)
         if delayed:
             rolled = self.roller.lag(rolled, 1)
-        return self._finish(fields, [(rolled, np.asarray(1.0))], k, c, None, membrane, rolled_already=True, first=t)
+        return self._finish(fields, rolled, k, c, None)
 
     def _reads(self, membrane: Term, current: Term, t: int) -> bool:
         """Whether a current depends on the membrane of the same step."""
@@ -394,7 +412,7 @@ class _Derivation:
         return False
 
     def _gain_now(self, poly: Poly, of_current: Poly, heard: list[Term]) -> Array:
-        uid = self.roller.resolved(heard[0]).uid
+        uid = self.uid(heard[0])
         return np.asarray(poly.get((uid,), _ZERO) / of_current[(uid,)])
 
     def _current_at(self, current: Term, j: int, heard: list[Term], like: Poly) -> Term | None:
@@ -405,7 +423,7 @@ class _Derivation:
             wanted = sorted(float(np.sum(v)) for m, v in like.items() if m and any(x.uid in m for x in heard))
             if len(terms) == len(heard) and np.allclose(numbers, wanted) and len(poly) == len(like):
                 return self.terms.affine(
-                    [(x, poly.get((self.roller.resolved(x).uid,), _ZERO)) for x in terms], poly.constant, self.shape
+                    [(x, poly.get((self.uid(x),), _ZERO)) for x in terms], poly.constant, self.shape
                 )
         return None
 
@@ -444,23 +462,15 @@ class _Derivation:
 
     # -- putting it together -------------------------------------------------------------------------------------------
 
-    def _finish(
-        self, fields: dict[str, Any], currents: list[tuple[Term, Array]], k: Array, c: Array, norm: MembraneNorm | None,
-        membrane: Term, rolled_already: bool = False, first: int | None = None,
-    ) -> Term:  # fmt: skip
+    def _finish(self, fields: dict[str, Any], rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Term:
         strict = self.steps[0].spike.data
-        if rolled_already:
-            rolled, gain = currents[0]
-        else:
-            rolled, gain = self._rolled(currents)
-            fields["gain"] = gain
         if norm is not None and norm.on == "compare":
             # compared = norm(h) - threshold, whatever the fold of both says.
             with np.errstate(divide="ignore", invalid="ignore"):
                 scale = norm.gamma / norm.std
                 threshold = -(c - (norm.beta - scale * norm.mean))
             through = self.roller.expand(self.steps[self.last].compared, lambda inner: inner is self._norm_term)
-            if set(through) <= {(self._norm_term.uid,), ()}:
+            if set(through) <= {(self.uid(self._norm_term),), ()}:
                 threshold = -through.constant
             fields |= {"threshold": np.asarray(threshold), "norm": norm}
         else:
@@ -477,24 +487,64 @@ class _Derivation:
         self.roller.modules[made.uid] = [*own, self.steps[self.last].spike.place.module]
         return made
 
-    def _rolled(self, currents: list[tuple[Term, Array]]) -> tuple[Term, Array]:
-        """All that arrives as one uniform term, and the gain that the equation has for it."""
+    def _rolled(self, currents: list[tuple[Term, Array]], since: int) -> tuple[Term, Array]:
+        """All that arrives, from a step on, as one uniform term, and the gain that the equation has for it."""
         if not currents:
             return self.terms.constant(_ZERO, self.shape), np.asarray(1.0)
         one = len(currents) == 1
         gain = currents[0][1] if one else np.asarray(1.0)
         steps: list[Term | None] = [None] * len(self.steps)
-        for t in range(self.last, 0, -1):
-            if t == 1 and self.last > 1:
-                continue
-            mine = self._currents_at(t)
+        for t in range(self.last, since - 1, -1):
+            mine = currents if t == self.last else self._like(currents, t)
             if mine is None:
                 continue
-            if one:
-                steps[t] = mine[0][0] if len(mine) == 1 else None
-            else:
+            if one and same_numbers(mine[0][1], gain):
+                steps[t] = mine[0][0]
+            elif one and np.all(gain != 0):
+                steps[t] = self.terms.affine([(mine[0][0], mine[0][1] / gain)], 0.0, self.shape)
+            elif not one:
                 steps[t] = self.terms.affine(mine, 0.0, self.shape)
         return self.roller.unify(steps), gain
+
+    def _like(self, currents: list[tuple[Term, Array]], t: int) -> list[tuple[Term, Array]] | None:
+        """What arrives at step ``t`` as ``currents`` do at the last, and how it counts; None if it cannot be told."""
+        if t > 1:
+            found = self._currents_at(t)
+            if found is not None and len(found) == len(currents):
+                return found
+        chosen: list[Term] = []
+        for term, _ in currents:
+            alike = [x for x in self._reached(t) if self._same_place(x, term) and x.uid not in {c.uid for c in chosen}]
+            if not alike:
+                return None
+            chosen.append(alike[-1])
+        ids = {c.uid for c in chosen}
+        k = self._scale
+        if np.any(k == 0):
+            return None
+        poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid in ids)
+        if t == 0 and {m for m in poly if m} != {(self.uid(c),) for c in chosen}:
+            return None
+        return [(c, np.asarray(poly.get((self.uid(c),), _ZERO) / k)) for c in chosen]
+
+    def _reached(self, t: int) -> list[Term]:
+        """All terms of what is compared at step ``t``, element by element, down to what arrives."""
+        found, waiting, seen = [], [self.steps[t].compared], set()
+        before = self.steps[t - 1].spike.uid if t else -1
+        while waiting:
+            top = waiting.pop()
+            if top.uid in seen or top.uid == before:
+                continue
+            seen.add(top.uid)
+            found.append(top)
+            if top.kind in ("affine", "mul") and (t == 0 or top.uid in self.steps[t].new):
+                waiting += top.args
+        return sorted(found, key=lambda term: term.uid)
+
+    def _same_place(self, a: Term, b: Term) -> bool:
+        if a is b:
+            return True
+        return a.kind == b.kind and (a.place.module, a.place.site) == (b.place.module, b.place.site) and a.shape == b.shape
 
     def _currents_at(self, t: int) -> list[tuple[Term, Array]] | None:
         states = self.states(t)
@@ -502,8 +552,12 @@ class _Derivation:
             return None
         state = states[0] if states else None
         membrane = self.counterpart(state, t) if state is not None else self.steps[t].compared
-        poly, arrives = self.expanded(membrane, t)
-        return [(x, poly.get((self.roller.resolved(x).uid,), _ZERO)) for x in arrives]
+        whole = membrane
+        if self._norm_on_membrane:
+            below = [x for x in self._within(t) if x.uid in self.norms and self._depends(x, t)]
+            whole = below[0].args[0] if below and below[0].args else membrane
+        poly, arrives = self.expanded(whole, t)
+        return [(x, poly.get((self.uid(x),), _ZERO)) for x in arrives]
 
     def _v_init(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Array:
         """What the membrane is before the first step, so that the first comparison is as it was."""
@@ -584,32 +638,43 @@ class _Derivation:
             else:
                 v = kept
         if len(self.steps) > 3:
-            self._verify_later(op)
+            self._verify_later(op, rolled, k, c, norm)
 
     def _either(self, fired: Term, after: Poly, otherwise: Poly) -> Poly:
         spike = Poly({(fired.uid,): np.asarray(1.0)})
         return otherwise.added(self.roller._product(spike, after.added(otherwise, -1.0), fired))
 
-    def _verify_later(self, op: Neuron) -> None:
-        """Every later step has the coefficients of the last."""
-        shapes = []
+    def _verify_later(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:
+        """Every later step goes on from its state as the last does, and hears the current that was found for it."""
+        kept: list[dict[Any, Array]] = []
         for t in range(2, len(self.steps)):
-            states = self.states(t)
-            left = {self.roller.resolved(x).uid: n for n, x in enumerate(states)}
-            spike = self.roller.resolved(self.steps[t - 1].spike).uid
-            poly, arrives = self.expanded(self.steps[t].compared, t)
-            place = {self.roller.resolved(x).uid: n for n, x in enumerate(arrives)}
-
-            def called(uid: int) -> Any:
-                if uid == spike:  # noqa: B023
-                    return ("s",)
-                return ("h", left[uid]) if uid in left else ("x", place.get(uid, -1))  # noqa: B023
-
-            shapes.append({tuple(sorted(called(uid) for uid in m)): v for m, v in poly.items()})
-        for t, shape in enumerate(shapes[:-1], start=2):
-            same = set(shape) == set(shapes[-1]) and all(same_numbers(shape[m], shapes[-1][m]) for m in shape)
+            left = {self.uid(x): n for n, x in enumerate(self.states(t))}
+            spike = self.uid(self.steps[t - 1].spike)
+            poly, _ = self.expanded(self.steps[t].compared, t)
+            own: dict[Any, Array] = {}
+            heard = Poly()
+            for monomial, value in poly.items():
+                if set(monomial) & {*left, spike}:
+                    others = len([uid for uid in monomial if uid not in left and uid != spike])
+                    called = tuple(sorted("s" if uid == spike else f"h{left[uid]}" for uid in monomial if uid in left or uid == spike))
+                    own[called, others] = own.get((called, others), _ZERO) + value
+                else:
+                    heard.plus(monomial, value)
+            kept.append(own)
+            if len(left) <= 1:
+                expected = self._compared_of(self._charged(op, Poly(), self._heard(op, rolled, t)), k, c, norm)[0]
+                actual = self.roller.expand(self.roller.summed(heard, self.shape))
+                if not self.roller.same(expected, actual):
+                    raise NotAlike(f"step {t} of this neuron hears another thing than the others", self.steps[t].spike, FIX_LOOP)
+        for t, own in enumerate(kept[:-1], start=2):
+            same = set(own) == set(kept[-1]) and all(
+                m[1] or same_numbers(own[m], kept[-1][m]) for m in own
+            )
             if not same:
                 raise NotAlike(f"step {t} of this neuron does not do what the last step does", self.steps[t].spike, FIX_LOOP)
+
+    def _heard(self, op: Neuron, rolled: Term, t: int) -> Poly:
+        return self.roller.expand(self.terms.at(rolled, t))
 
 
 def _tidied(op: Neuron, shape: tuple[int, ...]) -> Neuron:

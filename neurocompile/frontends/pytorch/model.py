@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -25,7 +27,7 @@ from neurocompile.frontends.pytorch.layouts import (
     to_network_time,
 )
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
-from neurocompile.frontends.pytorch.record import Recording, live, record
+from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, live, record
 from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
 from neurocompile.frontends.pytorch.whole import is_whole, whole_modules
 from neurocompile.hosted import run_graph
@@ -377,8 +379,6 @@ class _Live:
         self.example = dict(zip(self.shapes, (example or {}).values()))
 
     def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        import inspect
-
         arguments = [name for name in inspect.signature(self.module.forward).parameters]
         given = list(shapes)
         if given == [""] or not set(given) <= set(arguments):
@@ -458,7 +458,7 @@ class _Live:
                 shapes = ", ".join(str(list(x[0].shape)) for x in self.arranged(inputs).values())
                 what = f"torch cannot run it: {(str(error).splitlines() or [type(error).__name__])[0]}"
                 fix = "check --input-shape (without batch and time), --timesteps and --layout"
-                place = _line_of(error) or type(self.module).__name__
+                place = _line_of(error, self.module) or type(self.module).__name__
                 raise BadInput(Problem(what, place, f"input {shapes}", "", fix)) from error
 
     def model(self, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
@@ -653,14 +653,16 @@ def _others_equal(a: torch.Tensor, b: torch.Tensor, axis: int | None, timesteps:
     return False
 
 
-def _line_of(error: BaseException) -> str:
-    """The user's file:line at which an exception was raised."""
-    import os
-    import traceback
-
-    from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH
-
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_OURS, _TORCH, *_LIBRARIES, "<")):
-            return f"{frame.filename.removeprefix(os.getcwd() + os.sep)}:{frame.lineno}"
-    return ""
+def _line_of(error: BaseException, module: nn.Module) -> str:
+    """The user's file:line at which an exception was raised, and the path of the module in whose code that is."""
+    paths = {id(m): path for path, m in module.named_modules()}
+    line = where = ""
+    frame = error.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if not code.co_filename.startswith((_OURS, _TORCH, *_LIBRARIES, "<")):
+            line = f"{code.co_filename.removeprefix(os.getcwd() + os.sep)}:{frame.tb_lineno}"
+        owner = frame.tb_frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        where = paths.get(id(owner), where) or where
+        frame = frame.tb_next
+    return f"{line} ({where})" if line and where else line or where

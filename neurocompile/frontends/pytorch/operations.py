@@ -86,6 +86,7 @@ class Lowering:
         self.values: dict[int, Any] = {}
         self._examples: Mapping[int, torch.Tensor] = {}
         self.layer_modules: set[str] = set()
+        self.neuron_modules: set[str] = set()
 
     def report(self, what: str, module: str, line: str, fix: str, name: str = "") -> None:
         """Note a problem, once."""
@@ -105,6 +106,8 @@ class Lowering:
             self.layer_modules.add(call.module)
         if isinstance(value, Value):
             for step, term in enumerate(value.steps):
+                if term.kind == "cmp":
+                    self.neuron_modules.add(term.place.module)
                 if term.kind in ("cmp", "mul", "registered") and term.uid not in self.spikes:
                     self.spikes[term.uid] = (call.out, value.axes, step if value.timed else -1)
 
@@ -346,6 +349,20 @@ def _sizes(low: Lowering, x: Value) -> int:
     return len(x.content) if isinstance(x.content, tuple) else low.timesteps
 
 
+def _time_beside_channels(x: Value, after: tuple[int, ...]) -> Value | None:
+    """Time and channels made one axis "TF", or apart again: so a norm of one step is mapped over all of them."""
+    for at, name in enumerate(x.axes):
+        if x.axes[at : at + 2] == ("T", "F"):
+            joined_ = (*x.shape[:at], x.shape[at] * x.shape[at + 1], *x.shape[at + 2 :])
+            if after == joined_ and x.shape[at] > 1 < x.shape[at + 1]:
+                return Value((*x.axes[:at], "TF", *x.axes[at + 2 :]), after, x.content)
+        if name == "TF":
+            steps = len(x.steps)
+            if after == (*x.shape[:at], steps, x.shape[at] // steps, *x.shape[at + 1 :]):
+                return Value((*x.axes[:at], "T", "F", *x.axes[at + 1 :]), after, x.content)
+    return None
+
+
 @dataclass(frozen=True)
 class Merged:
     """A value of which all axes but the last (or but the first) were made one, between two reshapes around a product."""
@@ -389,6 +406,9 @@ def view(low: Lowering, x: Any, size: Ints) -> Any:
     after = _resolved(x.shape, size)
     if after == x.shape:
         return x
+    beside = _time_beside_channels(x, after)
+    if beside is not None:
+        return beside
     try:
         axes = regroup(x.axes, x.shape, after, _sizes(low, x))
     except MixedAxes:
@@ -729,6 +749,8 @@ def stack(low: Lowering, tensors: Sequence[Any], dim: int) -> Value:
         axes = (*like.axes[:at], "T", *like.axes[at:])
         shape = (*like.shape[:at], len(values), *like.shape[at:])
         return Value(axes, shape, tuple(v.steps[0] for v in values))
+    if any(v.timed for v in values) and len(values) == low.timesteps > 1 and all(v.steps == values[0].steps for v in values):
+        raise Refused("it makes a second axis of time", "repeat a tensor over time only where it has none, or check the layout")
     return cat(low, [_as_feature(low, unsqueeze(low, v, at), at) for v in values], at)
 
 
@@ -957,7 +979,7 @@ def convolve(
         raise Refused(f"it convolves over {rank} axes of features", "one or two can be convolved; of three, one must be time")
     if b is not None:
         b = b.reshape(-1, *(1,) * rank)
-    ints = [tuple(int(n) for n in v) for v in (stride, padding, dilation, output_padding)]
+    ints = [tuple(int(n) for n in v) * (rank // len(v)) for v in (stride, padding, dilation, output_padding)]
     if transposed:
         op: Any = ConvTranspose(w, b, ints[0], ints[1], ints[3], ints[2], groups)
     else:
@@ -1142,11 +1164,23 @@ def batch_norm(low: Lowering, x: Any, weight: Any, bias: Any, mean: Any, var: An
     if axis == "T":
         parts = [low.terms.affine([(t, np.asarray(k))], c, t.shape) for t, k, c in zip(x.steps, scale, shift)]
         return replace(x, content=tuple(parts))
+    if axis == "TF":
+        rank = len(x.steps[0].shape)
+        columns = [v.reshape(len(x.steps), -1, *(1,) * (rank - 1)) for v in (scale, shift)]
+        parts = [low.terms.affine([(t, k)], c, t.shape) for t, k, c in zip(x.steps, *columns)]
+        return replace(x, content=tuple(parts))
     if axis != "F":
         raise Refused(f"a batch norm reads axes {shown(x.axes)}", "channels must come second")
     each = (-1, *(1,) * (x.axes.count("F") - 1))
 
     def normed(t: Term) -> Term:
+        if t.kind == "apply" and isinstance(t.data, Reshape):
+            inner = t.args[0]  # a membrane that was flattened for its norm
+            full = [np.broadcast_to(v.reshape(each), t.shape).reshape(inner.shape) for v in (gamma, beta, center, std)]
+            k, b = full[0] / full[3], full[1] - full[2] * (full[0] / full[3])
+            made = low.terms.affine([(inner, k)], b, inner.shape)
+            low.roller.norms.setdefault(made.uid, tuple(full))
+            return low.terms.apply(t.data, made)
         made = low.terms.affine([(t, scale.reshape(each))], shift.reshape(each), t.shape)
         low.roller.norms.setdefault(made.uid, tuple(v.reshape(each) for v in (gamma, beta, center, std)))
         return made

@@ -172,7 +172,8 @@ def record(
         UnsupportedModel: if forward does what no recording can hold: with each such place.
         Exception: whatever forward raises.
     """
-    paths = {id(module): path for path, module in model.named_modules()}
+    # Neurons may share a surrogate function: what it computes is the neuron's.
+    paths = {id(module): path for path, module in model.named_modules() if "surrogate" not in type(module).__module__}
     recorder = _Recorder(paths, watch)
     numbers: dict[str, list[int]] = {name: [] for name in inputs}
     patched: list[nn.Module] = []

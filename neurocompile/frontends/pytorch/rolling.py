@@ -110,6 +110,9 @@ class Roller:
         key = tuple(-1 if t is None else t.uid for t in steps)
         if key in self._memo:
             return self._memo[key]
+        for sequence, other, place in self._sequences.get(first.uid, []):
+            if other in self._memo and steps[place] is first and _within(steps, sequence):
+                return self._memo[other]
         lagged = self._lagged(steps, key)
         if lagged is not None:
             self._memo[key] = lagged
@@ -351,6 +354,10 @@ class Roller:
 
         known = next(term for term in steps if term is not None)
         filled = self._filled(steps)
+        for step, term in enumerate(filled):
+            rolled = None if term is None else self._rolled.get(term.uid)
+            if rolled is not None and rolled.kind == "at" and rolled.data == step:
+                return rolled.args[0]
         self._note(filled, tuple(-1 if t is None else t.uid for t in steps))
         found = derive(self, filled)
         if found is None:  # it remembers nothing
@@ -457,7 +464,7 @@ class Roller:
         if term.kind == "affine":
             return "affine", len(term.args), tuple(map(digest, term.data.coefficients)), term.shape
         if term.kind == "cmp":
-            return "cmp", term.data, term.shape, term.place.site if len(self.terms.at_same_site(term)) > 1 else ""
+            return "cmp", term.data, term.shape, term.place.module
         return term.kind, term.shape
 
     def _affine(self, steps: Steps) -> Term:
@@ -605,6 +612,11 @@ class Roller:
 
 def _is_zero(term: Term) -> bool:
     return term.is_constant and not np.any(term.data.constant)
+
+
+def _within(steps: Steps, sequence: Steps) -> bool:
+    """Whether all that is known of some steps is what a sequence has there."""
+    return all(a is None or a is b for a, b in zip(steps, sequence))
 
 
 def _some(steps: Iterable[Term | None]) -> Term | None:

@@ -261,6 +261,13 @@ class Terms:
             if step < term.data.steps:
                 return self.constant(np.zeros(()), term.shape)
             return self.at(term.data.of, step - term.data.steps)
+        if term.kind == "gain":
+            gains, bias = term.data
+            own = bias[step] if bias.ndim else bias
+            made = self.affine([(self.at(term.args[0], step), gains[step])], own, term.shape)
+            if made.origin is None:
+                made.origin = (term, step)
+            return made
         if term.kind not in ("apply", "affine", "mul", "cmp", "func"):
             before, self.place = self.place, term.place
             made = self._make("at", term.shape, (term,), step, step, uniform=False, static=False, step=step,
