@@ -19,7 +19,7 @@ import torch
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data, arrange_inputs
 from neurocompile.frontends.pytorch import TorchModel, load_model
-from neurocompile.frontends.pytorch.model import separate
+from neurocompile.frontends.pytorch.layouts import separate
 from neurocompile.models.digits import load_digits_split
 from neurocompile.models.zoo import ZOO, synthetic
 from neurocompile.simulation import run_program, summary
@@ -42,8 +42,9 @@ def _model(name: str, samples: int, seed: int) -> tuple[TorchModel, dict[str, An
     example = [separate(x, network.layout, network.timesteps) for x in inputs]
     lead = 1 if network.layout == "N" else 2
     shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}
-    model = TorchModel.from_module(module, shapes, network.timesteps, network.layout)
-    model.example = dict(zip(model.input_shapes, example, strict=True))
+    model = TorchModel.from_module(
+        module, shapes, network.timesteps, network.layout, None, "real", dict(zip(shapes, example, strict=True))
+    )
     return model, model.example
 
 

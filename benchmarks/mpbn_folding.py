@@ -6,17 +6,22 @@ the network as it was trained, in float64, on the held-out digits. ``python -m b
 
 from __future__ import annotations
 
+import copy
 import json
 from importlib import resources
 from typing import Any
 
 import click
 import numpy as np
+import torch
 from spikingjelly.activation_based import neuron
+from torch import nn
 
-from neurocompile.frontends.pytorch import TorchModel, load_model
-from neurocompile.frontends.pytorch.trace import prepare
+from neurocompile.frontends.pytorch import Reference, load_model
+from neurocompile.frontends.pytorch.pickles import unpickle
+from neurocompile.frontends.pytorch.version1 import module_of
 from neurocompile.ir import interpret
+from neurocompile.ir.ops import Array
 from neurocompile.models.digits import load_digits_split
 from neurocompile.passes import REAL_PASSES, run_passes
 
@@ -42,14 +47,14 @@ def compare(samples: int) -> list[dict[str, Any]]:
     """One row for each way to fold, the network as trained first."""
     _, _, x, y = load_digits_split()
     with resources.as_file(resources.files("neurocompile.models") / "checkpoints" / "digits-spikingjelly.pt") as file:
-        model = load_model(file)
+        model, module = load_model(file), module_of(unpickle(file, trust=False))
     (name,) = model.input_shapes
     inputs = {name: np.repeat(x[:samples, None].astype(np.float64), model.timesteps, axis=1)}
     trained = model.run(inputs)
     runs: list[tuple[str, Any]] = [("as trained (torch)", trained)]
     for normalize in (False, True):
-        folded = _with_spikingjelly_fold(model, normalize)
-        runs.append((f"re_parameterize_v_threshold({normalize=})", folded.run(inputs)))
+        folded = _run_with_spikingjelly_fold(module, inputs[name], normalize)
+        runs.append((f"re_parameterize_v_threshold({normalize=})", folded))
     graph, _ = run_passes(model.graph, REAL_PASSES)
     runs.append(("neurocompile", interpret(graph, inputs, model.timesteps)))
     return [
@@ -63,12 +68,21 @@ def compare(samples: int) -> list[dict[str, Any]]:
     ]
 
 
-def _with_spikingjelly_fold(model: TorchModel, normalize_residual: bool) -> TorchModel:
-    module: Any = prepare(model.traced)
-    for node in module.modules():
+def _run_with_spikingjelly_fold(module: nn.Module, x: Array, normalize_residual: bool) -> Reference:
+    """What the folded torch module gives in float64 for ``x[N, T, ...]``."""
+    folded = copy.deepcopy(module).double()
+    fired: dict[str, Array] = {}
+
+    def hear(path: str) -> Any:
+        return lambda node, args, output: fired.update({path: output.transpose(0, 1).numpy().astype(np.int8)})
+
+    for path, node in folded.named_modules():
         if isinstance(node, neuron.MPBNLIFNode):
             node.re_parameterize_v_threshold(normalize_residual=normalize_residual)
-    return TorchModel(module, model.layout, model.timesteps, model.input_shapes, model.read)
+            node.register_forward_hook(hear(path))
+    with torch.no_grad():
+        output = folded(torch.from_numpy(x).transpose(0, 1))
+    return Reference({"output": output.numpy()}, fired)
 
 
 if __name__ == "__main__":

@@ -131,8 +131,8 @@ def compiled(part: Part, target: str = "generic") -> Program:
     """The network as a program of integers, weights of 8 bits."""
     lead = 1 if part.layout == "N" else 2
     shapes = {str(number): example.shape[lead:] for number, example in enumerate(part.example)}
-    model = TorchModel.from_module(part.module, shapes, part.timesteps, part.layout)
-    model.example = dict(zip(model.input_shapes, part.example, strict=True))
+    example = dict(zip(shapes, part.example, strict=True))
+    model = TorchModel.from_module(part.module, shapes, part.timesteps, part.layout, None, "real", example)
     return neurocompile.compile(model, target, bits=8)
 
 

@@ -13,7 +13,7 @@ from neurocompile.data import Data, arrange_inputs
 from neurocompile.errors import NeurocompileError
 from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import TorchModel
-from neurocompile.frontends.pytorch.model import separate
+from neurocompile.frontends.pytorch.layouts import separate
 from neurocompile.mapping import needs_of, plan_cores
 from neurocompile.mapping.host import host_layers
 from neurocompile.models.zoo import ZOO, synthetic
@@ -44,8 +44,9 @@ def measure(name: str, seed: int = 0, samples: int = 2) -> dict[str, Any]:
     lead = 1 if network.layout == "N" else 2
     shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}
     before_mb, start, worked = _peak_mb(), time.perf_counter(), time.process_time()
-    model = TorchModel.from_module(module, shapes, network.timesteps, network.layout)
-    model.example = dict(zip(model.input_shapes, example, strict=True))
+    model = TorchModel.from_module(
+        module, shapes, network.timesteps, network.layout, None, "real", dict(zip(shapes, example, strict=True))
+    )
     program = compile_graph(model.graph, "generic", network.timesteps, Options(), example=model.example)
     program.files()
     export_s, export_cpu_s = time.perf_counter() - start, time.process_time() - worked

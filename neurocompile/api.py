@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,6 +28,9 @@ __all__ = ["compile", "load", "simulate", "validate"]
 Path_ = str | os.PathLike[str]
 Inputs = Array | Mapping[str, Array] | Path_
 
+# So many samples show what the inputs of a live module are.
+_EXAMPLES = 64
+
 
 def compile(
     model: nn.Module | TorchModel | Path_,
@@ -36,6 +40,7 @@ def compile(
     timesteps: int | None = None,
     layout: Layout | None = None,
     readout: Read | None = None,
+    carries: Literal["real", "spikes"] | None = None,
     bits: int | None = None,
     per_channel: bool = True,
     scale: Method = "max",
@@ -54,6 +59,7 @@ def compile(
         timesteps: T; a file of :func:`neurocompile.save` knows it.
         layout: how forward takes time and batch (:func:`neurocompile.save`); None: found out.
         readout: how an output that still has time is read; None: its mean.
+        carries: "spikes" if the inputs are 0 or 1; None: what the file says, or as they are in ``calibrate``.
         bits: of a weight; None: the target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how scales are chosen: "max", "percentile" or "membrane".
@@ -69,11 +75,17 @@ def compile(
     from neurocompile.frontends.pytorch import TorchModel, load_model
 
     if isinstance(model, str | os.PathLike):
-        model = load_model(Path(model), input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout)
+        settings: Any = {"timesteps": timesteps, "layout": layout, "readout": readout, "carries": carries}
+        model = load_model(Path(model), input_shape=input_shape, **settings)
     elif not isinstance(model, TorchModel):
         if input_shape is None or timesteps is None:
             raise TypeError("compiling a live module needs input_shape and timesteps")
-        model = TorchModel.from_module(model, input_shape, timesteps, layout, readout)
+        shown = None
+        if calibrate is not None:
+            argument = next(iter(inspect.signature(model.forward).parameters))
+            shown = _data(calibrate, {argument: tuple(input_shape)}, timesteps).part(0, _EXAMPLES).inputs
+        model = TorchModel.from_module(model, input_shape, timesteps, layout, readout, carries, shown)
+        model.example = {}  # a program keeps no sample that nobody gave as an example
     seen = None if calibrate is None else _data(calibrate, model.input_shapes, model.timesteps).inputs
     options = Options(bits, per_channel, scale, input_bits, chips, encode)
     return compile_graph(model.graph, target, model.timesteps, options, calibration=seen, example=model.example)
@@ -124,12 +136,13 @@ def validate(
     python = None if lava_python is None else Path(lava_python)
     backend, without = lava_for(program, python, folder) if backend_samples else (None, "left out")
     shapes, steps = program.input_shapes, program.timesteps
+    data = _data(x, shapes, steps, y)
     if isinstance(reference, str | os.PathLike):
         otherwise = next(iter(shapes.values())), steps
         reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
     elif reference is not None and not isinstance(reference, TorchModel):
-        reference = TorchModel.from_module(reference, dict(shapes), steps, layout, readout)
-    data = _data(x, shapes, steps, y)
+        example = data.part(0, _EXAMPLES).inputs
+        reference = TorchModel.from_module(reference, dict(shapes), steps, layout, readout, example=example)
     settings: Any = {"backend": backend, "backend_samples": backend_samples, "without_backend": without}
     return validate_program(program, data, reference, recorded, **settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import hashlib
 import json
 import sys
@@ -15,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 import neurocompile
@@ -23,7 +24,6 @@ from neurocompile.backends.onnx import HostSession
 from neurocompile.errors import BadInput, ToolFailed, UnsupportedModel, UsageError
 from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import TorchModel
-from neurocompile.frontends.pytorch.trace import prepare
 from neurocompile.hosted import run_graph
 from neurocompile.ir.host import HostRead, HostRegion
 from neurocompile.models.feedback import Feedback
@@ -49,6 +49,12 @@ def fc(inputs: int, outputs: int, mode: str = "m") -> nn.Module:
 
 def spikes(mode: str = "m") -> nn.Module:
     return neuron.IFNode(v_threshold=0.7, step_mode=mode)
+
+
+def in_float64(net: nn.Module) -> nn.Module:
+    again = copy.deepcopy(net).double()
+    functional.reset_net(again)
+    return again
 
 
 def lowered(net: nn.Module, *shapes: tuple[int, ...]) -> TorchModel:
@@ -157,7 +163,7 @@ def test_inputs_go_by_their_names(tmp_path: Path) -> None:
         exact(program, inputs, tmp_path / "m.pt")
         exact(program, inputs, net, layout="TN")
         with torch.no_grad():
-            expected = prepare(net)(in_time(a), in_time(b)).numpy()
+            expected = in_float64(net)(in_time(a), in_time(b)).numpy()
         assert np.allclose(neurocompile.simulate(program, inputs, real=True).outputs["output"], expected)
 
 
@@ -274,7 +280,7 @@ def test_a_loop_that_is_called_twice_and_read_by_its_region(tmp_path: Path) -> N
     model = lowered(net)
     exact(neurocompile.compile(model, calibrate=x), x, model)
     with torch.no_grad():
-        expected = prepare(net)(in_time(x)).numpy()
+        expected = in_float64(net)(in_time(x)).numpy()
     assert np.allclose(run_graph(model.graph, {"x_seq": x}, STEPS).outputs["output"], expected)
     with pytest.raises(UsageError, match="more than once"):
         neurocompile.save(net, tmp_path / "m.pt", in_time(x), layout="TN")

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import multivariate_normal
 
 from neurocompile.frontends.pytorch import load_model
+from neurocompile.ir.ops import Linear
 from neurocompile.models.digits import load_digits_split
 from neurocompile.models.generators import CHECKPOINTS
 from neurocompile.models.quality import CLASSIFIER, digit_features, frechet_distance, mean_squared_error, ssim
@@ -94,9 +95,9 @@ def test_features_are_rates_of_the_last_hidden_layer() -> None:
     (name,) = model.input_shapes
     scores = model.run({name: np.repeat(x[:20, None], model.timesteps, axis=1)}).outputs["output"]
     features = digit_features(x[:20])
-    last = model.traced.get_submodule("fc5")
-    weight, bias = (p.detach().double().numpy() for p in (last.weight, last.bias))  # type: ignore[union-attr]
-    np.testing.assert_allclose(features @ weight.T + bias, scores, atol=1e-9)
+    last = model.graph["fc5"].op
+    assert isinstance(last, Linear)
+    np.testing.assert_allclose(features @ last.weight.T + last.bias, scores, atol=1e-9)
     assert features.shape == (20, 64)
     doubled = x[:20].repeat(2, axis=2).repeat(2, axis=3)
     np.testing.assert_array_equal(digit_features(doubled), features)

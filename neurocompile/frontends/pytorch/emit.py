@@ -48,7 +48,7 @@ _LABELS: dict[type, str] = {
     SumPool: "sum",
     MaxPool: "max_pool",
     Upsample: "upsample",
-    Reshape: "reshape",
+    Reshape: "flatten",
     Concat: "cat",
 }
 
@@ -83,6 +83,7 @@ class Emission:
         self.regions: dict[Any, str] = {}
         self.region_axes: dict[str, Any] = {}
         self._names: dict[int, str] = {}
+        self._open_loops: list[tuple[str, Any]] = []
         for name, numbers in {**low.trace.inputs, **low.trace.random}.items():
             known = next(t for t in self.terms._known.values() if t.kind == "input" and t.data == name)
             assert numbers
@@ -117,7 +118,7 @@ class Emission:
     def _stem(self, term: Term, label: str) -> str:
         """A name that says where a term comes from."""
         path = term.place.module
-        if path in self.kinds and path not in self.low.neuron_modules and label not in ("sum", "reshape", "add"):
+        if path in self.kinds and path not in self.low.neuron_modules and label not in ("sum", "add"):
             return path
         return f"{path}.{label}" if path else label
 
@@ -165,7 +166,10 @@ class Emission:
             found = self.filtered(term)
             if found is not None:
                 raise self._behind_membrane(term)
-        stem = self._stem(term, _LABELS[type(term.data)])
+        label = _LABELS[type(term.data)]
+        if isinstance(term.data, Reshape) and len(term.data.shape) > 1:
+            label = "reshape"
+        stem = self._stem(term, label)
         return self._add(stem, term.data, *(self.emit(a) for a in term.args))
 
     def _affine(self, term: Term) -> str:
@@ -269,6 +273,9 @@ class Emission:
 
     def _compare(self, term: Term) -> str:
         """A neuron that remembers nothing."""
+        simple = self.terms.simplified(term)
+        if simple is not None:
+            return self.emit(simple)
         x = term.args[0]
         threshold = np.asarray(0.0)
         gain = np.asarray(1.0)
@@ -305,11 +312,17 @@ class Emission:
         self.nodes[name] = Node(name, Delay(term.shape, term.data.steps))
         if term.data.of is None:
             raise NotAlike("a loop is never closed", term)
-        source = self.emit(term.data.of)
-        if source in self.hosts:
-            self.feed(source)
-        self.nodes[name] = Node(name, Delay(term.shape, term.data.steps), (source,))
+        self._open_loops.append((name, term.data))
         return name
+
+    def _close_loops(self) -> None:
+        """Let every delay read what comes back to it, once that is there."""
+        while self._open_loops:
+            name, lag = self._open_loops.pop()
+            source = self.emit(lag.of)
+            if source in self.hosts:
+                self.feed(source)
+            self.nodes[name] = replace(self.nodes[name], inputs=(source,))
 
     # -- filters -------------------------------------------------------------------------------------------------------
 
@@ -360,6 +373,7 @@ class Emission:
             self._emit_sequence(name, term, read or "mean")
             return
         term = parts[0].steps[0]
+        term = self._largest_by_size(term) or term
         while term.kind == "apply" and isinstance(term.data, Reshape) and term.args[0].kind == "extreme":
             inner = term.args[0]
             reshaped = tuple(self.terms.apply(term.data, a) for a in inner.args)
@@ -368,6 +382,48 @@ class Emission:
             self._add(name, Output(term.data), self._membrane(name, self.roller.unify(term.args)))
             return
         self._emit_read(name, *self.reading(term))
+
+    def _largest_by_size(self, term: Term) -> Term | None:
+        """The step of the largest size, where that is chosen from the largest and the smallest of all steps."""
+        ends = {t.data: t for t in self._all(term) if t.kind == "extreme"}
+        others = [t for t in self._all(term) if t.kind not in ("extreme", "affine", "mul", "cmp", "func")]
+        if set(ends) != {"max", "min"} or ends["max"].args != ends["min"].args:
+            return None
+        inside = {t.uid for end in ends.values() for t in self._all(end)}
+        if any(t.uid not in inside for t in others):
+            return None
+        numbers = np.random.default_rng(0)
+        pair = np.sort(np.concatenate([numbers.normal(size=(500, 2)), numbers.integers(-2, 3, (500, 2))]), 1)
+        low, high = (pair[:, k].reshape(-1, *(1,) * len(term.shape)) * np.ones(term.shape) for k in (0, 1))
+        given = {ends["max"].uid: high, ends["min"].uid: low}
+        found = self._evaluated(term, given)
+        right = np.where(np.abs(high) > np.abs(low), high, low)
+        return self.terms.extreme("max-abs", ends["max"].args) if np.array_equal(found, right) else None
+
+    def _all(self, term: Term) -> list[Term]:
+        found, waiting, seen = [], [term], set()
+        while waiting:
+            top = waiting.pop()
+            if top.uid not in seen:
+                seen.add(top.uid)
+                found.append(top)
+                waiting += top.args if top.kind != "extreme" else ()
+        return found
+
+    def _evaluated(self, term: Term, given: Mapping[int, Array]) -> Array:
+        if term.uid in given:
+            return given[term.uid]
+        args = [self._evaluated(a, given) for a in term.args]
+        match term.kind:
+            case "affine":
+                return np.asarray(sum((c * a for c, a in zip(term.data.coefficients, args)), term.data.constant))
+            case "mul":
+                return np.asarray(args[0] * args[1])
+            case "cmp":
+                return np.asarray((args[0] > 0) if term.data else (args[0] >= 0), np.float64)
+            case "func" if term.data[0] == "abs":
+                return np.abs(args[0])
+        return np.full((1,), np.nan)
 
     def _plain(self, x: Value) -> Value:
         """Axes of size one as features."""
@@ -542,13 +598,15 @@ class Emission:
                 own.weights[atom.data] = own.weights[atom.data] + coefficient
             elif atom.kind == "extreme":
                 raise NotAlike("something is done with the largest value over time", atom, "return it as it is")
-            elif self._reads_all(atom):
-                inner, shift = self._through(atom, coefficient)
-                made += inner
-                constant = constant + shift
             else:
                 groups.setdefault(self.roller.kin(atom), []).append((atom, coefficient))
         for atoms in groups.values():
+            if len(atoms) < max(steps, 2) and any(self._reads_all(atom) for atom, _ in atoms):
+                for atom, coefficient in atoms:
+                    inner, shift = self._through(atom, coefficient)
+                    made += inner
+                    constant = constant + shift
+                continue
             for own in self._apart(atoms):
                 made.append(self._grouped(own))
         merged: dict[int, _Reading] = {}
@@ -655,6 +713,7 @@ class Emission:
 
     def graph(self) -> Graph:
         """All nodes that an output needs, and the inputs."""
+        self._close_loops()
         while True:
             wanted = {source for node in self.nodes.values() for source in node.inputs}
             unread = [n.name for n in self.nodes.values()

@@ -482,6 +482,7 @@ class _Derivation:
         op = _tidied(op, self.shape)
         self._verify(op, rolled, k, c, norm)
         key = tuple(digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values() if not isinstance(v, MembraneNorm))
+        self.terms.place = self.steps[self.last].spike.place
         made = self.terms.uniform("neuron", self.shape, (rolled,), op, (key, self.steps[0].spike.uid), binary=True)
         own = [t.place.module for t in self._within(self.last) if self._depends(t, self.last)]
         self.roller.modules[made.uid] = [*own, self.steps[self.last].spike.place.module]
@@ -641,7 +642,7 @@ class _Derivation:
             self._verify_later(op, rolled, k, c, norm)
 
     def _either(self, fired: Term, after: Poly, otherwise: Poly) -> Poly:
-        spike = Poly({(fired.uid,): np.asarray(1.0)})
+        spike = self.roller.expand(fired)
         return otherwise.added(self.roller._product(spike, after.added(otherwise, -1.0), fired))
 
     def _verify_later(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:

@@ -215,6 +215,10 @@ def _finished(
             low.report_unlike(error)
         except NeurocompileError as error:
             low.problems += [p for p in error.problems if p not in low.problems]
+    try:
+        emission._close_loops()
+    except NotAlike as error:
+        low.report_unlike(error)
     if low.problems:
         raise UnsupportedModel(low.problems)
     regions = {out: emission.regions[key] for out, key in low.host_calls.items() if key in emission.regions}

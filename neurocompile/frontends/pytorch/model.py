@@ -298,6 +298,10 @@ def _random_given(model: TorchModel, name: str, drawn: Sequence[torch.Tensor]) -
     return x.unsqueeze(1).expand(len(x), model.timesteps, *x.shape[1:]).numpy()
 
 
+def _place(call: Any) -> str:
+    return f"{call.line} ({call.module})" if call.module and call.line else call.line or call.module
+
+
 def _as_given(trace: Trace, layout: Layout, name: str, x: Array) -> list[torch.Tensor]:
     """An input ``[N, T, ...]`` as the values of a trace."""
     if name in trace.random:
@@ -372,11 +376,14 @@ class _Live:
     ) -> None:  # fmt: skip
         self.module = module
         self.again = again
+        given = dict(example or {})
+        if set(given) == set(shapes):
+            given = {name: given[name] for name in shapes}
         self.shapes = self._named(shapes)
         self.timesteps = timesteps
         self.layout = layout
         self.whole = frozenset(whole)
-        self.example = dict(zip(self.shapes, (example or {}).values()))
+        self.example = dict(zip(self.shapes, given.values()))
 
     def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         arguments = [name for name in inspect.signature(self.module.forward).parameters]
@@ -536,7 +543,7 @@ class _Live:
         for number in sorted(numbers & set(a) | set(calls)):
             x, y, call = a.get(number), b.get(number), calls.get(number)
             if call is not None and x is not None and (y is None or not _equal(x, y)):
-                place = f"{call.line} ({call.module})" if call.module else call.line
+                place = _place(call)
                 break
         what = "it does not start anew: the same input gives something else at a second call"
         fix = "clear its state at the start of forward, or in a method reset(), which functional.reset_net calls"
@@ -557,7 +564,7 @@ class _Live:
                 continue
             axes = [k for k, n in enumerate(x.shape) if n == 3]
             if axes and not any(torch.equal(x.narrow(k, 1, 2), y.narrow(k, 1, 2)) for k in axes):
-                return f"{call.line} ({call.module})" if call.module else call.line
+                return _place(call)
         return ""
 
     def _prove(self, model: TorchModel) -> None:
@@ -586,7 +593,7 @@ class _Live:
             live_value = told.watched.get(number)
             if live_value is None or not _equal(live_value, watched[number]):
                 call = calls.get(number)
-                place = "" if call is None else f"{call.line} ({call.module})" if call.module else call.line
+                place = "" if call is None else _place(call)
                 what = f"what was recorded does not do again what the live module does, on {_INPUTS[kind]}"
                 raise NotTheSame(Problem(what, place, fix=_FIX_HIDDEN))
         for a, b in zip(_flat(told.returned), _flat(returned), strict=True):

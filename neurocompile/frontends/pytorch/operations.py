@@ -1357,10 +1357,10 @@ def _over_features(low: Lowering, x: Value, dims: Sequence[int], mean: bool) -> 
 def _extreme(name: str) -> Callable[..., Value]:
     def handler(low: Lowering, x: Value, dims: Any, keepdim: bool) -> Value:
         chosen = [d % len(x.axes) for d in ([dims] if isinstance(dims, int) else dims or range(len(x.axes)))]
-        if [x.axes[d] for d in chosen] == ["T"] and name in ("amax", "max"):
+        if [x.axes[d] for d in chosen] == ["T"]:
             axes = (*x.axes[: chosen[0]], "1", *x.axes[chosen[0] + 1 :])
             shape = (*x.shape[: chosen[0]], 1, *x.shape[chosen[0] + 1 :])
-            made = Value(axes, shape, low.terms.extreme("max", x.steps))
+            made = Value(axes, shape, low.terms.extreme(name.removeprefix("a"), x.steps))
             return made if keepdim else _without(low, made, chosen[0])
         return low.on_host(low.call, (x, dims, keepdim))  # type: ignore[no-any-return]
 
@@ -1448,5 +1448,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "sum": _summed(False),
     "amax": _extreme("amax"),
     "max": _extreme("max"),
+    "amin": _extreme("amin"),
+    "min": _extreme("min"),
     "cumsum": cumsum,
 }  # fmt: skip

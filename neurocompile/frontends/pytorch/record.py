@@ -362,7 +362,7 @@ class _Recorder(TorchDispatchMode):
     def refuse(self, what: str, fix: str) -> None:
         """Note something that no recording can hold."""
         module, line, _ = self.where()
-        problem = Problem(what, f"{line} ({module})" if module else line, fix=fix)
+        problem = Problem(what, f"{line} ({module})" if module and line else line or module, fix=fix)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -509,6 +509,11 @@ class _Recorder(TorchDispatchMode):
             return out
         new = self._new(base, given, refs, written[0], shape)
         out = func(*args, **kwargs)
+        if new < 0:  # of constants alone, by an operation that the vocabulary has no word for
+            new = self._number(into.shape)
+            self.calls.append(Call("constant", (), new, tuple(into.shape)))
+            with self.pause():
+                self.constants[new] = into.detach().clone()
         if tuple(into.shape) != shape:  # an empty tensor for a result was made as large as that
             self.shapes[new] = tuple(into.shape)
             self._take(into, new)
@@ -538,7 +543,7 @@ class _Recorder(TorchDispatchMode):
             if operation == "same":
                 return self.ref(first).number
             if operation == "?":
-                return self._unknown(f"{base}_", shape)
+                return -1 if self.is_static(operands) else self._unknown(f"{base}_", shape)
             with self.pause():
                 empties = replaced(operands, lambda part: torch.empty(self.shapes[part.number], device="meta"))
                 before = tuple(OPERATIONS[operation].run(*empties).shape)

@@ -26,7 +26,7 @@ from neurocompile.errors import NeurocompileError, Problem, ToolFailed, Unsuppor
 from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.onhost import Carries, OnHost, arranged, batch_first, carries_of, time_of
 from neurocompile.frontends.pytorch.operations import HostCall, Lowering
-from neurocompile.frontends.pytorch.rolling import NotAlike
+from neurocompile.frontends.pytorch.rolling import NotAlike, Recurrence
 from neurocompile.frontends.pytorch.terms import Term, digest
 from neurocompile.frontends.pytorch.trace import Call, Ref, references
 from neurocompile.frontends.pytorch.values import Refused, Value, is_time, shown
@@ -350,12 +350,20 @@ def emit_region(emission: Any, term: Term) -> str:
         if module.startswith("torch.nn."):
             kind = module.rsplit(".", 1)[-1]
         whole = False
+    elif isinstance(term.data, Recurrence):
+        call, kind, carries, whole = _of_recurrence(term), term.data.kind, "real", False
+        module = low.module_classes.get(term.place.module, "")
+        if module and term.place.module not in low.layer_modules:
+            kind = module.rsplit(".", 1)[-1]
     else:
         host: HostCall = term.data
         call, kind, carries, whole = host.function, host.kind, host.carries, host.whole
     stem = emission._stem(term, kind) if term.kind == "func" or not isinstance(call.function, nn.Module) else term.place.module
     name = emission._fresh("output.layer" if stem == "output" else stem or kind)
     emission._names[term.uid] = name
+    # What is fed back reads it before it is whole.
+    shape = tuple(int(n) for n in term.shape)
+    emission.hosts[name] = HostRegion(name, kind, (), shape, True, carries, b"", per_step=True)  # type: ignore[arg-type]
     reads = tuple(_read(emission, arg, name) for arg in term.args)
     timed = any(read.timed for read in reads) and (not whole or any(is_time(n) for n in call.result_axes))
     per_step = timed and not whole
@@ -371,7 +379,7 @@ def emit_region(emission: Any, term: Term) -> str:
         name=name,
         kind=kind,
         reads=reads,
-        shape=tuple(int(n) for n in term.shape),
+        shape=shape,
         timed=timed,
         carries=carries,  # type: ignore[arg-type]
         model=b"",
@@ -384,7 +392,7 @@ def emit_region(emission: Any, term: Term) -> str:
         macs = _macs(call, examples) * (low.timesteps if per_step else 1)
         region = replace(_exported(term, region, call, examples), macs=macs)
     emission.hosts[name] = region
-    if term.kind == "host":
+    if term.kind == "host" and not isinstance(term.data, Recurrence):
         emission.regions[term.data.key] = name
         emission.region_axes[name] = (term.data.axes, term.data.result_axes)
     return name
@@ -403,6 +411,32 @@ def _of_function(term: Term) -> _Call:
     run = OPERATIONS[name].run
     axes = [("N", *("F",) * len(a.shape)) for a in term.args]
     call = _Call(run, (arguments, {}), axes, examples, 1)
+    call.result_axes = axes[0]
+    return call
+
+
+class _Summed:
+    """A sum of products of tensors."""
+
+    def __init__(self, summands: tuple[tuple[tuple[int, ...], Array], ...]) -> None:
+        self.summands = [(places, torch.from_numpy(np.array(value, np.float64))) for places, value in summands]
+
+    def __call__(self, *tensors: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(tensors[0])
+        for places, value in self.summands:
+            product = value.to(tensors[0].dtype).expand(tensors[0].shape[1:])
+            for place in places:
+                product = product * tensors[place]
+            total = total + product
+        return total
+
+
+def _of_recurrence(term: Term) -> _Call:
+    """A recurrence as a call for one step."""
+    drawn = torch.Generator().manual_seed(0)
+    examples = [torch.rand((3, *a.shape), generator=drawn, dtype=torch.float64) for a in term.args]
+    axes = [("N", *("F",) * len(a.shape)) for a in term.args]
+    call = _Call(_Summed(term.data.summands), (tuple(_Held(k) for k in range(len(term.args))), {}), axes, examples, 1)
     call.result_axes = axes[0]
     return call
 
@@ -449,7 +483,7 @@ def _membrane(emission: Any, node: str, reader: str) -> str:
 
 def _exported(term: Term, region: HostRegion, call: _Call, examples: Sequence[torch.Tensor]) -> HostRegion:
     """A region with its ONNX, in float64 if ONNX Runtime has all of it."""
-    where = f"{term.place.line} ({term.place.module})" if term.place.module else term.place.line
+    where = f"{term.place.line} ({term.place.module})" if term.place.module and term.place.line else term.place.line or term.place.module
     trials = _trials(call, examples)
     if not all(_same_again(call, trial) for trial in trials):
         fix = "a host region keeps no state, changes nothing that it reads, and draws no random numbers: make these an "

@@ -8,7 +8,7 @@ recurrence: of neurons (:mod:`.equations`), of membranes that never fire, of lay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class NotAlike(Exception):
         super().__init__(what)
         self.what, self.term, self.fix = what, term, fix
 
+
+# What is held against its steps where it is made.
+_HELD = ("neuron", "integrator", "host")
 
 FIX_LOOP = "let every step of the loop do the same: the same layers, neurons and numbers, each with what the last step left"
 
@@ -67,6 +70,17 @@ def same_numbers(a: Any, b: Any) -> bool:
         return bool(np.all((a == b) | (np.abs(a - b) <= 1e-12 * np.maximum(np.abs(a), np.abs(b)))))
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """What a host computes of a state and of what arrives: a sum of products, each of the numbers of its factors."""
+
+    summands: tuple[tuple[tuple[int, ...], Array], ...]
+    key: Any
+    kind: str = "Recurrence"
+    carries: str = "real"
+    whole: bool = False
+
+
 class Roller:
     """Rolls up the steps of one trace. ``neuron`` derives the equation of a tuple of comparisons."""
 
@@ -76,7 +90,8 @@ class Roller:
         self.names: dict[int, Term] = {}
         self._memo: dict[tuple[int, ...], Term] = {}
         self._open: set[tuple[int, ...]] = set()
-        self._promises: dict[tuple[int, ...], list[Lag]] = {}
+        self._promises: dict[tuple[int, ...], list[tuple[Lag, Term]]] = {}
+        self._lags: dict[tuple[int, int], Term] = {}
         self._sequences: dict[int, list[tuple[Steps, tuple[int, ...], int]]] = {}
         self._rolled: dict[int, Term] = {}
         self._canonical: dict[int, Term] = {}
@@ -129,8 +144,9 @@ class Roller:
             raise
         finally:
             self._open.discard(key)
-        for promised in self._promises.pop(key, []):
+        for promised, term in self._promises.pop(key, []):
             promised.of = found
+            self._lags[found.uid, promised.steps] = term
         self._memo[key] = found
         self._check(steps, found)
         return found
@@ -224,7 +240,10 @@ class Roller:
     def lag(self, source: Term, steps: int) -> Term:
         """A uniform term so many steps before, and zero before that."""
         key = (source.uid, steps)
-        return self.terms.uniform("lag", source.shape, (), Lag(steps, (), source), key, binary=source.binary)
+        if key not in self._lags:
+            self.terms.place = source.place
+            self._lags[key] = self.terms.uniform("lag", source.shape, (), Lag(steps, (), source), key, binary=source.binary)
+        return self._lags[key]
 
     def _lagged(self, steps: Steps, key: tuple[int, ...]) -> Term | None:
         """Steps that are those of a sequence that is known, so many steps later, with nothing before."""
@@ -245,10 +264,11 @@ class Roller:
             if sequence_key in self._memo:
                 return self.lag(self._memo[sequence_key], lag)
             promised = Lag(lag, sequence)
-            self._promises.setdefault(sequence_key, []).append(promised)
-            return self.terms.uniform(
+            made = self.terms.uniform(
                 "lag", first.shape, (), promised, ("promised", sequence_key, lag), binary=first.binary
             )
+            self._promises.setdefault(sequence_key, []).append((made.data, made))
+            return made
         if all(t is not None for t in steps[:at]) and first.kind != "at":
             return self.lag(self.unify((*steps[at:], *(None,) * at)), at)
         return None
@@ -259,7 +279,7 @@ class Roller:
             if term is None:
                 continue
             made = self.terms.at(found, step)
-            if made is term or made is self.resolved(term) or (made.kind == "at" and made.args[0].kind in ("neuron", "integrator")):
+            if made is term or made is self.resolved(term) or (made.kind == "at" and made.args[0].kind in _HELD):
                 continue
             if not self.same(self.expand(made), self.expand(term)):
                 what = f"step {step} does not do what the others do"
@@ -302,7 +322,15 @@ class Roller:
             if top.uid in memo:
                 waiting.pop()
                 continue
-            inner = top.kind in ("affine", "mul") and (top is term or not stops(top))
+            simple = self.terms.simplified(top) if top.uid not in self._rolled else None
+            inner = (top.kind in ("affine", "mul") or simple is not None) and (top is term or not stops(top))
+            if inner and simple is not None:
+                if simple.uid not in memo:
+                    waiting.append(simple)
+                    continue
+                memo[top.uid] = memo[simple.uid]
+                waiting.pop()
+                continue
             if not inner:
                 known = self.resolved(top)
                 self.names[known.uid] = known
@@ -364,7 +392,9 @@ class Roller:
             if len({term.data for term in steps if term is not None}) > 1:
                 raise NotAlike("it compares with > at one step and with >= at another", known, FIX_LOOP)
             current = self.unify([None if t is None else t.args[0] for t in steps])
+            self.terms.place = known.place
             found = self.terms.compare(current, known.data)
+            found = self.terms.simplified(found) or found
         for step, term in enumerate(filled):
             if term is not None:
                 self._rolled[term.uid] = self.terms.at(found, step)
@@ -458,7 +488,7 @@ class Roller:
         if term.kind == "at":
             return "at", term.args[0].uid
         if term.kind == "apply":
-            return "apply", id(term.data), tuple(self.kin(a) if a.kind != "cmp" else "cmp" for a in term.args)
+            return "apply", id(term.data), len(term.args)
         if term.kind == "host":
             return "host", term.data.key
         if term.kind == "affine":
@@ -483,10 +513,11 @@ class Roller:
         for k, term in known:
             poly = self.expand(term, lambda t, k=k: earlier.get(t.uid, len(steps)) < k)
             before = steps[k - 1] if k else None
-            if before is not None and (before.uid,) in poly:
-                if any(before.uid in m and len(m) > 1 for m in poly):
-                    raise NotAlike("a membrane is multiplied by something that is computed", term, FIX_LOOP)
-                recurrence.append(poly.pop((before.uid,)))
+            left = -1 if before is None else self.resolved(before).uid
+            if any(left in m and len(m) > 1 for m in poly):
+                return self._recurrence(steps)
+            if (left,) in poly:
+                recurrence.append(poly.pop((left,)))
             elif recurrence:
                 raise NotAlike("a step does not go on from the one before", term, FIX_LOOP)
             polys[k] = poly
@@ -495,6 +526,65 @@ class Roller:
                 raise NotAlike("its leak is another at one step than at another", known[-1][1], FIX_LOOP)
             return self._integrator(steps, polys, recurrence[-1])
         return self._grouped(steps, polys)
+
+    def _recurrence(self, steps: Steps) -> Term:
+        """A membrane that never fires and that no integrator is, as its leak depends on what arrives: a host computes it."""
+        polys: list[tuple[Poly, list[Term]]] = []
+        before: Term | None = None
+        for k, term in enumerate(steps):
+            if term is None:
+                raise NotAlike("a membrane is multiplied by something that is computed", _some(steps), FIX_LOOP)
+            last = before
+            poly = self.expand(term, lambda t, last=last: t is last)
+            left = set() if before is None else {self.resolved(before).uid}
+            atoms = {uid: self.names[uid] for m in poly for uid in m if uid not in left}
+            if k and any(a.kind not in ("at", "apply", "cmp", "host", "registered") for a in atoms.values()):
+                raise NotAlike("a membrane is multiplied by something that is computed", term, FIX_LOOP)
+            polys.append((poly, [atoms[uid] for uid in sorted(atoms)]))
+            before = term
+        last_poly, last_atoms = polys[-1]
+        if any(len(atoms) != len(last_atoms) for _, atoms in polys):
+            raise NotAlike("its steps read different things", steps[-1], FIX_LOOP)
+        kins = [self.kin(a) for a in last_atoms]
+        columns: list[list[Term]] = []
+        for kin in kins:
+            columns.append([next((a for a in atoms if self.kin(a) == kin), last_atoms[0]) for _, atoms in polys])
+        state = self.resolved(steps[-2]).uid  # type: ignore[arg-type]
+        lanes = [self.unify(column) for column in columns]
+        shape = steps[-1].shape  # type: ignore[union-attr]
+        places = {a.uid: n + 1 for n, a in enumerate(last_atoms)}
+        summands = tuple(
+            (tuple(0 if uid == state else places[uid] for uid in m), np.asarray(v)) for m, v in last_poly.items()
+        )
+        key = ("recurrence", tuple((m, digest(v)) for m, v in summands), tuple(lane.uid for lane in lanes))
+        lag = Lag(1, steps)
+        back = self.terms.uniform("lag", shape, (), lag, ("recurrence", key))
+        found = self.terms.uniform("host", shape, (back, *lanes), Recurrence(summands, key), key)
+        lag.of = found
+        for k in range(len(polys)):
+            expected = self._of_summands(summands, steps[k - 1] if k else None, [c[k] for c in columns])
+            last = steps[k - 1] if k else None
+            poly = self.expand(steps[k], lambda t, last=last: t is last)  # type: ignore[arg-type]
+            if not self.same(expected, poly):
+                raise NotAlike(f"step {k} does not do what the others do", steps[k], FIX_LOOP)
+        for k, term in enumerate(steps):
+            assert term is not None
+            self._rolled[term.uid] = self.terms.at(found, k)
+        self._canonical.clear()
+        return found
+
+    def _of_summands(self, summands: Any, state: Term | None, atoms: Sequence[Term]) -> Poly:
+        made = Poly()
+        for monomial, value in summands:
+            if 0 in monomial and state is None:
+                continue
+            uids = []
+            for place in monomial:
+                term = self.resolved(state if place == 0 else atoms[place - 1])  # type: ignore[arg-type]
+                self.names[term.uid] = term
+                uids.append(term.uid)
+            made.plus(tuple(sorted(uids)), value)
+        return made
 
     def _recurs(self, steps: Steps, earlier: dict[int, int]) -> bool:
         """Whether a step reads another one of these."""
@@ -560,6 +650,7 @@ class Roller:
                 made.append((part, column[-1]))
             else:
                 made.append((self._gain(part, [c[n] for c in coefficients], None), np.asarray(1.0)))
+        self.terms.place = next(t for t in steps if t is not None).place
         told = [c for c in constants if c is not None]
         constant = constants[last]
         assert constant is not None
@@ -606,6 +697,7 @@ class Roller:
         shape = next(t for t in steps if t is not None).shape
         rest = [None if p is None else self.summed(p, shape) for p in polys]
         current = self.unify(rest)
+        self.terms.place = next(t for t in steps if t is not None).place
         op = Integrator(decay=np.asarray(decay))
         return self.terms.uniform("integrator", shape, (current,), op, digest(op.decay))
 

@@ -189,12 +189,6 @@ class Terms:
             return self.constant(holds(x.data.constant), x.shape)
         if x.kind == "affine" and np.isinf(x.data.constant).all():
             return self.constant(holds(x.data.constant), x.shape)
-        atom, coefficient, constant = x, np.asarray(1.0), np.asarray(0.0)
-        if x.kind == "affine" and len(x.args) == 1:
-            atom, coefficient, constant = x.args[0], x.data.coefficients[0], x.data.constant
-        if atom.binary:
-            low, high = holds(constant), holds(constant + coefficient)
-            return self.affine([(atom, high - low)], low, x.shape)
         known = self._known.get(("cmp", x.shape, (x.uid,), strict))
         if known is not None:
             return known
@@ -204,6 +198,19 @@ class Terms:
         if not x.uniform or x.static:
             made.step = max(x.step, len(seen) - 1)
         return made
+
+    def simplified(self, term: Term) -> Term | None:
+        """A comparison of a term that is 0 or 1 as what it comes to; None for any other term."""
+        if term.kind != "cmp":
+            return None
+        atom, coefficient, constant = term.args[0], np.asarray(1.0), np.asarray(0.0)
+        if atom.kind == "affine" and len(atom.args) == 1:
+            coefficient, constant, atom = atom.data.coefficients[0], atom.data.constant, atom.args[0]
+        if not atom.binary:
+            return None
+        atom = self.simplified(atom) or atom
+        low, high = (((v > 0) if term.data else (v >= 0)).astype(np.float64) for v in (constant, constant + coefficient))
+        return self.affine([(atom, high - low)], low, term.shape)
 
     def at_same_site(self, term: Term) -> list[Term]:
         """All comparisons that were made where this one was, in order."""

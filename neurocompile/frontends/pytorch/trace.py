@@ -191,6 +191,8 @@ def generalized(first: Trace, second: Trace) -> Trace | None:
             if not same:
                 return None
             if a.out not in constants:
+                if a.operation == "constant":
+                    return None
                 calls.append(replace(a, args=merged(a.args, b.args)))
         outputs = merged(first.outputs, second.outputs)
     except ValueError:
