@@ -204,7 +204,10 @@ def _step_order(nodes: Mapping[str, Node]) -> list[str]:
             same_step.add_edges_from((source, node.name) for source in node.inputs)
     rank = {name: index for index, name in enumerate(nodes)}
     try:
-        return list(nx.lexicographical_topological_sort(same_step, key=rank.__getitem__))
+        order = list(nx.lexicographical_topological_sort(same_step, key=rank.__getitem__))
+        # Outputs come last, in the order of forward's: "output", "output.2", ..., "output.10".
+        last = sorted((n for n in order if isinstance(nodes[n].op, Output)), key=lambda name: (len(name), name))
+        return [n for n in order if not isinstance(nodes[n].op, Output)] + last
     except nx.NetworkXUnfeasible:
         cycle = " -> ".join(source for source, _ in nx.find_cycle(same_step))
         raise InvalidGraph(f"a cycle without a delay: {cycle}") from None

@@ -228,7 +228,7 @@ class Neuron:
     belongs to integer graphs: x is multiplied by ``2**shift`` before it is added (and rounded, if shift is negative).
 
     ``deaf``: in the step after a spike the neuron does not hear its current (a reset to a value that falls one step late:
-    ``h = decay * v_reset + bias`` there). Only with reset "to", and without ``current_decay``.
+    ``h = decay * v_reset + bias`` there). Only with reset "to".
     """
 
     threshold: Array

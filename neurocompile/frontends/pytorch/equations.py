@@ -364,8 +364,12 @@ class _Derivation:
         k, c = self._threshold(membrane, t)
         poly, arrives = self.expanded(membrane, t)
         g_old = poly.pop((i,), _ZERO) if i is not None else _ZERO
+        deaf = False
         if i is not None and any(i in m for m in poly):
-            raise self.refused("after a spike its synaptic current counts otherwise", current)
+            after = poly.pop(tuple(sorted((i, s))), _ZERO)
+            if any(i in m for m in poly) or not same_numbers(after, -g_old):
+                raise self.refused("after a spike its synaptic current counts otherwise", current)
+            deaf = True
         new_current = self.terms.affine(
             [(x, of_current.get((self.uid(x),), _ZERO)) for x in heard], of_current.constant, self.shape
         )
@@ -379,6 +383,8 @@ class _Derivation:
                 uid = self.uid(x)
                 through = gain * of_current.get((uid,), _ZERO)
                 left = poly.pop((uid,), _ZERO) - through
+                if deaf:
+                    poly.pop(tuple(sorted((uid, s))), None)
                 if np.any(np.abs(left) > 1e-12 * np.abs(through)):
                     raise self.refused("its input reaches the membrane beside the synaptic current, too", x)
             poly.plus((), -gain * of_current.constant)
@@ -388,6 +394,10 @@ class _Derivation:
         fields, direct = self._fields(poly, others, h, s, t)
         if direct:
             raise self.refused("one of its inputs reaches the membrane beside the synaptic current", direct[0][0])
+        if deaf:
+            if fields["reset"] != "to":
+                raise self.refused("after a spike it does not hear its current, and still remembers its membrane")
+            fields["deaf"] = True
         fields |= {"current_decay": np.asarray(alpha), "gain": np.asarray(gain)}
         steps: list[Term | None] = [None] * len(self.steps)
         steps[t] = new_current

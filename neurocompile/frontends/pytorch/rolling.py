@@ -508,6 +508,9 @@ class Roller:
             if all(len({self.kin(t) for t in column if t is not None}) == 1 for column in columns):
                 parts = [self.unify(column) for column in columns]
                 return self._varying(parts, [term.data.coefficients] * len(steps), steps)
+        later = self._since_third(steps)
+        if later is not None:
+            return later
         polys: list[Poly | None] = [None] * len(steps)
         recurrence: list[Array] = []
         for k, term in known:
@@ -527,6 +530,66 @@ class Roller:
             return self._integrator(steps, polys, recurrence[-1])
         return self._grouped(steps, polys)
 
+    def _since_third(self, steps: Steps) -> Term | None:
+        """A membrane that never fires, read off the steps after the second, and held against the first two.
+
+        At the first steps the membrane and what arrives may be the same term.
+        """
+        first = next(k for k, term in enumerate(steps) if term is not None)
+        if len(steps) - first < 3 or any(term is None for term in steps[first:]):
+            return None
+        decays: list[Array] = []
+        rest: list[Term | None] = [None] * len(steps)
+        for k in range(first + 2, len(steps)):
+            term, before = steps[k], steps[k - 1]
+            assert term is not None
+            assert before is not None
+            depends = self._depending(term, before)
+            if before.uid not in depends or term is before:
+                return None
+            poly = self.expand(term, lambda t, before=before, depends=depends: t is before or t.uid not in depends)
+            left = self.resolved(before).uid
+            if (left,) not in poly or any(left in m and len(m) > 1 for m in poly):
+                return None
+            decays.append(poly.pop((left,)))
+            rest[k] = self.summed(poly, term.shape)
+        if not all(same_numbers(d, decays[-1]) for d in decays):
+            return None
+        try:
+            current = self.unify(rest)
+        except NotAlike:
+            return None
+        y = Poly()
+        for k in range(first + 2):
+            y = Poly().added(y, decays[-1]).added(self.expand(self.terms.at(current, k)))
+            if k >= first and not self.same(y, self.expand(steps[k])):  # type: ignore[arg-type]
+                return None
+        self.terms.place = steps[-1].place  # type: ignore[union-attr]
+        op = Integrator(decay=np.asarray(decays[-1]))
+        return self.terms.uniform("integrator", current.shape, (current,), op, digest(op.decay))
+
+    def _depending(self, term: Term, before: Term) -> set[int]:
+        """The terms within one, element by element, that depend on another; that one, too."""
+        order: list[Term] = []
+        seen: set[int] = set()
+        waiting = [(term, False)]
+        while waiting:
+            top, done = waiting.pop()
+            if done:
+                order.append(top)
+                continue
+            if top.uid in seen:
+                continue
+            seen.add(top.uid)
+            waiting.append((top, True))
+            if top is not before and top.kind in ("affine", "mul"):
+                waiting += [(a, False) for a in top.args]
+        found = {before.uid} if before.uid in seen else set()
+        for top in order:
+            if top.kind in ("affine", "mul") and any(a.uid in found for a in top.args):
+                found.add(top.uid)
+        return found
+
     def _recurrence(self, steps: Steps) -> Term:
         """A membrane that never fires and that no integrator is, as its leak depends on what arrives: a host computes it."""
         polys: list[tuple[Poly, list[Term]]] = []
@@ -543,12 +606,17 @@ class Roller:
             polys.append((poly, [atoms[uid] for uid in sorted(atoms)]))
             before = term
         last_poly, last_atoms = polys[-1]
-        if any(len(atoms) != len(last_atoms) for _, atoms in polys):
-            raise NotAlike("its steps read different things", steps[-1], FIX_LOOP)
-        kins = [self.kin(a) for a in last_atoms]
-        columns: list[list[Term]] = []
-        for kin in kins:
-            columns.append([next((a for a in atoms if self.kin(a) == kin), last_atoms[0]) for _, atoms in polys])
+        columns: list[list[Term | None]] = []
+        for n, atom in enumerate(last_atoms):
+            kin = self.kin(atom)
+            nth = [self.kin(a) for a in last_atoms[:n]].count(kin)
+            column = []
+            for _, atoms in polys:
+                alike = [a for a in atoms if self.kin(a) == kin]
+                column.append(alike[nth] if nth < len(alike) else None)
+            if any(t is None for t in column[1:]):
+                raise NotAlike("its steps read different things", steps[-1], FIX_LOOP)
+            columns.append(column)
         state = self.resolved(steps[-2]).uid  # type: ignore[arg-type]
         lanes = [self.unify(column) for column in columns]
         shape = steps[-1].shape  # type: ignore[union-attr]
@@ -562,7 +630,8 @@ class Roller:
         found = self.terms.uniform("host", shape, (back, *lanes), Recurrence(summands, key), key)
         lag.of = found
         for k in range(len(polys)):
-            expected = self._of_summands(summands, steps[k - 1] if k else None, [c[k] for c in columns])
+            heard = [c[k] or self.terms.at(lane, k) for c, lane in zip(columns, lanes)]
+            expected = self._of_summands(summands, steps[k - 1] if k else None, heard)
             last = steps[k - 1] if k else None
             poly = self.expand(steps[k], lambda t, last=last: t is last)  # type: ignore[arg-type]
             if not self.same(expected, poly):
@@ -581,9 +650,12 @@ class Roller:
             uids = []
             for place in monomial:
                 term = self.resolved(state if place == 0 else atoms[place - 1])  # type: ignore[arg-type]
+                if term.is_constant:
+                    value = value * term.data.constant
+                    continue
                 self.names[term.uid] = term
                 uids.append(term.uid)
-            made.plus(tuple(sorted(uids)), value)
+            made.plus(tuple(sorted(uids)), np.asarray(value))
         return made
 
     def _recurs(self, steps: Steps, earlier: dict[int, int]) -> bool:
