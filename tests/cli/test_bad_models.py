@@ -13,7 +13,20 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
-from tests.cli.helpers import PICKLED, nothing_in, one, pickled, refused, run, says, small_net
+from tests.cli.helpers import (
+    PICKLED,
+    done,
+    nothing_in,
+    npz,
+    one,
+    pickled,
+    refused,
+    result,
+    run,
+    saved,
+    says,
+    small_net,
+)
 
 VERBS = ("export", "inspect")
 
@@ -107,7 +120,7 @@ def test_something_else_in_a_torch_file(content: Any, tmp_path: Path) -> None:
 def test_a_checkpoint_with_a_state_dict_inside_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.pt"
     torch.save({"epoch": 3, "model": small_net().state_dict()}, file)
-    says(one(refused(6, "export", file, *PICKLED)), where=str(file))
+    says(one(refused(6, "export", file, "-o", tmp_path / "out", *PICKLED)), where=str(file))
 
 
 # -- what the file does not say --------------------------------------------------------------------------------------
@@ -126,7 +139,7 @@ def test_missing_shape_and_steps_are_both_named(tmp_path: Path) -> None:
 def test_one_of_them_missing(missing: int, tmp_path: Path) -> None:
     file = pickled(small_net(), tmp_path / "model.pt")
     given = [PICKLED[2:], PICKLED[:2]][missing]
-    says(one(refused(2, "export", file, *given)), fix=PICKLED[2 * missing])
+    says(one(refused(2, "export", file, "-o", tmp_path / "out", *given)), fix=PICKLED[2 * missing])
 
 
 @pytest.mark.parametrize("shape", ["5", "1,8,8", "4,1", "3"])
@@ -139,11 +152,14 @@ def test_a_wrong_input_shape(step_mode: str, shape: str, tmp_path: Path) -> None
     nothing_in(tmp_path, ["model.pt"])
 
 
-def test_a_shape_that_torch_takes_but_nobody_compiles(tmp_path: Path) -> None:
-    file = pickled(small_net(), tmp_path / "model.pt")
-    errors = refused(3, "export", file, "--input-shape", "3,4", "--timesteps", "5", "-o", tmp_path / "out")
-    assert errors[0]["where"].startswith("0")
-    says(errors[0], what="[3, 4]")
+def test_an_axis_more_than_the_weights_have(tmp_path: Path) -> None:
+    """torch takes it, so it is compiled, and exactly."""
+    file, out = pickled(small_net(), tmp_path / "model.pt"), tmp_path / "out"
+    done("export", file, "--input-shape", "3,4", "--timesteps", "5", "-o", out)
+    data = npz(tmp_path / "x.npz", x=np.random.default_rng(0).random((8, 5, 3, 4)))
+    lowering = result("validate", out, "--reference", file, "--data", data)["stages"][0]
+    assert lowering["passed"] is True
+    assert (lowering["mismatches"], lowering["compared"]) == (0, 8 * 5 * 3 * (6 + 3))
 
 
 @pytest.mark.parametrize("shape", ["", "a,b", "0,4", "-4", "4,", "4.5", "None"])
@@ -190,7 +206,7 @@ def test_all_bad_weights_at_once(tmp_path: Path) -> None:
     net = _with_norm()
     for name in ("0.weight", "1.running_var", "3.bias"):
         net.state_dict()[name].view(-1)[0] = np.nan
-    errors = refused(6, "export", pickled(net, tmp_path / "model.pt"), *PICKLED)
+    errors = refused(6, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)
     assert sorted(error["where"] for error in errors) == ["0.weight", "1.running_var", "3.bias"]
 
 
@@ -216,36 +232,54 @@ def test_a_negative_running_variance(tmp_path: Path) -> None:
 
 def test_three_unsupported_layers_are_all_named(tmp_path: Path) -> None:
     net = nn.Sequential(
-        nn.Sequential(nn.Linear(4, 6), nn.PReLU()), neuron.IFNode(), nn.RReLU(), nn.Linear(6, 3), nn.Softsign()
+        nn.Sequential(nn.Linear(4, 6), nn.PReLU()), neuron.IFNode(), nn.RReLU(), nn.Linear(6, 3), nn.Hardshrink()
     ).eval()
     errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)
     assert [error["where"].split()[0] for error in errors] == ["0.1", "2", "4"]
-    for error, name in zip(errors, ("PReLU", "RReLU", "Softsign"), strict=True):
+    for error, name in zip(errors, ("PReLU", "RReLU", "Hardshrink"), strict=True):
         assert name in error["what"] + error["where"]
         says(error)
     nothing_in(tmp_path, ["model.pt"])
 
 
 def test_an_unsupported_layer_used_twice_and_one_in_a_container(tmp_path: Path) -> None:
-    net = nn.Sequential(layer.SeqToANNContainer(nn.Linear(4, 6), nn.Softsign()), neuron.IFNode(step_mode="m")).eval()
-    errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), *PICKLED)
-    assert any("Softsign" in str(error) for error in errors)
+    net = nn.Sequential(layer.SeqToANNContainer(nn.Linear(4, 6), nn.Hardshrink()), neuron.IFNode(step_mode="m")).eval()
+    errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)
+    assert any("Hardshrink" in str(error) for error in errors)
 
 
-@pytest.mark.parametrize("make", [nn.RReLU, nn.PReLU, nn.Softsign, lambda: nn.LSTM(6, 6)],
-                         ids=["RReLU", "PReLU", "Softsign", "LSTM"])  # fmt: skip
-def test_unsupported_layers(make: Callable[[], nn.Module], tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Linear(4, 6), make(), neuron.IFNode()).eval()
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: (nn.RReLU(), neuron.IFNode()),
+        lambda: (nn.PReLU(), neuron.IFNode()),
+        lambda: (nn.Hardshrink(), neuron.IFNode()),
+        lambda: (nn.LSTM(6, 6),),
+    ],
+    ids=["RReLU", "PReLU", "Hardshrink", "LSTM"],
+)
+def test_unsupported_layers(make: Callable[[], tuple[nn.Module, ...]], tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 6), *make()).eval()
     errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)
     assert errors[0]["where"].startswith("1")
     says(errors[0], what=type(net[1]).__name__)
     nothing_in(tmp_path, ["model.pt"])
 
 
+def test_what_torch_computes_on_the_host(tmp_path: Path) -> None:
+    net = nn.Sequential(layer.Linear(4, 6, step_mode="m"), nn.Softsign(), neuron.IFNode(v_threshold=0.3, step_mode="m"))
+    model, out = saved(net.eval(), tmp_path / "model.pt"), tmp_path / "out"
+    done("export", model, "-o", out)
+    lowering = result("validate", out, "--reference", model)["stages"][0]
+    assert lowering["passed"] is True
+    assert (lowering["mismatches"], lowering["compared"]) == (0, 8 * 5 * 6)
+    assert 0 < lowering["firing_rates"]["2"] < 1
+
+
 @pytest.mark.parametrize("make", [neuron.QIFNode, neuron.EIFNode, neuron.IzhikevichNode, neuron.KLIFNode])
 def test_unsupported_neurons_say_how_to_register_them(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(4, 6), make()).eval()
-    errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), *PICKLED)
+    errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)
     says(errors[0], what=type(net[1]).__name__, fix="neurocompile.neuron")
     assert errors[0]["where"].startswith("1")
 
@@ -269,14 +303,18 @@ def test_training_mode(tmp_path: Path) -> None:
 def test_only_the_batch_norm_in_training_mode(tmp_path: Path) -> None:
     net = _with_norm()
     net[1].train()
-    says(one(refused(3, "export", pickled(net, tmp_path / "model.pt"), *PICKLED)), where="1", what="BatchNorm1d")
+    says(
+        one(refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)),
+        where="1",
+        what="BatchNorm1d",
+    )
 
 
 def test_a_membrane_batch_norm_in_training_mode(tmp_path: Path) -> None:
     node = neuron.MPBNLIFNode(out_features=6, step_mode="m")
     net = nn.Sequential(layer.Linear(4, 6, step_mode="m"), node).eval()
     node.vbn.train()
-    errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), *PICKLED)
+    errors = refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED)
     assert any(error["where"].startswith("1") for error in errors)
 
 
@@ -290,7 +328,7 @@ def test_lazy_modules(tmp_path: Path) -> None:
 
 def test_batch_norm_without_running_statistics(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, track_running_stats=False), neuron.IFNode()).eval()
-    error = one(refused(3, "export", pickled(net, tmp_path / "model.pt"), *PICKLED))
+    error = one(refused(3, "export", pickled(net, tmp_path / "model.pt"), "-o", tmp_path / "out", *PICKLED))
     says(error, where="1", what="statistics", fix="track_running_stats")
 
 

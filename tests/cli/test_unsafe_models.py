@@ -132,7 +132,7 @@ def test_trust_does_run_the_code(tmp_path: Path) -> None:
     """Only to be sure that the attacks above are real."""
     canary, file = tmp_path / "canary", tmp_path / "model.pt"
     torch.save(Calls(os.system, f"touch {canary}"), file)
-    refused(6, "export", file, "--trust", *PICKLED)
+    refused(6, "export", file, "--trust", "-o", tmp_path / "out", *PICKLED)
     assert canary.exists()
 
 
@@ -277,7 +277,7 @@ def test_an_old_model_that_was_damaged(damage: str, old_model: Path, tmp_path: P
     nothing_in(tmp_path, ["damaged.pt"])
 
 
-# -- files in neurocompile.save's own format, which say what save would not write ----------------------------------------
+# -- files in neurocompile.save's own format, which say what save would not write ------------------------------------
 
 
 def _call(operation: str, *arguments: Any, **other: Any) -> dict[str, Any]:
@@ -378,7 +378,7 @@ def test_a_saved_model_that_was_damaged(damage: str, model: Path, tmp_path: Path
     """What it computes is held against what the live module did: other weights are found out, too."""
     file = edited(model, tmp_path / "damaged.pt", DAMAGES[damage])
     ran = run("export", file, "-o", tmp_path / "out")
-    assert ran.code in (5, 6), ran
+    assert ran.code in (3, 5, 6), ran
     refused(ran.code, "export", file, "-o", tmp_path / "out")
     nothing_in(tmp_path, ["damaged.pt"])
 

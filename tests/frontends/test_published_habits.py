@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import neurocompile
 from neurocompile.errors import BadInput, UnsupportedModel
 from neurocompile.frontends.pytorch import TorchModel, load_model
+from neurocompile.ir import interpret
 from neurocompile.models.feedback import Feedback
 from tests.frontends.test_published_layouts import MemUpdate, hold, made
 
@@ -113,23 +114,32 @@ def _by_step(call: Callable[[Any, list[Tensor]], Tensor]) -> nn.Module:
     return Net().eval()
 
 
-NOT_ALIKE: dict[str, Callable[[Any, list[Tensor]], Tensor]] = {
-    "backwards": lambda net, x: torch.stack([net.act(step) for step in x[::-1]]),
-    "the last alone": lambda net, x: net.act(x[-1]),
-    "twice a step": lambda net, x: torch.stack([net.act(net.act(step)) for step in x]),
-    "two loops": lambda net, x: torch.stack([net.act(step) for step in (*x, *x)][T:]),
-    "every other": lambda net, x: torch.stack([net.act(step) for step in x[::2]]),
-    "another layer at the end": lambda net, x: torch.stack(
-        [*(net.act(net.fc(step)) for step in x[:-1]), net.act(net.other(x[-1]))]
+_NOT_EACH_STEP = "a registered neuron is not called once for each step, in order"
+
+NOT_ALIKE: dict[str, tuple[Callable[[Any, list[Tensor]], Tensor], str, str]] = {
+    "backwards": (
+        lambda net, x: torch.stack([net.act(step) for step in x[::-1]]),
+        "act",
+        "its steps read others than the same step",
+    ),
+    "the last alone": (lambda net, x: net.act(x[-1]), "act", _NOT_EACH_STEP),
+    "twice a step": (lambda net, x: torch.stack([net.act(net.act(step)) for step in x]), "act", _NOT_EACH_STEP),
+    "two loops": (lambda net, x: torch.stack([net.act(step) for step in (*x, *x)][T:]), "act", _NOT_EACH_STEP),
+    "every other": (lambda net, x: torch.stack([net.act(step) for step in x[::2]]), "act", _NOT_EACH_STEP),
+    "another layer at the end": (
+        lambda net, x: torch.stack([*(net.act(net.fc(step)) for step in x[:-1]), net.act(net.other(x[-1]))]),
+        "other",
+        "a layer has other weights or settings at one step than at another",
     ),
 }
 
 
 @pytest.mark.parametrize("name", NOT_ALIKE)
 def test_a_neuron_that_is_not_called_for_one_step_after_the_other(name: str) -> None:
-    with pytest.raises(UnsupportedModel, match="a loop over time in forward does not call it") as caught:
-        TorchModel.from_module(_by_step(NOT_ALIKE[name]), (3,), T, "TN")
-    assert sum(problem.where.startswith("act") for problem in caught.value.problems) == 1
+    call, layer, message = NOT_ALIKE[name]
+    with pytest.raises(UnsupportedModel, match=message) as caught:
+        TorchModel.from_module(_by_step(call), (3,), T, "TN")
+    assert sum(problem.where.endswith(f"({layer})") for problem in caught.value.problems) == 1
 
 
 def test_what_is_wrong_in_a_loop_is_said_once() -> None:
@@ -138,12 +148,10 @@ def test_what_is_wrong_in_a_loop_is_said_once() -> None:
     with pytest.raises(UnsupportedModel, match="does not compute its equation") as caught:
         TorchModel.from_module(net, (3,), T, "TN")
     assert sum(problem.where.startswith("act") for problem in caught.value.problems) == 1
-    net = _by_step(lambda net, x: torch.stack([net.act(step) for step in x]))
-    net.act = nn.Bilinear(3, 3, 3)
-    net.act.forward = lambda x: x  # type: ignore[method-assign, assignment]
-    with pytest.raises(UnsupportedModel, match="Bilinear is not supported") as caught:
+    net = _by_step(lambda net, x: torch.stack([torch.special.bessel_j0(net.fc(step)) for step in x]))
+    with pytest.raises(UnsupportedModel, match="bessel_j0 is not supported") as caught:
         TorchModel.from_module(net, (3,), T, "TN")
-    assert sum("Bilinear" in problem.what for problem in caught.value.problems) == 1
+    assert sum("bessel_j0" in problem.what for problem in caught.value.problems) == 1
 
 
 def test_a_membrane_that_is_another() -> None:
@@ -200,14 +208,29 @@ def test_functions_over_five_axes(tmp_path: Path) -> None:
     hold(made(TimeLastFunctions), x, "N..T", -1, tmp_path)
 
 
-@pytest.mark.parametrize("index", [(slice(None), 1, None), (slice(None), slice(0, 2), None), (0, None)])
-def test_parts_that_are_no_axes_of_size_one(index: Any) -> None:
-    class Part(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x[index]
+class Part(nn.Module):
+    def __init__(self, index: Any) -> None:
+        super().__init__()
+        self.index = index
 
-    with pytest.raises((UnsupportedModel, BadInput), match="takes the part"):
-        TorchModel.from_module(nn.Sequential(nn.Linear(3, 3), Part()).eval(), (3,), T, "loop")
+    def forward(self, x: Tensor) -> Tensor:
+        return x[self.index]
+
+
+@pytest.mark.parametrize("index", [(slice(None), 1, None), (slice(None), slice(0, 2), None)])
+def test_parts_that_are_no_axes_of_size_one(index: Any) -> None:
+    net = nn.Sequential(nn.Linear(3, 3), Part(index)).double().eval()
+    x = np.random.default_rng(0).standard_normal((N, T, 3))
+    model = TorchModel.from_module(net, (3,), T, "loop")
+    found = interpret(model.graph, {"input": x}, T).outputs["output"]
+    with torch.no_grad():
+        expected = torch.stack([net(step) for step in torch.from_numpy(x).unbind(1)]).mean(0).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_one_sample_of_the_batch() -> None:
+    with pytest.raises(UnsupportedModel, match="depends on the other samples"):
+        TorchModel.from_module(nn.Sequential(nn.Linear(3, 3), Part((0, None))).eval(), (3,), T, "loop")
 
 
 # -- an embedding of a whole number, added everywhere (SDDPM) ----------------------------------------------------------
@@ -294,5 +317,8 @@ def test_arguments_without_names() -> None:
         def forward(self, *inputs: Tensor) -> Tensor:
             return torch.cat(inputs, 1)
 
-    with pytest.raises(UnsupportedModel, match=r"forward takes \*inputs"):
-        TorchModel.from_module(Any_().eval(), {"a": (3,), "b": (3,)}, T, "loop")
+    model = TorchModel.from_module(Any_().eval(), {"a": (3,), "b": (2,)}, T, "loop")
+    assert list(model.input_shapes.values()) == [(3,), (2,)]
+    first, second = (np.random.default_rng(size).random((N, T, size)) for size in (3, 2))
+    found = interpret(model.graph, dict(zip(model.input_shapes, (first, second))), T).outputs["output"]
+    np.testing.assert_allclose(found, np.concatenate((first, second), 2).mean(1), rtol=1e-12, atol=1e-12)

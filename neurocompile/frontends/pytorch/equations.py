@@ -52,6 +52,10 @@ def derive(roller: Roller, steps: Sequence[Term | None]) -> Term | None:
 def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     """The steps with what they start from; None where no step starts from an earlier one."""
     known = [term for term in steps if term is not None]
+    for term in known:  # where the membrane equals the threshold both are a tie
+        twin = roller.terms.twin(term)
+        if twin is not None and twin.uid not in roller.twins and term.uid not in roller.twins:
+            roller.twins[twin.uid] = term
     strict = {term.data for term in known}
     reach: set[int] = set()
     made: list[_Step] = []
@@ -142,6 +146,8 @@ class _Derivation:
 
     def neuron(self) -> Term:
         """The uniform term."""
+        if self.last == 1:
+            return self._two_steps()
         states = self.states(self.last)
         functions = [t for t in self._within(self.last) if t.kind == "func"]
         touching = [t for t in functions if self._depends(t, self.last)]
@@ -159,6 +165,94 @@ class _Derivation:
             return self._two_states(states)
         raise self.refused(f"it remembers {len(states)} values for each neuron; an equation has a membrane and a current")
 
+    def _spike_uids(self, t: int) -> set[int]:
+        """The comparison of a step, and the same with ``>`` for ``>=`` or the other way round."""
+        spike = self.steps[t].spike
+        twin = self.terms.twin(spike)
+        return {spike.uid} if twin is None else {spike.uid, twin.uid}
+
+    def _two_steps(self) -> Term:
+        """The neuron of two steps: what the second makes of the first is told by what arrived at the first."""
+        try:
+            return self._of_two_steps()
+        except NotAlike as error:
+            states = self.states(1)
+            if len(states) != 1:
+                raise
+            try:
+                return self._one_state(states[0])
+            except NotAlike:
+                raise error from None
+
+    def _of_two_steps(self) -> Term:
+        before, s = self.steps[0].spike, self.uid(self.steps[0].spike)
+        new, left = self.steps[1].new, self.steps[0].new | self._spike_uids(0)
+        fresh = [x for x in self._within(1) if not self._reaches(x, left)]
+        inside = {a.uid for x in fresh for a in x.args}
+        arrives = {x.uid for x in fresh if x.uid not in inside}
+        poly = self.roller.expand(self.steps[1].compared, lambda inner: inner.uid in arrives or inner.uid not in new)
+        heard = [x for x in fresh if x.uid in arrives and (self.uid(x),) in poly]
+        if any(set(m) & {self.uid(x) for x in heard} and len(m) > 1 for m in poly):
+            raise self.refused("after a spike it hears its input with another weight")
+        current = self.terms.affine([(x, poly[self.uid(x),]) for x in heard], 0.0, self.shape)
+        u0 = self.roller.expand(self.steps[0].compared)
+        if not heard:  # the same at both steps
+            current = self._without_constant(u0)
+        rolled = self.roller.unify([None, current])
+        first = self.roller.expand(self.terms.at(rolled, 0))
+        if not same_numbers(self._ratio(u0, first, ()), np.asarray(1.0)):
+            rolled = self.roller.unify([self._without_constant(u0), current])
+            first = self.roller.expand(self.terms.at(rolled, 0))
+        u0, u1 = self.roller.expand(self.steps[0].compared), self.roller.expand(self.steps[1].compared)
+        u1 = u1.added(self.roller.expand(self.terms.at(rolled, 1)), -1.0)
+        g0 = self._ratio(u0, first, ())
+        alpha, beta = self._ratio(u1, first, ()), self._ratio(u1, first, (s,))
+        if not same_numbers(g0, np.asarray(1.0)):
+            raise self.refused("its first step hears its input with another weight")
+        assert before
+        c00 = u0.constant - first.constant
+        c1 = u1.constant - alpha * first.constant
+        gamma = u1.get((s,), _ZERO) - beta * first.constant
+        with np.errstate(invalid="ignore"):
+            rest = Poly({(): np.where(np.isfinite(c00), c1 - c00, 0.0)})
+        rest.plus((-1,), np.asarray(alpha))
+        rest.plus((-1, s), np.asarray(beta))
+        rest.plus((s,), np.asarray(gamma))
+        fields, _ = self._fields(self._settled(rest, s, np.asarray(c00)), [], -1, s, 1)
+        fields["gain"] = np.asarray(1.0)
+        return self._finish(fields, rolled, np.asarray(1.0), np.asarray(c00), None)
+
+    def _without_constant(self, poly: Poly) -> Term:
+        return self.roller.summed(Poly({m: v for m, v in poly.items() if m}), self.shape)
+
+    def _ratio(self, poly: Poly, first: Poly, more: tuple[int, ...]) -> Array:
+        """How often a sum holds another one (times the spike): the same for each of its summands."""
+        found: Array | None = None
+        for monomial, value in first.items():
+            if not monomial:
+                continue
+            own = poly.get(tuple(sorted((*monomial, *more))), _ZERO)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.where(value == 0, 0.0, own / np.where(value == 0, 1.0, value))
+            if found is not None and not np.allclose(found, ratio, rtol=1e-11, atol=1e-14):
+                raise self.refused("its second step remembers its inputs with different weights")
+            found = np.asarray(ratio) if found is None else found
+        return _ZERO if found is None else (np.asarray(found.flat[0]) if (found == found.flat[0]).all() else found)
+
+    def _reaches(self, term: Term, left: set[int]) -> bool:
+        """Whether a term depends, element by element, on what was there before."""
+        waiting, seen = [term], set()
+        while waiting:
+            top = waiting.pop()
+            if top.uid in left and top.uid not in self.steps[1].new:
+                return True
+            if top.uid in seen:
+                continue
+            seen.add(top.uid)
+            if top.kind in ("affine", "mul", "func"):
+                waiting += top.args
+        return False
+
     def _within(self, t: int) -> list[Term]:
         """All new element-wise terms of a step."""
         found, waiting, seen = [], [self.steps[t].compared], set()
@@ -174,7 +268,7 @@ class _Derivation:
 
     def _depends(self, term: Term, t: int) -> bool:
         """Whether a term of step ``t`` depends on what the step before left."""
-        left = {s.uid for s in self.states(t)} | {self.steps[t - 1].spike.uid}
+        left = {s.uid for s in self.states(t)} | self._spike_uids(t - 1)
         waiting, seen = [term], set()
         while waiting:
             top = waiting.pop()
@@ -189,7 +283,7 @@ class _Derivation:
 
     def expanded(self, term: Term, t: int) -> tuple[Poly, list[Term]]:
         """A term of step ``t`` as a sum over the state, the last spike and what arrives; and what arrives."""
-        left = {s.uid for s in self.states(t)} | {self.steps[t - 1].spike.uid}
+        left = {s.uid for s in self.states(t)} | self._spike_uids(t - 1)
         arrives: dict[int, Term] = {}
 
         def stops(inner: Term) -> bool:
@@ -227,7 +321,7 @@ class _Derivation:
             return compared
         k, c = self._threshold(state, t - 1)
         for term in self._within(t):
-            poly = self.roller.expand(compared, lambda inner, term=term: inner is term)
+            poly = self.roller.expand(compared, lambda inner, term=term: inner is term or inner.uid not in self.steps[t].new)
             key = (self.uid(term),)
             if set(poly) <= {key, ()} and key in poly:
                 if same_numbers(poly[key], k) and same_numbers(poly.constant, c) and self._depends(term, t):
@@ -237,7 +331,7 @@ class _Derivation:
     def _threshold(self, state: Term, t: int) -> tuple[Array, Array]:
         """``compared = k * state + c``."""
         compared = self.steps[t].compared
-        poly = self.roller.expand(compared, lambda inner: inner is state)
+        poly = self.roller.expand(compared, lambda inner: inner is state or inner.uid not in self.steps[t].new)
         key = (self.uid(state),)
         if set(poly) - {key, ()}:
             if key not in poly:
@@ -262,6 +356,7 @@ class _Derivation:
         poly, arrives = self.expanded(whole, t)
         h = None if state is None else self.uid(state)
         s = self.uid(before)
+        poly = self._settled(poly, s, c)
         fields, current = self._fields(poly, arrives, h, s, t)
         first: NotAlike | None = None
         # What arrives at the first steps follows from what arrives later; where it does not, it is looked for.
@@ -273,6 +368,22 @@ class _Derivation:
                 first = first or error
         assert first is not None
         raise first
+
+    def _settled(self, poly: Poly, s: int, c: Array) -> Poly:
+        """A step without its last spike where that is known: a threshold that is infinite (or none) fires always or never."""
+        known = ~np.isfinite(c)
+        if not np.any(known):
+            return poly
+        fires = (c == np.inf).astype(np.float64)
+        made = Poly()
+        for monomial, value in poly.items():
+            if s not in monomial:
+                made.plus(monomial, value)
+                continue
+            value, at, always = np.broadcast_arrays(value, known, fires)
+            made.plus(monomial, np.where(at, 0.0, value))
+            made.plus(tuple(uid for uid in monomial if uid != s), np.where(at, value * always, 0.0))
+        return made
 
     def _fields(
         self, poly: Poly, arrives: list[Term], h: int | None, s: int, t: int
@@ -343,26 +454,27 @@ class _Derivation:
     # -- a membrane and a synaptic current -----------------------------------------------------------------------------
 
     def _two_states(self, states: list[Term]) -> Term:
-        t = self.last - 1
-        if t < 1:
-            raise self.refused("two steps are too few to tell its membrane from its current")
+        t = self.last
         before = self.steps[t - 1].spike
         s = self.uid(before)
-        earlier = self.states(t)
-        for current, membrane in (states, states[::-1]):
+        for old_current, old_membrane in (states, states[::-1]):
+            current = self._goes_on(old_current, old_membrane, t)
+            if current is None:
+                continue
             of_current, heard = self.expanded(current, t)
-            own = [x for x in earlier if (self.uid(x),) in of_current]
-            other = {self.uid(x) for x in earlier if x not in own}
-            mixed = any(s in m or any(uid in other for uid in m) for m in of_current)
-            if len(own) <= 1 and not mixed and not self._reads(membrane, current, t):
+            k, c = self._threshold(old_membrane, t - 1)
+            if not self._reads(old_membrane, old_current, t - 1):
                 break
         else:
             raise self.refused("its membrane and its current both depend on each other")
+        own, earlier = [old_current], states
+        membrane = self.counterpart(old_membrane, t)
         i = self.uid(own[0]) if own else None
-        h = next((self.uid(x) for x in earlier if self.uid(x) != i), None)
+        h = self.uid(old_membrane)
+        assert earlier
         alpha = of_current.get((i,), _ZERO) if i is not None else _ZERO
-        k, c = self._threshold(membrane, t)
         poly, arrives = self.expanded(membrane, t)
+        poly = self._settled(poly, s, c)
         g_old = poly.pop((i,), _ZERO) if i is not None else _ZERO
         deaf = False
         if i is not None and any(i in m for m in poly):
@@ -399,14 +511,39 @@ class _Derivation:
                 raise self.refused("after a spike it does not hear its current, and still remembers its membrane")
             fields["deaf"] = True
         fields |= {"current_decay": np.asarray(alpha), "gain": np.asarray(gain)}
-        steps: list[Term | None] = [None] * len(self.steps)
-        steps[t] = new_current
-        for j in range(2, self.last):
-            steps[j] = self._current_at(current, j, heard, of_current) if j != t else new_current
-        rolled = self.roller.unify(steps)
-        if delayed:
-            rolled = self.roller.lag(rolled, 1)
-        return self._finish(fields, rolled, k, c, None)
+        first: NotAlike | None = None
+        for since in (2, 1, 0):
+            steps: list[Term | None] = [None] * len(self.steps)
+            steps[t] = new_current
+            for j in range(since, t):
+                steps[j] = self._current_at(j, heard, of_current)
+            try:
+                rolled = self.roller.unify(steps)
+                return self._finish(fields, self.roller.lag(rolled, 1) if delayed else rolled, k, c, None)
+            except NotAlike as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _goes_on(self, current: Term, membrane: Term, t: int) -> Term | None:
+        """The term of step ``t`` that goes on from a current alone: the last that depends on it, and on nothing else left."""
+        others = {membrane.uid} | self._spike_uids(t - 1)
+        found = None
+        for term in self._within(t):
+            poly = self.roller.expand(term, lambda inner: inner.uid not in self.steps[t].new)
+            uids = {uid for m in poly for uid in m}
+            if self.uid(current) in uids and not uids & {self.uid(membrane), self.uid(self.steps[t - 1].spike)}:
+                if term.kind == "affine" and any(self.uid(x) in uids for x in self._new_atoms(t)):
+                    found = term if found is None else found
+        if found is None:  # it only leaks, and hears its input elsewhere
+            return None
+        assert others
+        return found
+
+    def _new_atoms(self, t: int) -> list[Term]:
+        return [x for x in self._within(t) if x.kind not in ("affine", "mul", "func")] + [
+            x for x in self._within(t) if x.kind == "affine" and not self._depends(x, t)
+        ]
 
     def _reads(self, membrane: Term, current: Term, t: int) -> bool:
         """Whether a current depends on the membrane of the same step."""
@@ -425,17 +562,16 @@ class _Derivation:
         uid = self.uid(heard[0])
         return np.asarray(poly.get((uid,), _ZERO) / of_current[(uid,)])
 
-    def _current_at(self, current: Term, j: int, heard: list[Term], like: Poly) -> Term | None:
-        states = self.states(j + 1)
-        for term in states:
-            poly, terms = self.expanded(term, j)
-            numbers = sorted(float(np.sum(v)) for m, v in poly.items() if m and any(x.uid in m for x in terms))
-            wanted = sorted(float(np.sum(v)) for m, v in like.items() if m and any(x.uid in m for x in heard))
-            if len(terms) == len(heard) and np.allclose(numbers, wanted) and len(poly) == len(like):
-                return self.terms.affine(
-                    [(x, poly.get((self.uid(x),), _ZERO)) for x in terms], poly.constant, self.shape
-                )
-        return None
+    def _current_at(self, j: int, heard: list[Term], like: Poly) -> Term | None:
+        """What the synaptic current of step ``j`` hears, as that of the last does."""
+        chosen: list[Term] = []
+        for term in heard:
+            alike = [x for x in self._reached(j) if self._same_place(x, term) and x.uid not in {c.uid for c in chosen}]
+            if not alike:
+                return None
+            chosen.append(alike[-1])
+        parts = [(x, like.get((self.uid(y),), _ZERO)) for x, y in zip(chosen, heard)]
+        return self.terms.affine(parts, like.constant, self.shape)
 
     # -- batch norm on the membrane ------------------------------------------------------------------------------------
 
@@ -494,8 +630,10 @@ class _Derivation:
         key = tuple(digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values() if not isinstance(v, MembraneNorm))
         self.terms.place = self.steps[self.last].spike.place
         made = self.terms.uniform("neuron", self.shape, (rolled,), op, (key, self.steps[0].spike.uid), binary=True)
-        own = [t.place.module for t in self._within(self.last) if self._depends(t, self.last)]
-        self.roller.modules[made.uid] = [*own, self.steps[self.last].spike.place.module]
+        spike = self.steps[self.last].spike
+        own = [t.place.module for t in self._within(self.last) if t is not spike and t.kind != "cmp" and self._depends(t, self.last)]
+        home = spike.place.module
+        self.roller.modules[made.uid] = [home] if home in own else [*own, home]
         return made
 
     def _rolled(self, currents: list[tuple[Term, Array]], since: int) -> tuple[Term, Array]:
@@ -531,12 +669,23 @@ class _Derivation:
             chosen.append(alike[-1])
         ids = {c.uid for c in chosen}
         k = self._scale
-        if np.any(k == 0):
-            return None
-        poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid in ids)
+        new = self.steps[t].new
+        poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid in ids or inner.uid not in new)
         if t == 0 and {m for m in poly if m} != {(self.uid(c),) for c in chosen}:
             return None
-        return [(c, np.asarray(poly.get((self.uid(c),), _ZERO) / k)) for c in chosen]
+        return [(x, self._through_norm(poly.get((self.uid(x),), _ZERO), n)) for x, (_, n) in zip(chosen, currents)]
+
+    def _through_norm(self, found: Array, gain: Array) -> Array:
+        """How a current counts before the norm; where the norm lets nothing through it counts as elsewhere."""
+        k = self._scale
+        if np.all(k != 0):
+            return np.asarray(found / k)
+        if np.all(k == 0):
+            return gain
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.asarray(found / k / gain)
+        told = ratio[np.broadcast_to(k != 0, ratio.shape)]
+        return np.asarray(gain * told.flat[0]) if np.allclose(told, told.flat[0], rtol=1e-12) else np.asarray(gain)
 
     def _reached(self, t: int) -> list[Term]:
         """All terms of what is compared at step ``t``, element by element, down to what arrives."""
@@ -574,8 +723,9 @@ class _Derivation:
         """What the membrane is before the first step, so that the first comparison is as it was."""
         from_zero = self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm)
         actual = self.roller.expand(self.steps[0].compared)
-        difference = actual.added(from_zero, -1.0)
-        left = difference.constant
+        here, there = actual.constant, from_zero.constant
+        with np.errstate(invalid="ignore"):  # a threshold may be infinite
+            left = np.where(here == there, 0.0, here - there)
         factor = self._factor(op, k, norm)
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = factor * op.decay

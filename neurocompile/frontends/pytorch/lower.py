@@ -13,7 +13,7 @@ import torch
 from neurocompile.errors import NeurocompileError, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
 from neurocompile.frontends.pytorch.emit import Emission
-from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged
+from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
 from neurocompile.frontends.pytorch.rolling import NotAlike
 from neurocompile.frontends.pytorch.terms import Place, Term
 from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references, replaced
@@ -172,7 +172,13 @@ def _lowered(low: Lowering, call: Call, values: Mapping[int, Any]) -> Any:
     given = list(_values(args))
     if any(isinstance(x, Merged) for x in given) and call.operation not in _OF_MERGED:
         raise MixedAxes(f"{call.operation} of axes that were made one by a reshape")
-    if not any(isinstance(x, Value | Merged) for x in given):
+    picks = [x for x in given if isinstance(x, Picked)]
+    if picks and call.operation not in ("index_put", "masked_scatter"):
+        if call.operation not in _ELEMENTWISE or any(p.mask.content != picks[0].mask.content for p in picks):
+            raise Refused("it computes with what a mask picked, other than element by element", "use torch.where")
+        inner = handler_of(call)(low, *_swapped(args))
+        return Picked(inner, picks[0].mask)
+    if not any(isinstance(x, Value | Merged | Picked) for x in given):
         return OPERATIONS[call.operation].run(*args)
     handler = HANDLERS.get(call.operation)
     if handler is None:
@@ -180,6 +186,25 @@ def _lowered(low: Lowering, call: Call, values: Mapping[int, Any]) -> Any:
     return handler(low, *args)
 
 
+def handler_of(call: Call) -> Callable[..., Any]:
+    """What lowers an operation on known numbers or on values."""
+    handler = HANDLERS[call.operation]
+
+    def run(low: Lowering, *args: Any) -> Any:
+        if any(isinstance(x, Value) for x in _values(args)):
+            return handler(low, *args)
+        return OPERATIONS[call.operation].run(*args)
+
+    return run
+
+
+def _swapped(args: Any) -> Any:
+    if isinstance(args, Picked):
+        return args.value
+    return type(args)(map(_swapped, args)) if isinstance(args, list | tuple) else args
+
+
+_ELEMENTWISE = ("add", "sub", "mul", "div", "neg", "addcmul", "addcdiv", "lerp", "to")
 _OF_MERGED = ("view", "permute", "unsqueeze", "squeeze", "mm", "bmm", "addmm")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from neurocompile.frontends.pytorch.layouts import (
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
 from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, live, record
 from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
-from neurocompile.frontends.pytorch.whole import is_whole, whole_modules
+from neurocompile.frontends.pytorch.whole import again_of, is_whole, whole_modules
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
@@ -487,6 +488,8 @@ class _Live:
                            lambda numbers: self._values(trace, numbers))  # fmt: skip
         made = TorchModel(trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, kinds)
         self._prove(made)
+        for name, module in trace.modules.items():  # what is run later leaves the user's module alone
+            trace.leaves[name] = again_of(copy.deepcopy(module))
         return made
 
     def _values(self, trace: Trace, numbers: Sequence[int]) -> Mapping[int, torch.Tensor]:

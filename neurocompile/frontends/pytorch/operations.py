@@ -53,9 +53,12 @@ class HostCall:
     result_axes: Axes
     examples: tuple[Any, ...]
     whole: bool = False
-    in_loop: bool = False
     carries: str = "real"
-    region: Any = None
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether each step is computed from the same step alone."""
+        return not self.whole
 
 
 class Lowering:
@@ -605,7 +608,29 @@ def roll(low: Lowering, x: Value, shifts: Ints, dims: Ints) -> Value:
     return x
 
 
-def index(low: Lowering, x: Any, places: Sequence[Any]) -> Value:
+@dataclass(frozen=True)
+class Picked:
+    """The numbers of a tensor where a mask is 1, until they are written where it is."""
+
+    value: Any
+    mask: Value
+
+    def placed(self, low: Lowering, mask: Value, base: Any) -> Value:
+        """``base`` with these numbers where the mask is 1."""
+        if mask.content != self.mask.content:
+            raise Refused("it writes by another mask than it picked by", "use torch.where")
+        return where(low, mask, self.value, base)
+
+
+def masked_scatter(low: Lowering, x: Any, mask: Any, source: Any) -> Value:
+    if not isinstance(mask, Value) or not isinstance(source, Picked):
+        raise Refused("it writes where a tensor that depends on the input says", "use torch.where")
+    return source.placed(low, mask, x)
+
+
+def index(low: Lowering, x: Any, places: Sequence[Any]) -> Any:
+    if len(places) == 1 and isinstance(places[0], Value) and all(t.binary for t in places[0].steps):
+        return Picked(x, places[0])
     if not isinstance(x, Value) or any(isinstance(p, Value) for p in places):
         raise Refused("it picks by an index that depends on the input", "pick by numbers that are known")
     chosen = [(i, p) for i, p in enumerate(places) if p is not None]
@@ -784,6 +809,8 @@ def write(low: Lowering, base: Any, value: Any, way: Sequence[Sequence[Any]]) ->
 
 def index_put(low: Lowering, base: Any, places: Sequence[Any], value: Any, accumulate: bool) -> Any:
     if len(places) == 1 and isinstance(places[0], Value) and not accumulate and not isinstance(value, Value):
+        if all(t.binary for t in places[0].steps) and isinstance(value, Picked):
+            return value.placed(low, places[0], base)
         if all(t.binary for t in places[0].steps) and value.numel() == 1:
             return where(low, places[0], value, base)
     if any(isinstance(p, Value) for p in places):
@@ -1433,6 +1460,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "stack": stack,
     "write": write,
     "index_put": index_put,
+    "masked_scatter": masked_scatter,
     "convolve": convolve,
     "mm": mm,
     "mv": mv,

@@ -262,6 +262,7 @@ class _Recorder(TorchDispatchMode):
         self.watched: dict[int, torch.Tensor] = {}
         self.cast = False
         self._seen: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._ways: dict[tuple[tuple[str, int], ...], int] = {}
         self._count = 0
         self._paused = 0
 
@@ -356,7 +357,7 @@ class _Recorder(TorchDispatchMode):
                     owner = frame.f_locals.get(code.co_varnames[0])
                     module = self.paths.get(id(owner)) if isinstance(owner, nn.Module) else None
             frame = frame.f_back
-        site = f"{module} {hash(tuple(way)):x}"
+        site = f"{module} {self._ways.setdefault(tuple(way), len(self._ways))}"
         return module or "", line, site
 
     def refuse(self, what: str, fix: str) -> None:

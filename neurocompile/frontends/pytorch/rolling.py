@@ -8,7 +8,7 @@ recurrence: of neurons (:mod:`.equations`), of membranes that never fire, of lay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,7 @@ class Roller:
         self.neurons: dict[int, Steps] = {}
         self.norms: dict[int, tuple[Array, ...]] = {}
         self.modules: dict[int, list[str]] = {}
+        self.twins: dict[int, Term] = {}
 
     # -- one term for all steps ----------------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class Roller:
                 raise NotAlike("a host computes another thing at one step than at another", known[0], FIX_LOOP)
             call = known[0]
             args = self._parts(steps)
-            return self.terms.host(call.shape, args, replace(call.data, in_loop=True), call.data.key, call.binary)
+            return self.terms.host(call.shape, args, call.data, call.data.key, call.binary)
         if kind == "registered":
             return self._registered(steps)
         if kind == "input" or known[0].static:
@@ -206,7 +207,9 @@ class Roller:
         if any(t is not None and (t.data[0] != name or t.data[2] != k) for k, t in enumerate(steps)):
             raise NotAlike("a registered neuron is not called once for each step, in order", known, FIX_LOOP)
         kind = "integrator" if isinstance(op, Integrator) else "neuron"
+        steps = tuple(self.terms.calls[name].get(k) for k in range(self.timesteps))
         (current,) = self._parts(steps)
+        self.terms.place = known.place
         found = self.terms.uniform(kind, known.shape, (current,), op, ("registered", name), binary=known.binary)
         for k, term in enumerate(steps):
             if term is not None:
@@ -289,10 +292,12 @@ class Roller:
         """Whether two sums are equal up to rounding."""
         sizes = [float(np.abs(c[np.isfinite(c)]).max(initial=0.0)) for c in (*a.values(), *b.values())]
         bound = 1e-11 * max(sizes, default=0.0)
+        # Where both are infinite nothing else matters.
+        endless = ~np.isfinite(a.constant) & (a.constant == b.constant)
         for monomial in {**a, **b}:
             x, y = a.get(monomial, np.asarray(0.0)), b.get(monomial, np.asarray(0.0))
             with np.errstate(invalid="ignore"):
-                if not np.all((x == y) | (np.abs(x - y) <= bound)):
+                if not np.all(endless | (x == y) | (np.abs(x - y) <= bound)):
                     return False
         return True
 
@@ -300,6 +305,7 @@ class Roller:
 
     def resolved(self, term: Term) -> Term:
         """A term with each comparison in it as the step of its neuron, where that is known."""
+        term = self.twins.get(term.uid, term)
         if term.uid in self._rolled:
             return self._rolled[term.uid]
         if term.kind not in ("apply", "affine", "mul", "func", "host") or not term.args:

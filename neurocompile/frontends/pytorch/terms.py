@@ -102,6 +102,11 @@ def digest(array: Array) -> Any:
     return array.shape, array.dtype.str, content
 
 
+def _rounded(array: Array) -> Array:
+    mantissa, exponent = np.frexp(array)
+    return np.asarray(np.ldexp(np.rint(mantissa * 2.0**42) / 2.0**42, exponent))
+
+
 class Terms:
     """Makes terms. ``place`` is where those that are made now come from."""
 
@@ -111,6 +116,7 @@ class Terms:
         self._known: dict[Any, Term] = {}
         self._ops: dict[Any, Op] = {}
         self._sites: dict[str, list[Term]] = {}
+        self.calls: dict[str, dict[int, Term]] = {}
         self._count = 0
 
     # -- making --------------------------------------------------------------------------------------------------------
@@ -159,7 +165,8 @@ class Terms:
         if len(kept) == 1 and not constant.ndim and constant == 0 and not kept[0][0].ndim and kept[0][0] == 1:
             return kept[0][1]
         data = Affine(tuple(c for c, _ in kept), constant)
-        key = (tuple(map(digest, data.coefficients)), digest(constant))
+        # Numbers that differ by rounding alone are the same.
+        key = (tuple(digest(_rounded(c)) for c in data.coefficients), digest(_rounded(constant)))
         binary = False
         if not kept:
             binary = bool(np.isin(constant, (0, 1)).all())
@@ -192,6 +199,10 @@ class Terms:
         known = self._known.get(("cmp", x.shape, (x.uid,), strict))
         if known is not None:
             return known
+        if x.kind == "affine":
+            turned = self.affine([(a, -c) for a, c in zip(x.args, x.data.coefficients)], -x.data.constant, x.shape)
+            if any(("cmp", x.shape, (turned.uid,), s) in self._known for s in (False, True)):
+                return self.affine([(self.compare(turned, not strict), np.asarray(-1.0))], 1.0, x.shape)
         seen = self._sites.setdefault(self.place.site, [])
         made = self._make("cmp", x.shape, (x,), strict, strict, binary=True, step=max(x.step, 0) if x.static else x.step)
         seen.append(made)
@@ -211,6 +222,10 @@ class Terms:
         atom = self.simplified(atom) or atom
         low, high = (((v > 0) if term.data else (v >= 0)).astype(np.float64) for v in (constant, constant + coefficient))
         return self.affine([(atom, high - low)], low, term.shape)
+
+    def twin(self, term: Term) -> Term | None:
+        """The comparison of the same with ``>`` for ``>=``, or the other way round, if there is one."""
+        return self._known.get(("cmp", term.shape, (term.args[0].uid,), not term.data))
 
     def at_same_site(self, term: Term) -> list[Term]:
         """All comparisons that were made where this one was, in order."""
@@ -253,8 +268,10 @@ class Terms:
 
     def registered(self, x: Term, name: str, op: Any, step: int, binary: bool) -> Term:
         """One step of a neuron whose equation its author gave."""
-        return self._make("registered", x.shape, (x,), (name, op, step), (name, step), uniform=False, static=False,
+        made = self._make("registered", x.shape, (x,), (name, op, step), (name, step), uniform=False, static=False,
                           step=max(step, x.step), binary=binary)  # fmt: skip
+        self.calls.setdefault(name, {})[step] = made
+        return made
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -275,7 +292,8 @@ class Terms:
             if made.origin is None:
                 made.origin = (term, step)
             return made
-        if term.kind not in ("apply", "affine", "mul", "cmp", "func"):
+        stepwise = term.kind == "host" and getattr(term.data, "stepwise", False)
+        if term.kind not in ("apply", "affine", "mul", "cmp", "func") and not stepwise:
             before, self.place = self.place, term.place
             made = self._make("at", term.shape, (term,), step, step, uniform=False, static=False, step=step,
                               binary=term.binary)  # fmt: skip

@@ -19,7 +19,7 @@ from neurocompile.frontends.pytorch.trace import Call, Trace
 from neurocompile.frontends.pytorch.values import Refused, Value, shown
 from neurocompile.ir.ops import Neuron
 
-__all__ = ["is_whole", "whole_modules"]
+__all__ = ["again_of", "is_whole", "whole_modules"]
 
 
 def is_whole(module: nn.Module) -> bool:
@@ -40,6 +40,11 @@ def whole_modules(
         else:
             regions[name] = module_on_host(module)
     return neurons, regions
+
+
+def again_of(module: nn.Module) -> Callable[..., Any]:
+    """What runs a module as a part of a trace."""
+    return _Again(module)
 
 
 class _Again:
