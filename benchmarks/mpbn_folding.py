@@ -19,7 +19,7 @@ from torch import nn
 
 from neurocompile.frontends.pytorch import Reference, load_model
 from neurocompile.frontends.pytorch.pickles import unpickle
-from neurocompile.frontends.pytorch.version1 import module_of
+from neurocompile.frontends.pytorch.symbolic.plain import module_of
 from neurocompile.ir import interpret
 from neurocompile.ir.ops import Array
 from neurocompile.models.digits import load_digits_split

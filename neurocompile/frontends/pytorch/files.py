@@ -17,11 +17,13 @@ from torch import nn
 from neurocompile.data import write_file
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
 from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout
+from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.layouts import in_order, likely_layouts, separate
-from neurocompile.frontends.pytorch.model import TorchModel
+from neurocompile.frontends.pytorch.model import TorchModel, of_symbolic
 from neurocompile.frontends.pytorch.pickles import first_line, unpickle
 from neurocompile.frontends.pytorch.plain import FORMAT, VERSION, leaves_of, recording_of, to_plain, trace_of
-from neurocompile.frontends.pytorch.version1 import check_version1, module_of
+from neurocompile.frontends.pytorch.symbolic import SymbolicModel, plain as version1
+from neurocompile.frontends.pytorch.symbolic.trace import prepare
 from neurocompile.ir.ops import Array, Read
 
 __all__ = ["load_model", "save"]
@@ -75,7 +77,8 @@ def save(
     whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
     made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
     buffer = io.BytesIO()
-    torch.save(to_plain(made), buffer)
+    content = to_plain(made) if made.symbolic is None else version1.to_plain(model, made.symbolic)
+    torch.save(content, buffer)
     write_file(Path(path), buffer.getvalue())
 
 
@@ -245,17 +248,20 @@ def _from_plain(content: dict[str, Any], path: Path, readout: Read | None, carri
 
 
 def _of_version1(content: dict[str, Any], path: Path, readout: Read | None, carries: Any) -> TorchModel:
-    """A file of the first version, which held torch modules and how they were connected: they are run as a live module."""
-    check_version1(content, path)
-    module = module_of(content)
-    return TorchModel.from_module(
-        module,
-        {name: tuple(shape) for name, shape in content["input_shapes"].items()},
-        content["timesteps"],
-        content["layout"],
-        readout or content["readout"],
-        carries or content["carries"],
-        {name: x.numpy() for name, x in content["example"].items()},
+    """A file of the first version, which holds torch modules and how they are connected."""
+    version1.check_plain(content, path)
+    module = version1.module_of(content)
+    check_module(module)
+    return of_symbolic(
+        SymbolicModel(
+            prepare(module),  # type: ignore[arg-type]
+            content["layout"],
+            content["timesteps"],
+            {name: tuple(shape) for name, shape in content["input_shapes"].items()},
+            readout or content["readout"],
+            carries or content["carries"],
+            {name: x.numpy() for name, x in content["example"].items()},
+        )
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from spikingjelly.activation_based import functional
 from torch import nn
 
 from neurocompile.errors import BadInput, NeurocompileError, NotTheSame, Problem, UnsupportedModel
@@ -28,7 +29,9 @@ from neurocompile.frontends.pytorch.layouts import (
     to_network_time,
 )
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
+from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, live, record
+from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
 from neurocompile.frontends.pytorch.whole import again_of, is_whole, whole_modules
 from neurocompile.hosted import run_graph
@@ -46,27 +49,14 @@ _IN_FLOAT32 = 1e-5
 
 
 @dataclass
-class Reference:
-    """What torch computed, in network time.
-
-    ``spikes[layer][N, T, ...]`` are 0 or 1 (or -1); ``margins[layer]`` is the membrane minus the threshold in the
-    units of the module, where the module lets it be seen; ``thresholds[layer]`` is the size of that threshold.
-    """
-
-    outputs: dict[str, Array]
-    spikes: dict[str, Array]
-    margins: dict[str, Array] = field(default_factory=dict)
-    thresholds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
 class TorchModel:
     """A model that was recorded and lowered, ready to be compiled and to be run as the reference.
 
     ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded into
     the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example`` holds a
     few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given. ``proof`` is what was compared with
-    the live model.
+    the live model. ``symbolic`` stands for all of this where a recording could not be lowered, and in files of the first
+    version.
     """
 
     trace: Trace
@@ -77,6 +67,7 @@ class TorchModel:
     carries: dict[str, Literal["real", "spikes"]]
     example: dict[str, Array]
     lowered: Lowered
+    symbolic: SymbolicModel | None = None
     module_kinds: Mapping[str, str] = field(default_factory=dict)
     proof: Comparison = field(default_factory=Comparison)
     recorded_inputs: dict[str, Array] = field(default_factory=dict)
@@ -85,7 +76,7 @@ class TorchModel:
     @property
     def graph(self) -> Graph:
         """The network."""
-        return self.lowered.graph
+        return self.lowered.graph if self.symbolic is None else self.symbolic.graph
 
     @staticmethod
     def from_module(
@@ -119,16 +110,24 @@ class TorchModel:
         check_module(module)
         shapes = in_order(module, input_shapes) if isinstance(input_shapes, Mapping) else {"": tuple(input_shapes)}
         guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(module)
-        first_error: NeurocompileError | None = None
+        first_error: Exception | None = None
         with live(module) as again:
             for guess, as_whole in product(guesses, ((), tuple(whole)) if whole else ((),)):
+                source = _Live(module, again, shapes, timesteps, guess, as_whole, example)
                 try:
-                    source = _Live(module, again, shapes, timesteps, guess, as_whole, example)
                     return source.model(read, carries)
-                except (BadInput, UnsupportedModel) as error:
+                except BadInput as error:
+                    first_error = first_error or error
+                except (UnsupportedModel, ArithmeticError, LookupError, ValueError, AttributeError) as error:
                     # What could be recorded at last, and cannot be lowered, is the better thing to say.
-                    better = isinstance(error, UnsupportedModel) and (first_error is None or isinstance(first_error, BadInput))
-                    first_error = error if first_error is None or better else first_error
+                    if first_error is None or isinstance(first_error, BadInput):
+                        first_error = error
+                    if guess == "loop" and not whole:
+                        break  # else time would pass for the batch
+            if not isinstance(first_error, BadInput):
+                found = _symbolic(module, again, shapes, timesteps, layout, read, carries, example, whole)
+                if found is not None:
+                    return found
         assert first_error is not None
         raise first_error
 
@@ -161,7 +160,7 @@ class TorchModel:
             return trace.run(given, trace.batch, numbers)[1]
 
         lowered = _lowered(trace, layout, timesteps, input_shapes, read, carries, module_kinds, neurons, regions, examples)
-        made = TorchModel(trace, layout, timesteps, input_shapes, read, carries, example, lowered, module_kinds)
+        made = TorchModel(trace, layout, timesteps, input_shapes, read, carries, example, lowered, None, module_kinds)
         made.recorded_inputs, made.recording = inputs, told
         again = replace(made, read=recorded_read).run(inputs)
         run = run_graph(made.graph, {name: inputs[name] for name in made.graph.given_inputs}, timesteps)
@@ -186,6 +185,8 @@ class TorchModel:
 
     def run(self, inputs: Mapping[str, Array]) -> Reference:
         """Run what was recorded, by torch in float64, on ``inputs[name][N, T, ...]``; states are cleared before."""
+        if self.symbolic is not None:
+            return self.symbolic.run(inputs)
         parts = []
         total = len(next(iter(inputs.values())))
         size = self.trace.batch if self.trace.fixed else total
@@ -365,6 +366,46 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
+# -- what cannot be lowered from its recording yet ---------------------------------------------------------------------
+
+
+def of_symbolic(found: SymbolicModel) -> TorchModel:
+    """A model that was traced symbolically."""
+    carries = dict.fromkeys(found.input_shapes, found.carries)
+    nothing = Lowered(found.graph, {})
+    return TorchModel(Trace({}, [], []), found.layout, found.timesteps, found.input_shapes, found.read, carries,
+                      found.example, nothing, found)  # fmt: skip
+
+
+def _symbolic(
+    module: nn.Module, again: Any, shapes: Mapping[str, tuple[int, ...]], timesteps: int, layout: Layout | None,
+    read: Read | None, carries: Literal["real", "spikes"] | None, example: Mapping[str, Array] | None,
+    whole: Collection[str],
+) -> TorchModel | None:  # fmt: skip
+    """The model as the symbolic trace sees it, where the live module gives the same outputs; else None."""
+    given = dict(example or {})
+    binary = bool(given) and all(np.isin(x, (0, 1)).all() for x in given.values()) and not whole
+    chosen = carries or ("spikes" if binary else "real")
+    again()
+    functional.reset_net(module)
+    try:
+        found = SymbolicModel.from_module(module, dict(shapes) if list(shapes) != [""] else shapes[""], timesteps, layout, read,
+                                          chosen, whole=whole)  # fmt: skip
+        found.example = dict(zip(found.input_shapes, given.values()))
+        source = _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example)
+        for kind in _INPUTS:
+            inputs = source.inputs(2, kind)
+            expected = found.outputs_of(source.record(inputs, strict=False).returned, 2)
+            run = run_graph(found.graph, inputs, timesteps)
+            rough = any(region.precision == "float32" for region in found.graph.hosts.values())
+            bound = _IN_FLOAT32 if rough else _OUTPUTS
+            if not all(_near(values, run.outputs[name], bound) for name, values in expected.items()):
+                return None
+    except (NeurocompileError, ArithmeticError, LookupError, ValueError, AttributeError, RuntimeError, TypeError):
+        return None
+    return of_symbolic(found)
+
+
 # -- the live module ---------------------------------------------------------------------------------------------------
 
 
@@ -450,8 +491,9 @@ class _Live:
     # -- recording -----------------------------------------------------------------------------------------------------
 
     def record(
-        self, inputs: Mapping[str, Array], watch: frozenset[int] = frozenset(), seed: int = 0, fresh: bool = True
-    ) -> Recording:
+        self, inputs: Mapping[str, Array], watch: frozenset[int] = frozenset(), seed: int = 0, fresh: bool = True,
+        strict: bool = True,
+    ) -> Recording:  # fmt: skip
         """What the live module does with inputs ``[N, T, ...]``, from the state that it had (``fresh``) or has now."""
         batch = len(next(iter(inputs.values())))
         if fresh:
@@ -459,7 +501,7 @@ class _Live:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                return record(self.module, self.arranged(inputs), batch, is_whole, watch)
+                return record(self.module, self.arranged(inputs), batch, is_whole, watch, strict)
             except NeurocompileError:
                 raise
             except Exception as error:
@@ -486,7 +528,7 @@ class _Live:
         neurons, regions = whole_modules(trace, trace.modules)
         lowered = _lowered(trace, self.layout, self.timesteps, shapes, read, given, kinds, neurons, regions,
                            lambda numbers: self._values(trace, numbers))  # fmt: skip
-        made = TorchModel(trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, kinds)
+        made = TorchModel(trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, None, kinds)
         self._prove(made)
         for name, module in trace.modules.items():  # what is run later leaves the user's module alone
             trace.leaves[name] = again_of(copy.deepcopy(module))
@@ -524,8 +566,6 @@ class _Live:
 
     def _check_forgets(self) -> None:
         """A second call, after the states of neurons were cleared, gives the same as the first."""
-        from spikingjelly.activation_based import functional
-
         given = self.inputs(2, "example")
         first = self.record(given)
         functional.reset_net(self.module)

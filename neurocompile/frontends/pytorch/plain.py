@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from neurocompile.frontends.pytorch.axes import LAYOUTS
-from neurocompile.frontends.pytorch.model import Reference, TorchModel
+from neurocompile.frontends.pytorch.model import TorchModel
+from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, registered_equation
 from neurocompile.frontends.pytorch.onhost import OnHost
 from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references

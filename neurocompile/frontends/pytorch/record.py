@@ -158,6 +158,7 @@ def record(
     batch: int,
     leaves: Callable[[nn.Module], bool],
     watch: frozenset[int] = frozenset(),
+    strict: bool = True,
 ) -> Recording:
     """Run a module that is :func:`live` and write down what torch computes.
 
@@ -167,6 +168,7 @@ def record(
         batch: of these.
         leaves: which modules are one whole.
         watch: the numbers of values to keep, from an earlier recording.
+        strict: whether what no recording can hold is an error; else what forward returned is all that counts.
 
     Raises:
         UnsupportedModel: if forward does what no recording can hold: with each such place.
@@ -194,7 +196,7 @@ def record(
     finally:
         for module in patched:
             del module.__dict__["forward"]
-    if recorder.problems:
+    if recorder.problems and strict:
         raise UnsupportedModel(recorder.problems)
     returned_refs = [_returned(recorder, value) for value in returned]
     sites: dict[str, list[int]] = {}
