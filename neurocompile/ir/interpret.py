@@ -86,7 +86,7 @@ def interpret(
 
 
 def step(op: Neuron | Integrator, x: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-    """One step of a neuron or a membrane for a current ``[N, *shape]``: what it gives, and the state after it ({}: rest)."""
+    """One step of a neuron or a membrane for a current ``[N, *shape]``: what it gives, and its state ({}: rest)."""
     if isinstance(op, Integrator):
         y = op.decay * state.get("y", np.zeros_like(x)) + op.gain * x + op.bias
         return y, {"y": y}

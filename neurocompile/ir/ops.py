@@ -227,8 +227,8 @@ class Neuron:
     and the reset by ``amount`` takes that sign. ``norm``, if any, is applied to h before the comparison. ``shift``
     belongs to integer graphs: x is multiplied by ``2**shift`` before it is added (and rounded, if shift is negative).
 
-    ``deaf``: in the step after a spike the neuron does not hear its current (a reset to a value that falls one step late:
-    ``h = decay * v_reset + bias`` there). Only with reset "to".
+    ``deaf``: in the step after a spike the neuron does not hear its current (a reset to a value that falls one step
+    late: ``h = decay * v_reset + bias`` there). Only with reset "to".
     """
 
     threshold: Array

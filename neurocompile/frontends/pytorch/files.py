@@ -22,9 +22,10 @@ from neurocompile.frontends.pytorch.layouts import in_order, likely_layouts, sep
 from neurocompile.frontends.pytorch.model import TorchModel, of_symbolic
 from neurocompile.frontends.pytorch.pickles import first_line, unpickle
 from neurocompile.frontends.pytorch.plain import FORMAT, VERSION, leaves_of, recording_of, to_plain, trace_of
-from neurocompile.frontends.pytorch.symbolic import SymbolicModel, plain as version1
+from neurocompile.frontends.pytorch.symbolic import SymbolicModel
+from neurocompile.frontends.pytorch.symbolic import plain as version1
 from neurocompile.frontends.pytorch.symbolic.trace import prepare
-from neurocompile.ir.ops import Array, Read
+from neurocompile.ir.ops import Read
 
 __all__ = ["load_model", "save"]
 
@@ -41,10 +42,10 @@ def save(
 ) -> None:
     """Write a model so that ``neurocompile export`` needs neither its class nor its source.
 
-    The file holds the torch operations that the live module ran, recorded in float64, the weights, the example, and what
-    came of it. Used as a reference, these operations are run by torch, after they were held against that recording. For
-    neuron classes that were registered with :func:`neurocompile.neuron` it holds their equation. The graph that is
-    compiled is proved against the live module before anything is written.
+    The file holds the torch operations that the live module ran, recorded in float64, the weights, the example, and
+    what came of it. Used as a reference, these operations are run by torch, after they were held against that
+    recording. For neuron classes that were registered with :func:`neurocompile.neuron` it holds their equation. The
+    graph that is compiled is proved against the live module before anything is written.
 
     Args:
         model: in eval mode; it stays as it is.
@@ -225,7 +226,9 @@ def _from_plain(content: dict[str, Any], path: Path, readout: Read | None, carri
             modules = leaves_of(content)
         except ValueError as error:
             what = "the model file holds what neurocompile.save never writes; nothing was run"
-            raise BadInput(Problem(what, str(path), str(error), fix="save the model again with neurocompile.save")) from error
+            raise BadInput(
+                Problem(what, str(path), str(error), fix="save the model again with neurocompile.save")
+            ) from error
         inputs, recording = recording_of(content)
         return TorchModel.from_trace(
             trace,
@@ -273,9 +276,7 @@ def _check_header(content: Mapping[str, Any], path: Path) -> None:
         "readout": content["readout"] in (None, *get_args(Read)),
         "carries": all(kind in ("real", "spikes") for kind in content["carries"].values()),
         "module_kinds": all(type(key) is str and type(kind) is str for key, kind in kinds.items()),
-        "input_shapes": all(
-            type(n) is int and n > 0 for shape in content["input_shapes"].values() for n in shape
-        ),
+        "input_shapes": all(type(n) is int and n > 0 for shape in content["input_shapes"].values() for n in shape),
     }
     wrong = [name for name, fits in header.items() if not fits]
     if wrong:

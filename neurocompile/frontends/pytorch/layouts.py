@@ -1,5 +1,6 @@
 """Inputs and outputs between the layouts that forwards have and ``[N, T, ...]``."""
 
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 import inspect

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from neurocompile.errors import NeurocompileError, Problem, UnsupportedModel
@@ -15,19 +14,19 @@ from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
 from neurocompile.frontends.pytorch.emit import Emission
 from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
 from neurocompile.frontends.pytorch.rolling import NotAlike
-from neurocompile.frontends.pytorch.terms import Place, Term
-from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references, replaced
+from neurocompile.frontends.pytorch.terms import Place
+from neurocompile.frontends.pytorch.trace import Batch, Call, Trace, references, replaced
 from neurocompile.frontends.pytorch.values import Refused, Value
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Read
+from neurocompile.ir.ops import Read
 
 __all__ = ["Fired", "Lowered", "lower"]
 
 
 @dataclass(frozen=True)
 class Fired:
-    """Where in a trace a layer's spikes are: for each step a value, its axes, and which of its steps (-1: it has one)."""
+    """Where in a trace a layer fired: for each step a value, its axes, and which of its steps (-1: it has one)."""
 
     values: tuple[int, ...]
     axes: tuple[Axes, ...]
@@ -91,7 +90,7 @@ def lower(
 def _inputs(
     low: Lowering, trace: Trace, axes: Mapping[str, Axes], stepped: bool, binary: Mapping[str, bool]
 ) -> dict[int, Any]:
-    values: dict[int, Any] = {number: tensor for number, tensor in trace.constants.items()}
+    values: dict[int, Any] = dict(trace.constants.items())
     for name, numbers in trace.inputs.items():
         shape = trace.shapes[numbers[0]]
         names = axes[name]
@@ -145,7 +144,11 @@ def _walk(low: Lowering, trace: Trace, values: dict[int, Any]) -> None:
             values[call.out] = _lowered(low, call, values)
             low.note(call, values[call.out])
         except (Refused, MixedAxes) as error:
-            fix = error.fix if isinstance(error, Refused) else "keep time and batch apart from the features: reshape one at a time"
+            fix = (
+                error.fix
+                if isinstance(error, Refused)
+                else "keep time and batch apart from the features: reshape one at a time"
+            )
             low.report(str(error), call.module, call.line, fix)
             failed.add(call.out)
         except NotAlike as error:
@@ -165,7 +168,9 @@ def _lowered(low: Lowering, call: Call, values: Mapping[int, Any]) -> Any:
 
     schema = "" if call.leaf else OPERATIONS[call.operation].arguments
     if any(isinstance(x, Batch) and letter in "nf" for x, letter in zip(call.args, schema)):
-        raise Refused("it computes with the size of the batch", "a chip sees one sample at a time: use a number of your own")
+        raise Refused(
+            "it computes with the size of the batch", "a chip sees one sample at a time: use a number of your own"
+        )
     args = replaced(call.args, filled)
     if call.operation == "leaf":
         return low.leaf(call, args)

@@ -1,5 +1,6 @@
 """A torch model as the compiler holds it: what it did, recorded; its graph; and what runs it for reference."""
 
+# mypy: disable-error-code="assignment,attr-defined,no-untyped-call"
 from __future__ import annotations
 
 import contextlib
@@ -22,15 +23,14 @@ from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of
 from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.layouts import (
     arrange,
-    arranged_shape,
     in_order,
     likely_layouts,
     separate,
     to_network_time,
 )
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, live, record
+from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
 from neurocompile.frontends.pytorch.whole import again_of, is_whole, whole_modules
@@ -52,11 +52,11 @@ _IN_FLOAT32 = 1e-5
 class TorchModel:
     """A model that was recorded and lowered, ready to be compiled and to be run as the reference.
 
-    ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded into
-    the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example`` holds a
-    few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given. ``proof`` is what was compared with
-    the live model. ``symbolic`` stands for all of this where a recording could not be lowered, and in files of the first
-    version.
+    ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded
+    into the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example``
+    holds a few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given. ``proof`` is what was
+    compared with the live model. ``symbolic`` stands for all of this where a recording could not be lowered, and in
+    files of the first version.
     """
 
     trace: Trace
@@ -159,7 +159,9 @@ class TorchModel:
             given = {name: _as_given(trace, layout, name, resized[name]) for name in (*trace.inputs, *trace.random)}
             return trace.run(given, trace.batch, numbers)[1]
 
-        lowered = _lowered(trace, layout, timesteps, input_shapes, read, carries, module_kinds, neurons, regions, examples)
+        lowered = _lowered(
+            trace, layout, timesteps, input_shapes, read, carries, module_kinds, neurons, regions, examples
+        )
         made = TorchModel(trace, layout, timesteps, input_shapes, read, carries, example, lowered, None, module_kinds)
         made.recorded_inputs, made.recording = inputs, told
         again = replace(made, read=recorded_read).run(inputs)
@@ -191,7 +193,10 @@ class TorchModel:
         total = len(next(iter(inputs.values())))
         size = self.trace.batch if self.trace.fixed else total
         for start in range(0, total, size):
-            part = {name: np.asarray(inputs[name][start : start + size]) for name in (*self.input_shapes, *self.trace.random)}
+            part = {
+                name: np.asarray(inputs[name][start : start + size])
+                for name in (*self.input_shapes, *self.trace.random)
+            }
             count = len(next(iter(part.values())))
             if count < size:
                 part = {name: np.concatenate([x, np.repeat(x[-1:], size - count, 0)]) for name, x in part.items()}
@@ -222,7 +227,7 @@ class TorchModel:
         known = self.__dict__.get("_by_number")
         if known is None:
             known = self.__dict__["_by_number"] = {call.out: call for call in self.trace.calls}
-        return known  # type: ignore[no-any-return]
+        return known
 
     def reference(self, returned: Any, watched: Mapping[int, torch.Tensor]) -> Reference:
         """What forward returned, and the values that were watched, in network time."""
@@ -233,7 +238,9 @@ class TorchModel:
             outputs[name] = self._output([one[number] for one in flat], axes)
         found = Reference(outputs, {})
         for layer, where in self.lowered.fired.items():
-            found.spikes[layer] = self._steps(where, lambda number: torch.sign(watched[number].double())).astype(np.int8)
+            found.spikes[layer] = self._steps(where, lambda number: torch.sign(watched[number].double())).astype(
+                np.int8
+            )
             margin = self._margin(where, watched)
             if margin is not None:
                 found.margins[layer] = margin
@@ -286,7 +293,9 @@ class TorchModel:
         def cut(arrays: Mapping[str, Array]) -> dict[str, Array]:
             return {name: x[:count] for name, x in arrays.items()}
 
-        return replace(reference, outputs=cut(reference.outputs), spikes=cut(reference.spikes), margins=cut(reference.margins))
+        return replace(
+            reference, outputs=cut(reference.outputs), spikes=cut(reference.spikes), margins=cut(reference.margins)
+        )
 
 
 def _random_given(model: TorchModel, name: str, drawn: Sequence[torch.Tensor]) -> Array:
@@ -389,8 +398,8 @@ def _symbolic(
     again()
     functional.reset_net(module)
     try:
-        found = SymbolicModel.from_module(module, dict(shapes) if list(shapes) != [""] else shapes[""], timesteps, layout, read,
-                                          chosen, whole=whole)  # fmt: skip
+        own = dict(shapes) if list(shapes) != [""] else shapes[""]
+        found = SymbolicModel.from_module(module, own, timesteps, layout, read, chosen, whole=whole)
         found.example = dict(zip(found.input_shapes, given.values()))
         source = _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example)
         for kind in _INPUTS:
@@ -428,10 +437,12 @@ class _Live:
         self.example = dict(zip(self.shapes, given.values()))
 
     def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        arguments = [name for name in inspect.signature(self.module.forward).parameters]
+        arguments = list(inspect.signature(self.module.forward).parameters)
         given = list(shapes)
         if given == [""] or not set(given) <= set(arguments):
-            star = [n for n, p in inspect.signature(self.module.forward).parameters.items() if p.kind == p.VAR_POSITIONAL]
+            star = [
+                n for n, p in inspect.signature(self.module.forward).parameters.items() if p.kind == p.VAR_POSITIONAL
+            ]
             names = [n for n in arguments if n not in star]
             if len(names) < len(given):
                 names = names + [f"x{k}" if k else "x" for k in range(len(given) - len(names))]
@@ -451,7 +462,11 @@ class _Live:
                 made[name] = self._whole_numbers(example, full, kind, steady)
                 continue
             if kind == "example" and example is not None:
-                x = np.resize(np.asarray(example, np.float64), (batch, *example.shape[1:])) if len(example) < batch else example[:batch]
+                x = (
+                    np.resize(np.asarray(example, np.float64), (batch, *example.shape[1:]))
+                    if len(example) < batch
+                    else example[:batch]
+                )
                 made[name] = self._over_time(np.asarray(x, np.float64), shape)
                 continue
             seed = {"example": 1, "fresh": 2, "zeros": 3, "large": 4}[kind]
@@ -528,7 +543,9 @@ class _Live:
         neurons, regions = whole_modules(trace, trace.modules)
         lowered = _lowered(trace, self.layout, self.timesteps, shapes, read, given, kinds, neurons, regions,
                            lambda numbers: self._values(trace, numbers))  # fmt: skip
-        made = TorchModel(trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, None, kinds)
+        made = TorchModel(
+            trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, None, kinds
+        )
         self._prove(made)
         for name, module in trace.modules.items():  # what is run later leaves the user's module alone
             trace.leaves[name] = again_of(copy.deepcopy(module))
@@ -558,7 +575,9 @@ class _Live:
         for a, b in zip(_flat(first.returned), _flat(second.returned), strict=False):
             if a.shape != b.shape:
                 what = "how large its output is depends on the values of its input"
-                raise UnsupportedModel(Problem(what, type(self.module).__name__, fix="decide on shapes and settings only"))
+                raise UnsupportedModel(
+                    Problem(what, type(self.module).__name__, fix="decide on shapes and settings only")
+                )
             if not _others_equal(a, b, axis, self.timesteps):
                 what = "what it gives for a sample depends on the other samples of the batch"
                 place = self._where_mixed(first, second) or type(self.module).__name__
@@ -594,7 +613,9 @@ class _Live:
 
     def _where_mixed(self, first: Recording, second: Recording) -> str:
         """The line that first mixes samples."""
-        numbers = frozenset(call.out for call in first.trace.calls if 3 in call.shape and call.out not in first.trace.constants)
+        numbers = frozenset(
+            call.out for call in first.trace.calls if 3 in call.shape and call.out not in first.trace.constants
+        )
         given = self.inputs(3, "example")
         changed = {name: x.copy() for name, x in given.items()}
         other = self.inputs(3, "fresh")
@@ -630,7 +651,9 @@ class _Live:
             if kind == "example":
                 model.recorded_inputs, model.recording = inputs, expected
 
-    def _same_bits(self, model: TorchModel, told: Recording, returned: Any, watched: Mapping[int, torch.Tensor], kind: str) -> None:
+    def _same_bits(
+        self, model: TorchModel, told: Recording, returned: Any, watched: Mapping[int, torch.Tensor], kind: str
+    ) -> None:
         calls = {call.out: call for call in model.trace.calls}
         for number in sorted(watched):
             live_value = told.watched.get(number)
@@ -670,7 +693,9 @@ class _Live:
 
 
 _INPUTS = {"example": "the example", "fresh": "fresh inputs", "zeros": "inputs of zero", "large": "large inputs"}
-_FIX_HIDDEN = "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
+_FIX_HIDDEN = (
+    "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
+)
 _FIX_FILE = "save the model again with neurocompile.save; if it stays so, please report it"
 _FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
 

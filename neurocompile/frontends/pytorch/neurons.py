@@ -15,7 +15,16 @@ from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout, from_layout, to
 from neurocompile.ir.interpret import step
 from neurocompile.ir.ops import Array, Integrator, Neuron
 
-__all__ = ["Recorded", "equation", "is_membrane", "is_registered", "layout_of", "membrane", "neuron", "registered_equation"]
+__all__ = [
+    "Recorded",
+    "equation",
+    "is_membrane",
+    "is_registered",
+    "layout_of",
+    "membrane",
+    "neuron",
+    "registered_equation",
+]
 
 Shape = tuple[int, ...]
 Class = TypeVar("Class", bound=type[nn.Module])

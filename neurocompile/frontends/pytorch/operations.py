@@ -1,7 +1,9 @@
 """What each operation of a trace means for the steps of one sample."""
 
+# mypy: disable-error-code="arg-type,index,misc,no-any-return"
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -17,7 +19,6 @@ from neurocompile.frontends.pytorch.terms import Term, Terms
 from neurocompile.frontends.pytorch.trace import Call, Trace, references
 from neurocompile.frontends.pytorch.values import (
     FIX_MIXED,
-    Operand,
     Refused,
     Value,
     aligned,
@@ -122,7 +123,12 @@ class Lowering:
         """A value of the trace on the example."""
         if number not in self._examples:
             assert self.examples is not None
-            wanted = {n for call in self.trace.calls if call.leaf or call.operation not in HANDLERS for n in references(call.args)}
+            wanted = {
+                n
+                for call in self.trace.calls
+                if call.leaf or call.operation not in HANDLERS
+                for n in references(call.args)
+            }
             wanted = {n for n in (*wanted, number) if n not in self.trace.constants}
             self._examples = self.examples(sorted(wanted))
         return self._examples[number]
@@ -270,7 +276,9 @@ def _logical(name: str) -> Callable[..., Value]:
             both, one = low.terms.mul(x, y), np.asarray(1.0)
             if name.endswith("and"):
                 return both
-            return low.terms.affine([(x, one), (y, one), (both, -one * (2 if name.endswith("xor") else 1))], 0.0, x.shape)
+            return low.terms.affine(
+                [(x, one), (y, one), (both, -one * (2 if name.endswith("xor") else 1))], 0.0, x.shape
+            )
 
         return _elementwise(low, (_truth(low, a), _truth(low, b)) if name.startswith("logical") else (a, b), joined_)
 
@@ -292,7 +300,7 @@ def to(low: Lowering, x: Value, kind: str) -> Value:
     if kind == "float" or all(t.binary for t in x.steps):
         return x
     if kind == "bool":
-        return _truth(low, x)  # type: ignore[no-any-return]
+        return _truth(low, x)
     return _function(low, "trunc", x)
 
 
@@ -304,7 +312,7 @@ def _bounded(low: Lowering, x: Any, least: Any, most: Any) -> Value:
         low_end = -np.inf if least is None else _numbers(least)
         high_end = np.inf if most is None else _numbers(most)
         if np.all(low_end <= 0) and np.all(high_end >= 1):
-            return x  # type: ignore[no-any-return]
+            return x
     operands = [x, *(b for b in (least, most) if b is not None)]
     which = (least is not None, most is not None)
     return _function(low, "clamp", *operands, numbers=which)
@@ -368,7 +376,7 @@ def _time_beside_channels(x: Value, after: tuple[int, ...]) -> Value | None:
 
 @dataclass(frozen=True)
 class Merged:
-    """A value of which all axes but the last (or but the first) were made one, between two reshapes around a product."""
+    """A value of which all axes but the last (or the first) were made one, between two reshapes around a product."""
 
     value: Value
     shape: tuple[int, ...]
@@ -635,7 +643,7 @@ def index(low: Lowering, x: Any, places: Sequence[Any]) -> Any:
         raise Refused("it picks by an index that depends on the input", "pick by numbers that are known")
     chosen = [(i, p) for i, p in enumerate(places) if p is not None]
     if len(chosen) == 1:
-        (at, where_), = chosen
+        ((at, where_),) = chosen
         if where_.dtype == torch.bool and where_.ndim == 1:
             where_ = where_.nonzero().ravel()
         if where_.dtype != torch.bool and where_.ndim == 1:
@@ -728,10 +736,10 @@ def cat(low: Lowering, tensors: Sequence[Any], dim: int) -> Value:
     shape = (*values[0].shape[:at], sum(v.shape[at] for v in values), *values[0].shape[at + 1 :])
     if name in ("T", "TN"):
         return Value(axes, shape, tuple(t for v in values for t in v.steps))
-    if name == "1" or (name == "N" and not any(v.timed for v in values)):
-        if not any(v.timed for v in values) and (name == "1" or len(values) == low.timesteps):
-            renamed = "T" if name == "1" else "TN"
-            return Value((*axes[:at], renamed, *axes[at + 1 :]), shape, tuple(v.steps[0] for v in values))
+    untimed = not any(v.timed for v in values)
+    if untimed and (name == "1" or (name == "N" and len(values) == low.timesteps)):
+        renamed = "T" if name == "1" else "TN"
+        return Value((*axes[:at], renamed, *axes[at + 1 :]), shape, tuple(v.steps[0] for v in values))
     if name != "F":
         raise Refused(f"it concatenates along the axis {shown((name,))}", "concatenate features, or steps in time")
     axis = axes[:at].count("F")
@@ -759,9 +767,9 @@ def _same_axes(low: Lowering, values: list[Value], at: int) -> list[Value]:
         grown = tuple(n for name, n in zip(names, v.shape) if name == "F")
         content = _mapped(content, lambda t, grown=grown: low.terms.apply(Reshape(grown), t) if t.shape != grown else t)
         time = next((i for i, n in enumerate(names) if is_time(n)), None)
-        if time is not None and time != at and len(content) == 1 and v.shape[time] == 1 and low.timesteps > 1:
-            if any(w.shape[time] != 1 for w in values):
-                raise Refused("it joins one step and many", "give both the same steps")
+        one = time is not None and time != at and len(content) == 1 and v.shape[time] == 1 and low.timesteps > 1
+        if one and any(w.shape[time] != 1 for w in values):
+            raise Refused("it joins one step and many", "give both the same steps")
         made.append(Value(tuple(names), v.shape, content))
     return made
 
@@ -774,8 +782,14 @@ def stack(low: Lowering, tensors: Sequence[Any], dim: int) -> Value:
         axes = (*like.axes[:at], "T", *like.axes[at:])
         shape = (*like.shape[:at], len(values), *like.shape[at:])
         return Value(axes, shape, tuple(v.steps[0] for v in values))
-    if any(v.timed for v in values) and len(values) == low.timesteps > 1 and all(v.steps == values[0].steps for v in values):
-        raise Refused("it makes a second axis of time", "repeat a tensor over time only where it has none, or check the layout")
+    if (
+        any(v.timed for v in values)
+        and len(values) == low.timesteps > 1
+        and all(v.steps == values[0].steps for v in values)
+    ):
+        raise Refused(
+            "it makes a second axis of time", "repeat a tensor over time only where it has none, or check the layout"
+        )
     return cat(low, [_as_feature(low, unsqueeze(low, v, at), at) for v in values], at)
 
 
@@ -792,7 +806,7 @@ def _in_time(low: Lowering, terms: Sequence[Term]) -> bool:
     steps = [t.step for t in terms if not t.is_constant]
     if len(terms) == 1:
         return low.timesteps == 1
-    return all(a < b for a, b in zip(steps, steps[1:])) or len(terms) == low.timesteps
+    return all(a < b for a, b in itertools.pairwise(steps)) or len(terms) == low.timesteps
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -867,8 +881,10 @@ def _guessed_axes(low: Lowering, value: Value, at: Sequence[Array], shape: tuple
         found = "F"
         for own, name in enumerate(value.axes):
             index = np.arange(value.shape[own]).reshape([-1 if k == own else 1 for k in range(len(value.axes))])
-            if name in ("N", "T", "TN") and value.shape[own] > 1 and np.array_equal(
-                at[axis], np.broadcast_to(index, at[axis].shape)
+            if (
+                name in ("N", "T", "TN")
+                and value.shape[own] > 1
+                and np.array_equal(at[axis], np.broadcast_to(index, at[axis].shape))
             ):
                 found = name
         fixed = at[axis].size and (at[axis] == at[axis].flat[0]).all()
@@ -905,7 +921,9 @@ def _written(low: Lowering, whole: Value, part: Any, at: Sequence[Array], shape:
         source = np.ravel_multi_index(places, part.features) if places else np.zeros(into.shape, int)
         step_from = own[own_time][first] if own_time is not None else np.zeros(into.shape, int)
     else:
-        if not np.array_equal(part, np.broadcast_to(part[first].flat[0], shape)) and not _same_for_all(part, at, batch_axis[0]):
+        if not np.array_equal(part, np.broadcast_to(part[first].flat[0], shape)) and not _same_for_all(
+            part, at, batch_axis[0]
+        ):
             raise Refused("it writes other numbers for one sample than for another", "give every sample the same")
         numbers = part[first]
     made = list(whole.steps)
@@ -994,7 +1012,9 @@ def convolve(
     output_padding: Ints, groups: int,
 ) -> Value:  # fmt: skip
     if isinstance(weight, Value) or isinstance(bias, Value):
-        raise Refused("its weights depend on the input", "a chip has one set of weights: let them depend on parameters only")
+        raise Refused(
+            "its weights depend on the input", "a chip has one set of weights: let them depend on parameters only"
+        )
     x, time = _time_inside(low, x)
     w, rank = _array(weight), weight.ndim - 2
     if x.axes[0] not in ("N", "TN", "NT") or x.axes[1:2] != ("F",):
@@ -1003,7 +1023,9 @@ def convolve(
     if time is not None:
         return _over_time(low, x, w, b, stride, padding, dilation, transposed, groups, time)
     if rank not in (1, 2):
-        raise Refused(f"it convolves over {rank} axes of features", "one or two can be convolved; of three, one must be time")
+        raise Refused(
+            f"it convolves over {rank} axes of features", "one or two can be convolved; of three, one must be time"
+        )
     if b is not None:
         b = b.reshape(-1, *(1,) * rank)
     ints = [tuple(int(n) for n in v) * (rank // len(v)) for v in (stride, padding, dilation, output_padding)]
@@ -1017,8 +1039,8 @@ def convolve(
 
 
 def _over_time(
-    low: Lowering, x: Value, w: Array, b: Any, stride: Ints, padding: Ints, dilation: Ints, transposed: bool, groups: int,
-    time: int,
+    low: Lowering, x: Value, w: Array, b: Any, stride: Ints, padding: Ints, dilation: Ints, transposed: bool,
+    groups: int, time: int,
 ) -> Value:  # fmt: skip
     """A convolution one of whose axes is time: a sum of layers of earlier and later steps."""
     rank = w.ndim - 2
@@ -1035,7 +1057,11 @@ def _over_time(
         if rank == 1:
             taps.append(Linear(_dense(weight, groups)))
         elif transposed:
-            taps.append(ConvTranspose(weight, None, without(stride), without(padding), (0,) * (rank - 1), without(dilation), groups))
+            taps.append(
+                ConvTranspose(
+                    weight, None, without(stride), without(padding), (0,) * (rank - 1), without(dilation), groups
+                )
+            )
         else:
             pads = tuple((p, p) for p in without(padding))
             taps.append(Conv(weight, None, without(stride), pads, without(dilation), groups))
@@ -1129,7 +1155,9 @@ def _merged_product(low: Lowering, a: Any, b: Any) -> Any:
             rank = len(b.value.axes)
             turned = permute(low, b.value, [*range(1, rank), 0])
             made = _linear(low, turned, matrix, None)
-            return Merged(permute(low, made, [rank - 1, *range(rank - 1)]), (*b.shape[:-2], matrix.shape[0], b.shape[-1]), False)
+            return Merged(
+                permute(low, made, [rank - 1, *range(rank - 1)]), (*b.shape[:-2], matrix.shape[0], b.shape[-1]), False
+            )
     raise MixedAxes("a product of axes that were made one")
 
 
@@ -1137,7 +1165,7 @@ def mm(low: Lowering, a: Any, b: Any) -> Any:
     if isinstance(a, Merged) or isinstance(b, Merged):
         return _merged_product(low, a, b)
     if isinstance(a, Value) and isinstance(b, Value):
-        return low.on_host(low.call, (a, b))  # type: ignore[no-any-return]
+        return low.on_host(low.call, (a, b))
     if isinstance(a, Value):
         return _linear(low, a, _array(b).T, None)
     turned = permute(low, b, [1, 0])
@@ -1146,12 +1174,18 @@ def mm(low: Lowering, a: Any, b: Any) -> Any:
 
 def mv(low: Lowering, a: Any, b: Any) -> Value:
     if not isinstance(a, Value) or isinstance(b, Value):
-        return low.on_host(low.call, (a, b))  # type: ignore[no-any-return]
+        return low.on_host(low.call, (a, b))
     return _without(low, _linear(low, a, _array(b)[None], None), len(a.axes) - 1)
 
 
 def addmm(low: Lowering, c: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1) -> Any:
-    if isinstance(a, Merged) and a.last and not isinstance(b, Value | Merged) and not isinstance(c, Value) and c.ndim == 1:
+    if (
+        isinstance(a, Merged)
+        and a.last
+        and not isinstance(b, Value | Merged)
+        and not isinstance(c, Value)
+        and c.ndim == 1
+    ):
         made = _linear(low, a.value, _array(b).T * alpha, _array(c) * beta)
         return Merged(made, (*a.shape[:-1], b.shape[1]), True)
     if isinstance(a, Value) and not isinstance(b, Value) and not isinstance(c, Value) and c.ndim == 1:
@@ -1171,7 +1205,7 @@ def bmm(low: Lowering, a: Any, b: Any) -> Any:
         if len({w[k].tobytes() for k in range(len(w))}) == 1:
             turned = permute(low, b, [0, 2, 1])
             return permute(low, _linear(low, turned, w[0], None), [0, 2, 1])
-    return low.on_host(low.call, (a, b))  # type: ignore[no-any-return]
+    return low.on_host(low.call, (a, b))
 
 
 def baddbmm(low: Lowering, c: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1) -> Value:
@@ -1293,7 +1327,9 @@ def adaptive_avg_pool(low: Lowering, x: Value, size: Ints) -> Value:
         inside = (np.arange(n) >= first[:, None]) & (np.arange(n) < last[:, None])
         matrix = np.kron(matrix, inside / inside.sum(1, keepdims=True))
     if channels**2 * matrix.size > _LARGEST_MATRIX:
-        raise Refused(f"uneven windows from {sizes} to {list(outs)} on {channels} channels", "pool to a size that divides")
+        raise Refused(
+            f"uneven windows from {sizes} to {list(outs)} on {channels} channels", "pool to a size that divides"
+        )
     weight = np.kron(np.eye(channels), matrix)
     op = Linear(weight, stored=weight != 0)
 
@@ -1330,7 +1366,10 @@ def _summed(mean: bool) -> Callable[..., Value]:
             raise Refused("it takes everything together, the batch too", "name the axes: dim=0 for time")
         chosen = sorted({d % len(x.axes) for d in dims})
         if any(x.axes[d] in ("N", "TN", "NT") for d in chosen):
-            raise Refused("it takes the samples of the batch together", "treat every sample alike; name the axes of time or places")
+            raise Refused(
+                "it takes the samples of the batch together",
+                "treat every sample alike; name the axes of time or places",
+            )
         features = [d for d in chosen if x.axes[d] == "F"]
         if features:
             x = _over_features(low, x, features, mean)
@@ -1370,7 +1409,9 @@ def _over_features(low: Lowering, x: Value, dims: Sequence[int], mean: bool) -> 
             return t
         size = prod(t.shape)
         if size * prod(kept) > _LARGEST_MATRIX:
-            raise Refused(f"it sums over some axes of features {list(t.shape)}", "sum over all places, or over channels")
+            raise Refused(
+                f"it sums over some axes of features {list(t.shape)}", "sum over all places, or over channels"
+            )
         places = np.arange(prod(kept)).reshape(kept)
         target = np.broadcast_to(places, t.shape).ravel()
         matrix = np.zeros((prod(kept), size))
@@ -1389,14 +1430,14 @@ def _extreme(name: str) -> Callable[..., Value]:
             shape = (*x.shape[: chosen[0]], 1, *x.shape[chosen[0] + 1 :])
             made = Value(axes, shape, low.terms.extreme(name.removeprefix("a"), x.steps))
             return made if keepdim else _without(low, made, chosen[0])
-        return low.on_host(low.call, (x, dims, keepdim))  # type: ignore[no-any-return]
+        return low.on_host(low.call, (x, dims, keepdim))
 
     return handler
 
 
 def cumsum(low: Lowering, x: Value, dim: int) -> Value:
     if x.axes[dim % len(x.axes)] != "T":
-        return low.on_host(low.call, (x, dim))  # type: ignore[no-any-return]
+        return low.on_host(low.call, (x, dim))
     steps = [x.steps[0]]
     for t in x.steps[1:]:
         steps.append(low.terms.affine([(steps[-1], np.asarray(1.0)), (t, np.asarray(1.0))], 0.0, t.shape))
@@ -1433,7 +1474,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "clamp": _bounded,
     **{name: _of_binary(name) for name in ("abs", "relu", "floor", "ceil", "round", "trunc", "square", "sqrt")},
     **{name: _named_function(name) for name in (
-        "reciprocal", "pow", "rsqrt", "exp", "log", "sigmoid", "tanh", "sin", "cos", "erf", "log1p", "expm1", "frac", "remainder",
+        "reciprocal", "pow", "rsqrt", "exp", "log", "sigmoid", "tanh", "sin", "cos", "erf", "log1p", "expm1", "frac",
+        "remainder",
         "fmod", "atan2", "leaky_relu", "div_rounded", "gelu", "silu", "elu", "softplus")},
     "to": to,
     "view": view,

@@ -1,7 +1,7 @@
 """The content of a model file: a recorded forward as numbers and names, and back.
 
-The file holds operations of our own vocabulary, weights, and what the live module did with the example; never our graph.
-Nothing in it is code: :func:`trace_of` checks every operation against the vocabulary and its arguments.
+The file holds operations of our own vocabulary, weights, and what the live module did with the example; never our
+graph. Nothing in it is code: :func:`trace_of` checks every operation against the vocabulary and its arguments.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.model import TorchModel
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, registered_equation
 from neurocompile.frontends.pytorch.onhost import OnHost
+from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references
 from neurocompile.frontends.pytorch.vocabulary import KINDS, OPERATIONS, VIEWS
 from neurocompile.ir.host import host_from_plain, host_to_plain
@@ -76,7 +76,11 @@ def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
 
 
 def _call_to_plain(call: Call) -> dict[str, Any]:
-    return {**{f.name: getattr(call, f.name) for f in fields(call)}, "args": _to_plain(call.args), "shape": list(call.shape)}
+    return {
+        **{f.name: getattr(call, f.name) for f in fields(call)},
+        "args": _to_plain(call.args),
+        "shape": list(call.shape),
+    }
 
 
 def _to_plain(value: Any) -> Any:
@@ -172,7 +176,9 @@ def _call_of(plain: Mapping[str, Any], leaves: Mapping[str, Any]) -> Call:
     _require(texts and type(plain["out"]) is int and all(type(n) is int and n >= 0 for n in shape), "a call")
     _require(prod(shape) <= _LARGEST, f"a value of {prod(shape)} numbers")
     if leaf:
-        _require(operation == "leaf" and leaf in leaves and len(args) == 2 and isinstance(args[1], dict), f"leaf {leaf!r}")
+        _require(
+            operation == "leaf" and leaf in leaves and len(args) == 2 and isinstance(args[1], dict), f"leaf {leaf!r}"
+        )
     else:
         _require(operation in OPERATIONS, f"operation {operation!r}")
         _check_arguments(operation, args)
@@ -244,7 +250,10 @@ def leaves_of(content: Mapping[str, Any]) -> dict[str, Any]:
     for name, plain in content["leaves"].items():
         if "host" in plain:
             axes = [tuple(names) for names in plain["axes"]]
-            _require(all(n in ("T", "N", "TN", "NT", "F", "1") for names in (*axes, plain["result_axes"]) for n in names), name)
+            _require(
+                all(n in ("T", "N", "TN", "NT", "F", "1") for names in (*axes, plain["result_axes"]) for n in names),
+                name,
+            )
             region = host_from_plain(plain["host"], plain["host"]["model"].numpy().tobytes())
             made[name] = OnHost(region, axes, tuple(plain["result_axes"]), content["timesteps"])
         else:
@@ -271,5 +280,7 @@ def neuron_of(plain: Mapping[str, Any], timesteps: int) -> Recorded:
 def recording_of(content: Mapping[str, Any]) -> tuple[dict[str, Array], Reference]:
     """What the live module did with its example: the inputs ``[N, T, ...]``, and what came of them."""
     plain = content["recording"]
-    found = {kind: {str(name): x.numpy() for name, x in plain[kind].items()} for kind in ("inputs", "outputs", "spikes")}
+    found = {
+        kind: {str(name): x.numpy() for name, x in plain[kind].items()} for kind in ("inputs", "outputs", "spikes")
+    }
     return found["inputs"], Reference(found["outputs"], found["spikes"])

@@ -1,10 +1,11 @@
 """A live module runs in float64, and what torch really computes is written down below Python.
 
-In-place changes, views, aliases, item assignment, loops, hooks, patched forwards and parametrizations are so what torch
-says they are. Every tensor is a view of a cell of memory; writing to one makes a new value of the cell, and whoever looks
-at that cell later sees it.
+In-place changes, views, aliases, item assignment, loops, hooks, patched forwards and parametrizations are so what
+torch says they are. Every tensor is a view of a cell of memory; writing to one makes a new value of the cell, and
+whoever looks at that cell later sees it.
 """
 
+# mypy: disable-error-code="assignment,no-any-return,no-untyped-call"
 from __future__ import annotations
 
 import os
@@ -631,7 +632,8 @@ class _HostReads(TorchFunctionMode):
 
 
 _RANDOM = frozenset({
-    "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "bernoulli_", "normal",
+    "rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "bernoulli_",
+    "normal",
     "normal_", "uniform_", "random_", "poisson", "exponential_", "multinomial", "cauchy_", "geometric_", "log_normal_",
     "native_dropout",
 })  # fmt: skip

@@ -1,9 +1,10 @@
 """What becomes a host region: classes that users mark, and what torch has that no chip computes.
 
-A region is exported as ONNX from float64 (from float32, where ONNX Runtime lacks an operation in float64), with the batch
-first and time second. Where each step is computed from the same step alone it is a region of one step.
+A region is exported as ONNX from float64 (from float32, where ONNX Runtime lacks an operation in float64), with the
+batch first and time second. Where each step is computed from the same step alone it is a region of one step.
 """
 
+# mypy: disable-error-code="no-any-return,no-untyped-call"
 from __future__ import annotations
 
 import contextlib
@@ -11,7 +12,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,8 +29,8 @@ from neurocompile.frontends.pytorch.onhost import Carries, OnHost, arranged, bat
 from neurocompile.frontends.pytorch.operations import HostCall, Lowering
 from neurocompile.frontends.pytorch.rolling import NotAlike, Recurrence
 from neurocompile.frontends.pytorch.terms import Term, digest
-from neurocompile.frontends.pytorch.trace import Call, Ref, references
-from neurocompile.frontends.pytorch.values import Refused, Value, is_time, shown
+from neurocompile.frontends.pytorch.trace import Call, references
+from neurocompile.frontends.pytorch.values import Refused, Value, is_time
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.host import HostRead, HostRegion
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
@@ -64,7 +65,9 @@ def module_on_host(module: nn.Module) -> Callable[..., Value]:
     kind = module.region.kind if isinstance(module, OnHost) else type(module).__name__
 
     def handler(low: Lowering, call: Call, positional: Any, named: Any) -> Value:
-        return _called(low, call, (tuple(positional), named), module, kind, carries_of(module), time_of(module), call.leaf)
+        return _called(
+            low, call, (tuple(positional), named), module, kind, carries_of(module), time_of(module), call.leaf
+        )
 
     return handler
 
@@ -85,7 +88,9 @@ def _called(
     constants = tuple(digest(x.detach().numpy()) if isinstance(x, torch.Tensor) else x for x in _flat(arguments)
                       if not isinstance(x, Value))  # fmt: skip
     full_key = (key, tuple(v.axes for v in values), tuple(v.shape for v in values), repr(constants))
-    host = HostCall(full_key, kind, made, tuple(v.axes for v in values), made.result_axes, tuple(examples), carries=carries)
+    host = HostCall(
+        full_key, kind, made, tuple(v.axes for v in values), made.result_axes, tuple(examples), carries=carries
+    )
     shape = tuple(n for name, n in zip(made.result_axes, call.shape) if name == "F")
     binary = carries == "spikes"
     if not timed:
@@ -131,8 +136,8 @@ def _with_places(args: Any, numbers: Any) -> Any:
 class _Call(nn.Module):
     """A call as a module of tensors with the batch first and time second.
 
-    ``whole[k]`` says that the call takes whole numbers there (indices). ``one_step``: time is an axis of size one, which
-    the tensors that are given do not have.
+    ``whole[k]`` says that the call takes whole numbers there (indices). ``one_step``: time is an axis of size one,
+    which the tensors that are given do not have.
     """
 
     def __init__(
@@ -358,7 +363,11 @@ def emit_region(emission: Any, term: Term) -> str:
     else:
         host: HostCall = term.data
         call, kind, carries, whole = host.function, host.kind, host.carries, host.whole
-    stem = emission._stem(term, kind) if term.kind == "func" or not isinstance(call.function, nn.Module) else term.place.module
+    stem = (
+        emission._stem(term, kind)
+        if term.kind == "func" or not isinstance(call.function, nn.Module)
+        else term.place.module
+    )
     name = emission._fresh("output.layer" if stem == "output" else stem or kind)
     emission._names[term.uid] = name
     # What is fed back reads it before it is whole.
@@ -475,7 +484,7 @@ def _membrane(emission: Any, node: str, reader: str) -> str:
     op = emission.nodes[node].op
     if isinstance(op, Integrator) or (isinstance(op, Neuron) and np.all(op.amplitude == 1)):
         return node
-    return emission._add(f"{reader}.membrane", Integrator(), node)  # type: ignore[no-any-return]
+    return emission._add(f"{reader}.membrane", Integrator(), node)
 
 
 # -- ONNX --------------------------------------------------------------------------------------------------------------
@@ -483,7 +492,11 @@ def _membrane(emission: Any, node: str, reader: str) -> str:
 
 def _exported(term: Term, region: HostRegion, call: _Call, examples: Sequence[torch.Tensor]) -> HostRegion:
     """A region with its ONNX, in float64 if ONNX Runtime has all of it."""
-    where = f"{term.place.line} ({term.place.module})" if term.place.module and term.place.line else term.place.line or term.place.module
+    where = (
+        f"{term.place.line} ({term.place.module})"
+        if term.place.module and term.place.line
+        else term.place.line or term.place.module
+    )
     trials = _trials(call, examples)
     if not all(_same_again(call, trial) for trial in trials):
         fix = "a host region keeps no state, changes nothing that it reads, and draws no random numbers: make these an "
@@ -565,7 +578,7 @@ def _onnx(call: _Call, examples: Sequence[torch.Tensor]) -> bytes:
     for node in program.model.graph:
         node.metadata_props.clear()  # where the source lay on the machine that exported it
         node.doc_string = None
-    return program.model_proto.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+    return program.model_proto.SerializeToString(deterministic=True)
 
 
 def _check(region: HostRegion, call: _Call, inputs: Sequence[torch.Tensor]) -> None:

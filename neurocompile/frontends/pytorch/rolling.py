@@ -1,10 +1,12 @@
 """Loops over time are rolled up: what each step computes becomes one term for all steps.
 
-:meth:`Roller.unify` takes the terms of all steps, in their order, and finds the uniform term that they are the steps of.
-It goes through layers to what these read. Where the terms of a step depend on those of the step before, they are a
-recurrence: of neurons (:mod:`.equations`), of membranes that never fire, of layers that hear what they gave a step before.
+:meth:`Roller.unify` takes the terms of all steps, in their order, and finds the uniform term that they are the steps
+of. It goes through layers to what these read. Where the terms of a step depend on those of the step before, they are
+a recurrence: of neurons (:mod:`.equations`), of membranes that never fire, of layers that hear what they gave a step
+before.
 """
 
+# mypy: disable-error-code="arg-type,assignment,index,misc"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Affine, Lag, Term, Terms, digest
+from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, Term, Terms, digest
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, Integrator, Linear, Reshape, SumPool, Upsample
 
 __all__ = ["LINEAR", "NotAlike", "Poly", "Roller", "same_numbers"]
@@ -35,7 +37,9 @@ class NotAlike(Exception):
 # What is held against its steps where it is made.
 _HELD = ("neuron", "integrator", "host")
 
-FIX_LOOP = "let every step of the loop do the same: the same layers, neurons and numbers, each with what the last step left"
+FIX_LOOP = (
+    "let every step of the loop do the same: the same layers, neurons and numbers, each with what the last step left"
+)
 
 
 class Poly(dict[Monomial, Array]):
@@ -115,14 +119,14 @@ class Roller:
         if not known:
             raise NotAlike("no step of it is known", None)
         first = known[0]
-        if all(term is first for term in known) and first.uniform and first.static:
-            if len(known) > 1 or self.timesteps == 1 or not self._of_a_step(first):
-                return first
+        steady = all(term is first for term in known) and first.uniform and first.static
+        if steady and (len(known) > 1 or self.timesteps == 1 or not self._of_a_step(first)):
+            return first
         origins = {(None if t is None or t.origin is None else t.origin[0].uid) for t in known}
         origin = first.origin
-        if origin is not None and len(origins) == 1:
-            if all(t is None or t.origin == (origin[0], k) for k, t in enumerate(steps)):
-                return origin[0]
+        alike = origin is not None and len(origins) == 1
+        if alike and all(t is None or t.origin == (origin[0], k) for k, t in enumerate(steps)):
+            return origin[0]
         key = tuple(-1 if t is None else t.uid for t in steps)
         if key in self._memo:
             return self._memo[key]
@@ -237,22 +241,30 @@ class Roller:
                 return source
             if lag > 0 and known[0][0] >= lag:
                 return self.lag(source, lag)
-            raise NotAlike("a step reads a later one", known[0][1], "read steps in their order: a chip cannot look ahead")
-        raise NotAlike("its steps read others than the same step, or than one so many steps before", known[0][1], FIX_LOOP)
+            raise NotAlike(
+                "a step reads a later one", known[0][1], "read steps in their order: a chip cannot look ahead"
+            )
+        raise NotAlike(
+            "its steps read others than the same step, or than one so many steps before", known[0][1], FIX_LOOP
+        )
 
     def lag(self, source: Term, steps: int) -> Term:
         """A uniform term so many steps before, and zero before that."""
         key = (source.uid, steps)
         if key not in self._lags:
             self.terms.place = source.place
-            self._lags[key] = self.terms.uniform("lag", source.shape, (), Lag(steps, (), source), key, binary=source.binary)
+            self._lags[key] = self.terms.uniform(
+                "lag", source.shape, (), Lag(steps, (), source), key, binary=source.binary
+            )
         return self._lags[key]
 
     def _lagged(self, steps: Steps, key: tuple[int, ...]) -> Term | None:
         """Steps that are those of a sequence that is known, so many steps later, with nothing before."""
-        at = next(k for k, term in enumerate(steps) if term is not None and not _is_zero(term)) if any(
-            t is not None and not _is_zero(t) for t in steps
-        ) else -1
+        at = (
+            next(k for k, term in enumerate(steps) if term is not None and not _is_zero(term))
+            if any(t is not None and not _is_zero(t) for t in steps)
+            else -1
+        )
         if at < 1:
             return None
         first = steps[at]
@@ -411,8 +423,8 @@ class Roller:
     def _filled(self, steps: Steps) -> Steps:
         """The comparisons of the steps that nothing reads, as far as they can be told.
 
-        They are those of the same line, run once a step; those of the same module; or, from a step back to the one before
-        it, the only one of this kind on which what is compared depends.
+        They are those of the same line, run once a step; those of the same module; or, from a step back to the one
+        before it, the only one of this kind on which what is compared depends.
         """
         if all(term is not None for term in steps):
             return steps
@@ -568,7 +580,7 @@ class Roller:
         y = Poly()
         for k in range(first + 2):
             y = Poly().added(y, decays[-1]).added(self.expand(self.terms.at(current, k)))
-            if k >= first and not self.same(y, self.expand(steps[k])):  # type: ignore[arg-type]
+            if k >= first and not self.same(y, self.expand(steps[k])):
                 return None
         self.terms.place = steps[-1].place  # type: ignore[union-attr]
         op = Integrator(decay=np.asarray(decays[-1]))
@@ -597,7 +609,7 @@ class Roller:
         return found
 
     def _recurrence(self, steps: Steps) -> Term:
-        """A membrane that never fires and that no integrator is, as its leak depends on what arrives: a host computes it."""
+        """A membrane that never fires and is no integrator, as its leak depends on what arrives: a host computes it."""
         polys: list[tuple[Poly, list[Term]]] = []
         before: Term | None = None
         for k, term in enumerate(steps):
@@ -623,7 +635,7 @@ class Roller:
             if any(t is None for t in column[1:]):
                 raise NotAlike("its steps read different things", steps[-1], FIX_LOOP)
             columns.append(column)
-        state = self.resolved(steps[-2]).uid  # type: ignore[arg-type]
+        state = self.resolved(steps[-2]).uid
         lanes = [self.unify(column) for column in columns]
         shape = steps[-1].shape  # type: ignore[union-attr]
         places = {a.uid: n + 1 for n, a in enumerate(last_atoms)}
@@ -639,7 +651,7 @@ class Roller:
             heard = [c[k] or self.terms.at(lane, k) for c, lane in zip(columns, lanes)]
             expected = self._of_summands(summands, steps[k - 1] if k else None, heard)
             last = steps[k - 1] if k else None
-            poly = self.expand(steps[k], lambda t, last=last: t is last)  # type: ignore[arg-type]
+            poly = self.expand(steps[k], lambda t, last=last: t is last)
             if not self.same(expected, poly):
                 raise NotAlike(f"step {k} does not do what the others do", steps[k], FIX_LOOP)
         for k, term in enumerate(steps):
@@ -655,7 +667,7 @@ class Roller:
                 continue
             uids = []
             for place in monomial:
-                term = self.resolved(state if place == 0 else atoms[place - 1])  # type: ignore[arg-type]
+                term = self.resolved(state if place == 0 else atoms[place - 1])
                 if term.is_constant:
                     value = value * term.data.constant
                     continue
@@ -694,7 +706,7 @@ class Roller:
                 kin = self.kin(product)
                 nth = count[kin] = count.get(kin, -1) + 1
                 groups.setdefault((kin, nth), [None] * len(steps))[k] = product
-                numbers.setdefault((kin, nth), [None] * len(steps))[k] = poly[monomial]  # type: ignore[index]
+                numbers.setdefault((kin, nth), [None] * len(steps))[k] = poly[monomial]
         parts = [self.unify(column) for column in groups.values()]
         coefficients = []
         for k in range(len(steps)):
@@ -742,9 +754,7 @@ class Roller:
         constant = poly.constant
         for part, number in zip(parts, numbers):
             made = self.terms.at(part, step)
-            if made.is_constant:
-                constant = constant - number * made.data.constant
-            elif made.kind == "affine":
+            if made.is_constant or made.kind == "affine":
                 constant = constant - number * made.data.constant
         return np.asarray(constant)
 

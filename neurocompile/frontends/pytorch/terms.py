@@ -24,6 +24,7 @@ extreme        the largest (or smallest) of all steps of ``args``
 =============  ===========================================================================================
 """
 
+# mypy: disable-error-code="arg-type"
 from __future__ import annotations
 
 import hashlib
@@ -204,7 +205,9 @@ class Terms:
             if any(("cmp", x.shape, (turned.uid,), s) in self._known for s in (False, True)):
                 return self.affine([(self.compare(turned, not strict), np.asarray(-1.0))], 1.0, x.shape)
         seen = self._sites.setdefault(self.place.site, [])
-        made = self._make("cmp", x.shape, (x,), strict, strict, binary=True, step=max(x.step, 0) if x.static else x.step)
+        made = self._make(
+            "cmp", x.shape, (x,), strict, strict, binary=True, step=max(x.step, 0) if x.static else x.step
+        )
         seen.append(made)
         if not x.uniform or x.static:
             made.step = max(x.step, len(seen) - 1)
@@ -220,7 +223,9 @@ class Terms:
         if not atom.binary:
             return None
         atom = self.simplified(atom) or atom
-        low, high = (((v > 0) if term.data else (v >= 0)).astype(np.float64) for v in (constant, constant + coefficient))
+        low, high = (
+            ((v > 0) if term.data else (v >= 0)).astype(np.float64) for v in (constant, constant + coefficient)
+        )
         return self.affine([(atom, high - low)], low, term.shape)
 
     def twin(self, term: Term) -> Term | None:
@@ -276,7 +281,7 @@ class Terms:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def at(self, term: Term, step: int) -> Term:
-        """A uniform term at one step: of inputs, neurons and the like; of everything else it is the same of its parts."""
+        """A uniform term at one step: of inputs, neurons and the like; of all else it is the same of its parts."""
         if term.static or not term.uniform:
             return term
         if term.kind == "lag" and term.data.of is None and step >= term.data.steps:
@@ -324,4 +329,3 @@ class Terms:
             raise AssertionError(term.kind)
         finally:
             self.place = before
-

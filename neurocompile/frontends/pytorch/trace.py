@@ -1,5 +1,6 @@
 """What a module did, as a list of operations: made by recording (:mod:`.record`), kept in model files, run by torch."""
 
+# mypy: disable-error-code="arg-type,assignment,attr-defined,no-any-return,type-var"
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,8 +33,8 @@ class Call:
     """One operation: ``out = operation(*args)``.
 
     ``args`` are numbers, names, lists of these, :class:`Ref` and :class:`Batch`. ``module`` is the path of the module
-    in whose forward it ran, ``line`` the user's ``file:line``, ``site`` a key for all lines on the way. ``leaf`` is what an operation
-    "leaf" (a module that is one whole) or "host" (a function that no chip computes) stands for.
+    in whose forward it ran, ``line`` the user's ``file:line``, ``site`` a key for all lines on the way. ``leaf`` is
+    what an operation "leaf" (a module that is one whole) or "host" (a function that no chip computes) stands for.
     """
 
     operation: str

@@ -1,15 +1,16 @@
 """Tensors of a trace as terms: which axis is time, which the batch, and what every step of one sample computes.
 
-A :class:`Value` with an axis of time holds one term a step; without one it holds one term. Numbers that come of no input
-are arrays. What only moves numbers about moves terms along time, and becomes a :class:`Pick` along features.
+A :class:`Value` with an axis of time holds one term a step; without one it holds one term. Numbers that come of no
+input are arrays. What only moves numbers about moves terms along time, and becomes a :class:`Pick` along features.
 """
 
+# mypy: disable-error-code="index,no-any-return"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -174,7 +175,9 @@ def _folded(name: str, size: int, count: int) -> tuple[int, int]:
 def _alike(x: Array, axis: int) -> Array:
     """An array without the axis of the batch, along which it must not differ."""
     first = np.take(x, 0, axis)
-    if x.shape[axis] > 1 and not np.array_equal(x, np.broadcast_to(np.expand_dims(first, axis), x.shape), equal_nan=True):
+    if x.shape[axis] > 1 and not np.array_equal(
+        x, np.broadcast_to(np.expand_dims(first, axis), x.shape), equal_nan=True
+    ):
         raise Refused("it has other numbers for one sample than for another", "give every sample the same numbers")
     return first
 
@@ -231,7 +234,9 @@ def picked(terms: Terms, term: Term, index: Array) -> Term:
     flat = index.ravel()
     if flat.size * size > _LARGEST_MATRIX:
         what = f"it moves {flat.size} of {size} features about, each by itself"
-        raise Refused(what, "move whole channels, crop or pad; a chip has no wires for it that are cheaper than weights")
+        raise Refused(
+            what, "move whole channels, crop or pad; a chip has no wires for it that are cheaper than weights"
+        )
     matrix = np.zeros((flat.size, size))
     used = flat >= 0
     matrix[np.flatnonzero(used), flat[used]] = 1.0

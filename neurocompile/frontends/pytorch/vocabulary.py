@@ -5,6 +5,7 @@ the allow-list of a model file: nothing else is ever run from one. Every operati
 numbers; what was written in place is ``write``, a copy of a tensor in which a view of it has new values.
 """
 
+# mypy: disable-error-code="arg-type"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -78,11 +79,11 @@ def _max_pool(
     x: torch.Tensor, kernel: list[int], stride: list[int] | None, padding: list[int], dilation: list[int], ceil: bool
 ) -> torch.Tensor:
     pool = F.max_pool2d if len(kernel) == 2 else F.max_pool3d
-    return pool(x, kernel, stride or None, padding, dilation, ceil)  # type: ignore[no-any-return]
+    return pool(x, kernel, stride or None, padding, dilation, ceil)
 
 
 def _adaptive_avg_pool(x: torch.Tensor, size: list[int]) -> torch.Tensor:
-    return F.adaptive_avg_pool2d(x, size) if len(size) == 2 else F.adaptive_avg_pool3d(x, size)  # type: ignore[no-any-return, arg-type]
+    return F.adaptive_avg_pool2d(x, size) if len(size) == 2 else F.adaptive_avg_pool3d(x, size)
 
 
 def _reduced(function: Function) -> Function:
@@ -94,7 +95,7 @@ def _reduced(function: Function) -> Function:
 
 def _variance(x: torch.Tensor, dims: list[int] | None, correction: float | None, keepdim: bool) -> torch.Tensor:
     whole = list(range(x.ndim)) if dims is None else dims
-    return torch.var(x, dim=whole, correction=1 if correction is None else correction, keepdim=keepdim)  # type: ignore[call-overload, no-any-return]
+    return torch.var(x, dim=whole, correction=1 if correction is None else correction, keepdim=keepdim)
 
 
 def _indexed(x: torch.Tensor, index: list[torch.Tensor | None]) -> torch.Tensor:
@@ -151,14 +152,53 @@ OPERATIONS: dict[str, Operation] = {
     "addcdiv": Operation(lambda x, a, b, value: torch.addcdiv(x, a, b, value=value), "tttf"),
     **{name: Operation(getattr(torch, name), "nn") for name in ("ge", "gt", "le", "lt", "eq", "ne")},
     "where": Operation(torch.where, "tnn"),
-    "masked_fill": Operation(lambda x, mask, value: torch.where(mask.bool(), torch.as_tensor(value, dtype=x.dtype), x), "ttn"),
+    "masked_fill": Operation(
+        lambda x, mask, value: torch.where(mask.bool(), torch.as_tensor(value, dtype=x.dtype), x), "ttn"
+    ),
     "heaviside": Operation(torch.heaviside, "tt"),
-    **{name: Operation(getattr(torch, name), "t") for name in (
-        "logical_not", "bitwise_not", "abs", "sign", "floor", "ceil", "round", "trunc", "sqrt", "rsqrt", "exp", "log", "sigmoid",
-        "tanh", "relu", "sin", "cos", "erf", "square", "log1p", "expm1", "frac")},
-    **{name: Operation(getattr(torch, name), "nn") for name in (
-        "logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "maximum", "minimum",
-        "remainder", "fmod", "atan2")},
+    **{
+        name: Operation(getattr(torch, name), "t")
+        for name in (
+            "logical_not",
+            "bitwise_not",
+            "abs",
+            "sign",
+            "floor",
+            "ceil",
+            "round",
+            "trunc",
+            "sqrt",
+            "rsqrt",
+            "exp",
+            "log",
+            "sigmoid",
+            "tanh",
+            "relu",
+            "sin",
+            "cos",
+            "erf",
+            "square",
+            "log1p",
+            "expm1",
+            "frac",
+        )
+    },
+    **{
+        name: Operation(getattr(torch, name), "nn")
+        for name in (
+            "logical_and",
+            "logical_or",
+            "logical_xor",
+            "bitwise_and",
+            "bitwise_or",
+            "bitwise_xor",
+            "maximum",
+            "minimum",
+            "remainder",
+            "fmod",
+            "atan2",
+        )
+    },
     "clamp": Operation(_clamped, "tnn", 2),
     "leaky_relu": Operation(F.leaky_relu, "tf"),
     # moving numbers
@@ -264,14 +304,14 @@ SYNONYMS: dict[str, Synonym] = {
     "addcmul": _named("addcmul", "tensor1", "tensor2", "value"),
     "addcdiv": _named("addcdiv", "tensor1", "tensor2", "value"),
     **{name: _named(name, "other") for name in (
-        "ge", "gt", "le", "lt", "eq", "ne", "logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor",
-        "maximum", "minimum", "remainder", "fmod", "atan2")},
+        "ge", "gt", "le", "lt", "eq", "ne", "logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or",
+        "bitwise_xor", "maximum", "minimum", "remainder", "fmod", "atan2")},
     "__and__": _named("bitwise_and", "other"),
     "__or__": _named("bitwise_or", "other"),
     "__xor__": _named("bitwise_xor", "other"),
     **{name: _named(name) for name in (
-        "neg", "reciprocal", "logical_not", "bitwise_not", "abs", "sign", "floor", "ceil", "round", "trunc", "sqrt", "rsqrt",
-        "exp", "log", "sigmoid", "tanh", "relu", "sin", "cos", "erf", "square", "log1p", "expm1", "frac")},
+        "neg", "reciprocal", "logical_not", "bitwise_not", "abs", "sign", "floor", "ceil", "round", "trunc", "sqrt",
+        "rsqrt", "exp", "log", "sigmoid", "tanh", "relu", "sin", "cos", "erf", "square", "log1p", "expm1", "frac")},
     "sgn": _named("sign"),
     "where": _named("where", "self", "other"),
     "masked_fill": _named("masked_fill", "mask", "value"),
@@ -300,7 +340,8 @@ SYNONYMS: dict[str, Synonym] = {
     "im2col": lambda g: ("unfold_places", *(list(g[k]) for k in ("kernel_size", "dilation", "padding", "stride"))),
     "tril": _named("tril", "diagonal"),
     "triu": _named("triu", "diagonal"),
-    "convolution": lambda g: ("convolve", g["weight"], g["bias"], *(list(g[k]) for k in ("stride", "padding", "dilation")),
+    "convolution": lambda g: ("convolve", g["weight"], g["bias"],
+                              *(list(g[k]) for k in ("stride", "padding", "dilation")),
                               g["transposed"], list(g["output_padding"]), g["groups"]),
     "addmm": lambda g: ("addmm", g["mat1"], g["mat2"], *_scaled_back(g["beta"], g["alpha"])),
     "baddbmm": lambda g: ("baddbmm", g["batch1"], g["batch2"], *_scaled_back(g["beta"], g["alpha"])),
@@ -309,7 +350,8 @@ SYNONYMS: dict[str, Synonym] = {
     "mv": _named("mv", "vec"),
     "native_batch_norm": lambda g: ("?",) if g["training"] else (
         "batch_norm", g["weight"], g["bias"], g["running_mean"], g["running_var"], g["eps"]),
-    "_native_batch_norm_legit_no_training": _named("batch_norm", "weight", "bias", "running_mean", "running_var", "eps"),
+    "_native_batch_norm_legit_no_training": _named(
+        "batch_norm", "weight", "bias", "running_mean", "running_var", "eps"),
     **{f"avg_pool{rank}d": lambda g: (
         "avg_pool", *(list(g[k]) for k in ("kernel_size", "stride", "padding")), g["ceil_mode"], g["count_include_pad"],
         g["divisor_override"]) for rank in (2, 3)},

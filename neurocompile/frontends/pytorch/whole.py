@@ -73,9 +73,7 @@ def _registered(module: nn.Module) -> Callable[..., Value]:
             check_equation(module, op, layout, x.features, low.timesteps, call.leaf)
         low.counts[call.leaf] = count + len(x.steps)
         binary = isinstance(op, Neuron) and bool((op.amplitude == 1).all())
-        made = tuple(
-            low.terms.registered(term, call.leaf, op, count + k, binary) for k, term in enumerate(x.steps)
-        )
+        made = tuple(low.terms.registered(term, call.leaf, op, count + k, binary) for k, term in enumerate(x.steps))
         return Value(x.axes, x.shape, made if x.timed else made[0])
 
     return handler
@@ -95,5 +93,7 @@ def _time_of(module: nn.Module, x: Value) -> Layout:
         what = f"it is registered as a neuron that takes {shown_layout(layout)}, and reads axes {shown(x.axes)}"
         fits = [known for known in LAYOUTS if x.axes == axes_of(len(x.features), known) and known != "N"]
         fix = f"give it {shown_layout(layout)}"
-        raise Refused(what, fix + (f', or register it with layout="{fits[0]}" if that is what it takes' if fits else ""))
+        raise Refused(
+            what, fix + (f', or register it with layout="{fits[0]}" if that is what it takes' if fits else "")
+        )
     return layout

@@ -1,4 +1,4 @@
-"""Networks whose recording cannot be lowered yet: traced symbolically, lowered by class, and proved against the live model.
+"""Networks whose recording cannot be lowered yet: traced symbolically, proved against the live model.
 
 It knows layers and neurons by their classes and so sees less of what a forward does; what it makes of one counts only
 where the live module gives the same. Model files of the first version hold its traces.

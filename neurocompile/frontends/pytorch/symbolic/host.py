@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from neurocompile.backends.onnx import HostSession
 from neurocompile.errors import NeurocompileError, Problem, ToolFailed, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, features
-from neurocompile.frontends.pytorch.symbolic.lowering import HostCall, Lowering, Refused, Value, flat, shown
 from neurocompile.frontends.pytorch.onhost import Carries, OnHost, arranged, batch_first, carries_of, time_of
+from neurocompile.frontends.pytorch.symbolic.lowering import HostCall, Lowering, Refused, Value, flat, shown
 from neurocompile.ir.host import HostRead, HostRegion
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
 

@@ -11,9 +11,15 @@ import torch
 
 from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout, axes_of, features, shown_layout
-from neurocompile.frontends.pytorch.symbolic.lowering import Lowering, Refused, Value, array, shown, sizes_of
-from neurocompile.frontends.pytorch.symbolic.neurons import Recorded, is_registered, layout_of, lower_neuron, lower_readout
 from neurocompile.frontends.pytorch.registration import check_equation
+from neurocompile.frontends.pytorch.symbolic.lowering import Lowering, Refused, Value, array, shown, sizes_of
+from neurocompile.frontends.pytorch.symbolic.neurons import (
+    Recorded,
+    is_registered,
+    layout_of,
+    lower_neuron,
+    lower_readout,
+)
 from neurocompile.ir.ops import Conv, ConvTranspose, Linear, MaxPool, Pairs, Reshape, SumPool, Upsample
 
 # Above this many numbers a pooling with uneven windows is not written out as a matrix.

@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from neurocompile.errors import Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, features
+from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.symbolic.containers import (
     feedback,
     multi_step,
@@ -54,9 +55,17 @@ from neurocompile.frontends.pytorch.symbolic.layers import (
     upsample,
     voting,
 )
-from neurocompile.frontends.pytorch.symbolic.lowering import Build, Handler, HostCall, Lowering, Tables, Value, flat, unsupported
+from neurocompile.frontends.pytorch.symbolic.lowering import (
+    Build,
+    Handler,
+    HostCall,
+    Lowering,
+    Tables,
+    Value,
+    flat,
+    unsupported,
+)
 from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, READOUTS
-from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.symbolic.tensors import (
     add,
     cat,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -10,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import base, neuron
+from spikingjelly.activation_based import neuron
 from torch import fx, nn
 
-from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
+from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, Layout, axes_of, from_layout, to_layout
 from neurocompile.frontends.pytorch.layouts import arranged_shape, in_order, likely_layouts
 from neurocompile.frontends.pytorch.reference import Reference
@@ -24,7 +23,6 @@ from neurocompile.frontends.pytorch.symbolic.trace import check_module, prepare,
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
-from neurocompile.models.mpbn import MPBNLIF
 
 __all__ = ["SymbolicModel"]
 

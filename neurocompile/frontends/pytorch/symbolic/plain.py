@@ -14,13 +14,13 @@ import torch
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.frontends.pytorch.axes import LAYOUTS
+from neurocompile.frontends.pytorch.onhost import OnHost, is_host
+from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.symbolic.lowering import HostCall
-from neurocompile.frontends.pytorch.axes import LAYOUTS
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic.model import SymbolicModel
 from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, Recorded, is_registered, layout_of, lower_neuron
-from neurocompile.frontends.pytorch.onhost import OnHost, is_host
 from neurocompile.frontends.pytorch.symbolic.trace import cleaned, is_leaf, prepare, trace_module
 from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Integrator, Neuron, Read

@@ -12,8 +12,8 @@ from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.checks import check_module
-from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.frontends.pytorch.onhost import is_host
+from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.models.feedback import Feedback
 from neurocompile.models.temporal import TemporalGain
 
