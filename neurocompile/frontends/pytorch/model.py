@@ -403,7 +403,7 @@ def _symbolic(
         found.example = dict(zip(found.input_shapes, given.values()))
         source = _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example)
         for kind in _INPUTS:
-            inputs = source.inputs(2, kind)
+            inputs = source._mixed(2, kind)
             expected = found.outputs_of(source.record(inputs, strict=False).returned, 2)
             run = run_graph(found.graph, inputs, timesteps)
             rough = any(region.precision == "float32" for region in found.graph.hosts.values())
@@ -465,7 +465,7 @@ class _Live:
                 x = (
                     np.resize(np.asarray(example, np.float64), (batch, *example.shape[1:]))
                     if len(example) < batch
-                    else example[:batch]
+                    else np.array(example[:batch])
                 )
                 made[name] = self._over_time(np.asarray(x, np.float64), shape)
                 continue
@@ -483,6 +483,14 @@ class _Live:
                 drawn = (drawn - 0.3) * 40.0
             made[name] = np.broadcast_to(drawn, full).copy()
         return made
+
+    def _mixed(self, batch: int, kind: str) -> dict[str, Array]:
+        """Samples of the example and fresh ones; or of zeros and large ones."""
+        even, odd = {"example": ("example", "fresh"), "extreme": ("zeros", "large")}[kind]
+        first, second = self.inputs(batch, even), self.inputs(batch, odd)
+        for name, x in first.items():
+            x[1::2] = second[name][1::2]
+        return first
 
     def _over_time(self, x: Array, shape: tuple[int, ...]) -> Array:
         return x if x.ndim > len(shape) + 1 else np.repeat(x[:, None], self.timesteps, axis=1)
@@ -529,8 +537,8 @@ class _Live:
     def model(self, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
         """The model, proved against the live module."""
         first = self.record(self.inputs(3, "example"))
+        self._check_forgets(first)
         self._check_repeats(first)
-        self._check_forgets()
         trace = None
         with contextlib.suppress(BadInput):
             trace = generalized(first.trace, self.record(self.inputs(2, "fresh"), seed=1).trace)
@@ -583,10 +591,9 @@ class _Live:
                 place = self._where_mixed(first, second) or type(self.module).__name__
                 raise UnsupportedModel(Problem(what, place, fix="treat every sample alike: a chip sees one at a time"))
 
-    def _check_forgets(self) -> None:
+    def _check_forgets(self, first: Recording) -> None:
         """A second call, after the states of neurons were cleared, gives the same as the first."""
-        given = self.inputs(2, "example")
-        first = self.record(given)
+        given = self.inputs(3, "example")
         functional.reset_net(self.module)
         second = self.record(given, fresh=False)
         if first.trace.random:
@@ -634,10 +641,9 @@ class _Live:
     def _prove(self, model: TorchModel) -> None:
         """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs."""
         size = sum(prod(model.graph.edges[node.name].shape) for node in model.graph.of(Neuron))
-        kinds = ["example", "fresh"] if size > _LARGE else ["example", "fresh", "zeros", "large"]
         batch = model.trace.batch if model.trace.fixed else 2
-        for seed, kind in enumerate(kinds):
-            inputs = self.inputs(batch, kind)
+        for seed, kind in enumerate(_INPUTS):
+            inputs = self._mixed(batch, kind)
             told = self.record(inputs, model.watch, seed)
             expected = model.reference(told.returned, told.watched)
             given = self.arranged(inputs)
@@ -645,9 +651,8 @@ class _Live:
             inputs = {**inputs, **{name: _random_given(model, name, told.drawn[name]) for name in told.drawn}}
             returned, watched = model.trace.run(given, batch, model.watch)
             self._same_bits(model, told, returned, watched, kind)
-            if size > _LARGE and kind == "example":
-                continue
-            self._same_graph(model, inputs, expected, kind)
+            if size <= _LARGE or kind == "example":
+                self._same_graph(model, inputs, expected, kind)
             if kind == "example":
                 model.recorded_inputs, model.recording = inputs, expected
 
@@ -692,7 +697,7 @@ class _Live:
                 raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", _FIX_FAULT))
 
 
-_INPUTS = {"example": "the example", "fresh": "fresh inputs", "zeros": "inputs of zero", "large": "large inputs"}
+_INPUTS = {"example": "the example and fresh inputs", "extreme": "inputs of zero and large ones"}
 _FIX_HIDDEN = (
     "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
 )
