@@ -62,6 +62,15 @@ test-sanitized: setup
 		$(CURDIR)/$(PY) -m tests.simulator.engine_sweep --networks 200 --seed 7 --threads 2 --json > sweep.json && \
 		$(CURDIR)/$(PY) -m pytest -p no:cacheprovider -m "not slow" tests/simulator/test_engine.py
 
+# Other libraries' neurons, live beside their programs; an environment of its own, since nobody else needs them.
+PEERS_VENV ?= .venv-peers
+.PHONY: test-peers
+test-peers:
+	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt \
+		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 -e '.[dev]'
+	$(PEERS_VENV)/bin/python -m tests.peers.sweep
+
 # The lower bounds of setup.cfg, in an environment of their own.
 test-lowest:
 	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest

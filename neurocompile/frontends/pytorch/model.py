@@ -55,7 +55,7 @@ class TorchModel:
     ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded
     into the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example``
     holds a few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given. ``proof`` is what was
-    compared with the live model. ``symbolic`` stands for all of this where a recording could not be lowered, and in
+    compared with the live model. ``symbolic`` stands for all of this where the classes of its modules tell it, and in
     files of the first version.
     """
 
@@ -112,6 +112,9 @@ class TorchModel:
         guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(module)
         first_error: Exception | None = None
         with live(module) as again:
+            found = _symbolic(module, again, shapes, timesteps, layout, read, carries, example, whole)
+            if found is not None:
+                return found
             for guess, as_whole in product(guesses, ((), tuple(whole)) if whole else ((),)):
                 source = _Live(module, again, shapes, timesteps, guess, as_whole, example)
                 try:
@@ -124,10 +127,6 @@ class TorchModel:
                         first_error = error
                     if guess == "loop" and not whole:
                         break  # else time would pass for the batch
-            if not isinstance(first_error, BadInput):
-                found = _symbolic(module, again, shapes, timesteps, layout, read, carries, example, whole)
-                if found is not None:
-                    return found
         assert first_error is not None
         raise first_error
 
@@ -375,7 +374,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
-# -- what cannot be lowered from its recording yet ---------------------------------------------------------------------
+# -- what its classes tell ---------------------------------------------------------------------------------------------
 
 
 def of_symbolic(found: SymbolicModel) -> TorchModel:
@@ -404,13 +403,19 @@ def _symbolic(
         source = _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example)
         for kind in _INPUTS:
             inputs = source._mixed(2, kind)
-            expected = found.outputs_of(source.record(inputs, strict=False).returned, 2)
+            try:
+                returned = source.record(inputs, strict=False).returned
+            except BadInput:
+                if kind == "example":
+                    return None
+                continue  # it does not take such inputs
+            expected = found.outputs_of(returned, 2)
             run = run_graph(found.graph, inputs, timesteps)
             rough = any(region.precision == "float32" for region in found.graph.hosts.values())
             bound = _IN_FLOAT32 if rough else _OUTPUTS
             if not all(_near(values, run.outputs[name], bound) for name, values in expected.items()):
                 return None
-    except (NeurocompileError, ArithmeticError, LookupError, ValueError, AttributeError, RuntimeError, TypeError):
+    except Exception:  # whatever it is, the recording says it better
         return None
     return of_symbolic(found)
 
@@ -474,12 +479,15 @@ class _Live:
             drawn = numbers.random((batch, 1 if steady else self.timesteps, *shape))
             if example is not None and np.isin(example, (0, 1)).all():
                 drawn = (drawn < 0.5).astype(np.float64)
+            elif example is not None and np.array_equal(example, np.rint(example)):  # they may be indices
+                drawn = numbers.choice(np.unique(example), drawn.shape).astype(np.float64)
             elif example is not None and kind == "fresh":
                 low, high = float(np.min(example)), float(np.max(example))
                 drawn = low + (high - low) * 1.2 * drawn
+            whole = example is not None and np.array_equal(example, np.rint(example))
             if kind == "zeros":
                 drawn = np.zeros_like(drawn)
-            if kind == "large":
+            if kind == "large" and not whole:
                 drawn = (drawn - 0.3) * 40.0
             made[name] = np.broadcast_to(drawn, full).copy()
         return made
@@ -644,7 +652,12 @@ class _Live:
         batch = model.trace.batch if model.trace.fixed else 2
         for seed, kind in enumerate(_INPUTS):
             inputs = self._mixed(batch, kind)
-            told = self.record(inputs, model.watch, seed)
+            try:
+                told = self.record(inputs, model.watch, seed)
+            except BadInput:
+                if kind == "example":
+                    raise
+                continue  # it does not take such inputs
             expected = model.reference(told.returned, told.watched)
             given = self.arranged(inputs)
             given |= told.drawn

@@ -1,7 +1,7 @@
-"""Networks whose recording cannot be lowered yet: traced symbolically, proved against the live model.
+"""Networks that are told by the classes of their layers and neurons: traced symbolically, lowered by class.
 
-It knows layers and neurons by their classes and so sees less of what a forward does; what it makes of one counts only
-where the live module gives the same. Model files of the first version hold its traces.
+Such a trace sees less of what a forward does than a recording of the live module, so what it makes of one counts only
+where the live module gives the same; else the recording is lowered. Files of the first version hold these traces.
 """
 
 from neurocompile.frontends.pytorch.symbolic.model import SymbolicModel
