@@ -15,9 +15,17 @@ import pytest
 import torch
 from torch import nn
 
-from tests.cli.helpers import PICKLED, done, edited, nothing_in, one, refused, run, says, small_data, small_net
+from tests.cli.helpers import PICKLED, done, edited, nothing_in, one, refused, run, saved, says, small_data, small_net
 
 DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network in a file of the second version: as it is written where classes do not tell the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neurocompile.frontends.pytorch.model._symbolic", lambda *given: None)
+        return saved(small_net(), tmp_path_factory.mktemp("model") / "small.pt")
 
 
 class Custom(nn.Module):
