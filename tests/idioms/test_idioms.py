@@ -9,6 +9,9 @@ import pytest
 
 from tests.idioms.outcomes import CASES, TOPICS, changes, outcome
 
+# All of them take minutes: `python -m tests.idioms` prints a line a case.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
