@@ -140,7 +140,7 @@ def test_every_neuron_has_one_place_and_no_core_holds_too_much(seed: int) -> Non
     assert sorted(held.tolist()) == sorted(weights[weights != 0].tolist())
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_balanced_cut_does_the_same_and_its_busiest_core_reads_no_more_words(seed: int) -> None:
     case, chip = drawn(seed)

@@ -493,8 +493,8 @@ class _Live:
         return made
 
     def _mixed(self, batch: int, kind: str) -> dict[str, Array]:
-        """Samples of the example and fresh ones; or of zeros and large ones."""
-        even, odd = {"example": ("example", "fresh"), "extreme": ("zeros", "large")}[kind]
+        """Samples of the example, fresh ones, or of zeros and large ones in turn."""
+        even, odd = ("zeros", "large") if kind == "extreme" else (kind, kind)
         first, second = self.inputs(batch, even), self.inputs(batch, odd)
         for name, x in first.items():
             x[1::2] = second[name][1::2]
@@ -710,7 +710,11 @@ class _Live:
                 raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", _FIX_FAULT))
 
 
-_INPUTS = {"example": "the example and fresh inputs", "extreme": "inputs of zero and large ones"}
+_INPUTS = {
+    "example": "the example",
+    "fresh": "fresh inputs",
+    "extreme": "inputs of zero and large ones",
+}
 _FIX_HIDDEN = (
     "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
 )
