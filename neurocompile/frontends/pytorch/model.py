@@ -487,8 +487,8 @@ class _Live:
             whole = example is not None and np.array_equal(example, np.rint(example))
             if kind == "zeros":
                 drawn = np.zeros_like(drawn)
-            if kind == "large" and not whole:
-                drawn = (drawn - 0.3) * 40.0
+            if kind == "large":  # the same at every step, as zeros are
+                drawn = drawn[:, :1] if whole else (drawn[:, :1] - 0.3) * 40.0
             made[name] = np.broadcast_to(drawn, full).copy()
         return made
 
