@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network in a file of the second version: as it is written where classes do not tell the network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("neurocompile.frontends.pytorch.model._symbolic", lambda *given: None)
@@ -323,15 +323,15 @@ CALLS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_saved_recording_that_would_run_something_else(call: str, model: Path, tmp_path: Path) -> None:
+def test_a_saved_recording_that_would_run_something_else(call: str, recorded: Path, tmp_path: Path) -> None:
     canary, file = tmp_path / "canary", tmp_path / "evil.pt"
-    edited(model, file, lambda content: content["calls"].insert(0, CALLS[call](canary)))
+    edited(recorded, file, lambda content: content["calls"].insert(0, CALLS[call](canary)))
     error = one(refused(6, "export", file, "-o", tmp_path / "out"))
     says(error, what="nothing was run", where=str(file))
     nothing_in(tmp_path, ["evil.pt"])
 
 
-def test_an_input_that_is_code(model: Path, tmp_path: Path) -> None:
+def test_an_input_that_is_code(recorded: Path, tmp_path: Path) -> None:
     canary, file = tmp_path / "canary", tmp_path / "evil.pt"
     name = f"input={_code(canary)}"
 
@@ -340,7 +340,7 @@ def test_an_input_that_is_code(model: Path, tmp_path: Path) -> None:
             content[key] = dict.fromkeys([name], content[key]["input"])
         content["recording"]["inputs"] = {name: content["recording"]["inputs"]["input"]}
 
-    edited(model, file, change)
+    edited(recorded, file, change)
     refused(6, "export", file, "-o", tmp_path / "out")
     nothing_in(tmp_path, ["evil.pt"])
 
@@ -382,9 +382,9 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_saved_model_that_was_damaged(damage: str, model: Path, tmp_path: Path) -> None:
+def test_a_saved_model_that_was_damaged(damage: str, recorded: Path, tmp_path: Path) -> None:
     """What it computes is held against what the live module did: other weights are found out, too."""
-    file = edited(model, tmp_path / "damaged.pt", DAMAGES[damage])
+    file = edited(recorded, tmp_path / "damaged.pt", DAMAGES[damage])
     ran = run("export", file, "-o", tmp_path / "out")
     assert ran.code in (3, 5, 6), ran
     refused(ran.code, "export", file, "-o", tmp_path / "out")
