@@ -77,7 +77,7 @@ def lower(
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, 100_000))
     try:
-        low = Lowering(trace, timesteps, neurons or {}, regions or {}, examples)
+        low = Lowering(trace, timesteps, neurons or {}, regions or {}, examples, HANDLERS)
         low.module_classes = module_kinds
         values = _inputs(low, trace, axes, stepped, binary)
         low.values = values

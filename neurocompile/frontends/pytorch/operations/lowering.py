@@ -1,0 +1,133 @@
+"""The state of one lowering, and what a host computes in it."""
+
+# mypy: disable-error-code="arg-type,index,misc,no-any-return"
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from neurocompile.errors import Problem
+from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.frontends.pytorch.rolling import NotAlike, Roller
+from neurocompile.frontends.pytorch.terms import Terms
+from neurocompile.frontends.pytorch.trace import Call, Trace, references
+from neurocompile.frontends.pytorch.values import Value
+
+Ints = Sequence[int]
+# Above this many numbers a pooling with uneven windows is not written out as a matrix.
+LARGEST_MATRIX = 1 << 24
+_LAYERS = frozenset({"convolve", "mm", "addmm", "bmm", "mv", "max_pool", "avg_pool"})
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """What a host computes, for one step: which axes its tensors have, and the values of an example of them.
+
+    ``function`` takes tensors with the axes that forward has, time as an axis of size one where it was there
+    (``whole``: with all of time). ``carries`` tells whether it gives spikes.
+    """
+
+    key: Any
+    kind: str
+    function: Any
+    axes: tuple[Axes, ...]
+    result_axes: Axes
+    examples: tuple[Any, ...]
+    whole: bool = False
+    carries: str = "real"
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether each step is computed from the same step alone."""
+        return not self.whole
+
+
+class Lowering:
+    """The state of one lowering: the terms, the roller, what could not be lowered.
+
+    ``call`` is what is being lowered; ``spikes`` tells for each comparison the value that it was.
+    """
+
+    def __init__(
+        self, trace: Trace, timesteps: int, neurons: Mapping[str, Any], regions: Mapping[str, Any],
+        examples: Callable[[Sequence[int]], Mapping[int, torch.Tensor]] | None, handled: Collection[str],
+    ) -> None:  # fmt: skip
+        self.trace = trace
+        self.timesteps = timesteps
+        self.batch = trace.batch
+        self.terms = Terms(timesteps)
+        self.roller = Roller(self.terms)
+        self.neurons = neurons
+        self.regions = regions
+        self.examples = examples
+        self.handled = handled
+        self.problems: list[Problem] = []
+        self.call: Call = Call("", (), -1, ())
+        self.spikes: dict[int, tuple[int, Axes, int]] = {}
+        self.module_classes: Mapping[str, str] = {}
+        self.stepped_inputs = ""
+        self.counts: dict[str, int] = {}
+        self.host_calls: dict[int, Any] = {}
+        self.values: dict[int, Any] = {}
+        self._examples: Mapping[int, torch.Tensor] = {}
+        self.layer_modules: set[str] = set()
+        self.neuron_modules: set[str] = set()
+
+    def report(self, what: str, module: str, line: str, fix: str, name: str = "") -> None:
+        """Note a problem, once."""
+        place = f"{line} ({module})" if line and module else line or module or name
+        problem = Problem(what, place, fix=fix)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def report_unlike(self, error: NotAlike) -> None:
+        """Note steps that could not be rolled up."""
+        place = error.term.place if error.term is not None else None
+        self.report(error.what, place.module if place else "", place.line if place else "", error.fix)
+
+    def note(self, call: Call, value: Any) -> None:
+        """Remember which value of the trace a comparison was."""
+        if call.operation in _LAYERS and isinstance(value, Value):
+            self.layer_modules.add(call.module)
+        if isinstance(value, Value):
+            for step, term in enumerate(value.steps):
+                if term.kind == "cmp":
+                    self.neuron_modules.add(term.place.module)
+                if term.kind in ("cmp", "mul", "registered") and term.uid not in self.spikes:
+                    self.spikes[term.uid] = (call.out, value.axes, step if value.timed else -1)
+
+    def value(self, number: int) -> Any:
+        """What became of a value of the trace."""
+        return self.values.get(number)
+
+    def example(self, number: int) -> torch.Tensor:
+        """A value of the trace on the example."""
+        if number not in self._examples:
+            assert self.examples is not None
+            wanted = {
+                n
+                for call in self.trace.calls
+                if call.leaf or call.operation not in self.handled
+                for n in references(call.args)
+            }
+            wanted = {n for n in (*wanted, number) if n not in self.trace.constants}
+            self._examples = self.examples(sorted(wanted))
+        return self._examples[number]
+
+    # -- what is no operation of the IR --------------------------------------------------------------------------------
+
+    def leaf(self, call: Call, args: Any) -> Any:
+        """A module that is one whole: a registered neuron, or what a host computes."""
+        positional, named = args
+        if call.leaf in self.neurons:
+            return self.neurons[call.leaf](self, call, *positional, **named)
+        return self.regions[call.leaf](self, call, positional, named)
+
+    def on_host(self, call: Call, args: tuple[Any, ...]) -> Any:
+        """A function that no chip computes."""
+        from neurocompile.frontends.pytorch.regions import function_on_host
+
+        return function_on_host(self, call, args)
