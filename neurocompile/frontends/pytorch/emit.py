@@ -248,6 +248,11 @@ class Emission:
             return path
         return f"{path}.neuron" if path else "neuron"
 
+    def _caller(self, spike: Term) -> str:
+        """The module in whose code a comparison is, or that computed what it compares and called that one for it."""
+        home, above = spike.place.module, spike.args[0].place.module if spike.args else ""
+        return above if above and home.startswith(f"{above}.") and not self._holds_layers(above) else home
+
     def _holds_layers(self, path: str) -> bool:
         return any(m == path or m.startswith(f"{path}.") for m in self.low.layer_modules)
 
@@ -270,6 +275,9 @@ class Emission:
             current = inner
         source = self.emit(current)
         modules = self.roller.modules.get(term.uid, [term.place.module])
+        if len(modules) == 1 and term.uid in self.roller.neurons:
+            last = self.roller.neurons[term.uid][-1]
+            modules = modules if last is None or last.kind != "cmp" else [self._caller(last)]
         made = self._add(self._neuron_name(term, modules), op, source)
         self.layers[made] = term
         return made
@@ -292,7 +300,7 @@ class Emission:
         if self.filtered(x) is not None:
             raise self._behind_membrane(term)
         op = Neuron(threshold=np.asarray(threshold), gain=gain, decay=np.asarray(0.0), strict=term.data, reset="none")
-        made = self._add(self._neuron_name(term, [term.place.module]), op, self.emit(x))
+        made = self._add(self._neuron_name(term, [self._caller(term)]), op, self.emit(x))
         self.layers[made] = term
         return made
 

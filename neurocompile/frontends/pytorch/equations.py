@@ -206,10 +206,16 @@ class _Derivation:
             raise self.refused("after a spike it hears its input with another weight")
         current = self.terms.affine([(x, poly[self.uid(x),]) for x in heard], 0.0, self.shape)
         u0 = self.roller.expand(self.steps[0].compared)
-        if not heard:  # the same at both steps
-            current = self._without_constant(u0)
         rolled = self.roller.unify([None, current])
         first = self.roller.expand(self.terms.at(rolled, 0))
+        names = self.roller.names
+        steady = Poly({m: v for m, v in u0.items() if m and m not in first and all(names[uid].static for uid in m)})
+        if steady:  # the same at both steps
+            current = self.terms.affine(
+                [(current, np.asarray(1.0)), (self.roller.summed(steady, self.shape), np.asarray(1.0))], 0.0, self.shape
+            )
+            rolled = self.roller.unify([None, current])
+            first = self.roller.expand(self.terms.at(rolled, 0))
         if not same_numbers(self._ratio(u0, first, ()), np.asarray(1.0)):
             rolled = self.roller.unify([self._without_constant(u0), current])
             first = self.roller.expand(self.terms.at(rolled, 0))
@@ -330,7 +336,7 @@ class _Derivation:
             if len(later) == 1:
                 return later[0]
         compared = self.steps[t].compared
-        if state is None or t == 0:
+        if state is None or t == 0 or state is self.steps[t - 1].compared:
             return compared
         k, c = self._threshold(state, t - 1)
         for term in self._within(t):
@@ -347,6 +353,8 @@ class _Derivation:
     def _threshold(self, state: Term, t: int) -> tuple[Array, Array]:
         """``compared = k * state + c``."""
         compared = self.steps[t].compared
+        if compared is state:
+            return np.asarray(1.0), _ZERO
         poly = self.roller.expand(compared, lambda inner: inner is state or inner.uid not in self.steps[t].new)
         key = (self.uid(state),)
         if set(poly) - {key, ()}:
@@ -440,18 +448,22 @@ class _Derivation:
             return {**fields, "reset": "none"}, currents
         if forgets and np.any(a0 != 0):
             return {**fields, **self._reset_to(a0, c0, jump)}, currents
-        if np.any(a0 == 0):
+        keep, amount = self._over_decay(a1, a0, 1.0), self._over_decay(-jump, a0, 0.0)
+        return {**fields, "reset": "by", "keep": keep, "amount": amount}, currents
+
+    def _over_decay(self, value: Array, decay: Array, otherwise: float) -> Array:
+        """``value / decay``; where nothing is kept of a membrane, as elsewhere, since it cannot be told."""
+        value, decay = np.broadcast_arrays(value, decay)
+        kept = decay != 0
+        if np.any(value[~kept] != 0):
             raise self.refused("it keeps nothing of its membrane, but remembers that it fired")
-        keep = a1 / a0
-        amount = -jump / a0
-        return {**fields, "reset": "by", "keep": np.asarray(keep), "amount": np.asarray(amount)}, currents
+        found = np.full(value.shape, otherwise)
+        found[kept] = value[kept] / decay[kept]
+        found[~kept] = found[kept].flat[0] if kept.any() else otherwise
+        return found
 
     def _reset_to(self, a0: Array, c0: Array, jump: Array) -> dict[str, Any]:
-        if np.any((a0 == 0) & (np.asarray(jump) != 0)):
-            raise self.refused("it keeps nothing of its membrane, but remembers that it fired")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reset = np.where(np.asarray(jump) == 0, 0.0, jump / np.where(a0 == 0, 1.0, a0))
-        return {"reset": "to", "v_reset": np.asarray(reset)}
+        return {"reset": "to", "v_reset": self._over_decay(jump, a0, 0.0)}
 
     def _said(self, rest: Poly) -> str:
         monomial = max(rest, key=len)

@@ -532,7 +532,8 @@ class _Live:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                return record(self.module, self.arranged(inputs), batch, is_whole, watch, strict)
+                steps = 0 if self.layout == "loop" else self.timesteps
+                return record(self.module, self.arranged(inputs), batch, is_whole, watch, strict, steps)
             except NeurocompileError:
                 raise
             except Exception as error:

@@ -160,6 +160,7 @@ def record(
     leaves: Callable[[nn.Module], bool],
     watch: frozenset[int] = frozenset(),
     strict: bool = True,
+    timesteps: int = 0,
 ) -> Recording:
     """Run a module that is :func:`live` and write down what torch computes.
 
@@ -170,6 +171,7 @@ def record(
         leaves: which modules are one whole.
         watch: the numbers of values to keep, from an earlier recording.
         strict: whether what no recording can hold is an error; else what forward returned is all that counts.
+        timesteps: T, where forward makes all steps: a list of so many tensors of one shape is one output in time.
 
     Raises:
         UnsupportedModel: if forward does what no recording can hold: with each such place.
@@ -194,6 +196,7 @@ def record(
         steps = len(next(iter(given.values())))
         with _HostReads(recorder), recorder:
             returned = [model(*(tensors[t] for tensors in given.values())) for t in range(steps)]
+            returned = [_in_time(value, timesteps) for value in returned]
     finally:
         for module in patched:
             del module.__dict__["forward"]
@@ -219,6 +222,16 @@ def record(
     trace.modules = found
     drawn = {name: [recorder.drawn[n].double() for n in own] for name, own in random.items()}
     return Recording(trace, returned, recorder.watched, drawn, recorder.cast)
+
+
+def _in_time(value: Any, timesteps: int) -> Any:
+    """What forward returned, with each list of one tensor a step as a tensor ``[T, ...]``."""
+    if isinstance(value, dict):
+        return {key: _in_time(item, timesteps) for key, item in value.items()}
+    if isinstance(value, list) and len(value) == timesteps > 1 and all(isinstance(x, torch.Tensor) for x in value):
+        if len({x.shape for x in value}) == 1:
+            return torch.stack(value)
+    return type(value)(_in_time(x, timesteps) for x in value) if type(value) in (list, tuple) else value
 
 
 def _returned(recorder: _Recorder, value: Any) -> Any:

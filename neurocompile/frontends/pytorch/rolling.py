@@ -302,6 +302,7 @@ class Roller:
 
     def same(self, a: Poly, b: Poly) -> bool:
         """Whether two sums are equal up to rounding."""
+        b = self._renamed(b, a)
         sizes = [float(np.abs(c[np.isfinite(c)]).max(initial=0.0)) for c in (*a.values(), *b.values())]
         bound = 1e-11 * max(sizes, default=0.0)
         # Where both are infinite nothing else matters.
@@ -312,6 +313,27 @@ class Roller:
                 if not np.all(endless | (x == y) | (np.abs(x - y) <= bound)):
                     return False
         return True
+
+    def _renamed(self, poly: Poly, like: Poly) -> Poly:
+        """A sum with layers that are those of another sum, but for the rounding of what they read, under their names."""
+        own = {uid for m in poly for uid in m} - {uid for m in like for uid in m}
+        others = {uid for m in like for uid in m} - {uid for m in poly for uid in m}
+        if not own or not others:
+            return poly
+        names = {
+            uid: next((o for o in sorted(others) if self._equivalent(self.names[uid], self.names[o])), uid)
+            for uid in sorted(own)
+            if self.names[uid].kind == "apply"
+        }
+        made = Poly()
+        for monomial, value in poly.items():
+            made.plus(tuple(sorted(names.get(uid, uid) for uid in monomial)), value)
+        return made
+
+    def _equivalent(self, a: Term, b: Term) -> bool:
+        """Whether two layers are one, of sums that are equal up to rounding."""
+        alike = a.kind == b.kind == "apply" and a.data is b.data and len(a.args) == len(b.args)
+        return alike and all(x is y or self.same(self.expand(x), self.expand(y)) for x, y in zip(a.args, b.args))
 
     # -- sums ----------------------------------------------------------------------------------------------------------
 
