@@ -278,6 +278,7 @@ class _Recorder(TorchDispatchMode):
         self.watched: dict[int, torch.Tensor] = {}
         self.cast = False
         self._seen: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._widened: dict[int, int] = {}
         self._ways: dict[tuple[tuple[str, int], ...], int] = {}
         self._count = 0
         self._paused = 0
@@ -433,23 +434,20 @@ class _Recorder(TorchDispatchMode):
         return value
 
     def _promoted(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Casts and factories in low precision are made in float64, and so is what would meet them."""
+        """Casts and factories in low precision are made in float64, and so is what would meet them.
+
+        Constants in low precision are such until they meet something else: what torch rounds among them is theirs.
+        """
         if kwargs.get("dtype") in _LOW_FLOATS:
             kwargs["dtype"] = torch.float64
             self.cast = True
+        given = [x for x in _leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        if not any(x.dtype in _LOW_FLOATS for x in given) or self._are_low_constants(given):
+            return args, kwargs
 
         def promote(value: Any) -> Any:
             if isinstance(value, torch.Tensor) and value.dtype in _LOW_FLOATS:
-                view = self._seen.get(value)
-                with self.pause():
-                    wide = value.detach().to(torch.float64)
-                if view is None:
-                    number = self._number(wide.shape)
-                    self.constants[number] = wide
-                    self._take(value, number)
-                    view = self._seen[value]
-                self._seen[wide] = view
-                return wide
+                return self._wide(value)
             if isinstance(value, list | tuple):
                 return type(value)(promote(item) for item in value)
             return value
@@ -457,6 +455,23 @@ class _Recorder(TorchDispatchMode):
         kept = 1 if func._schema.is_mutable else 0  # what is written to stays what it is
         args = (*args[:kept], *(promote(x) for x in args[kept:]))
         return args, {key: x if key == "out" else promote(x) for key, x in kwargs.items()}
+
+    def _are_low_constants(self, tensors: Sequence[torch.Tensor]) -> bool:
+        return all(x.dtype != torch.float64 and self.ref(x).number in self.constants for x in tensors)
+
+    def _wide(self, value: torch.Tensor) -> torch.Tensor:
+        """A tensor of low precision as one in float64."""
+        number = self.ref(value).number
+        with self.pause():
+            wide = value.detach().to(torch.float64)
+        if number in self.constants:
+            known = self._widened.get(number)
+            if known is None:
+                known = self._widened[number] = self._call("to", (Ref(number), "float"), wide.shape, wide)
+            self._take(wide, known)
+        else:
+            self._seen[wide] = self._seen[value]
+        return wide
 
     def _same(self, out: torch.Tensor, source: torch.Tensor, views: bool) -> None:
         """Another name for the same memory, or a copy of its value."""
