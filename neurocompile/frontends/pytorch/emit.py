@@ -139,7 +139,8 @@ class Emission:
             case "neuron":
                 made = self._neuron(term)
             case "integrator":
-                made = self._integrator(term)
+                hosted = self._of_membranes(term)
+                made = self._integrator(term) if hosted is None else self.emit(hosted)
             case "gain":
                 gains, bias = term.data
                 source = self.emit(term.args[0])
@@ -311,11 +312,50 @@ class Emission:
         if number and not current.data.coefficients[0].ndim:
             op = replace(op, gain=current.data.coefficients[0])
             current = current.args[0]
-        if self.filtered(current) is not None:
-            raise self._behind_membrane(term)
         path = term.place.module
         stem = path if path and not self._holds_layers(path) else self._stem(term, "membrane")
         return self._add(stem, op, self.emit(current))
+
+    def _of_membranes(self, term: Term) -> Term | None:
+        """A membrane that never fires and hears such membranes, which a host computes; None for any other."""
+        one = np.asarray(1.0)
+        current = term.args[0]
+        lanes: list[tuple[Term, Array]] = []
+        currents: list[tuple[Term, Array]] = []
+        if current.kind == "gain" and np.all(current.data[0] == 1):  # numbers of each step beside it
+            nothing = self.terms.constant(np.asarray(0.0), term.shape)
+            currents.append((self.terms.uniform("gain", term.shape, (nothing,), current.data, current.uid), one))
+            current = current.args[0]
+        parts, constant = [(current, one)], np.asarray(0.0)
+        if current.kind == "affine":
+            parts, constant = list(zip(current.args, current.data.coefficients)), current.data.constant
+        for part, coefficient in parts:
+            membrane = self._as_membrane(part)
+            if membrane is None:
+                currents.append((part, coefficient))
+                continue
+            lanes.append((membrane[0], coefficient))
+            constant = constant + coefficient * membrane[1]
+        if not lanes:
+            return None
+        if currents:
+            lanes.append((self.terms.affine(currents, 0.0, term.shape), one))
+        summands = [((0,), term.data.decay), *(((n + 1,), own) for n, (_, own) in enumerate(lanes))]
+        if np.any(constant):
+            summands.append(((), constant))
+        self.terms.place = term.place
+        return self.roller.recurrence(summands, [lane for lane, _ in lanes], term.shape)
+
+    def _as_membrane(self, term: Term) -> tuple[Term, Array] | None:
+        """A linear layer of a membrane that never fires as such a membrane, and a constant; None for any other term."""
+        if term.kind == "integrator":
+            return term, np.asarray(0.0)
+        found = self.filtered(term)
+        if found is None:
+            return None
+        decay, inner, constant = found
+        op = Integrator(decay=np.asarray(decay))
+        return self.terms.uniform("integrator", term.shape, (inner,), op, (decay, "read")), constant
 
     def _lag(self, term: Term) -> str:
         name = self._fresh(self._stem(term, "delay"))
@@ -450,17 +490,16 @@ class Emission:
         return x.mapped(lambda t: self.terms.apply(Reshape(features), t) if t.shape != features else t, axes, x.shape)
 
     def _emit_sequence(self, name: str, term: Term, read: Read) -> None:
+        membrane = self._as_membrane(term)
+        if membrane is not None:
+            term, constant = membrane
+            if np.any(constant):
+                raise self._behind_membrane(term)
+            term = self._of_membranes(term) or term
         region = self._whole_region(term)
         if region is not None:
             self.hosts[region] = replace(self.hosts[region], output=name, read=read)
             return
-        if self.filtered(term) is not None and term.kind != "integrator":
-            decay, inner, constant = self.filtered(term) or (0.0, term, 0.0)
-            term = self.terms.uniform(
-                "integrator", term.shape, (inner,), Integrator(decay=np.asarray(decay)), (decay, "read")
-            )
-            if np.any(constant):
-                raise self._behind_membrane(term)
         self._add(name, Output(read), self._membrane(name, term))
 
     def _membrane(self, name: str, term: Term) -> str:

@@ -22,6 +22,7 @@ __all__ = ["LINEAR", "NotAlike", "Poly", "Roller", "same_numbers"]
 
 Steps = tuple[Term | None, ...]
 Monomial = tuple[int, ...]
+Summand = tuple[Monomial, Array]
 
 LINEAR = (Linear, Conv, ConvTranspose, SumPool, Upsample, Reshape)
 
@@ -78,7 +79,7 @@ def same_numbers(a: Any, b: Any) -> bool:
 class Recurrence:
     """What a host computes of a state and of what arrives: a sum of products, each of the numbers of its factors."""
 
-    summands: tuple[tuple[tuple[int, ...], Array], ...]
+    summands: tuple[Summand, ...]
     key: Any
     kind: str = "Recurrence"
     carries: str = "real"
@@ -296,9 +297,29 @@ class Roller:
             made = self.terms.at(found, step)
             if made is term or made is self.resolved(term) or (made.kind == "at" and made.args[0].kind in _HELD):
                 continue
-            if not self.same(self.expand(made), self.expand(term)):
+            if not self._alike(made, term):
                 what = f"step {step} does not do what the others do"
                 raise NotAlike(what, term, FIX_LOOP)
+
+    def _alike(self, made: Term, term: Term) -> bool:
+        """Whether two terms are the same sum, of membranes that never fire or of all that these heard."""
+        a, b = self.expand(made), self.expand(term)
+        return self.same(a, b) or self.same(self._unrolled(a), self._unrolled(b))
+
+    def _unrolled(self, poly: Poly) -> Poly:
+        """A sum with each membrane that never fires in it as the sum of what it heard so far."""
+        made = Poly()
+        for monomial, coefficient in poly.items():
+            atom = self.names[monomial[0]] if len(monomial) == 1 else None
+            if atom is None or atom.kind != "at" or atom.args[0].kind != "integrator":
+                made.plus(monomial, coefficient)
+                continue
+            membrane, heard = atom.args[0], Poly()
+            for step in range(atom.data + 1):
+                current = self.expand(self.terms.at(membrane.args[0], step))
+                heard = Poly().added(heard, membrane.data.decay).added(current)
+            made = made.added(self._unrolled(heard), coefficient)
+        return made
 
     def same(self, a: Poly, b: Poly) -> bool:
         """Whether two sums are equal up to rounding."""
@@ -601,10 +622,19 @@ class Roller:
             return None
         y = Poly()
         for k in range(first + 2):
-            y = Poly().added(y, decays[-1]).added(self.expand(self.terms.at(current, k)))
-            if k >= first and not self.same(y, self.expand(steps[k])):
+            y = self._unrolled(Poly().added(y, decays[-1]).added(self.expand(self.terms.at(current, k))))
+            if k < first:
+                continue
+            actual = self._unrolled(self.expand(steps[k]))
+            if k == first:
+                start = actual.added(y, -1.0).constant
+                y.plus((), start)
+            if not self.same(y, actual):
                 return None
         self.terms.place = steps[-1].place  # type: ignore[union-attr]
+        if np.any(np.abs(start) > 1e-13):  # it does not start from 0
+            constants = [start if k == first else np.asarray(0.0) for k in range(len(steps))]
+            current = self._gain(current, [np.asarray(1.0)] * len(steps), constants)
         op = Integrator(decay=np.asarray(decays[-1]))
         return self.terms.uniform("integrator", current.shape, (current,), op, digest(op.decay))
 
@@ -664,11 +694,7 @@ class Roller:
         summands = tuple(
             (tuple(0 if uid == state else places[uid] for uid in m), np.asarray(v)) for m, v in last_poly.items()
         )
-        key = ("recurrence", tuple((m, digest(v)) for m, v in summands), tuple(lane.uid for lane in lanes))
-        lag = Lag(1, steps)
-        back = self.terms.uniform("lag", shape, (), lag, ("recurrence", key))
-        found = self.terms.uniform("host", shape, (back, *lanes), Recurrence(summands, key), key)
-        lag.of = found
+        found = self.recurrence(summands, lanes, shape)
         for k in range(len(polys)):
             heard = [c[k] or self.terms.at(lane, k) for c, lane in zip(columns, lanes)]
             expected = self._of_summands(summands, steps[k - 1] if k else None, heard)
@@ -681,6 +707,15 @@ class Roller:
             self._rolled[term.uid] = self.terms.at(found, k)
         self._canonical.clear()
         return found
+
+    def recurrence(self, summands: Sequence[Summand], lanes: Sequence[Term], shape: tuple[int, ...]) -> Term:
+        """What a host computes of what it computed a step before (0) and of uniform terms (1, 2, ...)."""
+        summands = tuple(summands)
+        key = ("recurrence", tuple((m, digest(v)) for m, v in summands), tuple(lane.uid for lane in lanes))
+        lag = Lag(1, ())
+        back = self.terms.uniform("lag", shape, (), lag, ("recurrence", key))
+        lag.of = self.terms.uniform("host", shape, (back, *lanes), Recurrence(summands, key), key)
+        return lag.of
 
     def _of_summands(self, summands: Any, state: Term | None, atoms: Sequence[Term]) -> Poly:
         made = Poly()
