@@ -29,7 +29,7 @@ from neurocompile.frontends.pytorch.layouts import (
     to_network_time,
 )
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
-from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, live, record
+from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, forget, live, record
 from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
@@ -603,7 +603,7 @@ class _Live:
     def _check_forgets(self, first: Recording) -> None:
         """A second call, after the states of neurons were cleared, gives the same as the first."""
         given = self.inputs(3, "example")
-        functional.reset_net(self.module)
+        forget(self.module)
         second = self.record(given, fresh=False)
         if first.trace.random:
             return
@@ -614,7 +614,7 @@ class _Live:
             return
         numbers = frozenset(range(len(first.trace.shapes)))
         a = self.record(given, numbers).watched
-        functional.reset_net(self.module)
+        forget(self.module)
         b = self.record(given, numbers, fresh=False).watched
         place = type(self.module).__name__
         calls = {call.out: call for call in first.trace.calls}
@@ -624,7 +624,7 @@ class _Live:
                 place = _place(call)
                 break
         what = "it does not start anew: the same input gives something else at a second call"
-        fix = "clear its state at the start of forward, or in a method reset(), which functional.reset_net calls"
+        fix = "clear its state at the start of forward, or in a method reset() or reset_mem()"
         raise UnsupportedModel(Problem(what, place, fix=fix))
 
     def _where_mixed(self, first: Recording, second: Recording) -> str:

@@ -8,6 +8,7 @@ whoever looks at that cell later sees it.
 # mypy: disable-error-code="assignment,no-any-return,no-untyped-call"
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import types
@@ -29,9 +30,10 @@ from neurocompile.errors import Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.trace import Call, Ref, Trace, references, replaced
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS, SYNONYMS, VIEWS
 
-__all__ = ["Leaf", "Recording", "live", "record"]
+__all__ = ["Leaf", "Recording", "forget", "live", "record"]
 
 _LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_FORGETS = ("reset_mem", "reset_hidden", "reset_state", "reset_states")
 _OURS = str(Path(__file__).parent) + os.sep
 _TORCH, *_LIBRARIES = (str(Path(m.__file__ or "").parent) + os.sep for m in (torch, spikingjelly))
 
@@ -51,7 +53,7 @@ def live(model: nn.Module) -> Iterator[Callable[[], None]]:
     try:
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
-        functional.reset_net(model)
+        forget(model)
         for module in model.modules():
             if getattr(module, "v_seq", None) is not None:
                 setattr(module, "v_seq", None)  # noqa: B010 (a state, no submodule)
@@ -76,6 +78,23 @@ def live(model: nn.Module) -> Iterator[Callable[[], None]]:
             p.data = tensor
         torch.set_default_dtype(default)
         torch.set_grad_enabled(grad)
+
+
+def forget(model: nn.Module) -> None:
+    """Let modules clear what they remember, by ``reset()`` or what else they call it."""
+    functional.reset_net(model)
+    for module in model.modules():
+        for name in _FORGETS:
+            method = getattr(module, name, None)
+            # A method of the class may be one of all its instances: what other models remember is theirs.
+            if isinstance(method, types.MethodType) and method.__self__ is module and not _required(method):
+                method()
+
+
+def _required(method: Callable[..., Any]) -> bool:
+    """Whether a method cannot be called without arguments."""
+    given = inspect.signature(method).parameters.values()
+    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in given)
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:
