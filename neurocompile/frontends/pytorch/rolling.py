@@ -561,14 +561,11 @@ class Roller:
     def _affine(self, steps: Steps) -> Term:
         known = [(k, term) for k, term in enumerate(steps) if term is not None]
         earlier = {term.uid: k for k, term in known}
-        structural = {(t.kind, len(t.args), tuple(map(digest, t.data.coefficients)) if t.kind == "affine" else ())
-                      for _, t in known}  # fmt: skip
-        if len(structural) == 1 and known[0][1].kind == "affine" and not self._recurs(steps, earlier):
-            term = known[0][1]
-            columns = [tuple(None if t is None else t.args[n] for t in steps) for n in range(len(term.args))]
-            if all(len({self.kin(t) for t in column if t is not None}) == 1 for column in columns):
+        if not self._recurs(steps, earlier):
+            columns = self._alike_parts(steps)
+            if columns is not None:
                 parts = [self.unify(column) for column in columns]
-                return self._varying(parts, [term.data.coefficients] * len(steps), steps)
+                return self._varying(parts, [known[0][1].data.coefficients] * len(steps), steps)
         later = self._since_third(steps)
         if later is not None:
             return later
@@ -590,6 +587,29 @@ class Roller:
                 raise NotAlike("its leak is another at one step than at another", known[-1][1], FIX_LOOP)
             return self._integrator(steps, polys, recurrence[-1])
         return self._grouped(steps, polys)
+
+    def _alike_parts(self, steps: Steps) -> list[Steps] | None:
+        """The summands of sums of the same kin with the same numbers, each with its like; None if they are no such."""
+        first = next(term for term in steps if term is not None)
+        if first.kind != "affine":
+            return None
+        places = [(self.kin(a), digest(c)) for a, c in zip(first.args, first.data.coefficients)]
+        rows: list[list[Term | None]] = []
+        for term in steps:
+            if term is None:
+                rows.append([None] * len(places))
+                continue
+            if term.kind != "affine" or len(term.args) != len(places):
+                return None
+            left = [(self.kin(a), digest(c), a) for a, c in zip(term.args, term.data.coefficients)]
+            row: list[Term | None] = []
+            for kin, number in places:
+                found = next((k for k, own in enumerate(left) if own[:2] == (kin, number)), None)
+                if found is None:
+                    return None
+                row.append(left.pop(found)[2])
+            rows.append(row)
+        return list(zip(*rows))
 
     def _since_third(self, steps: Steps) -> Term | None:
         """A membrane that never fires, read off the steps after the second, and held against the first two.
