@@ -310,16 +310,27 @@ class Roller:
         """A sum with each membrane that never fires in it as the sum of what it heard so far."""
         made = Poly()
         for monomial, coefficient in poly.items():
-            atom = self.names[monomial[0]] if len(monomial) == 1 else None
-            if atom is None or atom.kind != "at" or atom.args[0].kind != "integrator":
+            atoms = [self.names[uid] for uid in monomial]
+            if not any(self._is_membrane(atom) for atom in atoms):
                 made.plus(monomial, coefficient)
                 continue
-            membrane, heard = atom.args[0], Poly()
-            for step in range(atom.data + 1):
-                current = self.expand(self.terms.at(membrane.args[0], step))
-                heard = Poly().added(heard, membrane.data.decay).added(current)
-            made = made.added(self._unrolled(heard), coefficient)
+            product = Poly({(): coefficient})
+            for atom in atoms:
+                one = Poly({(atom.uid,): np.asarray(1.0)})
+                product = self._product(product, self._heard(atom) if self._is_membrane(atom) else one, atom)
+            made = made.added(product)
         return made
+
+    def _is_membrane(self, atom: Term) -> bool:
+        return atom.kind == "at" and atom.args[0].kind == "integrator"
+
+    def _heard(self, atom: Term) -> Poly:
+        """A step of a membrane that never fires, as the sum of what it heard so far."""
+        membrane, heard = atom.args[0], Poly()
+        for step in range(atom.data + 1):
+            current = self.expand(self.terms.at(membrane.args[0], step))
+            heard = Poly().added(heard, membrane.data.decay).added(current)
+        return self._unrolled(heard)
 
     def same(self, a: Poly, b: Poly) -> bool:
         """Whether two sums are equal up to rounding."""
@@ -681,17 +692,31 @@ class Roller:
         return found
 
     def _recurrence(self, steps: Steps) -> Term:
-        """A membrane that never fires and is no integrator, as its leak depends on what arrives: a host computes it."""
+        """A membrane that never fires and is no integrator, as its leak depends on what arrives: a host computes it.
+
+        It hears layers and neurons; or else whatever does not depend on it, such as another membrane.
+        """
+        try:
+            return self._recurrence_of(steps, apart=False)
+        except NotAlike as error:
+            try:
+                return self._recurrence_of(steps, apart=True)
+            except NotAlike:
+                raise error from None
+
+    def _recurrence_of(self, steps: Steps, apart: bool) -> Term:
+        """One that hears layers and neurons (or ``apart``: the largest terms that do not depend on it)."""
         polys: list[tuple[Poly, list[Term]]] = []
         before: Term | None = None
         for k, term in enumerate(steps):
             if term is None:
                 raise NotAlike("a membrane is multiplied by something that is computed", _some(steps), FIX_LOOP)
             last = before
-            poly = self.expand(term, lambda t, last=last: t is last)
+            own = None if last is None or not apart else self._depending(term, last)
+            poly = self.expand(term, lambda t, last=last, own=own: t is last or (own is not None and t.uid not in own))
             left = set() if before is None else {self.resolved(before).uid}
             atoms = {uid: self.names[uid] for m in poly for uid in m if uid not in left}
-            if k and any(a.kind not in ("at", "apply", "cmp", "host", "registered") for a in atoms.values()):
+            if k and not apart and any(a.kind in ELEMENTWISE and a.kind != "cmp" for a in atoms.values()):
                 raise NotAlike("a membrane is multiplied by something that is computed", term, FIX_LOOP)
             polys.append((poly, [atoms[uid] for uid in sorted(atoms)]))
             before = term
@@ -704,23 +729,24 @@ class Roller:
             for _, atoms in polys:
                 alike = [a for a in atoms if self.kin(a) == kin]
                 column.append(alike[nth] if nth < len(alike) else None)
-            if any(t is None for t in column[1:]):
+            # At the first steps another membrane and what it hears may be the same term.
+            if any(t is None for t in column[2 if apart else 1 :]):
                 raise NotAlike("its steps read different things", steps[-1], FIX_LOOP)
             columns.append(column)
         state = self.resolved(steps[-2]).uid
         lanes = [self.unify(column) for column in columns]
         shape = steps[-1].shape  # type: ignore[union-attr]
         places = {a.uid: n + 1 for n, a in enumerate(last_atoms)}
-        summands = tuple(
+        summands = [
             (tuple(0 if uid == state else places[uid] for uid in m), np.asarray(v)) for m, v in last_poly.items()
-        )
+        ]
         found = self.recurrence(summands, lanes, shape)
         for k in range(len(polys)):
             heard = [c[k] or self.terms.at(lane, k) for c, lane in zip(columns, lanes)]
             expected = self._of_summands(summands, steps[k - 1] if k else None, heard)
             last = steps[k - 1] if k else None
             poly = self.expand(steps[k], lambda t, last=last: t is last)
-            if not self.same(expected, poly):
+            if not (self.same(expected, poly) or self.same(self._unrolled(expected), self._unrolled(poly))):
                 raise NotAlike(f"step {k} does not do what the others do", steps[k], FIX_LOOP)
         for k, term in enumerate(steps):
             assert term is not None
@@ -742,15 +768,14 @@ class Roller:
         for monomial, value in summands:
             if 0 in monomial and state is None:
                 continue
-            uids = []
+            product = Poly({(): np.asarray(value)})
             for place in monomial:
                 term = self.resolved(state if place == 0 else atoms[place - 1])
-                if term.is_constant:
-                    value = value * term.data.constant
-                    continue
                 self.names[term.uid] = term
-                uids.append(term.uid)
-            made.plus(tuple(sorted(uids)), np.asarray(value))
+                whole = place == 0 and not term.is_constant
+                factor = Poly({(term.uid,): np.asarray(1.0)}) if whole else self.expand(term)
+                product = self._product(product, factor, term)
+            made = made.added(product)
         return made
 
     def _recurs(self, steps: Steps, earlier: dict[int, int]) -> bool:
