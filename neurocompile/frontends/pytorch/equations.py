@@ -555,13 +555,19 @@ class _Derivation:
 
     def _goes_on(self, current: Term, membrane: Term, t: int) -> Term | None:
         """The term of step ``t`` that goes on from a current, and from nothing else that was left."""
+        found = []
         for term in self._within(t):
             poly = self.roller.expand(term, lambda inner: inner.uid not in self.steps[t].new)
             uids = {uid for m in poly for uid in m}
             alone = self.uid(current) in uids and not uids & {self.uid(membrane), self.uid(self.steps[t - 1].spike)}
             if alone and term.kind == "affine" and any(self.uid(x) in uids for x in self._new_atoms(t)):
-                return term
-        return None
+                found.append(term)
+        # Of a sum that is made summand by summand the whole is meant: what stands where the current stood.
+        before = [x for x in self._within(t - 1) if self._same_place(x, current)]
+        now = [x for x in self._within(t) if self._same_place(x, current)]
+        if current in before and len(before) == len(now) and now[before.index(current)] in found:
+            return now[before.index(current)]
+        return found[0] if found else None
 
     def _new_atoms(self, t: int) -> list[Term]:
         return [x for x in self._within(t) if x.kind not in ("affine", "mul", "func")] + [
