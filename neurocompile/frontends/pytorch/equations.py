@@ -122,6 +122,8 @@ class _Derivation:
         self._norm_on_membrane = False
         self._scale = np.asarray(1.0)
         self.shape = steps[0].compared.shape
+        for t in range(1, len(steps)):
+            self.states(t)
 
     def uid(self, term: Term) -> int:
         """The number under which a term stands in sums."""
@@ -138,8 +140,7 @@ class _Derivation:
         What was there before the first step, and what does not itself depend on a state, is no state: a current that is
         used twice, or the same at every step.
         """
-        known = self._states.get(t)
-        if known is None:
+        if t not in self._states:
             spike = self.steps[t - 1].spike
             known = [term for term in self.steps[t].state if term.uid != spike.uid]
             if t > 1:
@@ -149,8 +150,32 @@ class _Derivation:
                     for x in known
                     if x.uid not in shared and x.kind in ("affine", "mul", "func") and self._depends(x, t - 1)
                 ]
-            self._states[t] = known
-        return known
+            self._states[t] = self._independent(known, t)
+        return self._states[t]
+
+    def _independent(self, states: list[Term], t: int) -> list[Term]:
+        """The states of step ``t - 1`` without those that another tells, and without those that cancel in step ``t``.
+
+        One that another tells is made of it in step ``t``, once more.
+        """
+        if len(states) < 2:
+            return states
+        kept = list(states)
+        for term in states:
+            for other in kept:
+                reached = {self.uid(other)}
+                poly = self.roller.expand(
+                    term, lambda inner, other=other: inner is other or inner.uid not in self.steps[t - 1].new
+                )
+                if other is not term and {uid for m in poly for uid in m} == reached and max(map(len, poly)) == 1:
+                    kept.remove(term)
+                    self.steps[t].new.add(term.uid)
+                    break
+        poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid not in self.steps[t].new)
+        read = {uid for m in poly for uid in m}
+        if any(self.roller.names[uid].kind == "func" for uid in read):
+            return kept
+        return [term for term in kept if self.uid(term) in read]
 
     def neuron(self) -> Term:
         """The uniform term."""
@@ -495,24 +520,23 @@ class _Derivation:
                 break
         else:
             raise self.refused("its membrane and its current both depend on each other")
-        own, earlier = [old_current], states
         membrane = self.counterpart(old_membrane, t)
-        i = self.uid(own[0]) if own else None
-        h = self.uid(old_membrane)
-        assert earlier
-        alpha = of_current.get((i,), _ZERO) if i is not None else _ZERO
+        i, h = self.uid(old_current), self.uid(old_membrane)
+        alpha = of_current.get((i,), _ZERO)
+        if any(s in m and m != (s,) for m in of_current):
+            raise self.refused("its synaptic current depends on its spike otherwise than by a sum", current)
+        fed_back = of_current.get((s,), _ZERO)  # its own last spike is a part of its current
         poly, arrives = self.expanded(membrane, t)
         poly = self._settled(poly, s, c)
-        g_old = poly.pop((i,), _ZERO) if i is not None else _ZERO
+        g_old = poly.pop((i,), _ZERO)
         deaf = False
-        if i is not None and any(i in m for m in poly):
+        if any(i in m for m in poly):
             after = poly.pop(tuple(sorted((i, s))), _ZERO)
             if any(i in m for m in poly) or not same_numbers(after, -g_old):
                 raise self.refused("after a spike its synaptic current counts otherwise", current)
             deaf = True
-        new_current = self.terms.affine(
-            [(x, of_current.get((self.uid(x),), _ZERO)) for x in heard], of_current.constant, self.shape
-        )
+        parts = [(x, of_current.get((self.uid(x),), _ZERO)) for x in heard]
+        new_current = self.terms.affine([*parts, (before, fed_back)], of_current.constant, self.shape)
         # Either the membrane hears the current as it is now, or as it was a step before.
         late = not any((self.uid(x),) in poly for x in heard) and bool(heard)
         if late:
@@ -527,6 +551,10 @@ class _Derivation:
                     poly.pop(tuple(sorted((uid, s))), None)
                 if np.any(np.abs(left) > 1e-12 * np.abs(through)):
                     raise self.refused("its input reaches the membrane beside the synaptic current, too", x)
+            if not deaf:
+                through = gain * fed_back
+                left = poly.pop((s,), _ZERO) - through
+                poly.plus((s,), np.where(np.abs(left) > 1e-12 * np.abs(through), left, 0.0))
             poly.plus((), -gain * of_current.constant)
             if np.all(np.abs(poly.constant) <= 1e-15):
                 poly.pop((), None)
@@ -554,20 +582,21 @@ class _Derivation:
         raise first
 
     def _goes_on(self, current: Term, membrane: Term, t: int) -> Term | None:
-        """The term of step ``t`` that goes on from a current, and from nothing else that was left."""
-        found = []
-        for term in self._within(t):
+        """The term of step ``t`` that goes on from a current, and not from the membrane."""
+        found: dict[int, set[int]] = {}
+        terms = self._within(t)
+        for term in terms:
             poly = self.roller.expand(term, lambda inner: inner.uid not in self.steps[t].new)
             uids = {uid for m in poly for uid in m}
-            alone = self.uid(current) in uids and not uids & {self.uid(membrane), self.uid(self.steps[t - 1].spike)}
-            if alone and term.kind == "affine" and any(self.uid(x) in uids for x in self._new_atoms(t)):
-                found.append(term)
+            if term.kind == "affine" and self.uid(current) in uids and self.uid(membrane) not in uids:
+                found[term.uid] = uids
         # Of a sum that is made summand by summand the whole is meant: what stands where the current stood.
         before = [x for x in self._within(t - 1) if self._same_place(x, current)]
-        now = [x for x in self._within(t) if self._same_place(x, current)]
-        if current in before and len(before) == len(now) and now[before.index(current)] in found:
+        now = [x for x in terms if self._same_place(x, current)]
+        if current in before and len(before) == len(now) and now[before.index(current)].uid in found:
             return now[before.index(current)]
-        return found[0] if found else None
+        fresh, spike = {self.uid(x) for x in self._new_atoms(t)}, self.uid(self.steps[t - 1].spike)
+        return next((x for x in terms if x.uid in found and spike not in found[x.uid] and found[x.uid] & fresh), None)
 
     def _new_atoms(self, t: int) -> list[Term]:
         return [x for x in self._within(t) if x.kind not in ("affine", "mul", "func")] + [
@@ -600,6 +629,9 @@ class _Derivation:
                 return None
             chosen.append(alike[-1])
         parts = [(x, like.get((self.uid(y),), _ZERO)) for x, y in zip(chosen, heard)]
+        if j:
+            fed_back = like.get((self.uid(self.steps[self.last - 1].spike),), _ZERO)
+            parts.append((self.steps[j - 1].spike, fed_back))
         return self.terms.affine(parts, like.constant, self.shape)
 
     # -- batch norm on the membrane ------------------------------------------------------------------------------------
