@@ -93,6 +93,7 @@ def measure(name: str, seed: int = 0, samples: int = 2) -> dict[str, Any]:
         **_on_loihi(model, network.timesteps),
     }
 
+
 def _engine_against_reference(program: Program, data: Data) -> dict[str, Any]:
     """Every spike and membrane of one sample, from both simulators."""
     one = data.part(0, 1).inputs

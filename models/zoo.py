@@ -113,9 +113,7 @@ def _spiking_diffusion() -> list[Network]:
         about = (sizes.timesteps, source if name == "mnist" else "our size", _size_of(name))
         shape = (sizes.channels, sizes.image_size, sizes.image_size)
 
-        def tokens(
-            count: int, random: torch.Generator, sizes: spiking_diffusion.Sizes = sizes
-        ) -> tuple[Tensor, ...]:
+        def tokens(count: int, random: torch.Generator, sizes: spiking_diffusion.Sizes = sizes) -> tuple[Tensor, ...]:
             drawn = torch.randint(0, sizes.codes + 1, (count, *sizes.code_shape), generator=random)
             return drawn.float(), torch.randint(1, sizes.steps + 1, (count,), generator=random).float()
 

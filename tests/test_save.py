@@ -30,7 +30,6 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neurocompile.frontends.pytorch.model._symbolic", lambda *given: None)
 
 
-
 @neurocompile.neuron(lambda m: neurocompile.equation(threshold=m.level, decay=m.keep, reset="by", amount=m.level))
 class Leaky(nn.Module):
     """A neuron of the user's own, in multi-step mode, without a state between calls."""

@@ -178,9 +178,7 @@ def _host_synapses(program: Program, population: Population, arrays: _Arrays) ->
     return found
 
 
-def _matrix(
-    synapse: SynapseLayer, target: tuple[int, ...], source: tuple[int, ...]
-) -> tuple[Array, Array, Array]:
+def _matrix(synapse: SynapseLayer, target: tuple[int, ...], source: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """All synapses of a layer: neuron, source element (both in Lava's order), weight; by neuron, then element."""
     outputs, inputs, weights = connections(synapse.op, synapse.reads)
     places = outputs if synapse.place is None else synapse.place[outputs]

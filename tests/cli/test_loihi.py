@@ -237,9 +237,7 @@ def test_a_loop_that_is_shorter_than_its_synapses(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.inner = layer.LinearRecurrentContainer(
-                nn.Sequential(
-                    neuron.IFNode(v_reset=0.0), layer.Linear(4, 4), neuron.IFNode(v_reset=0.0)
-                ),
+                nn.Sequential(neuron.IFNode(v_reset=0.0), layer.Linear(4, 4), neuron.IFNode(v_reset=0.0)),
                 4,
                 4,
             )

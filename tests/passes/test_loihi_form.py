@@ -80,8 +80,6 @@ def one_layer(shape: tuple[int, ...], current: list[Node], neuron: Neuron) -> Gr
     )
 
 
-
-
 def spikes(shape: tuple[int, ...], seed: int = 0) -> dict[str, np.ndarray]:
     return {"x": (np.random.default_rng(seed).random((3, 5, *shape)) < 0.4).astype(float)}
 

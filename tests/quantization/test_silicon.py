@@ -113,9 +113,7 @@ def test_membranes_without_a_leak_may_rest_far_below_and_keep_their_weights() ->
     assert "n: a membrane may saturate" in notes
     assert "n: 8-bit weights, 1 scales" in notes
     assert "of their bits" not in notes
-    run = simulate_integers(
-        program.integer, program.arithmetic, {"x": np.ones((1, 400, 40), np.int64)}, membranes=True
-    )
+    run = simulate_integers(program.integer, program.arithmetic, {"x": np.ones((1, 400, 40), np.int64)}, membranes=True)
     assert run.overflows > 0
     assert run.potentials["n"].min() == 1 - 2**23
     # Above, where it would fire too late, nothing is left to chance.

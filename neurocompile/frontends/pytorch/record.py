@@ -247,10 +247,12 @@ def _in_time(value: Any, timesteps: int) -> Any:
     """What forward returned, with each list of one tensor a step as a tensor ``[T, ...]``."""
     if isinstance(value, dict):
         return {key: _in_time(item, timesteps) for key, item in value.items()}
-    if isinstance(value, list) and len(value) == timesteps > 1 and all(isinstance(x, torch.Tensor) for x in value):
-        if len({x.shape for x in value}) == 1:
-            return torch.stack(value)
-    return type(value)(_in_time(x, timesteps) for x in value) if type(value) in (list, tuple) else value
+    if type(value) not in (list, tuple):
+        return value
+    tensors = all(isinstance(x, torch.Tensor) for x in value)
+    if isinstance(value, list) and len(value) == timesteps > 1 and tensors and len({x.shape for x in value}) == 1:
+        return torch.stack(value)
+    return type(value)(_in_time(x, timesteps) for x in value)
 
 
 def _returned(recorder: _Recorder, value: Any) -> Any:

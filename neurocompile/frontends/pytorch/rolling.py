@@ -347,7 +347,7 @@ class Roller:
         return True
 
     def _renamed(self, poly: Poly, like: Poly) -> Poly:
-        """A sum with layers that are those of another sum, but for the rounding of what they read, under their names."""
+        """A sum under another's names, where layers are the other's but for the rounding of what they read."""
         own = {uid for m in poly for uid in m} - {uid for m in like for uid in m}
         others = {uid for m in like for uid in m} - {uid for m in poly for uid in m}
         if not own or not others:
