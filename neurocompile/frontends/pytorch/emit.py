@@ -310,7 +310,7 @@ class Emission:
         op: Integrator = term.data
         number = current.kind == "affine" and len(current.args) == 1 and not np.any(current.data.constant)
         if number and not current.data.coefficients[0].ndim:
-            op = replace(op, gain=current.data.coefficients[0])
+            op = replace(op, gain=op.gain * current.data.coefficients[0])
             current = current.args[0]
         path = term.place.module
         stem = path if path and not self._holds_layers(path) else self._stem(term, "membrane")
@@ -385,7 +385,11 @@ class Emission:
         """
         if term.kind == "integrator" and not term.data.decay.ndim:
             inner = self.filtered(term.args[0])
-            return None if inner is not None else (float(term.data.decay), term.args[0], np.asarray(0.0))
+            if inner is not None:
+                return None
+            op: Integrator = term.data
+            current = self.terms.affine([(term.args[0], op.gain)], op.bias, term.shape)
+            return float(op.decay), current, np.asarray(0.0)
         if term.kind == "affine" and len(term.args) == 1:
             found = self.filtered(term.args[0])
             if found is None:

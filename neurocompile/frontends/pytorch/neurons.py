@@ -164,7 +164,7 @@ def _with_arrays(op: Any) -> Any:
         name: np.asarray(_numpy(value), bool if name == "flip" else np.float64)
         for name, value in vars(op).items()
         if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | int)
-        and name not in ("strict", "refractory", "shift")
+        and name not in ("strict", "refractory", "shift", "deaf")
     }
     return type(op)(**{**vars(op), **arrays})
 

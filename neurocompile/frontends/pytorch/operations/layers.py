@@ -59,7 +59,7 @@ def convolve(
         raise Refused(f"a convolution reads axes {shown(x.axes)}", "time and batch must come before the channels here")
     b = _array(bias)
     if time is not None:
-        return _over_time(low, x, w, b, stride, padding, dilation, transposed, groups, time)
+        return _over_time(low, x, w, b, stride, padding, dilation, transposed, output_padding, groups, time)
     if rank not in (1, 2):
         raise Refused(
             f"it convolves over {rank} axes of features", "one or two can be convolved; of three, one must be time"
@@ -78,7 +78,7 @@ def convolve(
 
 def _over_time(
     low: Lowering, x: Value, w: Array, b: Any, stride: Ints, padding: Ints, dilation: Ints, transposed: bool,
-    groups: int, time: int,
+    output_padding: Ints, groups: int, time: int,
 ) -> Value:  # fmt: skip
     """A convolution one of whose axes is time: a sum of layers of earlier and later steps."""
     rank = w.ndim - 2
@@ -97,7 +97,7 @@ def _over_time(
         elif transposed:
             taps.append(
                 ConvTranspose(
-                    weight, None, without(stride), without(padding), (0,) * (rank - 1), without(dilation), groups
+                    weight, None, without(stride), without(padding), without(output_padding), without(dilation), groups
                 )
             )
         else:
