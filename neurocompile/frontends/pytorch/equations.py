@@ -409,14 +409,27 @@ class _Derivation:
         fields, current = self._fields(poly, arrives, h, s, t)
         first: NotAlike | None = None
         # What arrives at the first steps follows from what arrives later; where it does not, it is looked for.
-        for since in (2 if self.last > 1 else 1, 0):
+        for since in (2 if self.last > 1 else 1, 0, None):
             try:
-                rolled, gain = self._rolled(current, since)
+                rolled, gain = self._rolled_by_steps() if since is None else self._rolled(current, since)
                 return self._finish({**fields, "gain": gain}, rolled, k, c, norm)
             except NotAlike as error:
                 first = first or error
         assert first is not None
         raise first
+
+    def _rolled_by_steps(self) -> tuple[Term, Array]:
+        """All that arrives, told at every step by itself: at the last nothing may (a gain of 0), or another number."""
+        if np.any(self._scale == 0):
+            raise self.refused("it hears nothing of its membrane")
+        at_first = self.roller.expand(self.steps[0].compared)
+        steps: list[Term | None] = [self._without_constant(Poly().added(at_first, 1.0 / self._scale))]
+        for t in range(1, len(self.steps)):
+            found = self._currents_at(t)
+            if found is None:
+                raise self.refused("what arrives cannot be told from what it remembers", self.steps[t].spike)
+            steps.append(self.terms.affine(found, 0.0, self.shape))
+        return self.roller.unify(steps), np.asarray(1.0)
 
     def _settled(self, poly: Poly, s: int, c: Array) -> Poly:
         """A step without its last spike where that is known: with an infinite threshold it fires always or never."""

@@ -813,9 +813,13 @@ class Roller:
         coefficients = []
         for k in range(len(steps)):
             mine = []
-            for column in numbers.values():
-                mine.append(column[k] if column[k] is not None else next(c for c in column[::-1] if c is not None))
-            coefficients.append(tuple(np.asarray(c) for c in mine))
+            for part, column in zip(parts, numbers.values()):
+                number = column[k]
+                if number is None:  # not known, or nothing: of a part that is nothing there, or times 0
+                    told = polys[k] is not None and not _is_zero(self.terms.at(part, k))
+                    number = np.asarray(0.0) if told else next(c for c in column[::-1] if c is not None)
+                mine.append(np.asarray(number))
+            coefficients.append(tuple(mine))
         return self._varying(parts, coefficients, steps, polys)
 
     def _varying(

@@ -193,20 +193,20 @@ class Terms:
         def holds(value: Array) -> Array:
             return ((value > 0) if strict else (value >= 0)).astype(np.float64)
 
-        if x.is_constant:
-            return self.constant(holds(x.data.constant), x.shape)
         if x.kind == "affine" and np.isinf(x.data.constant).all():
             return self.constant(holds(x.data.constant), x.shape)
-        known = self._known.get(("cmp", x.shape, (x.uid,), strict))
+        # Of numbers alone: a neuron that hears nothing at one of its steps. Another's of the same numbers is another.
+        key = (strict, self.place.site) if x.is_constant else strict
+        known = self._known.get(("cmp", x.shape, (x.uid,), key))
         if known is not None:
             return known
-        if x.kind == "affine":
+        if x.kind == "affine" and not x.is_constant:
             turned = self.affine([(a, -c) for a, c in zip(x.args, x.data.coefficients)], -x.data.constant, x.shape)
             if any(("cmp", x.shape, (turned.uid,), s) in self._known for s in (False, True)):
                 return self.affine([(self.compare(turned, not strict), np.asarray(-1.0))], 1.0, x.shape)
         seen = self._sites.setdefault(self.place.site, [])
         made = self._make(
-            "cmp", x.shape, (x,), strict, strict, binary=True, step=max(x.step, 0) if x.static else x.step
+            "cmp", x.shape, (x,), strict, key, binary=True, step=max(x.step, 0) if x.static else x.step
         )
         seen.append(made)
         if not x.uniform or x.static:
@@ -217,6 +217,9 @@ class Terms:
         """A comparison of a term that is 0 or 1 as what it comes to; None for any other term."""
         if term.kind != "cmp":
             return None
+        if term.args[0].is_constant:
+            number = term.args[0].data.constant
+            return self.constant(((number > 0) if term.data else (number >= 0)).astype(np.float64), term.shape)
         atom, coefficient, constant = term.args[0], np.asarray(1.0), np.asarray(0.0)
         if atom.kind == "affine" and len(atom.args) == 1:
             coefficient, constant, atom = atom.data.coefficients[0], atom.data.constant, atom.args[0]
