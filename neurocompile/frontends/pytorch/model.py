@@ -32,11 +32,11 @@ from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
 from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, forget, live, record
 from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
-from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
+from neurocompile.frontends.pytorch.trace import CallFailed, Trace, generalized, references, same_bits, settled
 from neurocompile.frontends.pytorch.whole import again_of, is_whole, whole_modules
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.interpret import read_out
+from neurocompile.ir.interpret import Run, interpret, read_out
 from neurocompile.ir.ops import Array, Neuron, Output, Read
 from neurocompile.validation.compare import Comparison, compare_spikes
 
@@ -546,6 +546,7 @@ class _Live:
     def model(self, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
         """The model, proved against the live module."""
         first = self.record(self.inputs(3, "example"))
+        self._check_unrecorded(first)
         self._check_forgets(first)
         self._check_repeats(first)
         trace = None
@@ -558,8 +559,12 @@ class _Live:
         kinds = {path: f"{type(m).__module__}.{type(m).__name__}" for path, m in self.module.named_modules()}
         shapes = dict(self.shapes)
         neurons, regions = whole_modules(trace, trace.modules)
-        lowered = _lowered(trace, self.layout, self.timesteps, shapes, read, given, kinds, neurons, regions,
-                           lambda numbers: self._values(trace, numbers))  # fmt: skip
+        try:
+            lowered = _lowered(trace, self.layout, self.timesteps, shapes, read, given, kinds, neurons, regions,
+                               lambda numbers: self._values(trace, numbers))  # fmt: skip
+        except Exception:
+            self._check_recorded(trace, *_INPUTS)  # else it would be about what the module does not do
+            raise
         made = TorchModel(
             trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, None, kinds
         )
@@ -579,6 +584,22 @@ class _Live:
         return example is not None and name not in self.whole and bool(np.isin(example, (0, 1)).all())
 
     # -- the proof -----------------------------------------------------------------------------------------------------
+
+    def _check_unrecorded(self, first: Recording) -> None:
+        """It does the same when nobody records it; a hard-coded cast is made in float64 while somebody does."""
+        if first.cast:
+            return
+        self.again()
+        given = {
+            name: [x.clone() for x in tensors] for name, tensors in self.arranged(self.inputs(3, "example")).items()
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            alone = [self.module(*step) for step in zip(*given.values())]
+        pairs = zip(_flat(first.returned), _flat(alone), strict=True)
+        if not all(same_bits(a, b) for a, b in pairs):
+            what = "it gives something else while it is recorded than it gives alone"
+            raise NotTheSame(Problem(what, type(self.module).__name__, fix=_FIX_FAULT))
 
     def _check_repeats(self, first: Recording) -> None:
         """The same inputs give the same again, from fresh state, and samples do not hear each other."""
@@ -608,7 +629,7 @@ class _Live:
         if first.trace.random:
             return
         same = len(_flat(first.returned)) == len(_flat(second.returned)) and all(
-            _equal(a, b) for a, b in zip(_flat(first.returned), _flat(second.returned))
+            same_bits(a, b) for a, b in zip(_flat(first.returned), _flat(second.returned))
         )
         if same:
             return
@@ -620,7 +641,7 @@ class _Live:
         calls = {call.out: call for call in first.trace.calls}
         for number in sorted(numbers & set(a) | set(calls)):
             x, y, call = a.get(number), b.get(number), calls.get(number)
-            if call is not None and x is not None and (y is None or not _equal(x, y)):
+            if call is not None and x is not None and (y is None or not same_bits(x, y)):
                 place = _place(call)
                 break
         what = "it does not start anew: the same input gives something else at a second call"
@@ -659,32 +680,48 @@ class _Live:
                 if kind == "example":
                     raise
                 continue  # it does not take such inputs
+            self._same_bits(model.trace, told, inputs, seed, kind, model.watch)
             expected = model.reference(told.returned, told.watched)
-            given = self.arranged(inputs)
-            given |= told.drawn
             inputs = {**inputs, **{name: _random_given(model, name, told.drawn[name]) for name in told.drawn}}
-            returned, watched = model.trace.run(given, batch, model.watch)
-            self._same_bits(model, told, returned, watched, kind)
             if size <= _LARGE or kind == "example":
                 self._same_graph(model, inputs, expected, kind)
             if kind == "example":
                 model.recorded_inputs, model.recording = inputs, expected
+        self._check_recorded(model.trace, "zeros")
+
+    def _check_recorded(self, trace: Trace, *kinds: str) -> None:
+        """What was recorded does again what the live module does, with batches of a size that was not recorded."""
+        for seed, kind in enumerate(kinds):
+            inputs = self._mixed(trace.batch if trace.fixed else 4, kind)
+            with contextlib.suppress(BadInput):  # it does not take such inputs
+                self._same_bits(trace, self.record(inputs, seed=seed), inputs, seed, kind)
 
     def _same_bits(
-        self, model: TorchModel, told: Recording, returned: Any, watched: Mapping[int, torch.Tensor], kind: str
-    ) -> None:
-        calls = {call.out: call for call in model.trace.calls}
-        for number in sorted(watched):
-            live_value = told.watched.get(number)
-            if live_value is None or not _equal(live_value, watched[number]):
-                call = calls.get(number)
-                place = "" if call is None else _place(call)
-                what = f"what was recorded does not do again what the live module does, on {_INPUTS[kind]}"
-                raise NotTheSame(Problem(what, place, fix=_FIX_HIDDEN))
-        for a, b in zip(_flat(told.returned), _flat(returned), strict=True):
-            if not _equal(a, b):
-                what = f"what was recorded does not give what the live module gives, on {_INPUTS[kind]}"
-                raise NotTheSame(Problem(what, type(self.module).__name__, fix=_FIX_HIDDEN))
+        self, trace: Trace, told: Recording, inputs: Mapping[str, Array], seed: int, kind: str,
+        watch: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        given = self.arranged(inputs) | told.drawn
+        batch = len(next(iter(inputs.values())))
+        what = f"what was recorded does not do again what the live module does, on {_SHOWN[kind]}"
+        try:
+            returned, watched = trace.run(given, batch, watch)
+        except CallFailed as failed:
+            raise NotTheSame(Problem(what, _place(failed.call), str(failed), fix=_FIX_HIDDEN)) from failed
+        same = all(n in told.watched and same_bits(told.watched[n], x) for n, x in watched.items())
+        pairs = zip(_flat(told.returned), _flat(returned), strict=True)
+        if not (same and all(same_bits(a, b) for a, b in pairs)):
+            place = self._first_difference(trace, inputs, given, seed) or type(self.module).__name__
+            raise NotTheSame(Problem(what, place, fix=_FIX_HIDDEN))
+
+    def _first_difference(
+        self, trace: Trace, inputs: Mapping[str, Array], given: Mapping[str, Sequence[torch.Tensor]], seed: int
+    ) -> str:
+        """The line of the first operation that gives, or is given, something else than in the live module."""
+        numbers = {call.out for call in trace.calls} | set(trace.constants)
+        told = self.record(inputs, frozenset(numbers), seed).watched
+        _, found = trace.run(given, len(next(iter(inputs.values()))), numbers)
+        wrong = {n for n, x in found.items() if n in told and not same_bits(told[n], x)}
+        return next((_place(c) for c in trace.calls if wrong & {c.out, *references(c.args)}), "")
 
     def _same_graph(self, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, kind: str) -> None:
         run = run_graph(model.graph, inputs, self.timesteps)
@@ -697,24 +734,46 @@ class _Live:
             tied = compare_spikes(
                 model.proof, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound
             )
+        if tied.any() and not model.graph.hosts:
+            self._check_ties(model, inputs, expected, run, kind)
         if model.proof.mismatches > before:
             first = model.proof.first
             assert first is not None
-            what = f"the compiled network does not fire as the live module does, on {_INPUTS[kind]}"
+            what = f"the compiled network does not fire as the live module does, on {_SHOWN[kind]}"
             told = f"{first.actual} at step {first.step}, neuron {list(first.neuron)}"
             raise NotTheSame(Problem(what, first.layer, told, f"{first.expected}", _FIX_FAULT))
         for name, values in expected.outputs.items():
             known, found = values[~tied], run.outputs[name][~tied]
             if known.size and not _near(known, found, bound):
-                what = f"the compiled network does not give what the live module gives, on {_INPUTS[kind]}"
+                what = f"the compiled network does not give what the live module gives, on {_SHOWN[kind]}"
                 worst = float(np.nanmax(np.abs(known - found)))
                 raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", _FIX_FAULT))
 
+    def _check_ties(
+        self, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, run: Run, kind: str
+    ) -> None:
+        """Where both membranes are the threshold itself, there is no rounding to excuse another spike."""
+        membranes = interpret(model.graph, inputs, self.timesteps, membranes=True).membranes
+        for name, margin in expected.margins.items():
+            op = model.graph[name].op
+            assert isinstance(op, Neuron)
+            if op.norm is not None and op.norm.on == "compare":
+                continue
+            both = (margin == 0) & (membranes[name] == op.threshold)
+            wrong = np.argwhere(both & (expected.spikes[name] != run.spikes[name]))
+            if len(wrong):
+                _, step, *where = map(int, wrong[0])
+                what = f"the compiled network compares a membrane that is its threshold otherwise, on {_SHOWN[kind]}"
+                told = f"{run.spikes[name][tuple(wrong[0])]} at step {step}, neuron {where}"
+                raise NotTheSame(Problem(what, name, told, str(expected.spikes[name][tuple(wrong[0])]), _FIX_FAULT))
 
-_INPUTS = {
+
+_INPUTS = ("example", "fresh", "extreme")
+_SHOWN = {
     "example": "the example",
     "fresh": "fresh inputs",
     "extreme": "inputs of zero and large ones",
+    "zeros": "inputs of zero",
 }
 _FIX_HIDDEN = (
     "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
@@ -727,10 +786,6 @@ def _near(a: Array, b: Array, bound: float) -> bool:
     size = max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
     with np.errstate(invalid="ignore"):
         return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound * size)))
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and torch.equal(torch.nan_to_num(a.double()), torch.nan_to_num(b.double()))
 
 
 def _flat(returned: Any) -> list[torch.Tensor]:
@@ -746,7 +801,7 @@ def _others_equal(a: torch.Tensor, b: torch.Tensor, axis: int | None, timesteps:
         x, y = a.movedim(k, 0), b.movedim(k, 0)
         if len(x) != 3:
             x, y = (v.unflatten(0, (timesteps, 3)).movedim(1, 0) for v in (x, y))
-        if _equal(x[1:], y[1:]):
+        if same_bits(x[1:], y[1:]):
             return True
     return False
 

@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from neurocompile.errors import Problem, UnsupportedModel
-from neurocompile.frontends.pytorch.trace import Call, Ref, Trace, references, replaced
+from neurocompile.frontends.pytorch.trace import Call, Ref, Trace, references, replaced, same_bits
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS, SYNONYMS, VIEWS
 
 __all__ = ["Leaf", "Recording", "forget", "live", "record"]
@@ -460,6 +460,7 @@ class _Recorder(TorchDispatchMode):
         Constants in low precision are such until they meet something else: what torch rounds among them is theirs.
         """
         if kwargs.get("dtype") in _LOW_FLOATS:
+            self._check_rounds(func, args, kwargs["dtype"])
             kwargs["dtype"] = torch.float64
             self.cast = True
         given = [x for x in _leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
@@ -482,6 +483,7 @@ class _Recorder(TorchDispatchMode):
 
     def _wide(self, value: torch.Tensor) -> torch.Tensor:
         """A tensor of low precision as one in float64."""
+        self.cast = True
         number = self.ref(value).number
         with self.pause():
             wide = value.detach().to(torch.float64)
@@ -493,6 +495,16 @@ class _Recorder(TorchDispatchMode):
         else:
             self._seen[wide] = self._seen[value]
         return wide
+
+    def _check_rounds(self, func: Any, args: Any, dtype: torch.dtype) -> None:
+        """A cast to 16 bits that changes numbers is something that the module does."""
+        if dtype == torch.float32 or func._schema.name != "aten::_to_copy":
+            return
+        with self.pause():
+            rounds = not same_bits(args[0].to(dtype), args[0])
+        if rounds:
+            what = f"a cast to {str(dtype).removeprefix('torch.')} rounds its numbers, and here all is float64"
+            self.refuse(what, "leave the cast out, or cast spikes only: they are the same in any precision")
 
     def _same(self, out: torch.Tensor, source: torch.Tensor, views: bool) -> None:
         """Another name for the same memory, or a copy of its value."""
@@ -631,6 +643,7 @@ class _Recorder(TorchDispatchMode):
                 out = forward(*args, **kwargs)
                 if isinstance(out, torch.Tensor) and out.dtype in _LOW_FLOATS:
                     out = out.double()
+                    self.cast = True
             if not isinstance(out, torch.Tensor):
                 self.refuse(f"{path} gives a {type(out).__name__}", "let it give one tensor")
                 return out

@@ -11,7 +11,18 @@ import torch
 
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 
-__all__ = ["Batch", "Call", "Ref", "Trace", "generalized", "references", "replaced"]
+__all__ = [
+    "Batch",
+    "Call",
+    "CallFailed",
+    "Ref",
+    "Trace",
+    "generalized",
+    "references",
+    "replaced",
+    "same_bits",
+    "settled",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,14 @@ class Call:
     line: str = ""
     site: str = ""
     leaf: str = ""
+
+
+class CallFailed(Exception):
+    """An operation of a trace that torch cannot run with what it was given."""
+
+    def __init__(self, call: Call, error: Exception) -> None:
+        self.call = call
+        super().__init__(f"{call.operation}: {(str(error).splitlines() or [type(error).__name__])[0]}")
 
 
 def references(args: Any) -> Iterator[int]:
@@ -106,6 +125,9 @@ class Trace:
             inputs: a tensor for each value of ``inputs`` and ``random``.
             batch: of these tensors.
             watch: numbers of values to keep.
+
+        Raises:
+            CallFailed: if torch cannot run one of them.
         """
         values: dict[int, torch.Tensor] = dict(self.constants)
         for name, numbers in {**self.inputs, **self.random}.items():
@@ -123,7 +145,10 @@ class Trace:
         for at, call in enumerate(self.calls):
             args = replaced(call.args, value)
             run = self.leaves[call.leaf] if call.leaf else OPERATIONS[call.operation].run
-            values[call.out] = run(*args[0], **args[1]) if call.leaf else run(*args)
+            try:
+                values[call.out] = run(*args[0], **args[1]) if call.leaf else run(*args)
+            except Exception as error:
+                raise CallFailed(call, error) from error
             for number in set(references(call.args)):
                 if last[number] == at and number not in kept:
                     del values[number]
@@ -180,7 +205,7 @@ def generalized(first: Trace, second: Trace) -> Trace | None:
         for number, tensor in first.constants.items()
         if number in second.constants
         and tensor.shape == second.constants[number].shape
-        and torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(second.constants[number]))
+        and same_bits(tensor, second.constants[number])
     }
     made = {call.out for call in first.calls}
     if any(number not in constants and number not in made for number in first.constants):
@@ -200,6 +225,14 @@ def generalized(first: Trace, second: Trace) -> Trace | None:
         return None
     made = replace(first, calls=calls, constants=constants, outputs=outputs, random_batch=random_batch)
     return made.without_unread()
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors hold the same numbers; NaN is the same as NaN."""
+    if a.shape != b.shape:
+        return False
+    a, b = a.double(), b.double()
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def settled(recording: Trace) -> Trace:
