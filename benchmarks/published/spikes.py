@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ _NUMBERS = {"_to_copy", "where", "mul"}  # what makes numbers of a comparison
 _WEIGHTS = {
     "convolution", "mm", "addmm", "bmm", "native_batch_norm", "t", "transpose", "permute", "view", "unsqueeze", "mean",
 }  # fmt: skip
+_RANDOM = {"rand", "rand_like", "randn", "randn_like", "bernoulli", "normal", "poisson"}
 _TRIES = 14
 _PASSES = 400
 
@@ -77,10 +79,13 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._source: str | None = None
         self._seen: list[tuple[str | None, torch.Tensor, bool]] = []
         self._numbers: set[int] = set()
+        self._draws: dict[Any, list[torch.Tensor]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
+        if name in _RANDOM:
+            self._draws.setdefault(_place(), []).append(out.detach().clone())
         for x in args:
             if isinstance(x, torch.Tensor):
                 owner, norm = self._owners.get(x.untyped_storage().data_ptr(), (None, False))
@@ -95,6 +100,12 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     @property
+    def draws(self) -> dict[str, list[torch.Tensor]]:
+        """What was drawn at random, by the names that a program has for it: each place in the code is an input."""
+        names = ["random", *(f"random.{k}" for k in range(2, len(self._draws) + 1))]
+        return dict(zip(names, self._draws.values()))
+
+    @property
     def sites(self) -> list[Site]:
         """Where spikes were, in order."""
         found: dict[Any, Site] = {}
@@ -103,6 +114,18 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 site = found.setdefault((source, tuple(out.shape)), Site(source, tuple(out.shape)))
                 site.fired.append(out.bool() if fires else ~out.bool())
         return list(found.values())
+
+
+def _place() -> Any:
+    """The innermost module that runs, and the calls on the way there."""
+    calls, module, frame = [], None, sys._getframe(2)
+    while frame is not None:
+        calls.append((frame.f_code.co_filename, frame.f_lasti))
+        if module is None and frame.f_code.co_argcount:
+            owner = frame.f_locals.get(frame.f_code.co_varnames[0])
+            module = id(owner) if isinstance(owner, nn.Module) else None
+        frame = frame.f_back
+    return module, tuple(calls)
 
 
 def _is_real(x: Any) -> bool:

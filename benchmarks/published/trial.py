@@ -106,16 +106,24 @@ def _try(repository: Repository, sources: Path, row: Row, live_only: bool) -> No
     row.rates = calibrate(net, lambda at_rest: _run(at_rest, repository, example), *sizes, SEED)
     row.seconds["calibrate"] = time.perf_counter() - started
     started = time.perf_counter()
-    outputs, sites = _live(net, repository, fresh)
+    live = _live(net, repository, fresh)
     row.seconds["live"] = time.perf_counter() - started
     if not live_only:
-        _compile(net, repository, example, fresh, outputs, sites, row)
+        _compile(net, repository, example, fresh, live, row)
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What the network did in float64: outputs without time, every comparison, and what was drawn at random."""
+
+    outputs: list[np.ndarray]
+    sites: list[Site]
+    draws: dict[str, list[torch.Tensor]]
 
 
 def _compile(
-    net: nn.Module, repository: Repository, example: torch.Tensor, fresh: torch.Tensor, outputs: list[np.ndarray],
-    sites: list[Site], row: Row,
-) -> None:  # fmt: skip
+    net: nn.Module, repository: Repository, example: torch.Tensor, fresh: torch.Tensor, live: _Live, row: Row
+) -> None:
     import neurocompile
 
     steps = {"timesteps": repository.steps} if repository.layout in ("N", "loop", "fold") else {}
@@ -130,10 +138,17 @@ def _compile(
         row.seconds["compile"] = time.perf_counter() - started
     started = time.perf_counter()
     samples = fresh[:, 0] if repository.layout == "N" else fresh
-    result = neurocompile.simulate(program, samples.double().numpy(), real=True)
+    given = {next(iter(program.input_shapes)): samples.double().numpy()}
+    given |= {name: _over_time(draws) for name, draws in live.draws.items()}
+    result = neurocompile.simulate(program, given, real=True)
     row.seconds["simulate"] = time.perf_counter() - started
-    row.spikes, row.differing, row.unmatched = _compared(result.spikes, sites, repository)
-    row.output_error = _output_error(list(result.outputs.values()), outputs)
+    row.spikes, row.differing, row.unmatched = _compared(result.spikes, live.sites, repository)
+    row.output_error = _output_error(list(result.outputs.values()), live.outputs)
+
+
+def _over_time(draws: list[torch.Tensor]) -> np.ndarray:
+    """What was drawn once for a sample, or once a step, as a program is given it."""
+    return draws[0].numpy() if len(draws) == 1 else torch.stack(draws, 1).numpy()
 
 
 def _compared(found: dict[str, np.ndarray], sites: list[Site], repository: Repository) -> tuple[int, int, list[str]]:
@@ -220,14 +235,14 @@ def _runs(net: nn.Module, repository: Repository, x: torch.Tensor, kind: torch.d
     return "yes" if all(bool(torch.isfinite(part).all()) for part in found) else "not finite"
 
 
-def _live(net: nn.Module, repository: Repository, x: torch.Tensor) -> tuple[list[np.ndarray], list[Site]]:
-    """Outputs without time, and every comparison, of the network in float64."""
+def _live(net: nn.Module, repository: Repository, x: torch.Tensor) -> _Live:
+    """What the network does in float64."""
     at_rest = copy.deepcopy(net).double()
     with torch.no_grad(), in_float64(), Meter(at_rest, repository.samples, repository.steps) as meter:
         found = _run(at_rest, repository, x.double())
     axis = repository.output_time
     outputs = [part if axis is None or axis >= part.ndim else part.mean(axis) for part in found]
-    return [part.numpy() for part in outputs], meter.sites
+    return _Live([part.numpy() for part in outputs], meter.sites, meter.draws)
 
 
 def _first_line(error: Exception) -> str:

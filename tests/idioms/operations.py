@@ -575,3 +575,12 @@ def group_norm(m: Net, x: torch.Tensor) -> torch.Tensor:
 @case(exact=False)
 def softmax_of_the_output(m: Net, x: torch.Tensor) -> torch.Tensor:
     return static(m, m.conv(x)).softmax(-1)
+
+
+@case()
+def squashed_behind_a_layer_of_a_sum(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """A function of what all steps give together, behind a layer."""
+    total: torch.Tensor | float = 0.0
+    for _ in range(T):
+        total = total + m.one(m.conv(x))
+    return torch.tanh(m.fc(torch.as_tensor(total).flatten(1) / T))

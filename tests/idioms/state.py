@@ -492,3 +492,24 @@ def step_mode_changed_by_forward(m: Net, x: torch.Tensor) -> torch.Tensor:
 @case(exact=False, init=lambda m: setattr(m, "lif", neuron.QIFNode(v_threshold=0.6, v_c=0.3, step_mode="m")))
 def quadratic_neuron(m: Net, x: torch.Tensor) -> torch.Tensor:
     return vote(m, times(m.conv(x) + 0.4))
+
+
+@case()
+def membrane_starts_from_the_input(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Every sample starts from another membrane, and from a spike that was never fired."""
+    v, s, out = m.conv(x) * 0.5, 0.25 * x.mean((1, 2, 3), keepdim=True), 0
+    for _ in range(T):
+        v = 0.8 * (v - 0.3 * s) + m.conv(x)
+        s = (v > 0.3).to(x.dtype)
+        out = out + m.fc(s.flatten(1))
+    return out / T
+
+
+@case()
+def readout_starts_from_the_input(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """A membrane that never fires, and what a softmax makes of it at every step."""
+    s, y, out = m.lif(times(m.conv(x))), m.fc(m.conv(x).flatten(1)), 0
+    for t in range(T):
+        y = 0.9 * y + 0.1 * m.fc(s[t].flatten(1))
+        out = out + torch.softmax(y, 1)
+    return out

@@ -588,7 +588,7 @@ class Emission:
             return None, self.terms.affine(parts, shift, shape), ("weighted", weights)
         gained = []
         for r in readings:
-            gained.append((self.roller._gain(r.term, r.weights, None), one))
+            gained.append((self.roller.varying(r.term, r.weights), one))
         return None, self.terms.affine(gained, constant / steps, shape), "sum"
 
     def _unfiltered(self, reading: _Reading, constant: Array, count: int) -> tuple[_Reading, Array]:
@@ -727,11 +727,11 @@ class Emission:
 
     def _reads_all(self, atom: Term) -> bool:
         linear = atom.kind == "apply" and isinstance(atom.data, (*LINEAR, Concat))
-        return (linear or (atom.kind == "host")) and len(self._times(atom)) > 1
+        return (linear or atom.kind in ("func", "host")) and len(self._times(atom)) > 1
 
     def _through(self, atom: Term, coefficient: Array) -> tuple[list[_Reading], Array]:
         """A linear layer behind a sum over time is one before it."""
-        if atom.kind == "host":
+        if atom.kind in ("func", "host"):
             return [_Reading(atom, [np.asarray(coefficient / self.low.timesteps)] * self.low.timesteps)], np.asarray(
                 0.0
             )

@@ -700,6 +700,7 @@ class _Derivation:
                 )
             fields |= {"threshold": np.asarray(threshold), "flip": np.asarray(k < 0), "norm": norm}
         op = Neuron(strict=strict, **fields)
+        rolled = self._with_start(op, rolled, k, c, norm)
         op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
         op = _tidied(op, self.shape)
         self._verify(op, rolled, k, c, norm)
@@ -801,6 +802,26 @@ class _Derivation:
             whole = below[0].args[0] if below and below[0].args else membrane
         poly, arrives = self.expanded(whole, t)
         return [(x, poly.get((self.uid(x),), _ZERO)) for x in arrives]
+
+    def _with_start(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Term:
+        """What arrives, and at the first step also what a membrane that starts from an input has of that.
+
+        An equation starts every sample alike: what differs from sample to sample (a state that is drawn at random, or
+        computed from the input) arrives as one current more, at the first step alone.
+        """
+        found = self.roller.expand(self.steps[0].compared)
+        left = found.added(self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm), -1.0)
+        left = Poly({m: v for m, v in left.items() if m and not self._is_rounding(v, found)})
+        through = np.asarray(self._factor(op, k, norm) * op.gain)
+        if not left or np.any(op.current_decay) or np.any(through == 0) or self.roller.timesteps < 2:
+            return rolled
+        first = Poly({monomial: np.asarray(value / through) for monomial, value in left.items()})
+        return self.roller.with_first(rolled, self.roller.summed(first, self.shape))
+
+    @staticmethod
+    def _is_rounding(value: Array, among: Poly) -> bool:
+        largest = max((float(np.abs(v).max(initial=0.0)) for m, v in among.items() if m), default=0.0)
+        return bool(np.all(np.abs(value) <= 1e-12 * largest))
 
     def _v_init(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Array:
         """What the membrane is before the first step, so that the first comparison is as it was."""

@@ -549,6 +549,7 @@ class _Live:
         self._check_unrecorded(first)
         self._check_forgets(first)
         self._check_repeats(first)
+        self._check_draws(first)
         trace = None
         with contextlib.suppress(BadInput):
             trace = generalized(first.trace, self.record(self.inputs(2, "fresh"), seed=1).trace)
@@ -569,6 +570,8 @@ class _Live:
             trace, self.layout, self.timesteps, shapes, read, given, dict(self.example), lowered, None, kinds
         )
         self._prove(made)
+        if trace.random:
+            made.example |= self._drawn_with_example(made)
         for name, module in trace.modules.items():  # what is run later leaves the user's module alone
             trace.leaves[name] = again_of(copy.deepcopy(module))
         return made
@@ -578,6 +581,14 @@ class _Live:
         inputs = self.arranged(given) | (self.record(given).drawn if trace.random else {})
         _, watched = trace.run(inputs, trace.batch, numbers)
         return watched
+
+    def _drawn_with_example(self, model: TorchModel) -> dict[str, Array]:
+        """What random operations draw when the live module runs on the example."""
+        size = len(next(iter(self.example.values()), ()))
+        if not size:
+            return {}
+        told = self.record(self.inputs(size, "example"))
+        return {name: _random_given(model, name, drawn) for name, drawn in told.drawn.items()}
 
     def _is_binary(self, name: str) -> bool:
         example = self.example.get(name)
@@ -620,6 +631,17 @@ class _Live:
                 what = "what it gives for a sample depends on the other samples of the batch"
                 place = self._where_mixed(first, second) or type(self.module).__name__
                 raise UnsupportedModel(Problem(what, place, fix="treat every sample alike: a chip sees one at a time"))
+
+    def _check_draws(self, first: Recording) -> None:
+        """Random numbers are drawn once for a sample, or once a step."""
+        problems = []
+        for name, numbers in first.trace.random.items():
+            if len(numbers) not in (1, self.timesteps):
+                what = f"it draws random numbers {len(numbers)} times"
+                problems.append(Problem(what, first.drawn_at[name], "", f"1 or {self.timesteps}",
+                                        "draw them once for all steps, or once a step"))  # fmt: skip
+        if problems:
+            raise UnsupportedModel(problems)
 
     def _check_forgets(self, first: Recording) -> None:
         """A second call, after the states of neurons were cleared, gives the same as the first."""

@@ -58,7 +58,10 @@ def to_plain(model: TorchModel) -> dict[str, Any]:
         "fixed": trace.fixed,
         "inputs": {name: list(numbers) for name, numbers in trace.inputs.items()},
         "random": {name: list(numbers) for name, numbers in trace.random.items()},
-        "shapes": {name: [list(trace.shapes[n]) for n in numbers] for name, numbers in trace.inputs.items()},
+        "random_batch": dict(trace.random_batch),
+        "shapes": {
+            name: [list(trace.shapes[n]) for n in numbers] for name, numbers in {**trace.inputs, **trace.random}.items()
+        },
         "constants": {number: tensor.detach().clone() for number, tensor in trace.constants.items()},
         "calls": [_call_to_plain(call) for call in calls],
         "outputs": _to_plain(trace.outputs),
@@ -154,12 +157,13 @@ def trace_of(content: Mapping[str, Any]) -> Trace:
         calls.append(call)
     outputs = _of_plain(content["outputs"])
     _require(all(n in known for n in references(outputs)), "outputs")
-    shapes = {n: tuple(int(k) for k in shape) for name, numbers in inputs.items()
-              for n, shape in zip(numbers, content["shapes"][name])}  # fmt: skip
+    shapes = {n: tuple(int(k) for k in shape) for name, numbers in {**inputs, **random}.items()
+              for n, shape in zip(numbers, content["shapes"][name], strict=True)}  # fmt: skip
+    random_batch = {str(name): int(axis) for name, axis in content.get("random_batch", {}).items()}
     batch = content["batch"]
     _require(type(batch) is int and 1 <= batch <= 1 << 20, "batch")
     return Trace(inputs, calls, outputs, constants, shapes, batch=batch, fixed=bool(content["fixed"]), random=random,
-                 whole=frozenset(map(str, content["whole"])))  # fmt: skip
+                 whole=frozenset(map(str, content["whole"])), random_batch=random_batch)  # fmt: skip
 
 
 def _require(condition: bool, what: str) -> None:

@@ -163,12 +163,13 @@ class Leaf:
 
 @dataclass
 class Recording:
-    """A trace, what the live module returned, and what random operations drew."""
+    """A trace, what the live module returned, and what random operations drew (and at which of the user's lines)."""
 
     trace: Trace
     returned: Any
     watched: dict[int, torch.Tensor]
     drawn: dict[str, list[torch.Tensor]]
+    drawn_at: dict[str, str]
     cast: bool
 
 
@@ -223,8 +224,8 @@ def record(
         raise UnsupportedModel(recorder.problems)
     returned_refs = [_returned(recorder, value) for value in returned]
     sites: dict[str, list[int]] = {}
-    for number, module, site in recorder.random:
-        sites.setdefault(f"{module} {site}", []).append(number)
+    for number, site in recorder.random:
+        sites.setdefault(site, []).append(number)
     random: dict[str, list[int]] = {}
     for numbers_drawn in sites.values():
         random["random" if not random else f"random.{len(random) + 1}"] = numbers_drawn
@@ -240,7 +241,8 @@ def record(
     )
     trace.modules = found
     drawn = {name: [recorder.drawn[n].double() for n in own] for name, own in random.items()}
-    return Recording(trace, returned, recorder.watched, drawn, recorder.cast)
+    drawn_at = {name: recorder.random_lines[own[0]] for name, own in random.items()}
+    return Recording(trace, returned, recorder.watched, drawn, drawn_at, recorder.cast)
 
 
 def _in_time(value: Any, timesteps: int) -> Any:
@@ -292,7 +294,7 @@ class _Recorder(TorchDispatchMode):
         self.calls: list[Call] = []
         self.constants: dict[int, torch.Tensor] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
-        self.random: list[tuple[int, str, str]] = []
+        self.random: list[tuple[int, str]] = []
         self.random_lines: dict[int, str] = {}
         self.drawn: dict[int, torch.Tensor] = {}
         self.problems: list[Problem] = []
@@ -397,6 +399,13 @@ class _Recorder(TorchDispatchMode):
             frame = frame.f_back
         site = f"{module} {self._ways.setdefault(tuple(way), len(self._ways))}"
         return module or "", line, site
+
+    def _instruction(self) -> int:
+        """Which call of the user's innermost line this is: two draws on one line are two."""
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename.startswith((_OURS, _TORCH)):
+            frame = frame.f_back
+        return -1 if frame is None else frame.f_lasti
 
     def refuse(self, what: str, fix: str) -> None:
         """Note something that no recording can hold."""
@@ -658,8 +667,8 @@ class _Recorder(TorchDispatchMode):
     def _draw(self, out: torch.Tensor, name: str) -> int:
         number = self._number(out.shape)
         module, line, site = self.where()
-        self.random.append((number, module, site))
-        self.random_lines[number] = line
+        self.random.append((number, f"{site} {self._instruction()}"))
+        self.random_lines[number] = f"{line} ({module})" if module else line
         with self.pause():
             self.drawn[number] = out.detach().clone()
         self._take(out, number)

@@ -291,6 +291,8 @@ class Roller:
 
     def _check(self, steps: Steps, found: Term) -> None:
         """Hold what was found against every step."""
+        if found.kind == "host" and all(term is None or term.kind == "host" for term in steps):
+            return  # the same function of parts that were each held against theirs
         for step, term in enumerate(steps):
             if term is None:
                 continue
@@ -649,6 +651,8 @@ class Roller:
             return None
         try:
             current = self.unify(rest)
+            if first == 0:
+                current = self._with_start(current, steps[0])
         except NotAlike:
             return None
         y = Poly()
@@ -668,6 +672,21 @@ class Roller:
             current = self._gain(current, [np.asarray(1.0)] * len(steps), constants)
         op = Integrator(decay=np.asarray(decays[-1]))
         return self.terms.uniform("integrator", current.shape, (current,), op, digest(op.decay))
+
+    def _with_start(self, current: Term, first: Term) -> Term:
+        """What arrives at a membrane, and at the first step also what it starts from."""
+        starts, arrives = self.expand(first), self.expand(self.terms.at(current, 0))
+        if self.same(starts, arrives):
+            return current
+        return self.with_first(current, self.summed(starts.added(arrives, -1.0), first.shape))
+
+    def with_first(self, current: Term, more: Term) -> Term:
+        """A uniform term, to whose first step another term is added."""
+        if not (more.uniform and more.static):
+            more = self.unify([more, *[None] * (self.timesteps - 1)])
+        once = [np.asarray(float(t == 0)) for t in range(self.timesteps)]
+        one = np.asarray(1.0)
+        return self.terms.affine([(current, one), (self.varying(more, once), one)], 0.0, current.shape)
 
     def _depending(self, term: Term, before: Term) -> set[int]:
         """The terms within one, element by element, that depend on another; that one, too."""
@@ -845,7 +864,7 @@ class Roller:
             if all(same_numbers(c, column[-1]) for c in column):
                 made.append((part, column[-1]))
             else:
-                made.append((self._gain(part, [c[n] for c in coefficients], None), np.asarray(1.0)))
+                made.append((self.varying(part, [c[n] for c in coefficients], None), np.asarray(1.0)))
         self.terms.place = next(t for t in steps if t is not None).place
         told = [c for c in constants if c is not None]
         constant = constants[last]
@@ -853,7 +872,7 @@ class Roller:
         if all(same_numbers(c, constant) for c in told):
             return self.terms.affine(made, constant, shape)
         each = [constant if c is None else c for c in constants]
-        return self._gain(self.terms.affine(made, 0.0, shape), [np.asarray(1.0)] * len(steps), each)
+        return self.varying(self.terms.affine(made, 0.0, shape), [np.asarray(1.0)] * len(steps), each)
 
     def _own_constant(self, parts: Sequence[Term], numbers: Sequence[Array], poly: Poly, step: int) -> Array:
         """The constant of a step, without what its parts come to where they hear nothing yet."""
@@ -864,7 +883,7 @@ class Roller:
                 constant = constant - number * made.data.constant
         return np.asarray(constant)
 
-    def _gain(self, part: Term, numbers: Sequence[Array], constants: Sequence[Array] | None) -> Term:
+    def varying(self, part: Term, numbers: Sequence[Array], constants: Sequence[Array] | None = None) -> Term:
         """A term times another number at each step, plus another constant."""
         first = next((n for n in numbers if np.any(n != 0)), np.asarray(1.0))
         if first.ndim:
