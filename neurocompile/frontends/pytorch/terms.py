@@ -205,9 +205,7 @@ class Terms:
             if any(("cmp", x.shape, (turned.uid,), s) in self._known for s in (False, True)):
                 return self.affine([(self.compare(turned, not strict), np.asarray(-1.0))], 1.0, x.shape)
         seen = self._sites.setdefault(self.place.site, [])
-        made = self._make(
-            "cmp", x.shape, (x,), strict, key, binary=True, step=max(x.step, 0) if x.static else x.step
-        )
+        made = self._make("cmp", x.shape, (x,), strict, key, binary=True, step=max(x.step, 0) if x.static else x.step)
         seen.append(made)
         if not x.uniform or x.static:
             made.step = max(x.step, len(seen) - 1)

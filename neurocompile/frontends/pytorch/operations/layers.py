@@ -172,6 +172,8 @@ def _mixed_time(low: Lowering, x: Value, weight: Array, bias: Any) -> Value:
     for row in range(weight.shape[0]):
         parts = [(t, np.asarray(n)) for t, n in zip(x.steps, weight[row])]
         steps.append(low.terms.affine(parts, 0.0 if bias is None else np.asarray(bias)[row], x.features))
+    if len(steps) == 1 < low.timesteps:  # time is gone
+        return Value((*x.axes[:-1], "1"), (*x.shape[:-1], 1), steps[0])
     return Value(x.axes, (*x.shape[:-1], weight.shape[0]), tuple(steps))
 
 

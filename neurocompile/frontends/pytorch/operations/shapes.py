@@ -53,7 +53,8 @@ def _merged(x: Value, after: tuple[int, ...]) -> Merged | None:
     whole = prod(x.shape)
     if len(sizes) <= 2 and sizes[-1] == x.shape[-1] and prod(sizes) == whole and x.axes[-1] == "F":
         return Merged(x, after, True)
-    if len(sizes) <= 2 and sizes[0] == x.shape[0] and prod(sizes) == whole:
+    alone = after == (1, whole) and x.shape[0] == 1  # of one step
+    if alone or (len(sizes) <= 2 and sizes[0] == x.shape[0] and prod(sizes) == whole):
         return Merged(x, after, False)
     return None
 
