@@ -406,12 +406,14 @@ class _Derivation:
         h = None if state is None else self.uid(state)
         s = self.uid(before)
         poly = self._settled(poly, s, c)
+        fed_back, poly = self._fed_back(poly, h, s)
         fields, current = self._fields(poly, arrives, h, s, t)
         first: NotAlike | None = None
         # What arrives at the first steps follows from what arrives later; where it does not, it is looked for.
         for since in (2 if self.last > 1 else 1, 0, None):
             try:
-                rolled, gain = self._rolled_by_steps() if since is None else self._rolled(current, since)
+                told = self._rolled_by_steps() if since is None else self._rolled(current, since, fed_back)
+                rolled, gain = told
                 return self._finish({**fields, "gain": gain}, rolled, k, c, norm)
             except NotAlike as error:
                 first = first or error
@@ -430,6 +432,19 @@ class _Derivation:
                 raise self.refused("what arrives cannot be told from what it remembers", self.steps[t].spike)
             steps.append(self.terms.affine(found, 0.0, self.shape))
         return self.roller.unify(steps), np.asarray(1.0)
+
+    def _fed_back(self, poly: Poly, h: int | None, s: int) -> tuple[Array, Poly]:
+        """What a step hears of the last spike where it keeps nothing of the membrane, and the rest of the step.
+
+        No reset does that: the neuron hears itself, a step later.
+        """
+        kept = _ZERO if h is None else poly.get((h,), _ZERO)
+        if (s,) not in poly or np.all(kept != 0) or any(h in m and s in m for m in poly):
+            return _ZERO, poly
+        heard = np.where(kept == 0, poly[s,], 0.0)
+        rest = Poly(poly)
+        rest.plus((s,), -heard)
+        return np.asarray(heard), rest
 
     def _settled(self, poly: Poly, s: int, c: Array) -> Poly:
         """A step without its last spike where that is known: with an infinite threshold it fires always or never."""
@@ -719,11 +734,12 @@ class _Derivation:
         self.roller.modules[made.uid] = [home] if home in own else [*own, home]
         return made
 
-    def _rolled(self, currents: list[tuple[Term, Array]], since: int) -> tuple[Term, Array]:
+    def _rolled(self, currents: list[tuple[Term, Array]], since: int, fed_back: Array) -> tuple[Term, Array]:
         """All that arrives, from a step on, as one uniform term, and the gain that the equation has for it."""
-        if not currents:
+        feeds = bool(np.any(fed_back != 0))
+        if not currents and not feeds:
             return self.terms.constant(_ZERO, self.shape), np.asarray(1.0)
-        one = len(currents) == 1
+        one = len(currents) == 1 and not feeds
         gain = currents[0][1] if one else np.asarray(1.0)
         steps: list[Term | None] = [None] * len(self.steps)
         for t in range(self.last, since - 1, -1):
@@ -735,7 +751,8 @@ class _Derivation:
             elif one and np.all(gain != 0):
                 steps[t] = self.terms.affine([(mine[0][0], mine[0][1] / gain)], 0.0, self.shape)
             elif not one:
-                steps[t] = self.terms.affine(mine, 0.0, self.shape)
+                own = [(self.steps[t - 1].spike, fed_back)] if t else []
+                steps[t] = self.terms.affine([*mine, *own], 0.0, self.shape)
         return self.roller.unify(steps), gain
 
     def _like(self, currents: list[tuple[Term, Array]], t: int) -> list[tuple[Term, Array]] | None:
@@ -931,7 +948,7 @@ class _Derivation:
                     heard.plus(monomial, value)
             kept.append(own)
             if len(left) <= 1:
-                expected = self._compared_of(self._charged(op, Poly(), self._heard(op, rolled, t)), k, c, norm)[0]
+                expected = self._compared_of(self._charged(op, Poly(), self._heard(rolled, t)), k, c, norm)[0]
                 actual = self.roller.expand(self.roller.summed(heard, self.shape))
                 if not self.roller.same(expected, actual):
                     raise NotAlike(
@@ -944,8 +961,11 @@ class _Derivation:
                     f"step {t} of this neuron does not do what the last step does", self.steps[t].spike, FIX_LOOP
                 )
 
-    def _heard(self, op: Neuron, rolled: Term, t: int) -> Poly:
-        return self.roller.expand(self.terms.at(rolled, t))
+    def _heard(self, rolled: Term, t: int) -> Poly:
+        """What arrives at a step, but for the neuron's own last spike."""
+        poly = self.roller.expand(self.terms.at(rolled, t))
+        spike = self.uid(self.steps[t - 1].spike)
+        return Poly({monomial: value for monomial, value in poly.items() if spike not in monomial})
 
 
 def _tidied(op: Neuron, shape: tuple[int, ...]) -> Neuron:
