@@ -83,6 +83,7 @@ class Emission:
         self.regions: dict[Any, str] = {}
         self.region_axes: dict[str, Any] = {}
         self._names: dict[int, str] = {}
+        self._reserved: set[str] = set()
         self._open_loops: list[tuple[str, Any]] = []
         for name, numbers in {**low.trace.inputs, **low.trace.random}.items():
             known = next(t for t in self.terms._known.values() if t.kind == "input" and t.data == name)
@@ -93,7 +94,7 @@ class Emission:
 
     def _fresh(self, stem: str) -> str:
         name, number = stem, 2
-        while name in self.nodes or name in self.hosts:
+        while name in self.nodes or name in self.hosts or name in self._reserved:
             name, number = f"{stem}.{number}", number + 1
         return name
 
@@ -274,12 +275,15 @@ class Emission:
                 raise self._behind_membrane(current)
             op = replace(op, current_decay=np.asarray(decay), bias=np.asarray(op.bias + op.gain * constant))
             current = inner
-        source = self.emit(current)
         modules = self.roller.modules.get(term.uid, [term.place.module])
         if len(modules) == 1 and term.uid in self.roller.neurons:
             last = self.roller.neurons[term.uid][-1]
             modules = modules if last is None or last.kind != "cmp" else [self._caller(last)]
-        made = self._add(self._neuron_name(term, modules), op, source)
+        name = self._fresh(self._neuron_name(term, modules))
+        self._reserved.add(name)  # what it hears may be neurons of the same module
+        source = self.emit(current)
+        self._reserved.discard(name)
+        made = self._add(name, op, source)
         self.layers[made] = term
         return made
 

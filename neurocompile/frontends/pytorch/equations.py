@@ -64,6 +64,10 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     fresh_before: set[int] = set()
     spikes = {term.uid for term in known}
     remembers = False
+    if steps[0] is None and len(known) == len(steps) - 1:  # silent at first: what it compares is found out
+        nothing = roller.terms.constant(_ZERO, known[0].shape)
+        made.append(_Step(nothing, nothing, set(), []))
+        steps = steps[1:]
     for term in steps:
         if term is None:
             if remembers or len(known) == 1:
@@ -118,6 +122,7 @@ class _Derivation:
         self.terms = roller.terms
         self.steps = steps
         self.last = len(steps) - 1
+        self.first = int(steps[0].spike.is_constant)  # of which something is known
         self._states: dict[int, list[Term]] = {}
         self._norm_on_membrane = False
         self._scale = np.asarray(1.0)
@@ -143,8 +148,8 @@ class _Derivation:
         if t not in self._states:
             spike = self.steps[t - 1].spike
             known = [term for term in self.steps[t].state if term.uid != spike.uid]
-            if t > 1:
-                shared = self.steps[0].new
+            if t > self.first + 1:
+                shared = self.steps[self.first].new
                 known = [
                     x
                     for x in known
@@ -698,7 +703,7 @@ class _Derivation:
     # -- putting it together -------------------------------------------------------------------------------------------
 
     def _finish(self, fields: dict[str, Any], rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Term:
-        strict = self.steps[0].spike.data
+        strict = self.steps[self.last].spike.data
         if norm is not None and norm.on == "compare":
             # compared = norm(h) - threshold, whatever the fold of both says.
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -715,6 +720,8 @@ class _Derivation:
                 )
             fields |= {"threshold": np.asarray(threshold), "flip": np.asarray(k < 0), "norm": norm}
         op = Neuron(strict=strict, **fields)
+        if self.first:
+            self._start(op, rolled, k, c, norm)
         rolled = self._with_start(op, rolled, k, c, norm)
         op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
         op = _tidied(op, self.shape)
@@ -839,6 +846,19 @@ class _Derivation:
     def _is_rounding(value: Array, among: Poly) -> bool:
         largest = max((float(np.abs(v).max(initial=0.0)) for m, v in among.items() if m), default=0.0)
         return bool(np.all(np.abs(value) <= 1e-12 * largest))
+
+    def _start(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:
+        """What is compared at the first step, from what the membrane must have been for the second."""
+        if norm is not None:
+            raise self.refused("it has a norm, and what it compares at its first step is the same for every input")
+        second = self._charged(op, Poly(), self._current_poly(op, rolled, 1))
+        left = self.roller.expand(self.steps[1].compared).added(self._compared_of(second, k, c, norm)[0], -1.0).constant
+        reach = np.asarray(k * op.decay)
+        membrane = np.where(reach == 0, 0.0, left / np.where(reach == 0, 1.0, reach))
+        compared = k * membrane + c
+        if np.any(compared > 0 if op.strict else compared >= 0):
+            raise self.refused("it fires at its first step, whatever the input")
+        self.steps[0].compared = self.terms.constant(compared, self.shape)
 
     def _v_init(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Array:
         """What the membrane is before the first step, so that the first comparison is as it was."""

@@ -128,7 +128,13 @@ class Roller:
         alike = origin is not None and len(origins) == 1
         if alike and all(t is None or t.origin == (origin[0], k) for k, t in enumerate(steps)):
             return origin[0]
-        key = tuple(-1 if t is None else t.uid for t in steps)
+        found = self._of_its_line(steps)
+        if found is not None:
+            sequence, later = found
+            if later:
+                return self._later(sequence, later)
+            steps, known = sequence, [*sequence]
+        key = _key(steps)
         if key in self._memo:
             return self._memo[key]
         for sequence, other, place in self._sequences.get(first.uid, []):
@@ -157,6 +163,32 @@ class Roller:
         self._check(steps, found)
         return found
 
+    def _of_its_line(self, steps: Steps) -> tuple[Steps, int] | None:
+        """All comparisons of the line that made these, in order, and how many steps later these read them.
+
+        What the first step compares may be known numbers, which make no comparison: it did not fire then.
+        """
+        first = next((term for term in steps if term is not None and not _is_zero(term)), None)
+        if first is None or first.kind != "cmp":
+            return None
+        seen = self.terms.at_same_site(first)
+        missing = self.timesteps - len(seen)
+        if first not in seen or not 0 <= missing <= (self.timesteps > 3):
+            return None
+        nothing = self.terms.constant(np.asarray(0.0), first.shape)
+        sequence = (*(nothing,) * missing, *seen)
+        later = steps.index(first) - sequence.index(first)
+        if later < 0:
+            return None
+        before = (nothing,) * later + sequence
+        fits = all(a is None or a is b or (_is_zero(a) and _is_zero(b)) for a, b in zip(steps, before))
+        return (sequence, later) if fits else None
+
+    def _later(self, sequence: Steps, steps: int) -> Term:
+        """What a sequence is, so many steps later."""
+        key = _key(sequence)
+        return self._promised(sequence, key, steps) if key in self._open else self.lag(self.unify(sequence), steps)
+
     def _note(self, steps: Steps, key: tuple[int, ...]) -> None:
         """Remember a sequence by each of its terms."""
         for place, term in enumerate(steps):
@@ -180,6 +212,8 @@ class Roller:
         kinds = {term.kind for term in known}
         if kinds == {"cmp"}:
             return self._compared(steps)
+        if self._is_silent_at_first(steps):
+            return self._silent_at_first(steps)
         if kinds <= set(ELEMENTWISE):
             return self._elementwise(steps)
         if len(kinds) > 1:
@@ -279,15 +313,42 @@ class Roller:
                 continue
             if sequence_key in self._memo:
                 return self.lag(self._memo[sequence_key], lag)
-            promised = Lag(lag, sequence)
-            made = self.terms.uniform(
-                "lag", first.shape, (), promised, ("promised", sequence_key, lag), binary=first.binary
-            )
-            self._promises.setdefault(sequence_key, []).append((made.data, made))
-            return made
-        if all(t is not None for t in steps[:at]) and first.kind != "at":
+            return self._promised(sequence, sequence_key, lag)
+        if all(t is not None for t in steps[:at]) and first.kind != "at" and not self._is_silent_at_first(steps):
             return self.lag(self.unify((*steps[at:], *(None,) * at)), at)
         return None
+
+    def _promised(self, sequence: Steps, key: tuple[int, ...], lag: int) -> Term:
+        """A sequence that is being rolled up, so many steps later."""
+        like = next(term for term in sequence if term is not None and not _is_zero(term))
+        made = self.terms.uniform(
+            "lag", like.shape, (), Lag(lag, sequence), ("promised", key, lag), binary=like.binary
+        )
+        self._promises.setdefault(key, []).append((made.data, made))
+        return made
+
+    def _is_silent_at_first(self, steps: Steps) -> bool:
+        """Whether these are comparisons, of which the first is of known numbers and does not fire."""
+        first, *others = steps
+        alike = first is not None and _is_zero(first) and all(t is not None and t.kind == "cmp" for t in others)
+        return alike and tuple(others) == tuple(self.terms.at_same_site(others[0])) and len(others) > 2
+
+    def _silent_at_first(self, steps: Steps) -> Term:
+        """A neuron of which no more is known of the first step than that it did not fire."""
+        from neurocompile.frontends.pytorch.equations import derive
+
+        try:
+            found = derive(self, (None, *steps[1:]))
+        except NotAlike:
+            found = None
+        if found is None:
+            return self.lag(self.unify((*steps[1:], None)), 1)
+        self.terms.fixed[found.uid, 0] = steps[0]
+        for step, term in enumerate(steps[1:], 1):
+            self._rolled[term.uid] = self.terms.at(found, step)
+        self._canonical.clear()
+        self.neurons.setdefault(found.uid, (None, *steps[1:]))
+        return found
 
     def _check(self, steps: Steps, found: Term) -> None:
         """Hold what was found against every step."""
@@ -460,7 +521,7 @@ class Roller:
             rolled = None if term is None else self._rolled.get(term.uid)
             if rolled is not None and rolled.kind == "at" and rolled.data == step:
                 return rolled.args[0]
-        self._note(filled, tuple(-1 if t is None else t.uid for t in steps))
+        self._note(filled, _key(steps))
         found = derive(self, filled)
         if found is None:  # it remembers nothing
             if len({term.data for term in steps if term is not None}) > 1:
@@ -913,6 +974,10 @@ class Roller:
         self.terms.place = next(t for t in steps if t is not None).place
         op = Integrator(decay=np.asarray(decay))
         return self.terms.uniform("integrator", shape, (current,), op, digest(op.decay))
+
+
+def _key(steps: Steps) -> tuple[int, ...]:
+    return tuple(-1 if term is None else term.uid for term in steps)
 
 
 def _is_zero(term: Term) -> bool:

@@ -109,7 +109,10 @@ def _rounded(array: Array) -> Array:
 
 
 class Terms:
-    """Makes terms. ``place`` is where those that are made now come from."""
+    """Makes terms. ``place`` is where those that are made now come from.
+
+    ``fixed`` has the steps of uniform terms that are known numbers.
+    """
 
     def __init__(self, timesteps: int) -> None:
         self.timesteps = timesteps
@@ -117,6 +120,7 @@ class Terms:
         self._known: dict[Any, Term] = {}
         self._ops: dict[Any, Op] = {}
         self._sites: dict[str, list[Term]] = {}
+        self.fixed: dict[tuple[int, int], Term] = {}
         self.calls: dict[str, dict[int, Term]] = {}
         self._count = 0
 
@@ -231,6 +235,8 @@ class Terms:
 
     def twin(self, term: Term) -> Term | None:
         """The comparison of the same with ``>`` for ``>=``, or the other way round, if there is one."""
+        if term.kind != "cmp":
+            return None
         return self._known.get(("cmp", term.shape, (term.args[0].uid,), not term.data))
 
     def at_same_site(self, term: Term) -> list[Term]:
@@ -285,6 +291,8 @@ class Terms:
         """A uniform term at one step: of inputs, neurons and the like; of all else it is the same of its parts."""
         if term.static or not term.uniform:
             return term
+        if (term.uid, step) in self.fixed:
+            return self.fixed[term.uid, step]
         if term.kind == "lag" and term.data.of is None and step >= term.data.steps:
             return term.data.sequence[step - term.data.steps]  # type: ignore[no-any-return]
         if term.kind == "lag":
