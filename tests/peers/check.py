@@ -29,7 +29,10 @@ LAYERS = (nn.Linear, nn.Conv2d)
 
 @dataclass(frozen=True)
 class Case:
-    """How to make a network, what it takes, and which of its modules fire."""
+    """How to make a network, what it takes, and which of its modules fire.
+
+    ``unread`` are modules whose spikes nothing reads: no program has them.
+    """
 
     name: str
     make: Callable[[], nn.Module]
@@ -38,6 +41,7 @@ class Case:
     steps: int = 6
     shape: tuple[int, ...] = (8,)
     readout: str | None = "sequence"
+    unread: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -114,8 +118,13 @@ def live(case: Case, model: nn.Module, x: np.ndarray) -> Live:
         if isinstance(module, case.spiking):
             module.register_forward_hook(listen(path))
     given = torch.from_numpy(x).double()
-    with torch.no_grad(), Float64():
-        returned = _run(case, model, given)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # of what forward itself makes
+    try:
+        with torch.no_grad(), Float64():
+            returned = _run(case, model, given)
+    finally:
+        torch.set_default_dtype(default)
     outputs = []
     for value in returned:
         value = value.transpose(0, 1) if value.shape[:2] == (case.steps, len(x)) else value
@@ -191,7 +200,7 @@ def compare(case: Case, model: nn.Module, folder: Path) -> Tally:
             if path in layers:
                 tally.spikes += fired.size
                 tally.differing += int(((layers[path] != 0) != (fired != 0)).sum())
-            elif path not in tally.missing:
+            elif path not in (*tally.missing, *case.unread):
                 tally.missing.append(path)
     return tally
 
@@ -204,7 +213,11 @@ def _spikes(case: Case, value: np.ndarray) -> bool:
 def _layers(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The program's layers by the live modules' paths: of the same name, or else the same in number and in order."""
     found = {name: np.asarray(value) for name, value in found.items()}
-    named = {p: found[p] for p, w in wanted.items() if p in found and found[p].shape == w.shape}
+    named = {}
+    for path, fired in wanted.items():  # a module that holds layers, too, has its neuron beside them
+        name = next((n for n in (path, f"{path}.neuron") if n in found and found[n].shape == fired.shape), None)
+        if name is not None:
+            named[path] = found[name]
     if len(named) < len(wanted) and [v.shape for v in found.values()] == [w.shape for w in wanted.values()]:
         return dict(zip(wanted, found.values()))
     return named

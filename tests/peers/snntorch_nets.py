@@ -337,10 +337,17 @@ def _case(name: str, make: Any, **how: Any) -> Case:
     return Case(f"snntorch {name}", make, SPIKING, **how)
 
 
-def _net(kind: type[nn.Module], name: str, steps: int = 6, layout: str = "TN", **options: Any) -> Case:
+def _net(
+    kind: type[nn.Module],
+    name: str,
+    steps: int = 6,
+    layout: str = "TN",
+    unread: tuple[str, ...] = (),
+    **options: Any,
+) -> Case:
     own = {**USUAL[kind], **options}
     make = partial(NETS[kind], layout, steps, **own)
-    return _case(f"{kind.__name__} {name}", make, layout=layout, steps=steps)
+    return _case(f"{kind.__name__} {name}", make, layout=layout, steps=steps, unread=unread)
 
 
 def cases() -> Iterator[Case]:
@@ -384,7 +391,7 @@ def cases() -> Iterator[Case]:
     yield leaky("spikes summed", returns="sum")
     yield leaky("image, spikes summed", layout="N", steps=10, returns="sum")
     yield leaky("mean and last membrane", returns="mean and last")
-    yield leaky("membranes", returns="mem", reset_mechanism="none", steps=8)
+    yield leaky("membranes", returns="mem", reset_mechanism="none", steps=8, unread=("lif2",))
     yield _case("Leaky with zeros of the user's", partial(OwnZeros, beta=0.9))
     yield _case("Leaky charged", partial(Charged, beta=0.9))
     yield _case("Leaky charged zero", partial(Charged, beta=0.9, reset_mechanism="zero"))

@@ -147,7 +147,7 @@ class _Derivation:
         """
         if t not in self._states:
             spike = self.steps[t - 1].spike
-            known = [term for term in self.steps[t].state if term.uid != spike.uid]
+            known = [term for term in self.steps[t].state if term.uid != spike.uid and term.kind != "cmp"]
             if t > self.first + 1:
                 shared = self.steps[self.first].new
                 known = [

@@ -208,12 +208,44 @@ class Terms:
             turned = self.affine([(a, -c) for a, c in zip(x.args, x.data.coefficients)], -x.data.constant, x.shape)
             if any(("cmp", x.shape, (turned.uid,), s) in self._known for s in (False, True)):
                 return self.affine([(self.compare(turned, not strict), np.asarray(-1.0))], 1.0, x.shape)
+        told = self._told_by_another(x, strict)
+        if told is not None:
+            return told
         seen = self._sites.setdefault(self.place.site, [])
         made = self._make("cmp", x.shape, (x,), strict, key, binary=True, step=max(x.step, 0) if x.static else x.step)
         seen.append(made)
         if not x.uniform or x.static:
             made.step = max(x.step, len(seen) - 1)
         return made
+
+    def _told_by_another(self, x: Term, strict: bool) -> Term | None:
+        """A comparison that the last one before it decides; None if it does not.
+
+        Where that one holds ``x`` is a number, and where it does not, ``x`` is what that one compares: a membrane that
+        was reset is compared again.
+        """
+        waiting = {x.uid: x}
+        while waiting:
+            last = waiting.pop(max(waiting))
+            if last.kind == "cmp":
+                break
+            waiting |= {a.uid: a for a in last.args if last.kind in ("affine", "mul")}
+        else:
+            return None
+        if last.data != strict or last.args[0].shape != x.shape:
+            return None
+        holds, fails = (self._with(x, {last.uid: self.constant(np.asarray(n), x.shape)}, last.uid) for n in (1.0, 0.0))
+        if not holds.is_constant or fails is not last.args[0]:
+            return None
+        return self.mul(last, self.compare(holds, strict))
+
+    def _with(self, term: Term, known: dict[int, Term], since: int) -> Term:
+        """The same as a term, of other parts, by their numbers: of those that were made ``since``."""
+        if term.uid < since or (term.kind not in ("affine", "mul") and term.uid not in known):
+            return term
+        if term.uid not in known:
+            known[term.uid] = self.rebuilt(term, tuple(self._with(a, known, since) for a in term.args))
+        return known[term.uid]
 
     def simplified(self, term: Term) -> Term | None:
         """A comparison of a term that is 0 or 1 as what it comes to; None for any other term."""
