@@ -447,7 +447,31 @@ class Emission:
         if term.kind == "extreme":
             self._add(name, Output(term.data), self._membrane(name, self.roller.unify(term.args)))
             return
-        self._emit_read(name, *self.reading(term))
+        try:
+            readings = self.reading(term)
+        except NotAlike:
+            steps = self._all_steps(term)
+            if steps is None:
+                raise
+            self._emit_sequence(name, self.roller.unify(steps), "last")
+            return
+        self._emit_read(name, *readings)
+
+    def _all_steps(self, term: Term) -> list[Term] | None:
+        """What each step made where the last one made a term, each on the way to the next; None if there is no such."""
+        steps = [term]
+        while len(steps) < self.low.timesteps:
+            waiting = {a.uid: a for a in steps[0].args}
+            while waiting:
+                top = waiting.pop(max(waiting))
+                if (top.kind, top.shape, top.place.site) == (term.kind, term.shape, term.place.site):
+                    break
+                if top.kind in ("affine", "mul", "cmp"):
+                    waiting |= {a.uid: a for a in top.args}
+            else:
+                return None
+            steps.insert(0, top)
+        return steps
 
     def _largest_by_size(self, term: Term) -> Term | None:
         """The step of the largest size, where that is chosen from the largest and the smallest of all steps."""

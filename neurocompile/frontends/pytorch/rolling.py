@@ -9,6 +9,7 @@ before.
 # mypy: disable-error-code="arg-type,assignment,index,misc"
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,9 +132,15 @@ class Roller:
         found = self._of_its_line(steps)
         if found is not None:
             sequence, later = found
-            if later:
+            guessed = _is_zero(sequence[0]) and steps[later] is None
+            if guessed:
+                tried = self._tried(sequence, later)
+                if tried is not None:
+                    return tried
+            elif later:
                 return self._later(sequence, later)
-            steps, known = sequence, [*sequence]
+            else:
+                steps = sequence
         key = _key(steps)
         if key in self._memo:
             return self._memo[key]
@@ -175,6 +182,8 @@ class Roller:
         missing = self.timesteps - len(seen)
         if first not in seen or not 0 <= missing <= (self.timesteps > 3):
             return None
+        if missing and len(self.terms.in_same_module(first)) == self.timesteps:
+            return None  # the first step is on another line
         nothing = self.terms.constant(np.asarray(0.0), first.shape)
         sequence = (*(nothing,) * missing, *seen)
         later = steps.index(first) - sequence.index(first)
@@ -184,10 +193,30 @@ class Roller:
         fits = all(a is None or a is b or (_is_zero(a) and _is_zero(b)) for a, b in zip(steps, before))
         return (sequence, later) if fits else None
 
+    def _tried(self, sequence: Steps, later: int) -> Term | None:
+        """A sequence of which the first step is guessed, so many steps later; None, and nothing is left of it, if that
+        comes to nothing."""
+        held: tuple[dict[Any, Any], ...] = (self._memo, self._promises, self._lags, self._rolled)
+        before = [dict(own) for own in held]
+        noted = {uid: len(own) for uid, own in self._sequences.items()}
+        try:
+            return self._later(sequence, later)
+        except NotAlike:
+            for own, old in zip(held, before):
+                own.clear()
+                own.update(old)
+            for uid, seen in self._sequences.items():
+                del seen[noted.get(uid, 0) :]
+            self._canonical.clear()
+            return None
+
     def _later(self, sequence: Steps, steps: int) -> Term:
         """What a sequence is, so many steps later."""
         key = _key(sequence)
-        return self._promised(sequence, key, steps) if key in self._open else self.lag(self.unify(sequence), steps)
+        if steps and key in self._open:
+            return self._promised(sequence, key, steps)
+        found = self.unify(sequence)
+        return self.lag(found, steps) if steps else found
 
     def _note(self, steps: Steps, key: tuple[int, ...]) -> None:
         """Remember a sequence by each of its terms."""
@@ -594,6 +623,9 @@ class Roller:
         known = [term for term in steps if term is not None]
         kinds = {term.kind for term in known}
         if kinds == {"mul"}:
+            if not known[0].binary and self._recurs(steps, {t.uid: k for k, t in enumerate(steps) if t is not None}):
+                with contextlib.suppress(NotAlike):
+                    return self._recurrence(steps)  # a membrane as it is left by the reset
             made = self.terms.rebuilt(known[0], self._aligned(steps))
             self.neurons.setdefault(made.uid, steps)
             return made
@@ -611,10 +643,14 @@ class Roller:
             return self._parts(steps)
         if all(tuple(self.kin(a) for a in t.args) == tuple(self.kin(a) for a in known[-1].args) for t in known):
             return self._parts(steps)
+        kins = [self.kin(a) for a in known[-1].args]
         turned = []
         for term in steps:
             order = {self.kin(arg): arg for arg in term.args} if term is not None else {}
-            turned.append([None if term is None else order.get(self.kin(a)) for a in known[-1].args])
+            row = [order.pop(kin, None) for kin in kins]
+            if len(order) == 1 and row.count(None) == 1:  # at the first step the state is another sum
+                row[row.index(None)] = next(iter(order.values()))
+            turned.append(row)
         return tuple(self.unify(column) for column in zip(*turned))
 
     def kin(self, term: Term) -> Any:
