@@ -103,6 +103,10 @@ def digest(array: Array) -> Any:
     return array.shape, array.dtype.str, content
 
 
+def _holds(value: Array, strict: bool) -> Array:
+    return ((value > 0) if strict else (value >= 0)).astype(np.float64)
+
+
 def _rounded(array: Array) -> Array:
     mantissa, exponent = np.frexp(array)
     return np.asarray(np.ldexp(np.rint(mantissa * 2.0**42) / 2.0**42, exponent))
@@ -193,12 +197,8 @@ class Terms:
 
     def compare(self, x: Term, strict: bool) -> Term:
         """1 where ``x > 0`` (strict) or ``x >= 0``, else 0."""
-
-        def holds(value: Array) -> Array:
-            return ((value > 0) if strict else (value >= 0)).astype(np.float64)
-
         if x.kind == "affine" and np.isinf(x.data.constant).all():
-            return self.constant(holds(x.data.constant), x.shape)
+            return self.constant(_holds(x.data.constant, strict), x.shape)
         # Of numbers alone: a neuron that hears nothing at one of its steps. Another's of the same numbers is another.
         key = (strict, self.place.site) if x.is_constant else strict
         known = self._known.get(("cmp", x.shape, (x.uid,), key))
@@ -237,7 +237,7 @@ class Terms:
         holds, fails = (self._with(x, {last.uid: self.constant(np.asarray(n), x.shape)}, last.uid) for n in (1.0, 0.0))
         if not holds.is_constant or fails is not last.args[0]:
             return None
-        return self.mul(last, self.compare(holds, strict))
+        return self.affine([(last, _holds(holds.data.constant, strict))], 0.0, x.shape)
 
     def _with(self, term: Term, known: dict[int, Term], since: int) -> Term:
         """The same as a term, of other parts, by their numbers: of those that were made ``since``."""
@@ -252,17 +252,14 @@ class Terms:
         if term.kind != "cmp":
             return None
         if term.args[0].is_constant:
-            number = term.args[0].data.constant
-            return self.constant(((number > 0) if term.data else (number >= 0)).astype(np.float64), term.shape)
+            return self.constant(_holds(term.args[0].data.constant, term.data), term.shape)
         atom, coefficient, constant = term.args[0], np.asarray(1.0), np.asarray(0.0)
         if atom.kind == "affine" and len(atom.args) == 1:
             coefficient, constant, atom = atom.data.coefficients[0], atom.data.constant, atom.args[0]
         if not atom.binary:
             return None
         atom = self.simplified(atom) or atom
-        low, high = (
-            ((v > 0) if term.data else (v >= 0)).astype(np.float64) for v in (constant, constant + coefficient)
-        )
+        low, high = (_holds(v, term.data) for v in (constant, constant + coefficient))
         return self.affine([(atom, high - low)], low, term.shape)
 
     def twin(self, term: Term) -> Term | None:
