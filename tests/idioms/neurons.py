@@ -490,3 +490,149 @@ def softmax_of_a_membrane(m: Net, x: torch.Tensor) -> torch.Tensor:
         v = 0.9 * v + m.fc(m.one(m.conv(x)).flatten(1))
         out = out + F.softmax(v, dim=1)
     return out
+
+
+# -- neurons and membranes as libraries write them, with another input at every step ------------------------------------
+
+STEPS = 6
+
+
+def heard(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The current of 5 neurons at one step."""
+    return m.fc(m.conv(x).flatten(1))
+
+
+def rest(x: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(x.shape[1], 5, dtype=x.dtype)
+
+
+def above(x: torch.Tensor, threshold: float) -> torch.Tensor:
+    return (x > threshold).to(x.dtype)
+
+
+@case(layout="TN", timesteps=STEPS)
+def subtracted_at_once_and_compared_again(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """What a reset left over is compared once more a step later, and the reset of then is taken back."""
+    mem, out = rest(x), []
+    for now in x:
+        again = above(mem, 0.15)
+        mem = 0.8 * mem + heard(m, now) - again * 0.15
+        out.append(above(mem, 0.15))
+        mem = mem - (out[-1] - again) * 0.15
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def cleared_at_once_and_compared_again(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Nothing is left over: the second comparison never holds."""
+    mem, out = rest(x), []
+    for now in x:
+        again = above(mem, 0.15)
+        mem = 0.8 * (1 - again) * mem + heard(m, now)
+        out.append(above(mem, 0.15))
+        mem = mem - (out[-1] - again) * mem
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def remembers_its_spike_alone(m: Net, x: torch.Tensor) -> torch.Tensor:
+    mem, out = rest(x), []
+    for now in x:
+        late = above(mem, 0.15)
+        mem = heard(m, now) - late * 0.2
+        out.append(above(mem, 0.15))
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def own_spike_in_its_synaptic_current(m: Net, x: torch.Tensor) -> torch.Tensor:
+    syn = mem = spikes = rest(x)
+    out = []
+    for now in x:
+        syn = 0.6 * syn + heard(m, now) - 0.1 * spikes
+        mem = 0.8 * mem + syn - above(mem, 0.15) * 0.15
+        spikes = above(mem, 0.15)
+        out.append(spikes)
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def synaptic_current_of_three_summands(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The input and the other neurons' spikes are added one after the other."""
+    syn = mem = spikes = rest(x)
+    out = []
+    for now in x:
+        jump = syn + heard(m, now) + m.mix(spikes)
+        mem = mem + 0.2 * (jump - mem)
+        syn = jump - 0.4 * jump
+        spikes = above(mem, 0.1)
+        mem = (1 - spikes) * mem
+        out.append(spikes)
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def soft_reset_as_a_choice(m: Net, x: torch.Tensor) -> torch.Tensor:
+    mem, out = rest(x), []
+    for now in x:
+        mem = mem + 0.4 * (heard(m, now) - mem)
+        over = mem - 0.1
+        spikes = above(over, 0.0)
+        mem = (1 - spikes) * mem + spikes * over
+        out.append(spikes)
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def current_that_is_gone_after_a_step(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """A time constant of one step leaves nothing of the synaptic current."""
+    syn, mem, out = rest(x), rest(x), []
+    for now in x:
+        jump = syn + heard(m, now)
+        mem = mem + 0.4 * (jump - mem)
+        syn = jump - 1.0 * jump
+        spikes = above(mem, 0.1)
+        mem = (1 - spikes) * mem
+        out.append(spikes)
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
+def last_membrane_after_its_reset(m: Net, x: torch.Tensor) -> torch.Tensor:
+    mem = rest(x)
+    for now in x:
+        mem = mem + 0.4 * (heard(m, now) - mem)
+        mem = (1 - above(mem, 0.1)) * mem
+    return mem
+
+
+@case(layout="TN", timesteps=STEPS, averaged=0)
+def membrane_of_a_synaptic_current(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Neither fires, and the membrane does not start from 0."""
+    syn, mem, out = rest(x), rest(x) + 0.3, []
+    for now in x:
+        jump = syn + heard(m, now)
+        mem = mem + 0.2 * ((0.3 - mem) + jump)
+        syn = jump - 0.4 * jump
+        out.append(mem)
+    return torch.stack(out)
+
+
+@case(layout="TN", timesteps=STEPS, averaged=0)
+def membrane_of_a_synaptic_current_cleared_by_spikes(m: Net, x: torch.Tensor) -> torch.Tensor:
+    syn = mem = rest(x)
+    out = []
+    for now in x:
+        syn = 0.6 * syn + heard(m, now)
+        mem = (1 - m.two(heard(m, now))) * (0.8 * mem + syn)
+        out.append(mem)
+    return torch.stack(out)
+
+
+@case(init=adds(rate=lambda: torch.tensor(70.0)), layout="TN", timesteps=STEPS)
+def constants_in_float32(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Numbers that are no buffers stay in float32, and what is made of them alone is rounded so."""
+    mem = rest(x)
+    for now in x:
+        mem = mem + 0.001 * m.rate * (heard(m, now) - mem)
+    return 1000 * mem

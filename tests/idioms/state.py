@@ -513,3 +513,27 @@ def readout_starts_from_the_input(m: Net, x: torch.Tensor) -> torch.Tensor:
         y = 0.9 * y + 0.1 * m.fc(s[t].flatten(1))
         out = out + torch.softmax(y, 1)
     return out
+
+
+class ForgetsByItsOwnName(nn.Module):
+    """Its membrane stays between calls, until ``reset_mem``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mem = torch.zeros(0)
+
+    def reset_mem(self) -> None:
+        self.mem = torch.zeros_like(self.mem)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mem.shape != x.shape:
+            self.mem = torch.zeros_like(x)
+        self.mem = 0.8 * self.mem + x
+        spikes = (self.mem > 0.3).to(x.dtype)
+        self.mem = self.mem - 0.3 * spikes
+        return spikes
+
+
+@case(init=adds(cell=ForgetsByItsOwnName), layout="loop")
+def cleared_by_reset_mem(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.cell(m.fc(m.conv(x).flatten(1)))

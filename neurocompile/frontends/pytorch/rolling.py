@@ -766,13 +766,16 @@ class Roller:
         self.terms.place = steps[-1].place  # type: ignore[union-attr]
         if np.any(np.abs(start) > 1e-13):  # it does not start from 0
             constants = [start if k == first else np.asarray(0.0) for k in range(len(steps))]
-            current = self._gain(current, [np.asarray(1.0)] * len(steps), constants)
+            current = self.varying(current, [np.asarray(1.0)] * len(steps), constants)
         op = Integrator(decay=np.asarray(decays[-1]))
         return self.terms.uniform("integrator", current.shape, (current,), op, digest(op.decay))
 
     def _with_start(self, current: Term, first: Term) -> Term:
-        """What arrives at a membrane, and at the first step also what it starts from."""
-        starts, arrives = self.expand(first), self.expand(self.terms.at(current, 0))
+        """What arrives at a membrane, and at the first step also what it starts from of what differs by sample."""
+        starts, arrives = (
+            Poly({monomial: value for monomial, value in self._unrolled(self.expand(x)).items() if monomial})
+            for x in (first, self.terms.at(current, 0))
+        )
         if self.same(starts, arrives):
             return current
         return self.with_first(current, self.summed(starts.added(arrives, -1.0), first.shape))
