@@ -492,7 +492,7 @@ def softmax_of_a_membrane(m: Net, x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-# -- neurons and membranes as libraries write them, with another input at every step ------------------------------------
+# -- neurons and membranes of libraries, with another input at every step ----------------------------------------------
 
 STEPS = 6
 

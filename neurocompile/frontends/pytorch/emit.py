@@ -348,7 +348,8 @@ class Emission:
         if np.any(constant):
             summands.append(((), constant))
         self.terms.place = term.place
-        return self.roller.recurrence(summands, [lane for lane, _ in lanes], term.shape)
+        made: Term = self.roller.recurrence(summands, [lane for lane, _ in lanes], term.shape)
+        return made
 
     def _as_membrane(self, term: Term) -> tuple[Term, Array] | None:
         """A linear layer of a membrane that never fires as such a membrane, and a constant; None for any other term."""

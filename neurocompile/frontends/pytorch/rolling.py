@@ -129,18 +129,15 @@ class Roller:
         alike = origin is not None and len(origins) == 1
         if alike and all(t is None or t.origin == (origin[0], k) for k, t in enumerate(steps)):
             return origin[0]
-        found = self._of_its_line(steps)
-        if found is not None:
-            sequence, later = found
-            guessed = _is_zero(sequence[0]) and steps[later] is None
-            if guessed:
-                tried = self._tried(sequence, later)
-                if tried is not None:
-                    return tried
-            elif later:
-                return self._later(sequence, later)
-            else:
-                steps = sequence
+        line = self._of_its_line(steps)
+        if line is not None and _is_zero(line[0][0]) and steps[line[1]] is None:
+            tried = self._tried(*line)
+            if tried is not None:
+                return tried
+        elif line is not None and line[1]:
+            return self._later(*line)
+        elif line is not None:
+            steps = line[0]
         key = _key(steps)
         if key in self._memo:
             return self._memo[key]
@@ -350,9 +347,7 @@ class Roller:
     def _promised(self, sequence: Steps, key: tuple[int, ...], lag: int) -> Term:
         """A sequence that is being rolled up, so many steps later."""
         like = next(term for term in sequence if term is not None and not _is_zero(term))
-        made = self.terms.uniform(
-            "lag", like.shape, (), Lag(lag, sequence), ("promised", key, lag), binary=like.binary
-        )
+        made = self.terms.uniform("lag", like.shape, (), Lag(lag, sequence), ("promised", key, lag), binary=like.binary)
         self._promises.setdefault(key, []).append((made.data, made))
         return made
 
@@ -372,9 +367,10 @@ class Roller:
             found = None
         if found is None:
             return self.lag(self.unify((*steps[1:], None)), 1)
-        self.terms.fixed[found.uid, 0] = steps[0]
-        for step, term in enumerate(steps[1:], 1):
-            self._rolled[term.uid] = self.terms.at(found, step)
+        self.terms.fixed[found.uid, 0] = self.terms.constant(np.asarray(0.0), found.shape)
+        for step, term in enumerate(steps):
+            if step and term is not None:
+                self._rolled[term.uid] = self.terms.at(found, step)
         self._canonical.clear()
         self.neurons.setdefault(found.uid, (None, *steps[1:]))
         return found
@@ -879,8 +875,9 @@ class Roller:
         key = ("recurrence", tuple((m, digest(v)) for m, v in summands), tuple(lane.uid for lane in lanes))
         lag = Lag(1, ())
         back = self.terms.uniform("lag", shape, (), lag, ("recurrence", key))
-        lag.of = self.terms.uniform("host", shape, (back, *lanes), Recurrence(summands, key), key)
-        return lag.of
+        found = self.terms.uniform("host", shape, (back, *lanes), Recurrence(summands, key), key)
+        lag.of = found
+        return found
 
     def _of_summands(self, summands: Any, state: Term | None, atoms: Sequence[Term]) -> Poly:
         made = Poly()
