@@ -99,6 +99,7 @@ class Roller:
         self._promises: dict[tuple[int, ...], list[tuple[Lag, Term]]] = {}
         self._lags: dict[tuple[int, int], Term] = {}
         self._sequences: dict[int, list[tuple[Steps, tuple[int, ...], int]]] = {}
+        self._noted: list[int] = []
         self._rolled: dict[int, Term] = {}
         self._canonical: dict[int, Term] = {}
         self.neurons: dict[int, Steps] = {}
@@ -150,11 +151,14 @@ class Roller:
             return lagged
         if key in self._open:
             raise NotAlike("it depends on itself within one step", first, "put a delay of one step into the loop")
+        before = self._known()
         self._open.add(key)
         self._note(steps, key)
         try:
             found = self._unified(steps)
         except NotAlike as error:
+            if self._promises.pop(key, None):  # what was made of a promise that is not kept
+                self._forget(before)
             if error.term is None or not error.term.place.line:
                 error.term = next((t for t in known if t.place.line), error.term)
             raise
@@ -193,19 +197,27 @@ class Roller:
     def _tried(self, sequence: Steps, later: int) -> Term | None:
         """A sequence of which the first step is guessed, so many steps later; None, and nothing is left of it, if that
         comes to nothing."""
-        held: tuple[dict[Any, Any], ...] = (self._memo, self._promises, self._lags, self._rolled)
-        before = [dict(own) for own in held]
-        noted = {uid: len(own) for uid, own in self._sequences.items()}
+        known = self._known()
         try:
             return self._later(sequence, later)
         except NotAlike:
-            for own, old in zip(held, before):
-                own.clear()
-                own.update(old)
-            for uid, seen in self._sequences.items():
-                del seen[noted.get(uid, 0) :]
-            self._canonical.clear()
+            self._forget(known)
             return None
+
+    def _known(self) -> list[int]:
+        """How much is known so far."""
+        return [len(own) for own in (self._noted, self._memo, self._lags, self._rolled)]
+
+    def _forget(self, known: list[int]) -> None:
+        """Leave nothing of what was found since then."""
+        noted, *sizes = known
+        while len(self._noted) > noted:
+            self._sequences[self._noted.pop()].pop()
+        tables: tuple[dict[Any, Term], ...] = (self._memo, self._lags, self._rolled)
+        for own, size in zip(tables, sizes):
+            for key in list(own)[size:]:
+                del own[key]
+        self._canonical.clear()
 
     def _later(self, sequence: Steps, steps: int) -> Term:
         """What a sequence is, so many steps later."""
@@ -220,6 +232,7 @@ class Roller:
         for place, term in enumerate(steps):
             if term is not None:
                 self._sequences.setdefault(term.uid, []).append((steps, key, place))
+                self._noted.append(term.uid)
 
     def _of_a_step(self, term: Term) -> bool:
         """Whether a term depends on a comparison, which is one of many."""
