@@ -628,7 +628,7 @@ LOSSES = [
     Loss("a patched forward is not seen", hooked, operation("sub", "patched"), LINE),
     *(Loss(f"a {name} is left out", Network(convolved, init, called=name), raw_weights, LINE)
       for name, init in PARAMETRIZED.items()),
-    Loss("the example is baked in", written_in_place, example_kept, "Net: what was recorded"),
+    Loss("the example is baked in", written_in_place, example_kept, LINE),
     Loss("the recorder rounds", by_hand, rounded_while_recorded, "while it is recorded"),
     Loss("a state written between calls", leaks_between_calls, operation("mul", "leaks_between_calls"), LINE),
     # What the recording does not hold.
@@ -645,8 +645,8 @@ LOSSES = [
     Loss("a reset dropped at one step", by_hand, call("sub", without_second, number=1), LINE),
     Loss("a threshold that is a little higher", on_a_grid, call("ge", a_little_higher), LINE),
     Loss("a step that reads another's input", over_time, call("select", of_the_step_before), LINE),
-    Loss("an output of another step", at_the_last_step, trace(earlier), "Net"),
-    Loss("outputs in another order", two_outputs, trace(outputs_swapped), "Net"),
+    Loss("an output of another step", at_the_last_step, trace(earlier), LINE),
+    Loss("outputs in another order", two_outputs, trace(outputs_swapped), LINE),
     # What the lowering does not do.
     Loss("a roll the other way", moved, meaning("roll", the_other_way), SPIKE),
     Loss("a flip left out", moved, meaning("flip", not_turned), SPIKE),
@@ -671,7 +671,7 @@ LOSSES = [
     Loss("samples in another order", over_time, samples_turned_round, SPIKE),
     # What the checks that are there for it do not notice: others do.
     Loss("a read by numpy", read_by_numpy, blind(recording._HostReads, "__torch_function__", unwatched),
-         "Net: what was recorded"),
+         LINE),
     Loss("a branch", branch_on_a_value, blind(recording._Recorder, "_host_read"), LINE),
     Loss("samples that hear each other", samples_mixed, blind(models._Live, "_check_repeats"), LINE, UnsupportedModel),
 ]

@@ -29,11 +29,12 @@ def check_module(model: nn.Module) -> None:
             problems.append(
                 Problem(f"{kind} has no weights yet", path, fix="run the model once on real data before saving it")
             )
-        statistics = isinstance(module, nn.modules.batchnorm._BatchNorm) or "Dropout" in kind or hasattr(module, "vbn")
-        if module.training and statistics:
-            fix = "call model.eval() before saving: its statistics are those of a batch in training mode"
-            problems.append(Problem(f"{kind} is in training mode", path, fix=fix))
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        drops = "Dropout" in kind and not any(module.children())
+        if module.training and (norm or drops or hasattr(module, "vbn")):
+            what = f"{kind} acts otherwise in training mode"
+            problems.append(Problem(what, path, fix="call model.eval() before"))
+        elif norm and module.running_mean is None:
             fix = "train it with track_running_stats=True; without, its output depends on the batch"
             problems.append(Problem(f"{kind} keeps no running statistics", path, fix=fix))
         surrogate = getattr(module, "surrogate_function", None)

@@ -12,7 +12,7 @@ import numpy as np
 from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.pytorch.rolling import LINEAR, NotAlike, same_numbers
 from neurocompile.frontends.pytorch.terms import Term
-from neurocompile.frontends.pytorch.values import Refused, Value, is_time, picked
+from neurocompile.frontends.pytorch.values import FIX_HOST, Refused, Value, is_time, picked
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.kernels import without_bias
@@ -51,6 +51,10 @@ _LABELS: dict[type, str] = {
     Reshape: "flatten",
     Concat: "cat",
 }
+
+
+TWO_VALUES = "it multiplies two values that both depend on the input"
+FIX_PRODUCT = "a chip multiplies by fixed numbers only (products of spikes alone are neurons); or: " + FIX_HOST
 
 
 @dataclass
@@ -221,8 +225,7 @@ class Emission:
     def _both(self, term: Term) -> str:
         """A product of spikes: a neuron of its own, which fires where all of them do."""
         if not all(arg.binary for arg in term.args):
-            what = "it multiplies two values of the network"
-            raise NotAlike(what, term, "a chip multiplies by weights only; products of spikes alone are neurons")
+            raise NotAlike(TWO_VALUES, term, FIX_PRODUCT)
         literals = self._literals(term)
         names = []
         for part, fires in literals:
@@ -688,7 +691,7 @@ class Emission:
             for uid in monomial[1:]:
                 atom = self.terms.mul(atom, self.roller.names[uid])
             if atom.kind == "mul" and not atom.binary:
-                raise NotAlike("it multiplies two values of the network", atom, "a chip multiplies by weights only")
+                raise NotAlike(TWO_VALUES, atom, FIX_PRODUCT)
             if atom.kind == "at":
                 own = fixed.setdefault(atom.args[0].uid, _Reading(atom.args[0], [np.asarray(0.0)] * steps))
                 own.weights[atom.data] = own.weights[atom.data] + coefficient

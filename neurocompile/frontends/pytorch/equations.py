@@ -22,6 +22,7 @@ from neurocompile.ir.ops import Array, MembraneNorm, Neuron
 
 __all__ = ["derive"]
 
+FIX_ALL_STEPS = 'read what it gives at every step; where forward computes one step only, say layout="loop"'
 FIX_EQUATION = (
     "a neuron's step may add, scale and compare its membrane, its current and its last spike; what is not so is given "
     "with @neurocompile.neuron"
@@ -71,9 +72,8 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     for term in steps:
         if term is None:
             if remembers or len(known) == 1:
-                raise NotAlike(
-                    "not every step of this neuron was recorded", known[0], "read what it gives at every step"
-                )
+                what = f"{len(known)} of the {len(steps)} steps of this neuron are computed and read"
+                raise NotAlike(what, known[0], FIX_ALL_STEPS)
             return None
         compared = term.args[0]
         new: set[int] = set()
@@ -390,7 +390,7 @@ class _Derivation:
         if set(poly) - {key, ()}:
             if key not in poly:
                 raise self.refused("what it compares is not what it remembers")
-            raise self.refused("what it compares is more than what it remembers")
+            raise self.refused("it compares its membrane with something that is computed as well")
         return poly.get(key, _ZERO), poly.constant
 
     # -- one membrane --------------------------------------------------------------------------------------------------
@@ -552,7 +552,7 @@ class _Derivation:
             if not self._reads(old_membrane, old_current, t - 1):
                 break
         else:
-            raise self.refused("its membrane and its current both depend on each other")
+            raise self.refused("it remembers two values, and each depends on the other")
         membrane = self.counterpart(old_membrane, t)
         i, h = self.uid(old_current), self.uid(old_membrane)
         alpha = of_current.get((i,), _ZERO)

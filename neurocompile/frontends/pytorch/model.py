@@ -29,7 +29,7 @@ from neurocompile.frontends.pytorch.layouts import (
     to_network_time,
 )
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
-from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, forget, live, record
+from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, forget, in_time, live, record
 from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, generalized, references, same_bits, settled
@@ -539,15 +539,16 @@ class _Live:
             except Exception as error:
                 shapes = ", ".join(str(list(x[0].shape)) for x in self.arranged(inputs).values())
                 what = f"torch cannot run it: {(str(error).splitlines() or [type(error).__name__])[0]}"
-                fix = "check --input-shape (without batch and time), --timesteps and --layout"
-                place = _line_of(error, self.module) or type(self.module).__name__
+                fix = "check forward; the example or --input-shape (without batch and time); timesteps and layout"
+                place = _line_of(error, self.module) or _forward_of(self.module)
                 raise BadInput(Problem(what, place, f"input {shapes}", "", fix)) from error
 
     def model(self, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
         """The model, proved against the live module."""
         first = self.record(self.inputs(3, "example"))
-        self._check_unrecorded(first)
+        self._check_returns(first)
         self._check_forgets(first)
+        self._check_unrecorded(first)
         self._check_repeats(first)
         self._check_draws(first)
         trace = None
@@ -596,6 +597,11 @@ class _Live:
 
     # -- the proof -----------------------------------------------------------------------------------------------------
 
+    def _check_returns(self, first: Recording) -> None:
+        if not _flat(first.returned):
+            fix = "let it return what is to be read: the spikes or currents of its last layer"
+            raise UnsupportedModel(Problem("forward returns no tensor", _forward_of(self.module), fix=fix))
+
     def _check_unrecorded(self, first: Recording) -> None:
         """It does the same when nobody records it; a hard-coded cast is made in float64 while somebody does."""
         if first.cast:
@@ -606,11 +612,12 @@ class _Live:
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            alone = [self.module(*step) for step in zip(*given.values())]
+            steps = 0 if self.layout == "loop" else self.timesteps
+            alone = [in_time(self.module(*step), steps) for step in zip(*given.values())]
         pairs = zip(_flat(first.returned), _flat(alone), strict=True)
         if not all(same_bits(a, b) for a, b in pairs):
             what = "it gives something else while it is recorded than it gives alone"
-            raise NotTheSame(Problem(what, type(self.module).__name__, fix=_FIX_FAULT))
+            raise NotTheSame(Problem(what, _forward_of(self.module), fix=_FIX_FAULT))
 
     def _check_repeats(self, first: Recording) -> None:
         """The same inputs give the same again, from fresh state, and samples do not hear each other."""
@@ -625,11 +632,11 @@ class _Live:
             if a.shape != b.shape:
                 what = "how large its output is depends on the values of its input"
                 raise UnsupportedModel(
-                    Problem(what, type(self.module).__name__, fix="decide on shapes and settings only")
+                    Problem(what, _forward_of(self.module), fix="decide on shapes and settings only")
                 )
             if not _others_equal(a, b, axis, self.timesteps):
                 what = "what it gives for a sample depends on the other samples of the batch"
-                place = self._where_mixed(first, second) or type(self.module).__name__
+                place = self._where_mixed(first, second) or _forward_of(self.module)
                 raise UnsupportedModel(Problem(what, place, fix="treat every sample alike: a chip sees one at a time"))
 
     def _check_draws(self, first: Recording) -> None:
@@ -659,7 +666,7 @@ class _Live:
         a = self.record(given, numbers).watched
         forget(self.module)
         b = self.record(given, numbers, fresh=False).watched
-        place = type(self.module).__name__
+        place = _forward_of(self.module)
         calls = {call.out: call for call in first.trace.calls}
         for number in sorted(numbers & set(a) | set(calls)):
             x, y, call = a.get(number), b.get(number), calls.get(number)
@@ -667,7 +674,10 @@ class _Live:
                 place = _place(call)
                 break
         what = "it does not start anew: the same input gives something else at a second call"
-        fix = "clear its state at the start of forward, or in a method reset() or reset_mem()"
+        fix = (
+            "clear its state at the start of forward, or in a method reset() or reset_mem(); "
+            "draw random numbers with torch"
+        )
         raise UnsupportedModel(Problem(what, place, fix=fix))
 
     def _where_mixed(self, first: Recording, second: Recording) -> str:
@@ -732,18 +742,23 @@ class _Live:
         same = all(n in told.watched and same_bits(told.watched[n], x) for n, x in watched.items())
         pairs = zip(_flat(told.returned), _flat(returned), strict=True)
         if not (same and all(same_bits(a, b) for a, b in pairs)):
-            place = self._first_difference(trace, inputs, given, seed) or type(self.module).__name__
-            raise NotTheSame(Problem(what, place, fix=_FIX_HIDDEN))
+            place, kind_of = self._first_difference(trace, inputs, given, seed)
+            if kind_of in _NARROW:
+                name = str(kind_of).removeprefix("torch.")
+                what = f"its numbers leave the range of {name}, which wraps round: here whole numbers have 64 bits"
+                raise UnsupportedModel(Problem(what, place, fix="count in floats or in torch.int64"))
+            raise NotTheSame(Problem(what, place or _forward_of(self.module), fix=_FIX_HIDDEN))
 
     def _first_difference(
         self, trace: Trace, inputs: Mapping[str, Array], given: Mapping[str, Sequence[torch.Tensor]], seed: int
-    ) -> str:
-        """The line of the first operation that gives, or is given, something else than in the live module."""
+    ) -> tuple[str, torch.dtype | None]:
+        """Where an operation first gives, or is given, something else than in the live module, and of what type."""
         numbers = {call.out for call in trace.calls} | set(trace.constants)
         told = self.record(inputs, frozenset(numbers), seed).watched
         _, found = trace.run(given, len(next(iter(inputs.values()))), numbers)
         wrong = {n for n, x in found.items() if n in told and not same_bits(told[n], x)}
-        return next((_place(c) for c in trace.calls if wrong & {c.out, *references(c.args)}), "")
+        first = next((call for call in trace.calls if wrong & {call.out, *references(call.args)}), None)
+        return ("", None) if first is None else (_place(first), told[first.out].dtype if first.out in told else None)
 
     def _same_graph(self, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, kind: str) -> None:
         run = run_graph(model.graph, inputs, self.timesteps)
@@ -797,6 +812,7 @@ _SHOWN = {
     "extreme": "inputs of zero and large ones",
     "zeros": "inputs of zero",
 }
+_NARROW = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _FIX_HIDDEN = (
     "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
 )
@@ -826,6 +842,15 @@ def _others_equal(a: torch.Tensor, b: torch.Tensor, axis: int | None, timesteps:
         if same_bits(x[1:], y[1:]):
             return True
     return False
+
+
+def _forward_of(module: nn.Module) -> str:
+    """Where a forward is written, and whose it is."""
+    kind = type(module).__name__
+    code = getattr(getattr(module.forward, "__func__", module.forward), "__code__", None)
+    if code is None or code.co_filename.startswith((_OURS, _TORCH, *_LIBRARIES, "<")):
+        return kind
+    return f"{code.co_filename.removeprefix(os.getcwd() + os.sep)}:{code.co_firstlineno} ({kind})"
 
 
 def _line_of(error: BaseException, module: nn.Module) -> str:

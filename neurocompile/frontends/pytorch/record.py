@@ -22,15 +22,16 @@ import spikingjelly
 import torch
 from spikingjelly.activation_based import functional
 from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from neurocompile.errors import Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.trace import Call, Ref, Trace, references, replaced, same_bits
+from neurocompile.frontends.pytorch.values import FIX_HOST
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS, SYNONYMS, VIEWS
 
-__all__ = ["Leaf", "Recording", "forget", "live", "record"]
+__all__ = ["Leaf", "Recording", "forget", "in_time", "live", "record"]
 
 _LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _FORGETS = ("reset_mem", "reset_hidden", "reset_state", "reset_states")
@@ -216,12 +217,12 @@ def record(
         steps = len(next(iter(given.values())))
         with _HostReads(recorder), recorder:
             returned = [model(*(tensors[t] for tensors in given.values())) for t in range(steps)]
-            returned = [_in_time(value, timesteps) for value in returned]
+            returned = [in_time(value, timesteps) for value in returned]
     finally:
         for module in patched:
             del module.__dict__["forward"]
     if recorder.problems and strict:
-        raise UnsupportedModel(recorder.problems)
+        raise UnsupportedModel(recorder.told())
     returned_refs = [_returned(recorder, value) for value in returned]
     sites: dict[str, list[int]] = {}
     for number, site in recorder.random:
@@ -245,16 +246,16 @@ def record(
     return Recording(trace, returned, recorder.watched, drawn, drawn_at, recorder.cast)
 
 
-def _in_time(value: Any, timesteps: int) -> Any:
+def in_time(value: Any, timesteps: int) -> Any:
     """What forward returned, with each list of one tensor a step as a tensor ``[T, ...]``."""
     if isinstance(value, dict):
-        return {key: _in_time(item, timesteps) for key, item in value.items()}
+        return {key: in_time(item, timesteps) for key, item in value.items()}
     if type(value) not in (list, tuple):
         return value
     tensors = all(isinstance(x, torch.Tensor) for x in value)
     if isinstance(value, list) and len(value) == timesteps > 1 and tensors and len({x.shape for x in value}) == 1:
         return torch.stack(value)
-    return type(value)(_in_time(x, timesteps) for x in value)
+    return type(value)(in_time(x, timesteps) for x in value)
 
 
 def _returned(recorder: _Recorder, value: Any) -> Any:
@@ -305,6 +306,7 @@ class _Recorder(TorchDispatchMode):
         self._ways: dict[tuple[tuple[str, int], ...], int] = {}
         self._count = 0
         self._paused = 0
+        self.function: Any = None  # what forward calls, while torch computes it
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -414,6 +416,11 @@ class _Recorder(TorchDispatchMode):
         if problem not in self.problems:
             self.problems.append(problem)
 
+    def told(self) -> list[Problem]:
+        """What was noted. Where Python reads a value, it does not matter what value that is."""
+        read = {problem.where for problem in self.problems if problem.what == _READ}
+        return [problem for problem in self.problems if problem.what == _READ or problem.where not in read]
+
     # -- what torch computes -------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -432,6 +439,8 @@ class _Recorder(TorchDispatchMode):
         if written:
             return self._write(func, name, given, written, args, kwargs)
         if not any(isinstance(x, torch.Tensor) for x in _leaves(given)) or name in _RANDOM:
+            if name in _RANDOM:
+                self._check_chance(name, given)
             out = func(*args, **kwargs)
             if name in _RANDOM:
                 self._draw(out, name)
@@ -547,8 +556,9 @@ class _Recorder(TorchDispatchMode):
         self._take(out, number)
 
     def _unknown(self, name: str, shape: Sequence[int]) -> int:
-        fix = "write it with operations that the README lists, or mark its module with @neurocompile.host"
-        self.refuse(f"torch's {name} is not supported", fix)
+        called = f"torch's {name.strip('_')}" if self.function is None else resolve_name(self.function) or name
+        fix = _INSTEAD.get(name.removesuffix("_"), FIX_HOST)
+        self.refuse(f"{called.removesuffix('.__get__')} is not supported", fix)
         return self._number(shape)
 
     # -- what is written -----------------------------------------------------------------------------------------------
@@ -577,6 +587,7 @@ class _Recorder(TorchDispatchMode):
         view.cell.held.clear()
         shape = tuple(into.shape)
         if name in _RANDOM:
+            self._check_chance(name, {key: x for key, x in given.items() if key not in written})
             out = func(*args, **kwargs)
             number = self._draw(into, name)
             self._store(into, number, view)
@@ -665,6 +676,9 @@ class _Recorder(TorchDispatchMode):
     # -- what cannot be in a trace -------------------------------------------------------------------------------------
 
     def _draw(self, out: torch.Tensor, name: str) -> int:
+        if "dropout" in getattr(self.function, "__name__", ""):
+            what = "dropout is on, as it is unless it is told otherwise"
+            self.refuse(what, "give it training=self.training, or use nn.Dropout, and call model.eval()")
         number = self._number(out.shape)
         module, line, site = self.where()
         self.random.append((number, f"{site} {self._instruction()}"))
@@ -674,12 +688,20 @@ class _Recorder(TorchDispatchMode):
         self._take(out, number)
         return number
 
+    def _check_chance(self, name: str, given: Mapping[str, Any]) -> None:
+        """What is drawn becomes an input of its own: how it is drawn must not depend on another."""
+        if name.endswith("_like") or self.is_static(self._refs(list(given.values()))):
+            return
+        if name != "native_dropout":
+            fix = "draw what is the same for every input and compare: torch.rand_like(p) < p is 1 with probability p"
+            self.refuse(f"how {name.rstrip('_')} draws depends on the input", fix)
+
     def _host_read(self, name: str) -> None:
         if name in ("nonzero", "masked_select", "_unique2", "unique_dim", "argwhere"):
             what = f"how large the result of {name} is depends on the values of the input"
         else:
-            what = "Python reads the value of a tensor that depends on the input"
-        self.refuse(what, "decide on shapes and settings only; torch.where chooses element by element")
+            what = _READ
+        self.refuse(what, "keep it in a tensor: torch.where(condition, a, b) chooses without .item(), if and while")
 
     def outside(self, what: str, tensor: torch.Tensor) -> None:
         """Something leaves torch: refused, unless it comes of weights alone."""
@@ -699,7 +721,11 @@ class _HostReads(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in ("numpy", "tolist", "__array__", "__dlpack__", "data_ptr") and isinstance(args[0], torch.Tensor):
             self.recorder.outside(f".{name}()", args[0])
-        return func(*args, **(kwargs or {}))
+        before, self.recorder.function = self.recorder.function, func
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.recorder.function = before
 
 
 _RANDOM = frozenset({
@@ -708,6 +734,16 @@ _RANDOM = frozenset({
     "normal_", "uniform_", "random_", "poisson", "exponential_", "multinomial", "cauchy_", "geometric_", "log_normal_",
     "native_dropout",
 })  # fmt: skip
+_READ = "Python reads the value of a tensor that depends on the input"
+# What to write instead of operations that are not supported, by torch's names for them.
+_INSTEAD = {
+    "native_batch_norm": "with training=True it takes statistics of the batch: use nn.BatchNorm and model.eval()",
+    **dict.fromkeys(
+        ("upsample_bilinear2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_trilinear3d"),
+        'use mode="nearest", which a chip can do; or: ' + FIX_HOST,
+    ),
+    **dict.fromkeys(("any", "all"), "count instead: x.sum(dim) > 0"),
+}
 _READS = frozenset({"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim",
                     "argwhere"})  # fmt: skip
 _SHAPES_CHANGED = frozenset({"squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "detach"})

@@ -30,14 +30,12 @@ from neurocompile.frontends.pytorch.operations import HostCall, Lowering
 from neurocompile.frontends.pytorch.rolling import NotAlike, Recurrence
 from neurocompile.frontends.pytorch.terms import Term, digest
 from neurocompile.frontends.pytorch.trace import Call, references
-from neurocompile.frontends.pytorch.values import Refused, Value, is_time
+from neurocompile.frontends.pytorch.values import FIX_HOST, Refused, Value, is_time
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.host import HostRead, HostRegion
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
 
 __all__ = ["emit_region", "function_on_host", "module_on_host"]
-
-FIX_HOST = "a host computes it if its class is marked with @neurocompile.host"
 
 
 # -- from a trace to terms ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class NotAlike(Exception):
     def __init__(self, what: str, term: Term | None, fix: str = "") -> None:
         super().__init__(what)
         self.what, self.term, self.fix = what, term, fix
+        self.steps: tuple[Term | None, ...] = ()  # the innermost that could not be one term
 
 
 # What is held against its steps where it is made.
@@ -42,6 +44,10 @@ _HELD = ("neuron", "integrator", "host")
 FIX_LOOP = (
     "let every step of the loop do the same: the same layers, neurons and numbers, each with what the last step left"
 )
+
+
+FIX_FUNCTION = "a neuron's step may add, scale and compare; what is not so is given with @neurocompile.neuron"
+FIX_MEMBRANE = "read its spikes; a membrane that is read must never be reset (SpikingJelly: v_threshold=float('inf'))"
 
 
 class Poly(dict[Monomial, Array]):
@@ -159,6 +165,7 @@ class Roller:
         except NotAlike as error:
             if self._promises.pop(key, None):  # what was made of a promise that is not kept
                 self._forget(before)
+            error.steps = error.steps or steps
             if error.term is None or not error.term.place.line:
                 error.term = next((t for t in known if t.place.line), error.term)
             raise
@@ -226,6 +233,46 @@ class Roller:
             return self._promised(sequence, key, steps)
         found = self.unify(sequence)
         return self.lag(found, steps) if steps else found
+
+    def explained(self, error: NotAlike) -> NotAlike:
+        """What really stands in the way where a membrane is read that no neuron, and no sum alone, is behind."""
+        steps = error.steps
+        while all(t is not None and t.kind == "apply" and len(t.args) == 1 for t in steps) and steps:
+            steps = tuple(t.args[0] for t in steps if t is not None)
+        for before, term in pairwise(steps):
+            if before is None or term is None or term.kind == "cmp":
+                continue
+            way = self._way(term, before)
+            for passed in way:
+                if passed.kind == "func":
+                    what = f"its step applies {passed.data[0]} to what it remembers"
+                    return NotAlike(what, passed, FIX_FUNCTION)
+            if any(passed.kind == "cmp" for passed in way):
+                return NotAlike("the membrane of a neuron that fires is read", error.term, FIX_MEMBRANE)
+        return error
+
+    def _way(self, term: Term, before: Term) -> list[Term]:
+        """The terms by which one depends on another, from the outside in."""
+        leads: dict[int, bool] = {before.uid: True}
+        stack = [term]
+        while stack:
+            top = stack[-1]
+            inside = top.args if top.kind in (*ELEMENTWISE, "cmp") else ()
+            open_ = [a for a in inside if a.uid not in leads]
+            if open_ and top.uid not in leads:
+                stack += open_
+                continue
+            stack.pop()
+            leads.setdefault(top.uid, any(leads[a.uid] for a in inside))
+        found, seen, waiting = [], {before.uid}, [term]
+        while waiting:
+            top = waiting.pop()
+            if top.uid in seen or not leads.get(top.uid):
+                continue
+            seen.add(top.uid)
+            found.append(top)
+            waiting += top.args
+        return found
 
     def _note(self, steps: Steps, key: tuple[int, ...]) -> None:
         """Remember a sequence by each of its terms."""

@@ -33,6 +33,7 @@ class Refused(Exception):
         self.what, self.fix = what, fix
 
 
+FIX_HOST = "put it into a module whose class is marked with @neurocompile.host: a host computes it then"
 FIX_MIXED = "keep time and batch apart from the features"
 
 

@@ -98,6 +98,11 @@ def _variance(x: torch.Tensor, dims: list[int] | None, correction: float | None,
     return torch.var(x, dim=whole, correction=1 if correction is None else correction, keepdim=keepdim)
 
 
+def _deviation(x: torch.Tensor, dims: list[int] | None, correction: float | None, keepdim: bool) -> torch.Tensor:
+    whole = list(range(x.ndim)) if dims is None else dims
+    return torch.std(x, dim=whole, correction=1 if correction is None else correction, keepdim=keepdim)
+
+
 def _indexed(x: torch.Tensor, index: list[torch.Tensor | None]) -> torch.Tensor:
     return x[tuple(slice(None) if part is None else part for part in index)]
 
@@ -238,6 +243,7 @@ OPERATIONS: dict[str, Operation] = {
     "max": Operation(lambda x, dim, keepdim: torch.max(x, dim, keepdim).values, "tib"),
     "min": Operation(lambda x, dim, keepdim: torch.min(x, dim, keepdim).values, "tib"),
     "var": Operation(_variance, "tIfb"),
+    "std": Operation(_deviation, "tIfb"),
     "cumsum": Operation(torch.cumsum, "ti"),
     "prod": Operation(lambda x, dim, keepdim: torch.prod(x, dim, keepdim), "tib"),
     "argmax": Operation(lambda x, dim, keepdim: torch.argmax(x, dim, keepdim), "tib", 2),
@@ -367,6 +373,7 @@ SYNONYMS: dict[str, Synonym] = {
     "max": lambda g: ("max", g["dim"], g["keepdim"]) if "dim" in g else ("amax", None, False),
     "min": lambda g: ("min", g["dim"], g["keepdim"]) if "dim" in g else ("amin", None, False),
     "var": lambda g: ("var", _whole(g.get("dim")), g.get("correction"), g.get("keepdim", False)),
+    "std": lambda g: ("std", _whole(g.get("dim")), g.get("correction"), g.get("keepdim", False)),
     "cumsum": _named("cumsum", "dim"),
     "prod": lambda g: ("prod", g["dim"], g["keepdim"]) if "dim" in g else ("?",),
     "argmax": lambda g: ("argmax", g.get("dim"), g.get("keepdim", False)),

@@ -14,7 +14,7 @@ from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.rolling import NotAlike, Roller
 from neurocompile.frontends.pytorch.terms import Terms
 from neurocompile.frontends.pytorch.trace import Call, Trace, references
-from neurocompile.frontends.pytorch.values import Value
+from neurocompile.frontends.pytorch.values import FIX_HOST, Value
 
 Ints = Sequence[int]
 # Above this many numbers a pooling with uneven windows is not written out as a matrix.
@@ -79,12 +79,16 @@ class Lowering:
     def report(self, what: str, module: str, line: str, fix: str, name: str = "") -> None:
         """Note a problem, once."""
         place = f"{line} ({module})" if line and module else line or module or name
+        kind = self.module_classes.get(module, "")
+        if kind.startswith("torch.nn.modules.rnn."):
+            what, fix = f"{kind.rpartition('.')[2]}: {what}", f"its gates are no neurons; {FIX_HOST}"
         problem = Problem(what, place, fix=fix)
         if problem not in self.problems:
             self.problems.append(problem)
 
     def report_unlike(self, error: NotAlike) -> None:
         """Note steps that could not be rolled up."""
+        error = self.roller.explained(error)
         place = error.term.place if error.term is not None else None
         self.report(error.what, place.module if place else "", place.line if place else "", error.fix)
 

@@ -23,7 +23,10 @@ __all__ = ["HANDLERS"]
 def _summed(mean: bool) -> Callable[..., Value]:
     def handler(low: Lowering, x: Value, dims: Any, keepdim: bool) -> Value:
         if dims is None:
-            raise Refused("it takes everything together, the batch too", "name the axes: dim=0 for time")
+            raise Refused(
+                "it takes everything together, the batch too",
+                "name axes without the batch: dim=(1, 2, 3), or of time",
+            )
         chosen = sorted({d % len(x.axes) for d in dims})
         if any(x.axes[d] in ("N", "TN", "NT") for d in chosen):
             raise Refused(
