@@ -417,6 +417,11 @@ def branch_on_a_value(m: Net, x: torch.Tensor) -> torch.Tensor:
 
 
 @of()
+def drawn_spikes(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.fc(torch.bernoulli(torch.sigmoid(times(m.conv(x)))).flatten(2)).mean(0)
+
+
+@of()
 def samples_mixed(m: Net, x: torch.Tensor) -> torch.Tensor:
     return static(m, m.conv(x - 0.5 * x.mean(0)))
 
@@ -673,10 +678,12 @@ LOSSES = [
     Loss("a read by numpy", read_by_numpy, blind(recording._HostReads, "__torch_function__", unwatched),
          LINE),
     Loss("a branch", branch_on_a_value, blind(recording._Recorder, "_host_read"), LINE),
+    Loss("a draw that goes by the input", drawn_spikes, blind(recording._Recorder, "_check_chance"), LINE,
+         UnsupportedModel),
     Loss("samples that hear each other", samples_mixed, blind(models._Live, "_check_repeats"), LINE, UnsupportedModel),
 ]
 # fmt: on
-REFUSED = [read_by_numpy, branch_on_a_value, samples_mixed]
+REFUSED = [read_by_numpy, branch_on_a_value, drawn_spikes, samples_mixed]
 BY_NAME = {loss.name: loss for loss in LOSSES}
 
 

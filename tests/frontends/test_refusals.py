@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import neurocompile
-from neurocompile.errors import BadInput, NeurocompileError, UnsupportedModel
+from neurocompile.errors import BadInput, NeurocompileError, UnsupportedModel, UsageError
 
 T = 4
 INTERNAL = re.compile(r"aten|dispatch|\bfx\b|prims|_kernel|c2c|native_|Proxy|\bterm\b|\batom|0x[0-9a-f]{4}|Traceback")
@@ -195,7 +195,7 @@ def threshold_that_adapts(self: Any, x: torch.Tensor) -> Any:
     return out
 
 
-@refused("LSTM: ", HOST, lstm=lambda: nn.LSTM(32, 48, batch_first=True))
+@refused("LSTM: ", "as an input", lstm=lambda: nn.LSTM(32, 48, batch_first=True))
 def gates(self: Any, x: torch.Tensor) -> Any:
     y, _ = self.lstm(x.flatten(1).unsqueeze(1).repeat(1, T, 1))  # here
     return self.fc((y > 0.05).to(x)).mean(1)
@@ -219,3 +219,40 @@ def check(error: NeurocompileError, place: str, what: str, fix: str) -> None:
     assert what in problem.what, problem
     assert fix in problem.fix, problem
     assert not INTERNAL.search(str(error)), error
+
+
+class Whole(Net):
+    def forward(self, x: torch.Tensor) -> Any:
+        return sum(self.step(self.conv(x)) for _ in range(T)) / T
+
+
+X = torch.rand(3, 2, 4, 4)
+MISUSES: dict[str, tuple[Callable[[Path], None], type[NeurocompileError], str]] = {
+    "a function": (lambda path: save(lambda x: x, path), UsageError, "a function is no model"),
+    "a class": (lambda path: save(Whole, path), UsageError, "the class Whole is no model"),
+    "weights": (lambda path: save(Whole().state_dict(), path), UsageError, "a OrderedDict is no model"),
+    "a script": (lambda path: save(torch.jit.script(nn.ReLU()), path), UsageError, "no model"),
+    "steps as text": (lambda path: save(Whole().eval(), path, timesteps="4"), UsageError, "no number of steps"),
+    "no steps": (lambda path: save(Whole().eval(), path, timesteps=0), UsageError, "no number of steps"),
+    "no sample": (lambda path: save(Whole().eval(), path, X[:0]), BadInput, "has no sample"),
+    "no tensor": (lambda path: save(Whole().eval(), path, 1.0), BadInput, "a float is no example"),
+    "one too many": (lambda path: save(Whole().eval(), path, (X, X)), BadInput, "2 tensors, and forward takes 1"),
+}
+
+
+def save(model: Any, path: Path, x: Any = X, timesteps: Any = T) -> None:
+    neurocompile.save(model, path, x, layout="N", timesteps=timesteps)
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_what_is_no_model_no_example_and_no_number_of_steps(name: str, tmp_path: Path) -> None:
+    misuse, kind, what = MISUSES[name]
+    with pytest.raises(kind, match=what) as caught:
+        misuse(tmp_path / "model.pt")
+    assert all(problem.fix for problem in caught.value.problems)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_example_of_numpy(tmp_path: Path) -> None:
+    save(Whole().eval(), tmp_path / "model.pt", X.numpy())
+    assert (tmp_path / "model.pt").exists()

@@ -530,12 +530,16 @@ class _Derivation:
             term = self.roller.names[uid]
             own = [t for t, s in enumerate(self.steps) if self.uid(s.spike) == uid]
             if own:
-                parts.append(f"its spike of {self.last - own[0]} steps before")
+                before = self.last - own[0]
+                parts.append("its last spike" if before == 1 else f"its spike of {before} steps before")
             elif any(uid == self.uid(x) for s in self.steps for x in s.state):
                 parts.append("its state")
             else:
                 parts.append("another neuron's spike" if term.binary else "its input")
-        return "its step has a product of " + " and ".join(parts) if len(parts) > 1 else f"its step reads {parts[0]}"
+        if len(parts) == 1:
+            return f"its step reads {parts[0]}"
+        *most, last = dict.fromkeys(parts)
+        return f"its step multiplies {', '.join(most)} and {last}" if most else f"its step multiplies {last} by another"
 
     # -- a membrane and a synaptic current -----------------------------------------------------------------------------
 

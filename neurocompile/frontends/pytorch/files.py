@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -64,10 +65,14 @@ def save(
     """
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(Problem("unknown layout", "layout", str(layout), ", ".join(LAYOUTS)))
+    _check_arguments(model, timesteps)
     tensors = in_order(model, _tensors(example_input))
     chosen = layout or likely_layouts(model)[0]
     steps = _timesteps(next(iter(tensors.values())), chosen, timesteps)
     example = {name: separate(x, chosen, steps) for name, x in tensors.items()}
+    empty = [name or "example_input" for name, x in example.items() if not len(x)]
+    if empty:
+        raise BadInput([Problem("the example has no sample", name, fix="give a few real samples") for name in empty])
     broken = [name or "example_input" for name, x in example.items() if not np.isfinite(x).all()]
     if broken:
         raise BadInput(
@@ -83,12 +88,29 @@ def save(
     write_file(Path(path), buffer.getvalue())
 
 
+def _check_arguments(model: Any, timesteps: Any) -> None:
+    """Refuse what is no module, and no number of steps."""
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        fix = "give the module itself, an nn.Module in eval mode, that was neither scripted nor traced"
+        raise UsageError(Problem(f"{kind} is no model", "model", fix=fix))
+    if timesteps is not None and (not isinstance(timesteps, Integral) or timesteps < 1):
+        fix = "give timesteps=T"
+        raise UsageError(Problem("this is no number of steps", "timesteps", repr(timesteps), "1, 2, ...", fix))
+
+
 def _tensors(example: Any) -> dict[str, torch.Tensor]:
-    if isinstance(example, torch.Tensor):
-        return {"": example}
-    if isinstance(example, Mapping):
-        return dict(example)
-    return {str(number): x for number, x in enumerate(example)}
+    if isinstance(example, torch.Tensor | np.ndarray):
+        example = {"": example}
+    if not isinstance(example, Mapping):
+        example = dict(enumerate(example)) if isinstance(example, tuple | list) else {"": example}
+    wrong = [x for x in example.values() if not isinstance(x, torch.Tensor | np.ndarray)]
+    if wrong or not example:
+        kind = type(wrong[0] if wrong else example).__name__
+        raise BadInput(
+            Problem(f"a {kind} is no example", "example_input", fix="give a tensor, or one for each argument")
+        )
+    return {str(name): torch.as_tensor(x) for name, x in example.items()}
 
 
 def _timesteps(x: torch.Tensor, layout: Layout, given: int | None) -> int:

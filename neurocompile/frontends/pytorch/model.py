@@ -29,7 +29,17 @@ from neurocompile.frontends.pytorch.layouts import (
     to_network_time,
 )
 from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
-from neurocompile.frontends.pytorch.record import _LIBRARIES, _OURS, _TORCH, Recording, forget, in_time, live, record
+from neurocompile.frontends.pytorch.record import (
+    _LIBRARIES,
+    _OURS,
+    _TORCH,
+    FIX_CHANCE,
+    Recording,
+    forget,
+    in_time,
+    live,
+    record,
+)
 from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, generalized, references, same_bits, settled
@@ -449,6 +459,9 @@ class _Live:
                 n for n, p in inspect.signature(self.module.forward).parameters.items() if p.kind == p.VAR_POSITIONAL
             ]
             names = [n for n in arguments if n not in star]
+            if len(given) > len(names) and not star:
+                what = f"the example has {len(given)} tensors, and forward takes {len(names)}"
+                raise BadInput(Problem(what, _forward_of(self.module), fix="give one tensor for each argument"))
             if len(names) < len(given):
                 names = names + [f"x{k}" if k else "x" for k in range(len(given) - len(names))]
             return dict(zip(names, shapes.values()))
@@ -539,7 +552,7 @@ class _Live:
             except Exception as error:
                 shapes = ", ".join(str(list(x[0].shape)) for x in self.arranged(inputs).values())
                 what = f"torch cannot run it: {(str(error).splitlines() or [type(error).__name__])[0]}"
-                fix = "check forward; the example or --input-shape (without batch and time); timesteps and layout"
+                fix = "check forward; the example or --input-shape (without batch and time); --timesteps and --layout"
                 place = _line_of(error, self.module) or _forward_of(self.module)
                 raise BadInput(Problem(what, place, f"input {shapes}", "", fix)) from error
 
@@ -627,6 +640,9 @@ class _Live:
         for name, x in changed.items():
             x[0] = other[name][0]
         second = self.record(changed)
+        if not all(same_bits(a, b) for name, drawn in first.drawn.items() for a, b in zip(drawn, second.drawn[name])):
+            what = "what it draws depends on its input, with the same seed"
+            raise UnsupportedModel(Problem(what, _forward_of(self.module), fix=FIX_CHANCE))
         axis = {"TN": 1, "fold": None}.get(self.layout, 0)
         for a, b in zip(_flat(first.returned), _flat(second.returned), strict=False):
             if a.shape != b.shape:

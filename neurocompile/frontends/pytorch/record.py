@@ -33,6 +33,7 @@ from neurocompile.frontends.pytorch.vocabulary import OPERATIONS, SYNONYMS, VIEW
 
 __all__ = ["Leaf", "Recording", "forget", "in_time", "live", "record"]
 
+FIX_CHANCE = "draw what is the same for every input and compare: torch.rand_like(p) < p is 1 with probability p"
 _LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 _FORGETS = ("reset_mem", "reset_hidden", "reset_state", "reset_states")
 _OURS = str(Path(__file__).parent) + os.sep
@@ -556,6 +557,9 @@ class _Recorder(TorchDispatchMode):
         self._take(out, number)
 
     def _unknown(self, name: str, shape: Sequence[int]) -> int:
+        if name.endswith("_backward"):
+            self.refuse("forward computes a gradient", "leave it out: what is compiled only runs forward")
+            return self._number(shape)
         called = f"torch's {name.strip('_')}" if self.function is None else resolve_name(self.function) or name
         fix = _INSTEAD.get(name.removesuffix("_"), FIX_HOST)
         self.refuse(f"{called.removesuffix('.__get__')} is not supported", fix)
@@ -693,8 +697,7 @@ class _Recorder(TorchDispatchMode):
         if name.endswith("_like") or self.is_static(self._refs(list(given.values()))):
             return
         if name != "native_dropout":
-            fix = "draw what is the same for every input and compare: torch.rand_like(p) < p is 1 with probability p"
-            self.refuse(f"how {name.rstrip('_')} draws depends on the input", fix)
+            self.refuse(f"how {name.rstrip('_')} draws depends on the input", FIX_CHANCE)
 
     def _host_read(self, name: str) -> None:
         if name in ("nonzero", "masked_select", "_unique2", "unique_dim", "argwhere"):

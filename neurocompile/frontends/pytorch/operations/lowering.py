@@ -14,11 +14,12 @@ from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.rolling import NotAlike, Roller
 from neurocompile.frontends.pytorch.terms import Terms
 from neurocompile.frontends.pytorch.trace import Call, Trace, references
-from neurocompile.frontends.pytorch.values import FIX_HOST, Value
+from neurocompile.frontends.pytorch.values import Value
 
 Ints = Sequence[int]
 # Above this many numbers a pooling with uneven windows is not written out as a matrix.
 LARGEST_MATRIX = 1 << 24
+FIX_GATES = "its gates are no neurons: leave it out of what is saved, and give what it computes as an input"
 _LAYERS = frozenset({"convolve", "mm", "addmm", "bmm", "mv", "max_pool", "avg_pool"})
 
 
@@ -81,7 +82,7 @@ class Lowering:
         place = f"{line} ({module})" if line and module else line or module or name
         kind = self.module_classes.get(module, "")
         if kind.startswith("torch.nn.modules.rnn."):
-            what, fix = f"{kind.rpartition('.')[2]}: {what}", f"its gates are no neurons; {FIX_HOST}"
+            what, fix = f"{kind.rpartition('.')[2]}: {what}", FIX_GATES
         problem = Problem(what, place, fix=fix)
         if problem not in self.problems:
             self.problems.append(problem)
