@@ -22,7 +22,10 @@ from neurocompile.ir.ops import Array, MembraneNorm, Neuron
 
 __all__ = ["derive"]
 
-FIX_ALL_STEPS = 'read what it gives at every step; where forward computes one step only, say layout="loop"'
+FIX_ALL_STEPS = (
+    "compute and read every step, and reset only before the first; "
+    'where forward computes one step only, say layout="loop"'
+)
 FIX_EQUATION = (
     "a neuron's step may add, scale and compare its membrane, its current and its last spike; what is not so is given "
     "with @neurocompile.neuron"
@@ -72,7 +75,7 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     for term in steps:
         if term is None:
             if remembers or len(known) == 1:
-                what = f"{len(known)} of the {len(steps)} steps of this neuron are computed and read"
+                what = f"{len(known)} of the {len(steps)} steps of this neuron are found"
                 raise NotAlike(what, known[0], FIX_ALL_STEPS)
             return None
         compared = term.args[0]
@@ -378,7 +381,8 @@ class _Derivation:
                 continue
             if same_numbers(poly[key], k) and same_numbers(poly.constant, c) and self._depends(term, t):
                 return term
-        raise self.refused("what it remembers is made otherwise at its last step")
+        what = "its last step goes on otherwise than those before: its leak, reset or threshold is another"
+        raise NotAlike(what, self.steps[-1].spike, FIX_LOOP)
 
     def _threshold(self, state: Term, t: int) -> tuple[Array, Array]:
         """``compared = k * state + c``."""

@@ -653,7 +653,7 @@ class _Live:
             if not _others_equal(a, b, axis, self.timesteps):
                 what = "what it gives for a sample depends on the other samples of the batch"
                 place = self._where_mixed(first, second) or _forward_of(self.module)
-                raise UnsupportedModel(Problem(what, place, fix="treat every sample alike: a chip sees one at a time"))
+                raise UnsupportedModel(Problem(what, place, fix=_FIX_BATCH))
 
     def _check_draws(self, first: Recording) -> None:
         """Random numbers are drawn once for a sample, or once a step."""
@@ -832,6 +832,7 @@ _NARROW = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _FIX_HIDDEN = (
     "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
 )
+_FIX_BATCH = "treat every sample alike, as a chip sees one at a time; for statistics use nn.BatchNorm in eval mode"
 _FIX_FILE = "save the model again with neurocompile.save; if it stays so, please report it"
 _FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
 
