@@ -22,6 +22,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import neurocompile
 from neurocompile.errors import NotTheSame, UnsupportedModel
+from neurocompile.frontends.pytorch import files
 from neurocompile.frontends.pytorch import model as models
 from neurocompile.frontends.pytorch import record as recording
 from neurocompile.frontends.pytorch.operations import HANDLERS
@@ -148,16 +149,21 @@ def call(name: str, change: Callable[..., tuple[Any, ...]], number: int | None =
 
 
 def trace(change: Callable[[Trace], Trace]) -> Plant:
-    """The recording is another."""
+    """The recording is another, just made or read from a file."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        for maker in ("generalized", "settled"):
-            real = getattr(models, maker)
-            patch.setattr(
-                models, maker, lambda *given, real=real: made and change(made) if (made := real(*given)) else made
-            )
+        for owner, maker in ((models, "generalized"), (models, "settled"), (files, "trace_of")):
+            patch.setattr(owner, maker, _changed(getattr(owner, maker), change))
 
     return plant
+
+
+def _changed(maker: Callable[..., Trace | None], change: Callable[[Trace], Trace]) -> Callable[..., Trace | None]:
+    def lossy(*given: Any) -> Trace | None:
+        made = maker(*given)
+        return None if made is None else change(made)
+
+    return lossy
 
 
 def meaning(name: str, change: Callable[..., tuple[Any, ...]]) -> Plant:
@@ -397,6 +403,11 @@ def at_the_last_step(m: Net, x: torch.Tensor) -> torch.Tensor:
     return [step(m, x[t]) for t in range(T)][-1]
 
 
+@of(saves={"layout": "loop", "timesteps": T})
+def one_step_a_call(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return step(m, x)
+
+
 @of()
 def two_outputs(m: Net, x: torch.Tensor) -> Any:
     s = m.lif(times(m.conv(x))).flatten(2)
@@ -497,6 +508,11 @@ def earlier(trace: Trace) -> Trace:
     kinds = {c.out: (c.operation, c.shape) for c in trace.calls}
     like = [out for out, kind in kinds.items() if kind == kinds[last]]
     return replace(trace, outputs=replaced(trace.outputs, lambda ref: Ref(like[-2])))
+
+
+def backwards(trace: Trace) -> Trace:
+    """The first step is given what the last one should be."""
+    return replace(trace, inputs={name: numbers[::-1] for name, numbers in trace.inputs.items()})
 
 
 def outputs_swapped(trace: Trace) -> Trace:
@@ -651,6 +667,7 @@ LOSSES = [
     Loss("a threshold that is a little higher", on_a_grid, call("ge", a_little_higher), LINE),
     Loss("a step that reads another's input", over_time, call("select", of_the_step_before), LINE),
     Loss("an output of another step", at_the_last_step, trace(earlier), LINE),
+    Loss("steps in another order", one_step_a_call, trace(backwards), LINE),
     Loss("outputs in another order", two_outputs, trace(outputs_swapped), LINE),
     # What the lowering does not do.
     Loss("a roll the other way", moved, meaning("roll", the_other_way), SPIKE),
@@ -670,6 +687,7 @@ LOSSES = [
     Loss("membranes that forward set", states_set_by_forward, node(Neuron, 1, v_init=times_(0)), SPIKE),
     Loss("a threshold that forward set", states_set_by_forward, node(Neuron, threshold=times_(4 / 3)), SPIKE),
     Loss("a delay that is one step longer", feedback, node(Delay, steps=becomes(2)), SPIKE),
+    Loss("a state that every call clears", one_step_a_call, node(Neuron, decay=times_(0)), SPIKE),
     Loss("outputs exchanged", two_outputs, graphs(read_swapped), OUTPUT),
     Loss("the last step for the sum", over_time, node(Output, read=becomes("last")), OUTPUT),
     Loss("the mean for the last step", at_the_last_step, node(Output, read=becomes("mean")), OUTPUT),
@@ -743,6 +761,24 @@ def test_compile_and_the_command_find_it_too(monkeypatch: pytest.MonkeyPatch, tm
     found = run("export", tmp_path / "model.pt", "--input-shape", 4, "--timesteps", T, "-o", tmp_path / "out")
     assert (found.code, "the compiled network does not fire" in found.err) == (5, True)
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+IN_A_FILE = {
+    "a bias": call("convolve", without_bias),
+    "a start": call("full", from_zero),
+    "a reset": call("sub", without_second),
+    "the lowering": node(Neuron, threshold=times_(1.02)),
+}
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("name", IN_A_FILE)
+def test_a_loss_on_the_way_from_a_file_is_found(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is held against what the live module did when it was saved."""
+    by_hand.save(tmp_path / "model.pt")
+    IN_A_FILE[name](monkeypatch)
+    with pytest.raises(NotTheSame, match="the live module"):
+        neurocompile.compile(tmp_path / "model.pt")
 
 
 BY_CLASS = {

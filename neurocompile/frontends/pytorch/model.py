@@ -623,14 +623,17 @@ class _Live:
         given = {
             name: [x.clone() for x in tensors] for name, tensors in self.arranged(self.inputs(3, "example")).items()
         }
+        steps = 0 if self.layout == "loop" else self.timesteps
+        what, place = "it gives something else while it is recorded than it gives alone", ""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            steps = 0 if self.layout == "loop" else self.timesteps
-            alone = [in_time(self.module(*step), steps) for step in zip(*given.values())]
-        pairs = zip(_flat(first.returned), _flat(alone), strict=True)
-        if not all(same_bits(a, b) for a, b in pairs):
-            what = "it gives something else while it is recorded than it gives alone"
-            raise NotTheSame(Problem(what, _forward_of(self.module), fix=_FIX_FAULT))
+            try:
+                alone = _flat([in_time(self.module(*step), steps) for step in zip(*given.values())])
+            except Exception as error:
+                alone, place = [], _line_of(error, self.module)
+        recorded = _flat(first.returned)
+        if len(alone) != len(recorded) or not all(map(same_bits, recorded, alone)):
+            raise NotTheSame(Problem(what, place or _forward_of(self.module), fix=_FIX_FAULT))
 
     def _check_repeats(self, first: Recording) -> None:
         """The same inputs give the same again, from fresh state, and samples do not hear each other."""
