@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import functional
 from torch import nn
 
 from neurocompile.errors import BadInput, NeurocompileError, NotTheSame, Problem, UnsupportedModel
@@ -41,7 +40,7 @@ from neurocompile.frontends.pytorch.record import (
     record,
 )
 from neurocompile.frontends.pytorch.reference import Reference
-from neurocompile.frontends.pytorch.symbolic import SymbolicModel
+from neurocompile.frontends.pytorch.symbolic import Listening, SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, generalized, references, same_bits, settled
 from neurocompile.frontends.pytorch.whole import again_of, is_whole, whole_modules
 from neurocompile.hosted import run_graph
@@ -400,34 +399,21 @@ def _symbolic(
     read: Read | None, carries: Literal["real", "spikes"] | None, example: Mapping[str, Array] | None,
     whole: Collection[str],
 ) -> TorchModel | None:  # fmt: skip
-    """The model as the symbolic trace sees it, where the live module gives the same outputs; else None."""
+    """The model as the symbolic trace sees it, where the live module fires and gives the same; else None."""
     given = dict(example or {})
     binary = bool(given) and all(np.isin(x, (0, 1)).all() for x in given.values()) and not whole
     chosen = carries or ("spikes" if binary else "real")
     again()
-    functional.reset_net(module)
+    forget(module)
     try:
         own = dict(shapes) if list(shapes) != [""] else shapes[""]
         found = SymbolicModel.from_module(module, own, timesteps, layout, read, chosen, whole=whole)
         found.example = dict(zip(found.input_shapes, given.values()))
-        source = _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example)
-        for kind in _INPUTS:
-            inputs = source._mixed(2, kind)
-            try:
-                returned = source.record(inputs, strict=False).returned
-            except BadInput:
-                if kind == "example":
-                    return None
-                continue  # it does not take such inputs
-            expected = found.outputs_of(returned, 2)
-            run = run_graph(found.graph, inputs, timesteps)
-            rough = any(region.precision == "float32" for region in found.graph.hosts.values())
-            bound = _IN_FLOAT32 if rough else _OUTPUTS
-            if not all(_near(values, run.outputs[name], bound) for name, values in expected.items()):
-                return None
+        if _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example).agrees(found):
+            return of_symbolic(found)
     except Exception:  # whatever it is, the recording says it better
         return None
-    return of_symbolic(found)
+    return None
 
 
 # -- the live module ---------------------------------------------------------------------------------------------------
@@ -555,6 +541,44 @@ class _Live:
                 fix = "check forward; the example or --input-shape (without batch and time); --timesteps and --layout"
                 place = _line_of(error, self.module) or _forward_of(self.module)
                 raise BadInput(Problem(what, place, f"input {shapes}", "", fix)) from error
+
+    def agrees(self, found: SymbolicModel) -> bool:
+        """Whether a symbolic trace's graph does what the live module does, at a second call, too."""
+        size = sum(prod(found.graph.edges[node.name].shape) for node in found.graph.of(Neuron))
+        rough = any(region.precision == "float32" for region in found.graph.hosts.values())
+        bound = _IN_FLOAT32 if rough else _OUTPUTS
+        for kind in _INPUTS if size <= _LARGE else ("example",):
+            inputs = self._mixed(2, kind)
+            run = run_graph(found.graph, inputs, self.timesteps)
+            for fresh in (True, False) if kind == "example" else (True,):
+                heard = Listening(self.module, live=True)
+                try:
+                    returned = self._called(inputs, fresh)
+                except Exception:
+                    if kind == "example":
+                        return False
+                    continue  # it does not take such inputs
+                finally:
+                    heard.stop()
+                spikes = heard.spikes(self.timesteps)
+                told = [n for n in spikes if n in run.spikes and spikes[n].shape == run.spikes[n].shape]
+                if any(not np.array_equal(spikes[name], np.sign(run.spikes[name])) for name in told):
+                    return False
+                expected = found.outputs_of(returned, 2)
+                if not all(_near(values, run.outputs[name], bound) for name, values in expected.items()):
+                    return False
+        return True
+
+    def _called(self, inputs: Mapping[str, Array], fresh: bool) -> list[Any]:
+        """What the live module returns, at each call, from the state that it had (``fresh``) or once it is reset."""
+        if fresh:
+            self.again()
+        else:
+            forget(self.module)
+        given = self.arranged(inputs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return [self.module(*parts) for parts in zip(*given.values(), strict=True)]
 
     def model(self, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
         """The model, proved against the live module."""

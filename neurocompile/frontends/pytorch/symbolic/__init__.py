@@ -4,6 +4,6 @@ Such a trace sees less of what a forward does than a recording of the live modul
 where the live module gives the same; else the recording is lowered. Files of the first version hold these traces.
 """
 
-from neurocompile.frontends.pytorch.symbolic.model import SymbolicModel
+from neurocompile.frontends.pytorch.symbolic.model import Listening, SymbolicModel
 
-__all__ = ["SymbolicModel"]
+__all__ = ["Listening", "SymbolicModel"]

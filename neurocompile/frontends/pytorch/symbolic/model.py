@@ -24,7 +24,7 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
 
-__all__ = ["SymbolicModel"]
+__all__ = ["Listening", "SymbolicModel"]
 
 
 @dataclass
@@ -137,7 +137,7 @@ class SymbolicModel:
         inputs = {name: inputs[name] for name in self.input_shapes}
         batch = len(next(iter(inputs.values())))
         returns = next(node.args[0] for node in self.traced.graph.nodes if node.op == "output")
-        heard = _Listening(module)
+        heard = Listening(module)
         with torch.no_grad():
             if self.layout == "loop":
                 steps = [
@@ -196,30 +196,39 @@ def _leaves(structure: Any, value: Any) -> list[torch.Tensor]:
     return [torch.stack(value) if isinstance(value, list) else value]
 
 
-class _Listening:
-    """Hooks on every neuron of a prepared module: what fired, and how far each membrane was from its threshold."""
+class Listening:
+    """Hooks on every neuron of a module: what fired, and how far each membrane was from its threshold.
 
-    def __init__(self, model: nn.Module) -> None:
+    ``live``: the module is the user's own. Nothing of it is replaced then, and no margin is told.
+    """
+
+    def __init__(self, model: nn.Module, live: bool = False) -> None:
         self._model = model
         self._fired: dict[str, list[torch.Tensor]] = {}
         self._margins: dict[str, list[torch.Tensor]] = {}
         self.thresholds: dict[str, float] = {}
+        self._hooks = []
         for path, module in list(model.named_modules()):
-            if isinstance(module, neuron.DSRIFNode | neuron.DSRLIFNode):
+            if isinstance(module, _DSRS) and not live:
                 module = _DSR(module)
                 model.set_submodule(path, module)
-            if isinstance(module, (*NEURONS, _DSR)) or (is_registered(module) and not is_membrane(module)):
-                module.register_forward_hook(self._hear(path))
-                if hasattr(module, "surrogate_function"):
+            if isinstance(module, (*NEURONS, *_DSRS, _DSR)) or (is_registered(module) and not is_membrane(module)):
+                self._hooks.append(module.register_forward_hook(self._hear(path, live)))
+                if hasattr(module, "surrogate_function") and not live:
                     module.surrogate_function = _Recorder(module.surrogate_function, self._margins.setdefault(path, []))
                     threshold = torch.as_tensor(getattr(module, "v_threshold", 1.0))
                     self.thresholds[path] = float(threshold.abs().min())
 
-    def _hear(self, path: str) -> Callable[[nn.Module, Any, Any], Any]:
+    def stop(self) -> None:
+        """Take the hooks away."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _hear(self, path: str, live: bool) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             self._fired.setdefault(path, []).append(torch.sign(output.detach()))
             # A class of a user's may make float32 of whatever it is given.
-            return output.to(args[0].dtype) if is_registered(module) else output
+            return output.to(args[0].dtype) if is_registered(module) and not live else None
 
         return hook
 
@@ -246,6 +255,9 @@ class _Listening:
 
 def _takes_time(module: nn.Module) -> bool:
     return getattr(module, "step_mode", "m") == "m"
+
+
+_DSRS = (neuron.DSRIFNode, neuron.DSRLIFNode)
 
 
 class _Recorder(nn.Module):
