@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, Term, Terms, digest
+from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, NotAlike, Term, Terms, digest
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, Integrator, Linear, Reshape, SumPool, Upsample
 
 __all__ = ["LINEAR", "NotAlike", "Poly", "Roller", "same_numbers"]
@@ -29,23 +29,12 @@ Summand = tuple[Monomial, Array]
 LINEAR = (Linear, Conv, ConvTranspose, SumPool, Upsample, Reshape)
 
 
-class NotAlike(Exception):
-    """Steps that are not one term; says what about them differs, and where (a term of the user's)."""
-
-    def __init__(self, what: str, term: Term | None, fix: str = "") -> None:
-        super().__init__(what)
-        self.what, self.term, self.fix = what, term, fix
-        self.steps: tuple[Term | None, ...] = ()  # the innermost that could not be one term
-
-
 # What is held against its steps where it is made.
 _HELD = ("neuron", "integrator", "host")
 
 FIX_LOOP = (
     "let every step of the loop do the same: the same layers, neurons and numbers, each with what the last step left"
 )
-
-
 FIX_FUNCTION = "a neuron's step may add, scale and compare; what is not so is given with @neurocompile.neuron"
 FIX_MEMBRANE = "read its spikes; a membrane that is read must never be reset (SpikingJelly: v_threshold=float('inf'))"
 

@@ -39,7 +39,7 @@ from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Concat, MaxPool, Op, Reshape, Upsample
 from neurocompile.ir.shapes import output_shape
 
-__all__ = ["ELEMENTWISE", "Affine", "Lag", "Place", "Term", "Terms", "digest"]
+__all__ = ["ELEMENTWISE", "Affine", "Lag", "NotAlike", "Place", "Term", "Terms", "digest"]
 
 Shape = tuple[int, ...]
 
@@ -94,6 +94,15 @@ class Term:
 
     def __repr__(self) -> str:
         return f"<{self.uid} {self.kind} {list(self.shape)} {[a.uid for a in self.args]}>"
+
+
+class NotAlike(Exception):
+    """Steps that are not one term; says what about them differs, and where (a term of the user's)."""
+
+    def __init__(self, what: str, term: Term | None, fix: str = "") -> None:
+        super().__init__(what)
+        self.what, self.term, self.fix = what, term, fix
+        self.steps: tuple[Term | None, ...] = ()  # the innermost that could not be one term
 
 
 def digest(array: Array) -> Any:
@@ -323,7 +332,11 @@ class Terms:
         if (term.uid, step) in self.fixed:
             return self.fixed[term.uid, step]
         if term.kind == "lag" and term.data.of is None and step >= term.data.steps:
-            return term.data.sequence[step - term.data.steps]  # type: ignore[no-any-return]
+            made = term.data.sequence[step - term.data.steps]
+            if made is None:
+                known = next(t for t in term.data.sequence if t is not None)
+                raise NotAlike("not every step of it was recorded", known, "read what it gives at every step")
+            return made  # type: ignore[no-any-return]
         if term.kind == "lag":
             if step < term.data.steps:
                 return self.constant(np.zeros(()), term.shape)
