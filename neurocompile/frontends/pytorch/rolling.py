@@ -977,6 +977,8 @@ class Roller:
         parts = [self.unify(column) for column in groups.values()]
         coefficients = []
         for k in range(len(steps)):
+            if polys[k] is not None and any(self.terms.at(part, k) is None for part in parts):
+                raise NotAlike("a step of what it hears is not known", steps[k], FIX_LOOP)
             mine = []
             for part, column in zip(parts, numbers.values()):
                 number = column[k]
