@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -69,6 +69,15 @@ class Node:
     inputs: tuple[str, ...] = ()
 
 
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two operations (or what they hold) have the same numbers."""
+    if is_dataclass(a) and type(a) is type(b):
+        return all(_equal(value, vars(b)[name]) for name, value in vars(a).items())
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return bool(a == b)
+
+
 class Graph:
     """An immutable set of nodes, in an order in which a step can be computed.
 
@@ -103,6 +112,14 @@ class Graph:
 
     def __getitem__(self, name: str) -> Node:
         return self._nodes[name]
+
+    def same_as(self, other: Graph) -> bool:
+        """Whether both have the same nodes, in the same order, with the same numbers, and regions of the same names."""
+        pairs = list(zip(self, other))
+        alike = len(self) == len(other) and list(self.hosts) == list(other.hosts)
+        return alike and all(
+            (a.name, a.inputs, type(a.op)) == (b.name, b.inputs, type(b.op)) and _equal(a.op, b.op) for a, b in pairs
+        )
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:

@@ -82,9 +82,14 @@ def save(
     shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
     whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
     made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
+    content = None
+    if made.symbolic is not None:
+        content = version1.to_plain(model, made.symbolic)
+        if not _of_version1(content, Path(path), None, None).graph.same_as(made.graph):
+            content = None  # forward changes a setting of a module, and a file has what it was before
+            made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole, False)
     buffer = io.BytesIO()
-    content = to_plain(made) if made.symbolic is None else version1.to_plain(model, made.symbolic)
-    torch.save(content, buffer)
+    torch.save(content or to_plain(made), buffer)
     write_file(Path(path), buffer.getvalue())
 
 

@@ -97,6 +97,7 @@ class TorchModel:
         carries: Literal["real", "spikes"] | None = None,
         example: Mapping[str, Array] | None = None,
         whole: Collection[str] = (),
+        by_class: bool = True,
     ) -> TorchModel:
         """Record, lower and prove a live module, which stays as it is.
 
@@ -109,6 +110,7 @@ class TorchModel:
             carries: "spikes" if inputs are 0 or 1; None: as they are in the example ("real" without one).
             example: a few samples for each argument.
             whole: the arguments that are whole numbers, and are given as such where forward cannot run otherwise.
+            by_class: whether what the classes of its modules tell may do, where the live module does the same.
 
         Raises:
             UnsupportedModel: with everything that cannot be lowered.
@@ -121,9 +123,10 @@ class TorchModel:
         guesses: tuple[Layout, ...] = (layout,) if layout else likely_layouts(module)
         first_error: Exception | None = None
         with live(module) as again:
-            found = _symbolic(module, again, shapes, timesteps, layout, read, carries, example, whole)
-            if found is not None:
-                return found
+            if by_class:
+                found = _symbolic(module, again, shapes, timesteps, layout, read, carries, example, whole)
+                if found is not None:
+                    return found
             for guess, as_whole in product(guesses, ((), tuple(whole)) if whole else ((),)):
                 source = _Live(module, again, shapes, timesteps, guess, as_whole, example)
                 try:
@@ -409,11 +412,11 @@ def _symbolic(
         own = dict(shapes) if list(shapes) != [""] else shapes[""]
         found = SymbolicModel.from_module(module, own, timesteps, layout, read, chosen, whole=whole)
         found.example = dict(zip(found.input_shapes, given.values()))
-        if _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example).agrees(found):
-            return of_symbolic(found)
+        if not _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example).agrees(found):
+            return None
+        return of_symbolic(found)
     except Exception:  # whatever it is, the recording says it better
         return None
-    return None
 
 
 # -- the live module ---------------------------------------------------------------------------------------------------
@@ -548,8 +551,7 @@ class _Live:
         rough = any(region.precision == "float32" for region in found.graph.hosts.values())
         bound = _IN_FLOAT32 if rough else _OUTPUTS
         for kind in _INPUTS if size <= _LARGE else ("example",):
-            inputs = self._mixed(2, kind)
-            run = run_graph(found.graph, inputs, self.timesteps)
+            inputs, run = self._mixed(2, kind), None
             for fresh in (True, False) if kind == "example" else (True,):
                 heard = Listening(self.module, live=True)
                 try:
@@ -560,6 +562,7 @@ class _Live:
                     continue  # it does not take such inputs
                 finally:
                     heard.stop()
+                run = run or run_graph(found.graph, inputs, self.timesteps)
                 spikes = heard.spikes(self.timesteps)
                 told = [n for n in spikes if n in run.spikes and spikes[n].shape == run.spikes[n].shape]
                 if any(not np.array_equal(spikes[name], np.sign(run.spikes[name])) for name in told):
