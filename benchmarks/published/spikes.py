@@ -33,9 +33,9 @@ _PASSES = 400
 
 @dataclass
 class Site:
-    """Where a forward compares a tensor of one shape, behind the same weights: usually the spikes of one layer."""
+    """Where a forward compares a tensor of one shape: usually the spikes of one layer."""
 
-    source: str | None  # the module whose weights came last
+    source: str | None  # the module whose weights came last before the first of them
     shape: tuple[int, ...]
     fired: list[torch.Tensor] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     whole = f"{name}.{own}" if isinstance(module, nn.ParameterList | nn.ParameterDict) else name
                     self._owners[parameter.untyped_storage().data_ptr()] = whole, norm
         self._source: str | None = None
-        self._seen: list[tuple[str | None, torch.Tensor, bool]] = []
+        self._seen: list[tuple[str | None, Any, torch.Tensor, bool]] = []
         self._numbers: set[int] = set()
         self._draws: dict[Any, list[torch.Tensor]] = {}
 
@@ -94,7 +94,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if x.dtype is torch.bool and name in _NUMBERS:
                     self._numbers.add(id(x))
         if name in _COMPARISONS and _is_real(args[0]) and out.ndim >= 2 and out.shape[0] in self._batches:
-            self._seen.append((self._source, out, _COMPARISONS[name]))
+            self._seen.append((self._source, _place(), out, _COMPARISONS[name]))
             if name == "heaviside":
                 self._numbers.add(id(out))
         return out
@@ -107,11 +107,19 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def sites(self) -> list[Site]:
-        """Where spikes were, in order."""
+        """Where spikes were, in order: behind the same weights."""
+        return self._grouped(lambda source, place: source)
+
+    @property
+    def places(self) -> list[Site]:
+        """The same by the place in the code: a neuron may fire before its weights are read."""
+        return self._grouped(lambda source, place: place)
+
+    def _grouped(self, key: Callable[[Any, Any], Any]) -> list[Site]:
         found: dict[Any, Site] = {}
-        for source, out, fires in self._seen:
+        for source, place, out, fires in self._seen:
             if id(out) in self._numbers or not self._numbers:
-                site = found.setdefault((source, tuple(out.shape)), Site(source, tuple(out.shape)))
+                site = found.setdefault((key(source, place), tuple(out.shape)), Site(source, tuple(out.shape)))
                 site.fired.append(out.bool() if fires else ~out.bool())
         return list(found.values())
 

@@ -242,7 +242,7 @@ def _live(net: nn.Module, repository: Repository, x: torch.Tensor) -> _Live:
         found = _run(at_rest, repository, x.double())
     axis = repository.output_time
     outputs = [part if axis is None or axis >= part.ndim else part.mean(axis) for part in found]
-    return _Live([part.numpy() for part in outputs], meter.sites, meter.draws)
+    return _Live([part.numpy() for part in outputs], [*meter.sites, *meter.places], meter.draws)
 
 
 def _first_line(error: Exception) -> str:

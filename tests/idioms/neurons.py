@@ -636,3 +636,16 @@ def constants_in_float32(m: Net, x: torch.Tensor) -> torch.Tensor:
     for now in x:
         mem = mem + 0.001 * m.rate * (heard(m, now) - mem)
     return 1000 * mem
+
+
+@case()
+def spike_with_the_gradient_of_a_soft_one(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """What is taken away and added again is computed from the membrane, and cancels."""
+    v, out = torch.zeros(len(x), 6, 8, 8, dtype=x.dtype), 0
+    for _ in range(T):
+        v = 0.5 * v + m.conv(x)
+        soft = (torch.tanh(3 * (v.clamp(0, 1) - 0.5)) + 0.9) / 1.8
+        s = ((v / 0.6 > 0.5).to(x.dtype) - soft).detach() + soft
+        v = v * (1 - s)
+        out = out + m.fc(s.flatten(1))
+    return out / T

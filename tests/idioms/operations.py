@@ -584,3 +584,11 @@ def squashed_behind_a_layer_of_a_sum(m: Net, x: torch.Tensor) -> torch.Tensor:
     for _ in range(T):
         total = total + m.one(m.conv(x))
     return torch.tanh(m.fc(torch.as_tensor(total).flatten(1) / T))
+
+
+@case()
+def channels_as_places_of_a_pool(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """[T, N, C, H, W] given to a pool over three axes, of which the channels are left as they are."""
+    s = m.lif(times(m.conv(x)))
+    pooled = F.adaptive_avg_pool3d(s, (None, 1, 1)) + F.avg_pool3d(s, (1, 8, 8))
+    return m.head(pooled.view(T, -1, 6)).mean(0)

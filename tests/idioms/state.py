@@ -537,3 +537,33 @@ class ForgetsByItsOwnName(nn.Module):
 @case(init=adds(cell=ForgetsByItsOwnName), layout="loop")
 def cleared_by_reset_mem(m: Net, x: torch.Tensor) -> torch.Tensor:
     return m.cell(m.fc(m.conv(x).flatten(1)))
+
+
+@case(timesteps=T + 2)
+def membranes_read_before_they_hear(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Every layer fires what was there before, so that each hears its first spikes a step later than the one before."""
+    first, second = torch.zeros(len(x), 6, 8, 8, dtype=x.dtype), torch.zeros(len(x), 6, 8, 8, dtype=x.dtype)
+    last = torch.zeros(len(x), 5, dtype=x.dtype)
+    for _ in range(T + 2):
+        passed = x
+        for weights, membrane in ((m.conv, first), (m.conv6, second)):
+            spikes = (membrane > 0.3).to(x.dtype)
+            current = nn.functional.conv2d(passed, weights.weight, None, 1, 1)
+            membrane.mul_(0.8).add_(current).sub_(spikes * 0.3)
+            passed = spikes
+        last = last + m.fc(passed.flatten(1))
+    return last
+
+
+@case(init=adds(norms=lambda: nn.ModuleList([nn.BatchNorm2d(6) for _ in range(T)])))
+def a_norm_for_each_step(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Each step has weights and statistics of its own, by channel."""
+    v, out = torch.zeros(len(x), 6, 8, 8, dtype=x.dtype), 0
+    for t in range(T):
+        norm, channels = m.norms[t], torch.linspace(0.2, 1.0 + t, 6, dtype=x.dtype)
+        y = nn.functional.batch_norm(m.conv(x), channels * 0.1, channels, norm.weight, channels.flip(0) * 0.1)
+        v = 0.9 * v + y
+        s = (v > 0.3).to(x.dtype)
+        v = v - 0.3 * s
+        out = out + m.fc(s.flatten(1))
+    return out / T

@@ -732,10 +732,13 @@ class Emission:
         first = atoms[0][0]
         if len(atoms) == 1 and first.uniform and first.static and first.step < 0:
             return _Reading(first, [np.asarray(atoms[0][1] / steps)] * steps)
-        places = range(steps) if len(atoms) == steps else [atom.step for atom, _ in atoms]
+        places: Sequence[int] = range(steps) if len(atoms) == steps else [atom.step for atom, _ in atoms]
         if len(set(places)) < len(atoms) or any(not 0 <= p < steps for p in places):
-            what = "steps of it are read, and it cannot be told which"
-            raise NotAlike(what, first, "read all steps, or the last")
+            if len(atoms) > steps:
+                raise NotAlike("more than all steps of it are read", first, "read each step once")
+            # One line may compute many layers, and what a layer gave before anything came is no term of its own.
+            atoms = sorted(atoms, key=lambda pair: pair[0].uid)
+            places = range(steps - len(atoms), steps)
         column: list[Term | None] = [None] * steps
         weights = [np.asarray(0.0)] * steps
         for place, (atom, coefficient) in zip(places, atoms):
@@ -833,7 +836,7 @@ class Emission:
 
     def fired(self) -> dict[str, Any]:
         """Where in the trace each layer of neurons fired."""
-        from neurocompile.frontends.pytorch.lower import Fired
+        from neurocompile.frontends.pytorch.lower import SILENT, Fired
 
         found = {}
         for name, term in self.layers.items():
@@ -842,7 +845,9 @@ class Emission:
             steps = self.roller.neurons.get(term.uid)
             if steps is None:
                 steps = (term,) * self.low.timesteps
-            places = [None if t is None else self.low.spikes.get(t.uid) for t in steps]
+            first = next(k for k, t in enumerate(steps) if t is not None)
+            silent = (SILENT, (), -1)  # it heard nothing yet
+            places = [silent] * first + [None if t is None else self.low.spikes.get(t.uid) for t in steps[first:]]
             if any(p is None for p in places):
                 continue
             found[name] = Fired(tuple(p[0] for p in places), tuple(p[1] for p in places), tuple(p[2] for p in places))

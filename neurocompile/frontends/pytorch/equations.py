@@ -10,7 +10,7 @@ them.
 # mypy: disable-error-code="arg-type,assignment,misc"
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,8 +43,13 @@ class _Step:
     state: list[Term]
 
 
-def derive(roller: Roller, steps: Sequence[Term | None]) -> Term | None:
+def derive(roller: Roller, steps: Sequence[Term | None], first: int = 0) -> Term | None:
     """The neuron that comparisons are the spikes of; None if they remember nothing.
+
+    Args:
+        roller: of their terms.
+        steps: the comparisons.
+        first: the step of the first of them; before that the neuron hears nothing.
 
     Raises:
         NotAlike: if they are those of no equation.
@@ -52,12 +57,13 @@ def derive(roller: Roller, steps: Sequence[Term | None]) -> Term | None:
     found = _steps(roller, steps)
     if found is None:
         return None
-    return _Derivation(roller, found).neuron()
+    return _Derivation(roller, found, first).neuron()
 
 
 def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
-    """The steps with what they start from; None where no step starts from an earlier one."""
+    """The steps with what they start from, up to the last that is known; None where no step starts from an earlier."""
     known = [term for term in steps if term is not None]
+    steps = steps[: max(k for k, term in enumerate(steps) if term is not None) + 1]
     for term in known:  # where the membrane equals the threshold both are a tie
         twin = roller.terms.twin(term)
         if twin is not None and twin.uid not in roller.twins and term.uid not in roller.twins:
@@ -120,8 +126,9 @@ def _is_recurrent(roller: Roller, steps: list[_Step], spikes: set[int]) -> bool:
 
 
 class _Derivation:
-    def __init__(self, roller: Roller, steps: list[_Step]) -> None:
+    def __init__(self, roller: Roller, steps: list[_Step], first: int) -> None:
         self.roller = roller
+        self.first = first
         self.terms = roller.terms
         self.steps = steps
         self.last = len(steps) - 1
@@ -158,6 +165,9 @@ class _Derivation:
                     for x in known
                     if x.uid not in shared and x.kind in ("affine", "mul", "func") and self._depends(x, t - 1)
                 ]
+            elif self.last > 1:
+                shared = {a.uid for x in self._within(self.last) for a in x.args}
+                known = [x for x in known if x.uid not in shared] or known
             self._states[t] = self._independent(known, t)
         return self._states[t]
 
@@ -239,21 +249,21 @@ class _Derivation:
             raise self.refused("after a spike it hears its input with another weight")
         current = self.terms.affine([(x, poly[self.uid(x),]) for x in heard], 0.0, self.shape)
         u0 = self.roller.expand(self.steps[0].compared)
-        rolled = self.roller.unify([None, current])
-        first = self.roller.expand(self.terms.at(rolled, 0))
+        rolled = self._unified({1: current})
+        first = self.roller.expand(self._at(rolled, 0))
         names = self.roller.names
         steady = Poly({m: v for m, v in u0.items() if m and m not in first and all(names[uid].static for uid in m)})
         if steady:  # the same at both steps
             current = self.terms.affine(
                 [(current, np.asarray(1.0)), (self.roller.summed(steady, self.shape), np.asarray(1.0))], 0.0, self.shape
             )
-            rolled = self.roller.unify([None, current])
-            first = self.roller.expand(self.terms.at(rolled, 0))
+            rolled = self._unified({1: current})
+            first = self.roller.expand(self._at(rolled, 0))
         if not same_numbers(self._ratio(u0, first, ()), np.asarray(1.0)):
-            rolled = self.roller.unify([self._without_constant(u0), current])
-            first = self.roller.expand(self.terms.at(rolled, 0))
+            rolled = self._unified({0: self._without_constant(u0), 1: current})
+            first = self.roller.expand(self._at(rolled, 0))
         u0, u1 = self.roller.expand(self.steps[0].compared), self.roller.expand(self.steps[1].compared)
-        u1 = u1.added(self.roller.expand(self.terms.at(rolled, 1)), -1.0)
+        u1 = u1.added(self.roller.expand(self._at(rolled, 1)), -1.0)
         g0 = self._ratio(u0, first, ())
         alpha, beta = self._ratio(u1, first, ()), self._ratio(u1, first, (s,))
         if not same_numbers(g0, np.asarray(1.0)):
@@ -270,6 +280,14 @@ class _Derivation:
         fields, _ = self._fields(self._settled(rest, s, np.asarray(c00)), [], -1, s, 1)
         fields["gain"] = np.asarray(1.0)
         return self._finish(fields, rolled, np.asarray(1.0), np.asarray(c00), None)
+
+    def _unified(self, steps: Mapping[int, Term | None]) -> Term:
+        """One term for all steps, of those of the neuron that are known."""
+        return self.roller.unify([steps.get(t - self.first) for t in range(self.roller.timesteps)])
+
+    def _at(self, rolled: Term, t: int) -> Term:
+        """What a uniform term is at a step of the neuron."""
+        return self.terms.at(rolled, self.first + t)
 
     def _without_constant(self, poly: Poly) -> Term:
         return self.roller.summed(Poly({m: v for m, v in poly.items() if m}), self.shape)
@@ -421,7 +439,9 @@ class _Derivation:
         # What arrives at the first steps follows from what arrives later; where it does not, it is looked for.
         for since in (2 if self.last > 1 else 1, 0, None):
             try:
-                told = self._rolled_by_steps() if since is None else self._rolled(current, since, fed_back)
+                told = (
+                    self._rolled_by_steps(fields["bias"]) if since is None else self._rolled(current, since, fed_back)
+                )
                 rolled, gain = told
                 return self._finish({**fields, "gain": gain}, rolled, k, c, norm)
             except NotAlike as error:
@@ -429,8 +449,11 @@ class _Derivation:
         assert first is not None
         raise first
 
-    def _rolled_by_steps(self) -> tuple[Term, Array]:
-        """All that arrives, told at every step by itself: at the last nothing may (a gain of 0), or another number."""
+    def _rolled_by_steps(self, bias: Array) -> tuple[Term, Array]:
+        """All that arrives, told at every step by itself, with what the step adds to it beside the ``bias``.
+
+        At the last step nothing may arrive (a gain of 0), or other numbers may be added there (a norm of each step).
+        """
         if np.any(self._scale == 0):
             raise self.refused("it hears nothing of its membrane")
         at_first = self.roller.expand(self.steps[0].compared)
@@ -439,8 +462,9 @@ class _Derivation:
             found = self._currents_at(t)
             if found is None:
                 raise self.refused("what arrives cannot be told from what it remembers", self.steps[t].spike)
-            steps.append(self.terms.affine(found, 0.0, self.shape))
-        return self.roller.unify(steps), np.asarray(1.0)
+            currents, added = found
+            steps.append(self.terms.affine(currents, added - bias, self.shape))
+        return self._unified(dict(enumerate(steps))), np.asarray(1.0)
 
     def _fed_back(self, poly: Poly, h: int | None, s: int) -> tuple[Array, Poly]:
         """What a step hears of the last spike where it keeps nothing of the membrane, and the rest of the step.
@@ -610,12 +634,9 @@ class _Derivation:
         fields |= {"current_decay": np.asarray(alpha), "gain": np.asarray(gain)}
         first: NotAlike | None = None
         for since in (2, 1, 0):
-            steps: list[Term | None] = [None] * len(self.steps)
-            steps[t] = new_current
-            for j in range(since, t):
-                steps[j] = self._current_at(j, heard, of_current)
+            known = {j: self._current_at(j, heard, of_current) for j in range(since, t)}
             try:
-                rolled = self.roller.unify(steps)
+                rolled = self._unified({**known, t: new_current})
                 return self._finish(fields, self.roller.lag(rolled, 1) if delayed else rolled, k, c, None)
             except NotAlike as error:
                 first = first or error
@@ -734,6 +755,7 @@ class _Derivation:
         op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
         op = _tidied(op, self.shape)
         self._verify(op, rolled, k, c, norm)
+        op, rolled = self._from_rest(op, rolled)
         key = tuple(
             digest(v) if isinstance(v, np.ndarray) else v for v in vars(op).values() if not isinstance(v, MembraneNorm)
         )
@@ -756,7 +778,7 @@ class _Derivation:
             return self.terms.constant(_ZERO, self.shape), np.asarray(1.0)
         one = len(currents) == 1 and not feeds
         gain = currents[0][1] if one else np.asarray(1.0)
-        steps: list[Term | None] = [None] * len(self.steps)
+        steps: dict[int, Term] = {}
         for t in range(self.last, since - 1, -1):
             mine = currents if t == self.last else self._like(currents, t)
             if mine is None:
@@ -768,14 +790,14 @@ class _Derivation:
             elif not one:
                 own = [(self.steps[t - 1].spike, fed_back)] if t else []
                 steps[t] = self.terms.affine([*mine, *own], 0.0, self.shape)
-        return self.roller.unify(steps), gain
+        return self._unified(steps), gain
 
     def _like(self, currents: list[tuple[Term, Array]], t: int) -> list[tuple[Term, Array]] | None:
         """What arrives at step ``t`` as ``currents`` do at the last, and how it counts; None if it cannot be told."""
         if t > 1:
             found = self._currents_at(t)
-            if found is not None and len(found) == len(currents):
-                return found
+            if found is not None and len(found[0]) == len(currents):
+                return found[0]
         chosen: list[Term] = []
         for term, _ in currents:
             alike = [x for x in self._reached(t) if self._same_place(x, term) and x.uid not in {c.uid for c in chosen}]
@@ -822,7 +844,8 @@ class _Derivation:
             a.kind == b.kind and (a.place.module, a.place.site) == (b.place.module, b.place.site) and a.shape == b.shape
         )
 
-    def _currents_at(self, t: int) -> list[tuple[Term, Array]] | None:
+    def _currents_at(self, t: int) -> tuple[list[tuple[Term, Array]], Array] | None:
+        """What arrives at a step and how it counts, and the number that the step adds; None if it cannot be told."""
         states = self.states(t)
         if len(states) > 1:
             return None
@@ -833,7 +856,7 @@ class _Derivation:
             below = [x for x in self._within(t) if x.uid in self.norms and self._depends(x, t)]
             whole = below[0].args[0] if below and below[0].args else membrane
         poly, arrives = self.expanded(whole, t)
-        return [(x, poly.get((self.uid(x),), _ZERO)) for x in arrives]
+        return [(x, poly.get((self.uid(x),), _ZERO)) for x in arrives], poly.constant
 
     def _with_start(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Term:
         """What arrives, and at the first step also what a membrane that starts from an input has of that.
@@ -845,10 +868,30 @@ class _Derivation:
         left = found.added(self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm), -1.0)
         left = Poly({m: v for m, v in left.items() if m and not self._is_rounding(v, found)})
         through = np.asarray(self._factor(op, k, norm) * op.gain)
-        if not left or np.any(op.current_decay) or np.any(through == 0) or self.roller.timesteps < 2:
+        if not left or np.any(op.current_decay) or np.any(through == 0) or self.last < 1:
             return rolled
         first = Poly({monomial: np.asarray(value / through) for monomial, value in left.items()})
-        return self.roller.with_first(rolled, self.roller.summed(first, self.shape))
+        return self.roller.with_first(rolled, self.roller.summed(first, self.shape), self.first)
+
+    def _from_rest(self, op: Neuron, rolled: Term) -> tuple[Neuron, Term]:
+        """The equation and what arrives from the very first step on, where a neuron hears nothing before its first."""
+        before = [self.terms.at(rolled, t) for t in range(self.first)]
+        if not all(term.is_constant for term in before):
+            rolled = self.roller.lag(rolled, self.first) if rolled.static else rolled
+            before = [self.terms.at(rolled, t) for t in range(self.first)]
+        heard = [term.data.constant for term in before if term.is_constant]
+        if op.norm is not None or len(heard) < self.first or (np.any(op.current_decay) and np.any(heard)):
+            if self.first:
+                raise NotAlike("it first does something other than later", self.steps[0].spike, FIX_LOOP)
+            return op, rolled
+        v = op.v_init
+        for current in heard[::-1]:
+            h, v = v, (v - op.gain * current - op.bias) / np.where(op.decay == 0, 1.0, op.decay)
+            above = (h > op.threshold) if op.strict else (h >= op.threshold)
+            below = (h < op.threshold) if op.strict else (h <= op.threshold)
+            if np.any(np.where(op.flip, below, above)) or np.any((op.decay == 0) & (v != 0)):
+                raise NotAlike("it first does something other than later", self.steps[0].spike, FIX_LOOP)
+        return replace(op, v_init=np.asarray(v)), rolled
 
     @staticmethod
     def _is_rounding(value: Array, among: Poly) -> bool:
@@ -916,7 +959,7 @@ class _Derivation:
             weight = op.current_decay ** (t - j) if j < t else np.asarray(1.0)
             if j < t and not np.any(op.current_decay):
                 continue
-            total = total.added(self.roller.expand(self.terms.at(rolled, j)), weight)
+            total = total.added(self.roller.expand(self._at(rolled, j)), weight)
         return total
 
     def _charged(self, op: Neuron, v: Poly, i: Poly) -> Poly:
@@ -991,7 +1034,7 @@ class _Derivation:
 
     def _heard(self, rolled: Term, t: int) -> Poly:
         """What arrives at a step, but for the neuron's own last spike."""
-        poly = self.roller.expand(self.terms.at(rolled, t))
+        poly = self.roller.expand(self._at(rolled, t))
         spike = self.uid(self.steps[t - 1].spike)
         return Poly({monomial: value for monomial, value in poly.items() if spike not in monomial})
 

@@ -21,12 +21,18 @@ from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Read
 
-__all__ = ["Fired", "Lowered", "lower"]
+__all__ = ["SILENT", "Fired", "Lowered", "lower"]
+
+
+SILENT = -1
 
 
 @dataclass(frozen=True)
 class Fired:
-    """Where in a trace a layer fired: for each step a value, its axes, and which of its steps (-1: it has one)."""
+    """Where in a trace a layer fired: for each step a value, its axes, and which of its steps (-1: it has one).
+
+    The value is ``SILENT`` before anything arrives there.
+    """
 
     values: tuple[int, ...]
     axes: tuple[Axes, ...]
@@ -209,8 +215,8 @@ def _swapped(args: Any) -> Any:
     return type(args)(map(_swapped, args)) if isinstance(args, list | tuple) else args
 
 
-_ELEMENTWISE = ("add", "sub", "mul", "div", "neg", "addcmul", "addcdiv", "lerp", "to")
-_OF_MERGED = ("view", "permute", "unsqueeze", "squeeze", "mm", "bmm", "addmm")
+_ELEMENTWISE = ("add", "sub", "mul", "div", "neg", "addcmul", "addcdiv", "lerp", "to", "contiguous")
+_OF_MERGED = ("view", "contiguous", "permute", "unsqueeze", "squeeze", "mm", "bmm", "addmm")
 
 
 def _values(args: Any) -> Any:

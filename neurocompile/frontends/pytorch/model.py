@@ -27,7 +27,7 @@ from neurocompile.frontends.pytorch.layouts import (
     separate,
     to_network_time,
 )
-from neurocompile.frontends.pytorch.lower import Fired, Lowered, lower
+from neurocompile.frontends.pytorch.lower import SILENT, Fired, Lowered, lower
 from neurocompile.frontends.pytorch.record import (
     _LIBRARIES,
     _OURS,
@@ -223,7 +223,7 @@ class TorchModel:
     @property
     def watch(self) -> frozenset[int]:
         """The values of the trace that spikes and margins are told by."""
-        fired = {number for where in self.lowered.fired.values() for number in where.values}
+        fired = {number for where in self.lowered.fired.values() for number in where.values} - {SILENT}
         return frozenset(fired | {n for number in fired for n in self._compared(number)})
 
     def _compared(self, number: int) -> list[int]:
@@ -270,12 +270,14 @@ class TorchModel:
         value = to_network_time(parts[0], axes[0], self.timesteps).double().numpy()
         return read_out(how, value) if timed else np.asarray(value)
 
-    def _steps(self, where: Fired, value: Any) -> Array:
-        """``[N, T, ...]`` of values of the trace, one for each step."""
+    def _steps(self, where: Fired, value: Any, silent: float = 0.0) -> Array:
+        """``[N, T, ...]`` of values of the trace, one for each step; ``silent`` before anything arrives."""
         found = []
         cache: dict[int, torch.Tensor] = {}
         shape = None
         for number, axes, step in zip(where.values, where.axes, where.steps):
+            if number == SILENT:
+                continue
             if number not in cache:
                 x = value(number)
                 rank = len(axes)
@@ -287,10 +289,12 @@ class TorchModel:
             shape = x.shape if shape is None or x.numel() > prod(shape) else shape
         assert shape is not None
         layer = self.graph.edges[next(n for n, w in self.lowered.fired.items() if w is where)].shape
+        nothing = torch.full(shape, silent, dtype=found[0].dtype)
+        found = [nothing] * (len(where.values) - len(found)) + found
         return torch.stack([x.expand(shape).reshape(shape[0], *layer) for x in found], 1).numpy()
 
     def _margin(self, where: Fired, watched: Mapping[int, torch.Tensor]) -> Array | None:
-        if not all(self._compared(number) for number in where.values):
+        if not all(self._compared(number) for number in where.values if number != SILENT):
             return None
 
         def margin(number: int) -> torch.Tensor:
@@ -298,7 +302,7 @@ class TorchModel:
             a, b = (watched[p.number] if hasattr(p, "number") else torch.as_tensor(p) for p in call.args[:2])
             return (a.double() - b.double()).expand(watched[number].shape)
 
-        return self._steps(where, margin)
+        return self._steps(where, margin, silent=np.inf)
 
     def _cut(self, reference: Reference, count: int) -> Reference:
         def cut(arrays: Mapping[str, Array]) -> dict[str, Array]:

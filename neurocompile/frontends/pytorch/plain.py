@@ -177,7 +177,9 @@ def _call_of(plain: Mapping[str, Any], leaves: Mapping[str, Any]) -> Call:
     args = tuple(args)
     texts = all(type(plain[key]) is str for key in ("module", "line", "site"))
     shape = tuple(plain["shape"])
-    _require(texts and type(plain["out"]) is int and all(type(n) is int and n >= 0 for n in shape), "a call")
+    turn, turns = plain.get("turn", 0), plain.get("turns", 1)
+    numbers = [plain["out"], turn, turns, *shape]
+    _require(texts and all(type(n) is int for n in numbers) and min(turn, turns, *shape, 0) >= 0, "a call")
     _require(prod(shape) <= _LARGEST, f"a value of {prod(shape)} numbers")
     if leaf:
         _require(
@@ -186,7 +188,7 @@ def _call_of(plain: Mapping[str, Any], leaves: Mapping[str, Any]) -> Call:
     else:
         _require(operation in OPERATIONS, f"operation {operation!r}")
         _check_arguments(operation, args)
-    return Call(operation, args, plain["out"], shape, plain["module"], plain["line"], plain["site"], leaf)
+    return Call(operation, args, plain["out"], shape, plain["module"], plain["line"], plain["site"], leaf, turn, turns)
 
 
 def _check_arguments(operation: str, args: tuple[Any, ...]) -> None:

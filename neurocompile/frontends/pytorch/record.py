@@ -14,7 +14,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,7 @@ def record(
         random["random" if not random else f"random.{len(random) + 1}"] = numbers_drawn
     trace = Trace(
         numbers,
-        recorder.calls,
+        [replace(call, turns=recorder.turns(call)) for call in recorder.calls],
         returned_refs,
         recorder.constants,
         recorder.shapes,
@@ -305,6 +305,7 @@ class _Recorder(TorchDispatchMode):
         self._seen: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._widened: dict[int, int] = {}
         self._ways: dict[tuple[tuple[str, int], ...], int] = {}
+        self._turns: dict[tuple[str, str], int] = {}
         self._count = 0
         self._paused = 0
         self.function: Any = None  # what forward calls, while torch computes it
@@ -367,7 +368,8 @@ class _Recorder(TorchDispatchMode):
         """Write a call down. Where it comes of constants alone, so does its ``result`` (None: it is computed)."""
         out = self._number(shape)
         module, line, site = self.where()
-        self.calls.append(Call(operation, args, out, tuple(shape), module, line, site, leaf))
+        turn = self._turns[site, operation] = self._turns.get((site, operation), -1) + 1
+        self.calls.append(Call(operation, args, out, tuple(shape), module, line, site, leaf, turn))
         if not leaf and self.is_static(args):
             if result is None:
                 with self.pause():
@@ -409,6 +411,10 @@ class _Recorder(TorchDispatchMode):
         while frame is not None and frame.f_code.co_filename.startswith((_OURS, _TORCH)):
             frame = frame.f_back
         return -1 if frame is None else frame.f_lasti
+
+    def turns(self, call: Call) -> int:
+        """How often the lines of a call computed its operation."""
+        return self._turns.get((call.site, call.operation), 0) + 1
 
     def refuse(self, what: str, fix: str) -> None:
         """Note something that no recording can hold."""
@@ -574,7 +580,10 @@ class _Recorder(TorchDispatchMode):
             refs = {key: self._refs(value) for key, value in given.items()}
             if not self.is_static(refs):
                 self.refuse(f"torch's {name} is not supported", "write to one tensor, by its own operation")
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            for part in _leaves([given[key] for key in written]):
+                self._seen.pop(part, None)  # its shape or its memory is another: it is taken in anew
+            return out
         refs = {key: self._refs(value) for key, value in given.items()}
         view = self._seen[into]
         if base in _SHAPES_CHANGED:
@@ -791,6 +800,10 @@ def _parts(name: str, given: dict[str, Any], refs: dict[str, Any], out: Any) -> 
             yield out, "to", (first, kind)
     elif name in ("cat", "stack"):
         yield out, name, (first, given["dim"])
+    elif (
+        name == "clone" and given.get("memory_format") is torch.contiguous_format and not given["self"].is_contiguous()
+    ):
+        yield out, "contiguous", (first,)  # torch rounds otherwise where numbers lie otherwise
     elif name in SYNONYMS:
         try:
             step = SYNONYMS[name](refs)

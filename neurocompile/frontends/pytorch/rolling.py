@@ -389,7 +389,14 @@ class Roller:
             if sequence_key in self._memo:
                 return self.lag(self._memo[sequence_key], lag)
             return self._promised(sequence, sequence_key, lag)
-        if all(t is not None for t in steps[:at]) and first.kind != "at" and not self._is_silent_at_first(steps):
+        if self._is_silent_at_first(steps):
+            return None
+        if first.kind == "cmp" and any(steps[:at]):  # it hears nothing before
+            try:
+                return self.unify((*(None,) * at, *steps[at:]))
+            except NotAlike:
+                pass
+        if all(t is not None for t in steps[:at]) and first.kind != "at":
             return self.lag(self.unify((*steps[at:], *(None,) * at)), at)
         return None
 
@@ -590,13 +597,18 @@ class Roller:
         from neurocompile.frontends.pytorch.equations import derive
 
         known = next(term for term in steps if term is not None)
-        filled = self._filled(steps)
+        passes = self._passes(known)
+        late = None if passes is None else self._late(steps, passes)
+        if passes is not None and late is not None and late > 0:
+            return self.lag(self.unify(passes), late)
+        filled = passes if passes is not None and late == 0 else self._filled(steps)
         for step, term in enumerate(filled):
             rolled = None if term is None else self._rolled.get(term.uid)
             if rolled is not None and rolled.kind == "at" and rolled.data == step:
                 return rolled.args[0]
         self._note(filled, _key(steps))
-        found = derive(self, filled)
+        before = self._before_first(filled)
+        found = derive(self, filled[before:], before)
         if found is None:  # it remembers nothing
             if len({term.data for term in steps if term is not None}) > 1:
                 raise NotAlike("it compares with > at one step and with >= at another", known, FIX_LOOP)
@@ -604,6 +616,8 @@ class Roller:
             self.terms.place = known.place
             found = self.terms.compare(current, known.data)
             found = self.terms.simplified(found) or found
+        if before and found.kind == "neuron":
+            self.terms.silent[found.uid] = before
         for step, term in enumerate(filled):
             if term is not None:
                 self._rolled[term.uid] = self.terms.at(found, step)
@@ -611,18 +625,59 @@ class Roller:
         self.neurons.setdefault(found.uid, filled)
         return found
 
+    def _before_first(self, steps: Steps) -> int:
+        """How many steps pass before a neuron hears anything: its first comparison starts from no other then."""
+        first = next(k for k, term in enumerate(steps) if term is not None)
+        term = steps[first]
+        assert term is not None
+        return 0 if self._compared_below(term) else first
+
+    def _passes(self, term: Term) -> Steps | None:
+        """The comparisons of all steps by the line that made one, for the same layer; None if it cannot be told."""
+        turns, given = self.terms.passes(term)
+        whole: Sequence[Term | None] | None = next((made for made in given.values() if term in made), None)
+        if whole is None:
+            return None
+        if len(whole) == 1:
+            layers, rest = divmod(turns, self.timesteps)
+            if rest or layers > len(given):
+                return None
+            each = [given.get(turn, (None,))[0] for turn in range(turns)]
+            if layers > 1 and not self._takes_turns(each, layers):
+                return None
+            whole = each[each.index(term) % layers :: layers]
+        if len(whole) != self.timesteps:
+            return None
+        return tuple(made if made is not None and made.kind == "cmp" else None for made in whole)
+
+    def _takes_turns(self, each: Sequence[Term | None], layers: int) -> bool:
+        """Whether a line that compares for many layers does so layer by layer within each step."""
+        for last in range(len(each) - 1, layers - 1, -1):
+            term, before, other = each[last], each[last - layers], each[last - 1]
+            if term is not None and before is not None and other is not None:
+                below = self._all_below(term)
+                return before in below and other not in below
+        return False
+
+    def _late(self, steps: Steps, passes: Steps) -> int | None:
+        """By how many steps some steps are later than those of a sequence; None if they are no such."""
+        first = next(k for k, term in enumerate(steps) if term is not None)
+        late = first - passes.index(steps[first])
+        moved = [None if not 0 <= k - late < len(passes) else passes[k - late] for k in range(len(steps))]
+        return late if _within(steps, tuple(moved)) else None
+
     def _filled(self, steps: Steps) -> Steps:
         """The comparisons of the steps that nothing reads, as far as they can be told.
 
-        They are those of the same line, run once a step; those of the same module; or, from a step back to the one
-        before it, the only one of this kind on which what is compared depends.
+        They are those of the same module; or, from a step back to the one before it, the only one of this kind on which
+        what is compared depends.
         """
         if all(term is not None for term in steps):
             return steps
         known = next(term for term in steps if term is not None)
-        for seen in (self.terms.at_same_site(known), self.terms.in_same_module(known)):
-            if len(seen) == self.timesteps and all(a is None or a is b for a, b in zip(steps, seen)):
-                return tuple(seen)
+        seen = self.terms.in_same_module(known)
+        if len(seen) == self.timesteps and _within(steps, tuple(seen)):
+            return tuple(seen)
         filled = list(steps)
         for step in range(self.timesteps - 1, 0, -1):
             later = filled[step]
@@ -825,11 +880,11 @@ class Roller:
             return current
         return self.with_first(current, self.summed(starts.added(arrives, -1.0), first.shape))
 
-    def with_first(self, current: Term, more: Term) -> Term:
-        """A uniform term, to whose first step another term is added."""
+    def with_first(self, current: Term, more: Term, first: int = 0) -> Term:
+        """A uniform term, to one step of which, the first, another term is added."""
         if not (more.uniform and more.static):
-            more = self.unify([more, *[None] * (self.timesteps - 1)])
-        once = [np.asarray(float(t == 0)) for t in range(self.timesteps)]
+            more = self.unify([more if t == first else None for t in range(self.timesteps)])
+        once = [np.asarray(float(t == first)) for t in range(self.timesteps)]
         one = np.asarray(1.0)
         return self.terms.affine([(current, one), (self.varying(more, once), one)], 0.0, current.shape)
 
@@ -1035,14 +1090,11 @@ class Roller:
         """A term times another number at each step, plus another constant."""
         first = next((n for n in numbers if np.any(n != 0)), np.asarray(1.0))
         if first.ndim:
-            if not np.all(first != 0):
-                raise NotAlike("its factor differs by channel and by step", part, FIX_LOOP)
-            ratios = [np.asarray(n / first) for n in numbers]
-            if any(np.any(np.abs(r - r.flat[0]) > 1e-12 * np.abs(r.flat[0])) for r in ratios):
-                what, fix = "its factor differs by channel and by step", "let it differ by channel, or by step"
-                raise NotAlike(what, part, fix)
+            ratios = _multiples(numbers, first)
+            if ratios is None:
+                return self._varying_by_channel(part, numbers, constants)
             part = self.terms.affine([(part, first)], 0.0, part.shape)
-            numbers = [np.asarray(r.flat[0]) for r in ratios]
+            numbers = ratios
         gains = np.asarray([float(n) for n in numbers])
         bias = np.asarray(0.0)
         if constants is not None:
@@ -1052,6 +1104,18 @@ class Roller:
             bias = compact_over_time(whole) if whole.ndim > 1 else whole
         key = (digest(gains), digest(bias))
         return self.terms.uniform("gain", part.shape, (part,), (gains, bias), key)
+
+    def _varying_by_channel(self, part: Term, numbers: Sequence[Array], constants: Sequence[Array] | None) -> Term:
+        """Numbers that differ by channel and by step: each scales the term by itself, and counts at its steps alone."""
+        kinds: dict[Any, list[int]] = {}
+        for step, number in enumerate(numbers):
+            kinds.setdefault(digest(np.asarray(number)), []).append(step)
+        made = []
+        for steps in kinds.values():
+            scaled = self.terms.affine([(part, np.asarray(numbers[steps[0]]))], 0.0, part.shape)
+            alone = [np.asarray(float(step in steps)) for step in range(len(numbers))]
+            made.append((self.varying(scaled, alone, None if made else constants), np.asarray(1.0)))
+        return self.terms.affine(made, 0.0, part.shape)
 
     def _integrator(self, steps: Steps, polys: list[Poly | None], decay: Array) -> Term:
         """``y = decay * y + rest``, from 0."""
@@ -1065,6 +1129,16 @@ class Roller:
 
 def _key(steps: Steps) -> tuple[int, ...]:
     return tuple(-1 if term is None else term.uid for term in steps)
+
+
+def _multiples(numbers: Sequence[Array], first: Array) -> list[Array] | None:
+    """How often each of some numbers by channel is the first; None if they differ otherwise."""
+    if not np.all(first != 0):
+        return None
+    ratios = [np.asarray(n / first) for n in numbers]
+    if any(np.any(np.abs(r - r.flat[0]) > 1e-12 * np.abs(r.flat[0])) for r in ratios):
+        return None
+    return [np.asarray(r.flat[0]) for r in ratios]
 
 
 def _is_zero(term: Term) -> bool:

@@ -134,6 +134,10 @@ class Terms:
         self._ops: dict[Any, Op] = {}
         self._sites: dict[str, list[Term]] = {}
         self.fixed: dict[tuple[int, int], Term] = {}
+        self._passes: dict[Any, tuple[int, dict[int, tuple[Term, ...]]]] = {}
+        self._pass_of: dict[int, Any] = {}
+        self.silent: dict[int, int] = {}
+        """For neurons that hear nothing at the first steps, and are known not to fire there: how many steps."""
         self.calls: dict[str, dict[int, Term]] = {}
         self._count = 0
 
@@ -169,6 +173,7 @@ class Terms:
         """A sum of terms of this shape times numbers, and a constant."""
         summed: dict[int, tuple[Term, Array]] = {}
         constant = np.asarray(constant, np.float64)
+        parts, constant = self._without_cancelled(parts, constant)
         for term, coefficient in parts:
             coefficient = np.asarray(coefficient, np.float64)
             if term.is_constant:
@@ -192,6 +197,18 @@ class Terms:
             low, high = constant, constant + kept[0][0]
             binary = bool(np.isin(low, (0, 1)).all() and np.isin(high, (0, 1)).all())
         return self._make("affine", shape, tuple(t for _, t in kept), data, key, binary=binary)
+
+    def _without_cancelled(
+        self, parts: Sequence[tuple[Term, Array]], constant: Array
+    ) -> tuple[Sequence[tuple[Term, Array]], Array]:
+        """Summands of a sum, where one takes away another: ``(spike - soft) + soft``, which has a gradient."""
+        direct = {term.uid: np.asarray(coefficient) for term, coefficient in parts}
+        for at, (term, coefficient) in enumerate(parts):
+            inner = zip(term.args, term.data.coefficients) if term.kind == "affine" else ()
+            if any(a.uid in direct and np.all(direct[a.uid] + coefficient * c == 0) for a, c in inner):
+                opened = [(a, np.asarray(coefficient * c)) for a, c in zip(term.args, term.data.coefficients)]
+                return [*parts[:at], *opened, *parts[at + 1 :]], constant + coefficient * term.data.constant
+        return parts, constant
 
     def mul(self, a: Term, b: Term) -> Term:
         """A product, element by element."""
@@ -281,6 +298,17 @@ class Terms:
         """All comparisons that were made where this one was, in order."""
         return self._sites.get(term.place.site, [])
 
+    def passed(self, turn: int, turns: int, kind: Any, made: tuple[Term, ...]) -> None:
+        """Note what a line of the user's that compares gave at its ``turn``: of one step, or of all of them."""
+        key = (self.place.site, kind)
+        self._passes.setdefault(key, (turns, {}))[1][turn] = made
+        for term in made:
+            self._pass_of.setdefault(term.uid, key)
+
+    def passes(self, term: Term) -> tuple[int, dict[int, tuple[Term, ...]]]:
+        """How often the line ran that first made a comparison, and what it gave at each turn that gave no number."""
+        return self._passes.get(self._pass_of.get(term.uid), (0, {}))
+
     def in_same_module(self, term: Term) -> list[Term]:
         """All comparisons of this kind that were made in the same module, in order."""
         every = sorted((t for seen in self._sites.values() for t in seen), key=lambda t: t.uid)
@@ -331,16 +359,14 @@ class Terms:
             return term
         if (term.uid, step) in self.fixed:
             return self.fixed[term.uid, step]
-        if term.kind == "lag" and term.data.of is None and step >= term.data.steps:
-            made = term.data.sequence[step - term.data.steps]
-            if made is None:
-                known = next(t for t in term.data.sequence if t is not None)
-                raise NotAlike("not every step of it was recorded", known, "read what it gives at every step")
-            return made  # type: ignore[no-any-return]
-        if term.kind == "lag":
-            if step < term.data.steps:
-                return self.constant(np.zeros(()), term.shape)
+        if term.kind == "lag" and step < term.data.steps:
+            return self.constant(np.zeros(()), term.shape)
+        if term.kind == "lag" and term.data.of is not None:
             return self.at(term.data.of, step - term.data.steps)
+        if term.kind == "lag" and term.data.sequence[step - term.data.steps] is not None:
+            return term.data.sequence[step - term.data.steps]  # type: ignore[no-any-return]
+        if step < self.silent.get(term.uid, 0):
+            return self.constant(np.zeros(()), term.shape)
         if term.kind == "gain":
             gains, bias = term.data
             own = bias[step] if bias.ndim else bias

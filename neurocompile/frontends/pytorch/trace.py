@@ -44,8 +44,9 @@ class Call:
     """One operation: ``out = operation(*args)``.
 
     ``args`` are numbers, names, lists of these, :class:`Ref` and :class:`Batch`. ``module`` is the path of the module
-    in whose forward it ran, ``line`` the user's ``file:line``, ``site`` a key for all lines on the way. ``leaf`` is
-    what an operation "leaf" (a module that is one whole) or "host" (a function that no chip computes) stands for.
+    in whose forward it ran, ``line`` the user's ``file:line``, ``site`` a key for all lines on the way, ``turn`` how
+    often that had computed the same operation before, of ``turns`` times in all. ``leaf`` is what an operation "leaf"
+    (a module that is one whole) or "host" (a function that no chip computes) stands for.
     """
 
     operation: str
@@ -56,6 +57,8 @@ class Call:
     line: str = ""
     site: str = ""
     leaf: str = ""
+    turn: int = 0
+    turns: int = 1
 
 
 class CallFailed(Exception):

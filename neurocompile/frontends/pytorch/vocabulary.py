@@ -143,6 +143,7 @@ OPERATIONS: dict[str, Operation] = {
     **FACTORIES,
     "write": Operation(_write, "ttw"),
     "to": Operation(lambda x, kind: x.to(KINDS[kind]), "ts"),
+    "contiguous": Operation(lambda x: x.contiguous(), "t"),
     # elementwise
     "add": Operation(lambda a, b, alpha=1: torch.add(a, b, alpha=alpha), "nnf", 1),
     "sub": Operation(lambda a, b, alpha=1: torch.sub(a, b, alpha=alpha), "nnf", 1),

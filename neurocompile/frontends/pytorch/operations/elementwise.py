@@ -83,7 +83,9 @@ def _compare(strict: bool, turned: bool) -> Callable[..., Value]:
             difference = low.terms.affine([(x, np.asarray(1.0)), (y, np.asarray(-1.0))], 0.0, x.shape)
             return low.terms.compare(difference, strict)
 
-        return _elementwise(low, (a, b), compared)
+        made = _elementwise(low, (a, b), compared)
+        low.terms.passed(low.call.turn, low.call.turns, (strict, turned), made.steps)
+        return made
 
     return handler
 

@@ -30,6 +30,8 @@ def _window(x: Value, time: int | None, sizes: Ints, alone: int, what: str) -> t
 
 def _pool_geometry(low: Lowering, x: Value, kernel: Ints, stride: Any, padding: Ints) -> Any:
     x, time = time_inside(low, x)
+    if _channels_are_places(x) and (kernel[0], (stride or kernel)[0], padding[0]) == (1, 1, 0):
+        return x, None, *(tuple(map(int, v[1:])) for v in (kernel, stride or kernel, padding, low.call.shape[2:]))
     if x.axes[0] not in ("N", "TN", "NT") or x.axes[1:2] != ("F",):
         raise Refused(f"a pool reads axes {shown(x.axes)}", "time and batch must come before the channels here")
     k = _window(x, time, kernel, 1, "pools")
@@ -37,6 +39,11 @@ def _pool_geometry(low: Lowering, x: Value, kernel: Ints, stride: Any, padding: 
     p = _window(x, time, padding, 0, "pools")
     outs = tuple(n for i, n in enumerate(low.call.shape[2:]) if i != time)
     return x, time, k, s, p, outs
+
+
+def _channels_are_places(x: Value) -> bool:
+    """Whether time and batch stand where a pool has batch and channels: the first axis of places is the channels."""
+    return set(x.axes[:2]) == {"T", "N"} and x.axes[2:] == ("F",) * 3
 
 
 def _after(size: int, out: int, span: int, stride: int, padding: int) -> int:
@@ -82,6 +89,10 @@ def adaptive_avg_pool(low: Lowering, x: Value, size: Ints) -> Value:
         raise Refused("it pools over time", "let it keep all steps, and take the mean over time last")
     channels, *sizes = x.features
     outs = tuple(n for i, n in enumerate(low.call.shape[2:]) if i != time)
+    if _channels_are_places(x) and outs[0] == channels:
+        outs = outs[1:]
+    if len(outs) != len(sizes):
+        raise Refused(f"a pool reads axes {shown(x.axes)}", "time and batch must come before the channels here")
     if all(o % n == 0 for n, o in zip(sizes, outs)) and outs != tuple(sizes):
         up = Upsample(tuple(int(o // n) for n, o in zip(sizes, outs)))
         return replace(x.mapped(lambda t: low.terms.apply(up, t)), shape=low.call.shape)

@@ -99,6 +99,11 @@ def view(low: Lowering, x: Any, size: Ints) -> Any:
     return _timed(made)
 
 
+def contiguous(low: Lowering, x: Any) -> Any:
+    """The same numbers, whatever their order in memory."""
+    return x
+
+
 def _timed(x: Value) -> Value:
     """A value whose content is one term where no axis of time is left (T = 1)."""
     has = any(is_time(name) for name in x.axes)
@@ -232,6 +237,7 @@ def mapped(content: Any, function: Callable[[Term], Term]) -> Any:
 
 HANDLERS: dict[str, Callable[..., Any]] = {
     "view": view,
+    "contiguous": contiguous,
     "permute": permute,
     "unsqueeze": unsqueeze,
     "squeeze": squeeze,
