@@ -539,22 +539,6 @@ def cleared_by_reset_mem(m: Net, x: torch.Tensor) -> torch.Tensor:
     return m.cell(m.fc(m.conv(x).flatten(1)))
 
 
-@case(timesteps=T + 2)
-def membranes_read_before_they_hear(m: Net, x: torch.Tensor) -> torch.Tensor:
-    """Every layer fires what was there before, so that each hears its first spikes a step later than the one before."""
-    first, second = torch.zeros(len(x), 6, 8, 8, dtype=x.dtype), torch.zeros(len(x), 6, 8, 8, dtype=x.dtype)
-    last = torch.zeros(len(x), 5, dtype=x.dtype)
-    for _ in range(T + 2):
-        passed = x
-        for weights, membrane in ((m.conv, first), (m.conv6, second)):
-            spikes = (membrane > 0.3).to(x.dtype)
-            current = nn.functional.conv2d(passed, weights.weight, None, 1, 1)
-            membrane.mul_(0.8).add_(current).sub_(spikes * 0.3)
-            passed = spikes
-        last = last + m.fc(passed.flatten(1))
-    return last
-
-
 @case(init=adds(norms=lambda: nn.ModuleList([nn.BatchNorm2d(6) for _ in range(T)])))
 def a_norm_for_each_step(m: Net, x: torch.Tensor) -> torch.Tensor:
     """Each step has weights and statistics of its own, by channel."""
