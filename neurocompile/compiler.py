@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from neurocompile.data import arrange_inputs
-from neurocompile.errors import DoesNotFit, Problem, UsageError
+from neurocompile.errors import Problem, UsageError
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Neuron
@@ -97,11 +97,6 @@ def compile_graph(
     samples = calibration or example or None
     seen = arrange_inputs(samples, graph.given_inputs, timesteps, "calibration data").inputs if samples else None
     real, log = run_passes(graph, REAL_PASSES, after)
-    deaf = [node.name for node in real.of(Neuron) if isinstance(node.op, Neuron) and node.op.deaf]
-    if deaf:
-        what = "in the step after a spike it does not hear its current, which no integer neuron here does yet"
-        fix = "reset by subtraction, or in the step of the spike"
-        raise DoesNotFit([Problem(what, name, fix=fix) for name in deaf])
     if real.hosts:
         seen = _with_hosts(real, seen, timesteps)
     steps: tuple[Pass, ...] = (

@@ -155,8 +155,11 @@ class _Machine:
         state["i"] = self._current(
             self._decayed(state["i"], op.current_decay) + self._shifted(x, op.shift) + op.input_bias
         )
-        h = self._held(self._decayed(state["v"], op.decay) + state["i"] + op.bias)
+        heard = np.where(state["wait"] != 0, 0, state["i"]) if op.deaf else state["i"]
+        h = self._held(self._decayed(state["v"], op.decay) + heard + op.bias)
         spikes = spikes_of(op, h, state)
+        if op.deaf:
+            state["wait"] = (spikes != 0).astype(np.int64)
         kept = reset(op, h, spikes)
         if op.reset == "by":
             kept = np.where(spikes != 0, self._decayed(h, op.keep) - op.amount * spikes, h)

@@ -50,10 +50,11 @@ def command(**options: Any) -> int:
     from neurocompile.data import load_data
     from neurocompile.errors import DoesNotFit, Problem, UsageError
     from neurocompile.frontends.pytorch import load_model
+    from neurocompile.ir.ops import Input
     from neurocompile.mapping import fit_problems
     from neurocompile.program import check_free
     from neurocompile.targets import load_target
-    from neurocompile.validation import validate_program
+    from neurocompile.validation import silence, validate_program
 
     target = load_target(options["target"])
     named = target.emits if options["emit"] is None else options["emit"].split(",")
@@ -110,6 +111,8 @@ def command(**options: Any) -> int:
     failed = validation is not None and not validation.passed
     files = [] if options["dry_run"] else program.save(out, options["overwrite"], emitted)
     body = {**_summary(program, target, mapping, None if options["dry_run"] else out, files), **placed}
+    body["inputs"] = {node.name: node.op.carries for node in program.integer.of(Input) if isinstance(node.op, Input)}
+    body["warnings"] = silence(program, None if validation is None else validation.stages[1].comparison)
     if validation is not None:
         body["validate"] = validation.as_json()
     if excess:
@@ -181,6 +184,11 @@ def _show(program: Any, body: dict[str, Any], mapping: Any, validation: Any, tit
         show_cores(mapping)
     for note in program.notes:
         console.say(f"  {note}")
+    for name, carries in body["inputs"].items():
+        how = "spikes (0 or 1)" if carries == "spikes" else "real values"
+        console.say(f"  input {name}: {how}")
+    for warning in body["warnings"]:
+        console.say(f"warning: {warning}")
     if validation is not None:
         console.show(stages_table(validation, title))
     if body["program"]:

@@ -276,6 +276,9 @@ def _cannot(name: str, op: Any, parameters: Parameters) -> list[Problem]:
             found.append(("it has a synaptic current", "use neurons without one, or --target generic"))
         if op.refractory:
             found.append(("it has a refractory time", "use --target generic"))
+        if op.deaf:
+            what = "it does not hear its current in the step after a spike (a reset that falls one step late)"
+            found.append((what, "reset in the step of the spike, or use --target generic"))
         if op.negative_threshold is not None:
             found.append(("it fires negative spikes", "use --target generic"))
         if op.reset == "by" and np.any(op.keep != one):

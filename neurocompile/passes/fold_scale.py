@@ -228,7 +228,7 @@ def _into_scale(graph: Graph, node: Node, reader: Node) -> Taken | None:
 def _into_neuron(graph: Graph, node: Node, reader: Node) -> Taken | None:
     scale: Any = node.op
     op: Any = reader.op
-    if not np.any(op.current_decay):
+    if not np.any(op.current_decay) and not op.deaf:
         return replace(op, gain=op.gain * scale.scale, bias=op.bias + op.gain * scale.shift), None
     if np.any(scale.scale == 0):
         return None

@@ -247,7 +247,7 @@ class _Build:
         if isinstance(op, Integrator):
             return Node(node.name, replace(op, gain=one, bias=compact(op.bias + op.gain * constant, shape)), (fed,))
         pushed = op.gain * (constant + op.input_bias)
-        if np.any(op.current_decay):
+        if np.any(op.current_decay) or op.deaf:
             changed = replace(op, gain=one, input_bias=compact(pushed, shape))
         else:
             changed = replace(op, gain=one, input_bias=np.asarray(0.0), bias=compact(op.bias + pushed, shape))

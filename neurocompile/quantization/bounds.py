@@ -170,7 +170,8 @@ def membrane_bounds(
             kept_i = _times(i, op.current_decay / one)
             i = Interval(kept_i.low + x.low + op.input_bias, kept_i.high + x.high + op.input_bias)
             kept = _times(v, op.decay / one)
-            h = Interval(kept.low + i.low + op.bias, kept.high + i.high + op.bias)
+            heard = Interval(np.minimum(i.low, 0), np.maximum(i.high, 0)) if op.deaf else i
+            h = Interval(kept.low + heard.low + op.bias, kept.high + heard.high + op.bias)
             if saturates_below:
                 h = Interval(np.maximum(h.low, arithmetic.state_min), np.maximum(h.high, arithmetic.state_min))
             v = _after(op, h, one)

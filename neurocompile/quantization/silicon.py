@@ -75,6 +75,9 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
         found.append(Shortfall("its membrane does not start where it is reset to", "start from v_reset", normal=True))
     if op.refractory:
         found.append(Shortfall("it stays silent after a spike (refractory)", "train without a refractory period"))
+    if op.deaf:
+        what = "it does not hear its current in the step after a spike (a reset that falls one step late)"
+        found.append(Shortfall(what, "reset in the step of the spike"))
     if op.negative_threshold is not None:
         found.append(Shortfall("it fires signed spikes", "use two layers of ordinary neurons"))
     if np.any(op.input_bias != 0):

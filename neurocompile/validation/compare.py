@@ -47,6 +47,12 @@ class Comparison:
     fired: dict[str, int] = field(default_factory=dict)
     differing: dict[str, int] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def silenced(self) -> list[str]:
+        """The layers that should have fired, and never did."""
+        return [name for name, count in self.fired.items() if count and not self.answered.get(name, 0)]
 
     @property
     def firing_rates(self) -> dict[str, float]:
@@ -90,6 +96,7 @@ def compare_spikes(
     for name in order:
         found.places[name] = found.places.get(name, 0) + differs[name].size
         found.fired[name] = found.fired.get(name, 0) + int((expected[name] != 0).sum())
+        found.answered[name] = found.answered.get(name, 0) + int((actual[name] != 0).sum())
         found.differing[name] = found.differing.get(name, 0) + int(differs[name].sum())
         found.compared += differs[name].size
     somewhere = np.zeros(samples, bool)

@@ -204,6 +204,7 @@ def test_what_a_core_cannot_hold_is_refused_by_name() -> None:
     [
         ({"current_decay": np.asarray(5)}, "synaptic current"),
         ({"refractory": 2}, "refractory"),
+        ({"deaf": True}, "one step late"),
         ({"negative_threshold": np.asarray(-5)}, "negative spikes"),
         ({"reset": "by", "keep": np.asarray(3)}, "a part of the membrane"),
         ({"bias": np.asarray(1 << 23)}, "register of 24 bits"),

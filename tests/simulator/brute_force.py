@@ -284,7 +284,8 @@ def neuron_step(
     state["i"] = (
         _decayed(state["i"], of("current_decay"), arithmetic) + _shifted(x, op.shift, arithmetic) + of("input_bias")
     )
-    h = _decayed(state["v"], of("decay"), arithmetic) + state["i"] + of("bias")
+    heard = 0 if op.deaf and state["wait"] else state["i"]
+    h = _decayed(state["v"], of("decay"), arithmetic) + heard + of("bias")
     threshold = of("threshold")
     if of("flip"):
         spike = int(h < threshold if op.strict else h <= threshold)
@@ -298,6 +299,8 @@ def neuron_step(
         state["wait"] -= 1 if state["wait"] > 0 else 0
     elif spike and op.refractory:
         state["wait"] = op.refractory
+    if op.deaf:
+        state["wait"] = abs(spike)
     if not spike or op.reset == "none":
         state["v"] = h
     elif op.reset == "to":

@@ -69,7 +69,7 @@ CASES = (
         "decay 0",
     ),
     *("decay 1", "decay power of two", "decay between", "decay negative", "decay above 1", "current decay"),
-    *("input bias", "bias", "v_reset", "v_init", "amount", "keep", "refractory", "refractory for ever"),
+    *("input bias", "bias", "v_reset", "v_init", "amount", "keep", "refractory", "refractory for ever", "deaf"),
     *("negative threshold", "threshold at most 0", "threshold beyond the register", "threshold per neuron"),
     *("threshold per channel", "threshold scalar", "shift negative", "shift 0", "shift positive", "overflow"),
     *("rounding nearest", "rounding floor", "rounding zero", "overflow saturate", "overflow wrap"),
@@ -291,6 +291,7 @@ class _Draw:
             ("keep", op.reset == "by" and np.any(op.keep != one)),
             ("refractory", op.refractory > 0),
             ("refractory for ever", op.refractory < 0),
+            ("deaf", op.deaf),
             ("negative threshold", op.negative_threshold is not None),
             ("threshold at most 0", np.any(op.threshold <= 0)),
             ("threshold beyond the register", np.any(np.abs(op.threshold) > most + 1)),
@@ -831,6 +832,8 @@ class _Tuning:
             refractory=0 if plain else r.choice((0, 0, 0, 0, 0, 0, 1, 2, 3, -1)),
             shift=shift,
         )
+        if not plain and op.reset == "to" and not op.refractory and draw.chance(25):
+            op = replace(op, deaf=True)
         if op.reset == "to" and draw.chance(3):
             op = replace(op, v_reset=np.asarray(r.choice((most, -most, most + 2, -most - 2))))
         draw.nodes[name] = replace(draw.nodes[name], op=op)

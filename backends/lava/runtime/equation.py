@@ -29,7 +29,8 @@ def step(state, current, parameters):
     p = parameters
     u = decayed(state["u"], p["current_decay"]) + current + p["input_bias"]
     u = np.where(u > LIMIT, u - 2 * LIMIT, np.where(u <= -LIMIT, u + 2 * LIMIT, u))
-    h = _saturated(decayed(state["v"], p["decay"]) + u + p["bias"])
+    heard = np.where(state["wait"] != 0, 0, u) if p["deaf"] else u
+    h = _saturated(decayed(state["v"], p["decay"]) + heard + p["bias"])
     spikes = np.where(p["flip"], h <= p["threshold"], h >= p["threshold"]).astype(np.int64)
     if p["signed"]:
         spikes = np.where((h <= p["negative_threshold"]) & (spikes == 0), -1, spikes)
@@ -38,6 +39,8 @@ def step(state, current, parameters):
         # A negative wait never ends.
         waited = np.maximum(state["wait"] - 1, np.minimum(state["wait"], 0))
         state["wait"] = np.where(spikes != 0, p["refractory"], waited)
+    if p["deaf"]:
+        state["wait"] = (spikes != 0).astype(np.int64)
     if p["reset"] == "to":
         h = np.where(spikes != 0, p["v_reset"], h)
     elif p["reset"] == "by":

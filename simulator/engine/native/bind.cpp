@@ -162,6 +162,7 @@ std::unique_ptr<Node> layer_of(const py::dict& d, Owner& own) {
         n.p_init = own.parameter(d, "init");
         n.strict = get<bool>(d, "strict");
         n.refractory = get<int>(d, "refractory");
+        n.deaf = get<bool>(d, "deaf");
     }
     return layer;
 }

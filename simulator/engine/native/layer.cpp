@@ -437,8 +437,9 @@ void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, i
     ++counted[x != 0 || v != 0 || (i != 0 && p_current[e] != 0) ? active : inactive];  // else i is no state
     i = held(rounded(i * p_current[e], a.fraction, a.rounding) + rounded(x, -shift, a.rounding) + p_input_bias[e],
              a.current_overflow, a.current_least, a.current_most, w.overflows);
-    const int64_t h = held(rounded(v * p_decay[e], a.fraction, a.rounding) + i + p_bias[e], a.overflow, a.least, a.most,
-                           w.overflows);
+    const int64_t heard = deaf && wait ? 0 : i;
+    const int64_t h = held(rounded(v * p_decay[e], a.fraction, a.rounding) + heard + p_bias[e], a.overflow, a.least,
+                           a.most, w.overflows);
     const int64_t threshold = p_threshold[e];
     const bool up = strict ? h > threshold : h >= threshold, down = strict ? h < threshold : h <= threshold;
     int spike = p_flip[e] ? down : up;
@@ -447,6 +448,7 @@ void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, i
         if (wait) spike = 0;
         wait = spike ? refractory : std::max<int64_t>(wait - 1, std::min<int64_t>(wait, 0));
     }
+    if (deaf) wait = spike != 0;
     int64_t kept = h;
     if (spike && reset == to_value) kept = p_rest[e];
     if (spike && reset == by_amount) kept = rounded(h * p_keep[e], a.fraction, a.rounding) - p_amount[e] * spike;

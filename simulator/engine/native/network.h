@@ -208,6 +208,7 @@ struct Layer : Node {
     Parameter p_threshold, p_negative, p_flip, p_decay, p_current, p_bias, p_input_bias, p_rest, p_amount, p_keep, p_init;
     bool strict = false, has_negative = false;
     int refractory = 0;
+    bool deaf = false;  // wait: whether it fired at the last step
 
     void start(const Network&, Work&) const override;
     void run(const Network&, Team&, int from, int to) const override;

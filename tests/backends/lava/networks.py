@@ -277,6 +277,7 @@ def _neuron(b: _Build, shape: Shape) -> Neuron:
         "decays": lambda: {"decay": b.numbers.uniform(-0.3, 1.05, per_channel)},
         "first value": lambda: {"v_init": 0.2 * b.weights(*shape)},
         "refractory": lambda: {"refractory": b.pick((1, 2, -1))},
+        "deaf": lambda: {"deaf": True},
         "signed": lambda: {"negative_threshold": np.asarray(-1.0)},
         "thresholds in a map": lambda: {"threshold": b.numbers.uniform(0.7, 1.5, shape)},
         "flipped": lambda: {"flip": b.numbers.random(per_channel) < 0.3},

@@ -34,13 +34,16 @@ def parameters(op: Neuron) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(op, name) for name in names}
     signed = op.negative_threshold is not None
     found["negative_threshold"] = op.negative_threshold if signed else np.asarray(0)
-    return {**found, "signed": signed, "refractory": op.refractory, "reset": op.reset}
+    return {**found, "signed": signed, "refractory": op.refractory, "deaf": op.deaf, "reset": op.reset}
 
 
 @pytest.mark.parametrize("reset", ["to", "by", "none"])
 @pytest.mark.parametrize("refractory", [0, 1, 3, -1])
+@pytest.mark.parametrize("deaf", [False, True])
 @pytest.mark.parametrize("signed", [False, True])
-def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool) -> None:
+def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool, deaf: bool) -> None:
+    if deaf and (refractory or reset != "to"):
+        pytest.skip("no such neuron")
     rng = np.random.default_rng([len(reset), refractory + 1, signed])
     neurons, steps, samples = 12, 40, 3
     whole = rng.integers
@@ -58,6 +61,7 @@ def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool) -> None
         v_init=whole(-1000, 1000, neurons),
         negative_threshold=np.asarray(-(2**20)) if signed else None,
         refractory=refractory,
+        deaf=deaf,
         shift=6,
     )
     graph = Graph(

@@ -203,6 +203,7 @@ REFUSED: dict[str, tuple[Program, str, str]] = {
     "decays": (dense(lif(decay=[1, 2, 3])), "n", "different decays"),
     "soft reset": (dense(replace(LIF, reset="by", amount=np.asarray(65))), "n", "soft reset"),
     "amplitude": (dense(lif(amplitude=2)), "n", "other than 1"),
+    "deaf": (dense(replace(LIF, deaf=True)), "n", "one step late"),
     "refractory": (dense(replace(LIF, refractory=1)), "n", "refractory"),
 }
 
