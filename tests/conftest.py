@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from neurocompile.simulator.engine import Engine, engine_missing
+
+settings.register_profile("unhurried", deadline=None)  # no test depends on speed
+settings.load_profile("unhurried")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -68,9 +68,9 @@ def test_a_loop_over_time_in_forward(last: bool, tmp_path: Path) -> None:
     net = made(lambda: Loop(last))
     hold(net, x.float().double(), "TN", None, tmp_path, silent=["out"])
     names = [node.name for node in load_model(tmp_path / "model.pt").graph]
-    layers = ("conv", "bn", "act1", "max", "max_pool", "pool", "flatten", "fc1", "act2", "fc2", "out")
+    layers = ("conv", "bn", "act1", "max", "max_pool2d", "pool", "view", "fc1", "act2", "fc2", "out")
     assert [name for name in names if not name.startswith("output") and name.partition(".")[0] in layers] == [
-        *("conv", "bn", "act1", "max", "max_pool", "pool.sum", "pool", "flatten", "fc1", "act2", "fc2", "out")
+        *("conv", "bn", "act1", "max", "max_pool2d", "pool.sum", "pool", "view", "fc1", "act2", "fc2", "out")
     ]
 
 

@@ -63,6 +63,8 @@ def derive(roller: Roller, steps: Sequence[Term | None], first: int = 0) -> Term
 def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     """The steps with what they start from, up to the last that is known; None where no step starts from an earlier."""
     known = [term for term in steps if term is not None]
+    if len(known) == 1 < len(steps):
+        raise NotAlike(f"1 of the {len(steps)} steps of this neuron are found", known[0], FIX_ALL_STEPS)
     steps = steps[: max(k for k, term in enumerate(steps) if term is not None) + 1]
     for term in known:  # where the membrane equals the threshold both are a tie
         twin = roller.terms.twin(term)
@@ -80,7 +82,7 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
         steps = steps[1:]
     for term in steps:
         if term is None:
-            if remembers or len(known) == 1:
+            if remembers:
                 what = f"{len(known)} of the {len(steps)} steps of this neuron are found"
                 raise NotAlike(what, known[0], FIX_ALL_STEPS)
             return None

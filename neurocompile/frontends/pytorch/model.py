@@ -416,9 +416,12 @@ def _symbolic(
         own = dict(shapes) if list(shapes) != [""] else shapes[""]
         found = SymbolicModel.from_module(module, own, timesteps, layout, read, chosen, whole=whole)
         found.example = dict(zip(found.input_shapes, given.values()))
-        if not _Live(module, again, found.input_shapes, timesteps, found.layout, (), found.example).agrees(found):
-            return None
-        return of_symbolic(found)
+        own_whole = tuple(own for own, name in zip(found.input_shapes, shapes) if name in whole)
+        for as_whole in {(), own_whole}:
+            source = _Live(module, again, found.input_shapes, timesteps, found.layout, as_whole, found.example)
+            if source.agrees(found):
+                return of_symbolic(found)
+        return None
     except Exception:  # whatever it is, the recording says it better
         return None
 
@@ -557,31 +560,38 @@ class _Live:
         for kind in _INPUTS if size <= _LARGE else ("example",):
             inputs, run = self._mixed(2, kind), None
             for fresh in (True, False) if kind == "example" else (True,):
-                heard = Listening(self.module, live=True)
-                try:
-                    returned = self._called(inputs, fresh)
-                except Exception:
-                    if kind == "example":
-                        return False
-                    continue  # it does not take such inputs
-                finally:
-                    heard.stop()
-                run = run or run_graph(found.graph, inputs, self.timesteps)
-                spikes = heard.spikes(self.timesteps)
-                told = [n for n in spikes if n in run.spikes and spikes[n].shape == run.spikes[n].shape]
-                if any(not np.array_equal(spikes[name], np.sign(run.spikes[name])) for name in told):
-                    return False
-                expected = found.outputs_of(returned, 2)
-                if not all(_near(values, run.outputs[name], bound) for name, values in expected.items()):
+                same = False
+                for promoted in (False, True):  # a class may make float32 of whatever it is given
+                    heard = Listening(self.module, live=True)
+                    try:
+                        returned = self._called(inputs, fresh, promoted)
+                    except Exception:
+                        same = promoted and kind != "example"  # it does not take such inputs
+                        continue
+                    finally:
+                        heard.stop()
+                    run = run or run_graph(found.graph, inputs, self.timesteps)
+                    expected = found.outputs_of(returned, 2)
+                    same = _same_spikes(heard.spikes(self.timesteps), run.spikes) and all(
+                        _near(values, run.outputs[name], bound) for name, values in expected.items()
+                    )
+                    if same:
+                        break
+                if not same:
                     return False
         return True
 
-    def _called(self, inputs: Mapping[str, Array], fresh: bool) -> list[Any]:
-        """What the live module returns, at each call, from the state that it had (``fresh``) or once it is reset."""
+    def _called(self, inputs: Mapping[str, Array], fresh: bool, promoted: bool) -> Sequence[Any]:
+        """What the live module returns at each call, from the state that it had (``fresh``) or once it is reset.
+
+        ``promoted``: with its casts to float32 as ones to float64.
+        """
+        if not fresh:
+            forget(self.module)
+        if promoted:
+            return self.record(inputs, fresh=fresh, strict=False).returned  # type: ignore[no-any-return]
         if fresh:
             self.again()
-        else:
-            forget(self.module)
         given = self.arranged(inputs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -833,6 +843,8 @@ class _Live:
             known, found = values[~tied], run.outputs[name][~tied]
             if known.size and not _near(known, found, bound):
                 what = f"the compiled network does not give what the live module gives, on {_SHOWN[kind]}"
+                if known.shape != found.shape:
+                    raise NotTheSame(Problem(what, name, f"shape {found.shape[1:]}", f"{known.shape[1:]}", _FIX_FAULT))
                 worst = float(np.nanmax(np.abs(known - found)))
                 raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", _FIX_FAULT))
 
@@ -872,9 +884,17 @@ _FIX_FAULT = "please report it with the model: this is a fault of neurocompile; 
 
 
 def _near(a: Array, b: Array, bound: float) -> bool:
+    if a.shape != b.shape:
+        return False
     size = max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
     with np.errstate(invalid="ignore"):
         return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound * size)))
+
+
+def _same_spikes(expected: Mapping[str, Array], found: Mapping[str, Array]) -> bool:
+    """Whether layers that both name fire alike."""
+    both = [name for name, x in expected.items() if name in found and x.shape == found[name].shape]
+    return all(np.array_equal(expected[name], np.sign(found[name])) for name in both)
 
 
 def _flat(returned: Any) -> list[torch.Tensor]:

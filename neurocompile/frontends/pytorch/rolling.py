@@ -1110,7 +1110,7 @@ class Roller:
         kinds: dict[Any, list[int]] = {}
         for step, number in enumerate(numbers):
             kinds.setdefault(digest(np.asarray(number)), []).append(step)
-        made = []
+        made: list[tuple[Term, Array]] = []
         for steps in kinds.values():
             scaled = self.terms.affine([(part, np.asarray(numbers[steps[0]]))], 0.0, part.shape)
             alone = [np.asarray(float(step in steps)) for step in range(len(numbers))]

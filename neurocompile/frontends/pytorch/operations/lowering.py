@@ -82,7 +82,9 @@ class Lowering:
         place = f"{line} ({module})" if line and module else line or module or name
         kind = self.module_classes.get(module, "")
         if kind.startswith("torch.nn.modules.rnn."):
-            what, fix = f"{kind.rpartition('.')[2]}: {what}", FIX_GATES
+            fix = FIX_GATES
+        if kind.startswith(("torch.nn.modules.", "spikingjelly.")):  # a class of others: no line of the user's says it
+            what = f"{kind.rpartition('.')[2]}: {what}"
         problem = Problem(what, place, fix=fix)
         if problem not in self.problems:
             self.problems.append(problem)
