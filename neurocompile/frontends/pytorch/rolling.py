@@ -196,7 +196,7 @@ class Roller:
         known = self._known()
         try:
             return self._later(sequence, later)
-        except NotAlike:
+        except (NotAlike, IndexError):  # a guess may read beyond the last step
             self._forget(known)
             return None
 
