@@ -81,10 +81,11 @@ class Lowering:
         """Note a problem, once."""
         place = f"{line} ({module})" if line and module else line or module or name
         kind = self.module_classes.get(module, "")
-        if kind.startswith("torch.nn.modules.rnn."):
+        gates = kind.startswith("torch.nn.modules.rnn.")
+        if gates:
             fix = FIX_GATES
-        if kind.startswith(("torch.nn.modules.", "spikingjelly.")):  # a class of others: no line of the user's says it
-            what = f"{kind.rpartition('.')[2]}: {what}"
+        if gates or (not line and kind.startswith(("torch.nn.modules.", "spikingjelly."))):
+            what = f"{kind.rpartition('.')[2]}: {what}"  # no line of the user's says what it is
         problem = Problem(what, place, fix=fix)
         if problem not in self.problems:
             self.problems.append(problem)
