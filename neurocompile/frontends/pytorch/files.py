@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
@@ -82,15 +83,27 @@ def save(
     shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
     whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
     made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
-    content = None
-    if made.symbolic is not None:
-        content = version1.to_plain(model, made.symbolic)
-        if not _of_version1(content, Path(path), None, None).graph.same_as(made.graph):
-            content = None  # forward changes a setting of a module, and a file has what it was before
-            made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole, False)
+    content = None if made.symbolic is None else _of_modules(model, made)
+    if made.symbolic is not None and content is None:
+        made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole, False)
     buffer = io.BytesIO()
     torch.save(content or to_plain(made), buffer)
     write_file(Path(path), buffer.getvalue())
+
+
+def _of_modules(model: nn.Module, made: TorchModel) -> dict[str, Any] | None:
+    """What a file of modules holds; None where that is not the same network (hooks, changed settings)."""
+    assert made.symbolic is not None
+    try:
+        content = version1.to_plain(model, made.symbolic)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.pt"
+            torch.save(content, file)
+            return content if load_model(file).graph.same_as(made.graph) else None
+    except UsageError:
+        raise
+    except Exception:  # whatever it is, a recording holds it
+        return None
 
 
 def _check_arguments(model: Any, timesteps: Any) -> None:
