@@ -83,9 +83,19 @@ def save(
     shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
     whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
     made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
-    content = None if made.symbolic is None else _of_modules(model, made)
-    if made.symbolic is not None and content is None:
-        made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole, False)
+    content, unsaved = None, None
+    if made.symbolic is not None:
+        try:
+            content = _of_modules(model, made)
+        except UsageError as error:
+            unsaved = error
+        if content is None:
+            try:
+                made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole, False)
+            except NeurocompileError:
+                if unsaved is None:
+                    raise
+                raise unsaved from None
     buffer = io.BytesIO()
     torch.save(content or to_plain(made), buffer)
     write_file(Path(path), buffer.getvalue())
