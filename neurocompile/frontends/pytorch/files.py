@@ -83,7 +83,8 @@ def save(
     shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
     whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
     made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
-    content, unsaved = None, None
+    content: dict[str, Any] | None = None
+    unsaved: UsageError | None = None
     if made.symbolic is not None:
         try:
             content = _of_modules(model, made)
