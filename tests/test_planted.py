@@ -23,6 +23,7 @@ from torch.nn.utils import parametrizations, parametrize
 import neurocompile
 from neurocompile.errors import NotTheSame, UnsupportedModel
 from neurocompile.frontends.pytorch import files
+from neurocompile.frontends.pytorch import live, proof
 from neurocompile.frontends.pytorch import model as models
 from neurocompile.frontends.pytorch import record as recording
 from neurocompile.frontends.pytorch.operations import HANDLERS
@@ -606,9 +607,9 @@ def rounded_while_recorded(patch: pytest.MonkeyPatch) -> None:
 
 
 def samples_turned_round(patch: pytest.MonkeyPatch) -> None:
-    real = models.run_graph
+    real = proof.run_graph
     patch.setattr(
-        models, "run_graph", lambda graph, inputs, steps: real(graph, {k: x[::-1] for k, x in inputs.items()}, steps)
+        proof, "run_graph", lambda graph, inputs, steps: real(graph, {k: x[::-1] for k, x in inputs.items()}, steps)
     )
 
 
@@ -698,7 +699,7 @@ LOSSES = [
     Loss("a branch", branch_on_a_value, blind(recording._Recorder, "_host_read"), LINE),
     Loss("a draw that goes by the input", drawn_spikes, blind(recording._Recorder, "_check_chance"), LINE,
          UnsupportedModel),
-    Loss("samples that hear each other", samples_mixed, blind(models._Live, "_check_repeats"), LINE, UnsupportedModel),
+    Loss("samples that hear each other", samples_mixed, blind(live.Live, "_check_repeats"), LINE, UnsupportedModel),
 ]
 # fmt: on
 REFUSED = [read_by_numpy, branch_on_a_value, drawn_spikes, samples_mixed]

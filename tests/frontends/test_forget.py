@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from neurocompile.frontends.pytorch.record import forget
+from neurocompile.frontends.pytorch.state import forget
 
 
 class Remembers(nn.Module):

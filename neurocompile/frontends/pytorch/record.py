@@ -8,159 +8,32 @@ whoever looks at that cell later sees it.
 # mypy: disable-error-code="assignment,no-any-return,no-untyped-call"
 from __future__ import annotations
 
-import inspect
-import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import spikingjelly
 import torch
-from spikingjelly.activation_based import functional
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from neurocompile.errors import Problem, UnsupportedModel
+from neurocompile.frontends.pytorch.places import is_ours, is_torch, kinds_of, line_of, place_of, problem_at
 from neurocompile.frontends.pytorch.trace import Call, Ref, Trace, references, replaced, same_bits
 from neurocompile.frontends.pytorch.values import FIX_HOST
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS, SYNONYMS, VIEWS
 
-__all__ = ["Leaf", "Recording", "forget", "in_time", "live", "record"]
+__all__ = ["Recording", "in_time", "record"]
 
 FIX_CHANCE = "draw what is the same for every input and compare: torch.rand_like(p) < p is 1 with probability p"
 _LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-_FORGETS = ("reset_mem", "reset_hidden", "reset_state", "reset_states")
-_OURS = str(Path(__file__).parent) + os.sep
-_TORCH, *_LIBRARIES = (str(Path(m.__file__ or "").parent) + os.sep for m in (torch, spikingjelly))
-
-
-# -- the module as it is -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def live(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """The module itself, in float64, on the CPU, in fresh state; afterwards it is as it was.
-
-    What it gives restores that state, to be called before each run.
-    """
-    before = [_Kept(module) for module in model.modules()]
-    data = {p: p.data for p in model.parameters()}
-    default, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    try:
-        torch.set_default_dtype(torch.float64)
-        torch.set_grad_enabled(False)
-        forget(model)
-        for module in model.modules():
-            if getattr(module, "v_seq", None) is not None:
-                setattr(module, "v_seq", None)  # noqa: B010 (a state, no submodule)
-            for name, buffer in module._buffers.items():
-                module._buffers[name] = None if buffer is None else _double(buffer)
-        for p, tensor in data.items():
-            p.data = _double(tensor)
-        start = [_Kept(module) for module in model.modules()]
-        values = {p: p.data.clone() for p in data}
-
-        def again() -> None:
-            for kept in start:
-                kept.restore()
-            for p, tensor in values.items():
-                p.data = tensor.clone()
-
-        yield again
-    finally:
-        for kept in before:
-            kept.restore()
-        for p, tensor in data.items():
-            p.data = tensor
-        torch.set_default_dtype(default)
-        torch.set_grad_enabled(grad)
-
-
-def forget(model: nn.Module) -> None:
-    """Let modules clear what they remember, by ``reset()`` or what else they call it."""
-    functional.reset_net(model)
-    for module in model.modules():
-        for name in _FORGETS:
-            method = getattr(module, name, None)
-            # A method of the class may be one of all its instances: what other models remember is theirs.
-            if isinstance(method, types.MethodType) and method.__self__ is module and not _required(method):
-                method()
-
-
-def _required(method: Callable[..., Any]) -> bool:
-    """Whether a method cannot be called without arguments."""
-    given = inspect.signature(method).parameters.values()
-    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in given)
-
-
-def _double(x: torch.Tensor) -> torch.Tensor:
-    x = x.detach().cpu()
-    return x.double() if x.is_floating_point() else x.clone()
-
-
-class _Kept:
-    """What a module holds: its attributes, the contents of its lists and dictionaries, the numbers of its states."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.attributes = {key: _contents(value) for key, value in module.__dict__.items()}
-
-    def restore(self) -> None:
-        """Put everything back, into the same objects."""
-        own = self.module.__dict__
-        for key in [key for key in own if key not in self.attributes]:
-            del own[key]
-        for key, contents in self.attributes.items():
-            own[key] = _put_back(contents)
-
-
-def _contents(value: Any) -> tuple[Any, Any]:
-    """An object and what is in it."""
-    if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
-        return value, value.detach().clone()
-    if isinstance(value, dict):
-        return value, [(key, _contents(item)) for key, item in value.items()]
-    if isinstance(value, list):
-        return value, [_contents(item) for item in value]
-    if isinstance(value, set):
-        return value, list(value)
-    return value, None
-
-
-def _put_back(contents: tuple[Any, Any]) -> Any:
-    value, inside = contents
-    if isinstance(value, torch.Tensor) and inside is not None:
-        if value.shape == inside.shape and value.dtype == inside.dtype:
-            value.detach().copy_(inside)
-            return value
-        return inside.clone()
-    if isinstance(value, dict):
-        items = [(key, _put_back(item)) for key, item in inside]
-        value.clear()
-        value.update(items)
-    elif isinstance(value, list):
-        value[:] = [_put_back(item) for item in inside]
-    elif isinstance(value, set):
-        value.clear()
-        value.update(inside)
-    return value
 
 
 # -- recording ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Leaf:
-    """A module that is one whole; ``run`` is what computes it (the module's own forward)."""
-
-    path: str
-    module: nn.Module
 
 
 @dataclass
@@ -201,7 +74,7 @@ def record(
     """
     # Neurons may share a surrogate function: what it computes is the neuron's.
     paths = {id(module): path for path, module in model.named_modules() if "surrogate" not in type(module).__module__}
-    recorder = _Recorder(paths, watch)
+    recorder = _Recorder(paths, kinds_of(model), watch)
     numbers: dict[str, list[int]] = {name: [] for name in inputs}
     patched: list[nn.Module] = []
     found: dict[str, nn.Module] = {}
@@ -289,9 +162,10 @@ class _View:
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, paths: Mapping[int, str], watch: frozenset[int]) -> None:
+    def __init__(self, paths: Mapping[int, str], kinds: Mapping[str, str], watch: frozenset[int]) -> None:
         super().__init__()
         self.paths = paths
+        self.kinds = kinds
         self.watch = watch
         self.calls: list[Call] = []
         self.constants: dict[int, torch.Tensor] = {}
@@ -388,16 +262,13 @@ class _Recorder(TorchDispatchMode):
         frame: types.FrameType | None = sys._getframe(1)
         while frame is not None:
             code = frame.f_code
-            file = code.co_filename
-            if file.startswith(_OURS):
+            if is_ours(code):
                 if code is record.__code__:
                     break
             else:
-                inside = file.startswith(_TORCH)
-                if not inside:
-                    way.append((file, frame.f_lineno))
-                if not line and not inside and file[:1] != "<" and not file.startswith(tuple(_LIBRARIES)):
-                    line = f"{file.removeprefix(os.getcwd() + os.sep)}:{frame.f_lineno}"
+                if not is_torch(code):
+                    way.append((code.co_filename, frame.f_lineno))
+                line = line or line_of(code, frame.f_lineno)
                 if module is None and code.co_argcount:
                     owner = frame.f_locals.get(code.co_varnames[0])
                     module = self.paths.get(id(owner)) if isinstance(owner, nn.Module) else None
@@ -408,7 +279,7 @@ class _Recorder(TorchDispatchMode):
     def _instruction(self) -> int:
         """Which call of the user's innermost line this is: two draws on one line are two."""
         frame: types.FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith((_OURS, _TORCH)):
+        while frame is not None and (is_ours(frame.f_code) or is_torch(frame.f_code)):
             frame = frame.f_back
         return -1 if frame is None else frame.f_lasti
 
@@ -419,7 +290,7 @@ class _Recorder(TorchDispatchMode):
     def refuse(self, what: str, fix: str) -> None:
         """Note something that no recording can hold."""
         module, line, _ = self.where()
-        problem = Problem(what, f"{line} ({module})" if module and line else line or module, fix=fix)
+        problem = problem_at(what, module, line, fix, self.kinds)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -620,6 +491,10 @@ class _Recorder(TorchDispatchMode):
         if new in self.watch:
             with self.pause():
                 self.watched[new] = into.detach().clone()
+        beside = [x for x in _leaves(out) if isinstance(x, torch.Tensor) and x is not into]
+        if beside and not self.is_static(refs):
+            for part in beside:  # it writes to one tensor, and gives another
+                self._take(part, self._unknown(name, part.shape))
         return out
 
     def _new(self, base: str, given: dict[str, Any], refs: dict[str, Any], target: str, shape: tuple[int, ...]) -> int:
@@ -695,7 +570,7 @@ class _Recorder(TorchDispatchMode):
         number = self._number(out.shape)
         module, line, site = self.where()
         self.random.append((number, f"{site} {self._instruction()}"))
-        self.random_lines[number] = f"{line} ({module})" if module else line
+        self.random_lines[number] = place_of(module, line)
         with self.pause():
             self.drawn[number] = out.detach().clone()
         self._take(out, number)

@@ -11,6 +11,7 @@ import torch
 
 from neurocompile.errors import Problem
 from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.frontends.pytorch.places import problem_at
 from neurocompile.frontends.pytorch.rolling import NotAlike, Roller
 from neurocompile.frontends.pytorch.terms import Terms
 from neurocompile.frontends.pytorch.trace import Call, Trace, references
@@ -19,7 +20,6 @@ from neurocompile.frontends.pytorch.values import Value
 Ints = Sequence[int]
 # Above this many numbers a pooling with uneven windows is not written out as a matrix.
 LARGEST_MATRIX = 1 << 24
-FIX_GATES = "its gates are no neurons: leave it out of what is saved, and give what it computes as an input"
 _LAYERS = frozenset({"convolve", "mm", "addmm", "bmm", "mv", "max_pool", "avg_pool"})
 
 
@@ -79,14 +79,7 @@ class Lowering:
 
     def report(self, what: str, module: str, line: str, fix: str, name: str = "") -> None:
         """Note a problem, once."""
-        place = f"{line} ({module})" if line and module else line or module or name
-        kind = self.module_classes.get(module, "")
-        gates = kind.startswith("torch.nn.modules.rnn.")
-        if gates:
-            fix = FIX_GATES
-        if gates or (not line and kind.startswith(("torch.nn.modules.", "spikingjelly."))):
-            what = f"{kind.rpartition('.')[2]}: {what}"  # no line of the user's says what it is
-        problem = Problem(what, place, fix=fix)
+        problem = problem_at(what, module, line, fix, self.module_classes, name)
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -1,0 +1,219 @@
+"""The proof: what was recorded and the graph, held against the live module."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel
+from neurocompile.frontends.pytorch.live import FIX_FAULT, Live, flat
+from neurocompile.frontends.pytorch.places import forward_of, place_of
+from neurocompile.frontends.pytorch.record import Recording
+from neurocompile.frontends.pytorch.reference import Reference
+from neurocompile.frontends.pytorch.symbolic import Listening, SymbolicModel
+from neurocompile.frontends.pytorch.trace import CallFailed, Trace, references, same_bits
+from neurocompile.hosted import run_graph
+from neurocompile.ir.interpret import Run, interpret
+from neurocompile.ir.ops import Array, Neuron
+from neurocompile.validation.compare import compare_spikes
+
+if TYPE_CHECKING:
+    from neurocompile.frontends.pytorch.model import TorchModel
+
+__all__ = ["INPUTS", "OUTPUTS", "OUTPUTS_IN_FLOAT32", "agrees", "check_recorded", "near", "prove", "random_given"]
+
+# Networks with more neurons than this are held against the live model on fewer inputs.
+_LARGE = 1_000_000
+# How far outputs may be from the live module's, as a share of the largest; where ONNX Runtime computes in float32.
+OUTPUTS = 1e-9
+OUTPUTS_IN_FLOAT32 = 1e-5
+INPUTS = ("example", "fresh", "extreme")
+_SHOWN = {
+    "example": "the example",
+    "fresh": "fresh inputs",
+    "extreme": "inputs of zero and large ones",
+    "zeros": "inputs of zero",
+}
+_NARROW = (torch.int8, torch.uint8, torch.int16, torch.int32)
+_FIX_HIDDEN = (
+    "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
+)
+
+
+def agrees(live: Live, found: SymbolicModel) -> bool:
+    """Whether a symbolic trace's graph does what the live module does, at a second call, too."""
+    size = sum(prod(found.graph.edges[node.name].shape) for node in found.graph.of(Neuron))
+    rough = any(region.precision == "float32" for region in found.graph.hosts.values())
+    bound = OUTPUTS_IN_FLOAT32 if rough else OUTPUTS
+    for kind in INPUTS if size <= _LARGE else ("example",):
+        inputs, run = live.mixed(2, kind), None
+        for fresh in (True, False) if kind == "example" else (True,):
+            same = False
+            for promoted in (False, True):  # a class may make float32 of whatever it is given
+                heard = Listening(live.module, live=True)
+                try:
+                    returned = live.called(inputs, fresh, promoted)
+                except Exception:
+                    same = promoted and kind != "example"  # it does not take such inputs
+                    continue
+                finally:
+                    heard.stop()
+                run = run or run_graph(found.graph, inputs, live.timesteps)
+                expected = found.outputs_of(returned, 2)
+                same = _same_spikes(heard.spikes(live.timesteps), run.spikes) and all(
+                    near(values, run.outputs[name], bound) for name, values in expected.items()
+                )
+                if same:
+                    break
+            if not same:
+                return False
+    return True
+
+
+def prove(live: Live, model: TorchModel) -> None:
+    """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs."""
+    size = sum(prod(model.graph.edges[node.name].shape) for node in model.graph.of(Neuron))
+    batch = model.trace.batch if model.trace.fixed else 2
+    for seed, kind in enumerate(INPUTS):
+        inputs = live.mixed(batch, kind)
+        try:
+            told = live.record(inputs, model.watch, seed)
+        except BadInput:
+            if kind == "example":
+                raise
+            continue  # it does not take such inputs
+        _same_bits(live, model.trace, told, inputs, seed, kind, model.watch)
+        expected = model.reference(told.returned, told.watched)
+        inputs = {**inputs, **{name: random_given(model, name, told.drawn[name]) for name in told.drawn}}
+        if size <= _LARGE or kind == "example":
+            _same_graph(live, model, inputs, expected, kind)
+        if kind == "example":
+            model.recorded_inputs, model.recording = inputs, expected
+    check_recorded(live, model.trace, "zeros")
+
+
+def check_recorded(live: Live, trace: Trace, *kinds: str) -> None:
+    """What was recorded does again what the live module does, with batches of a size that was not recorded."""
+    for seed, kind in enumerate(kinds):
+        inputs = live.mixed(trace.batch if trace.fixed else 4, kind)
+        with contextlib.suppress(BadInput):  # it does not take such inputs
+            _same_bits(live, trace, live.record(inputs, seed=seed), inputs, seed, kind)
+
+
+def _same_bits(
+    live: Live, trace: Trace, told: Recording, inputs: Mapping[str, Array], seed: int, kind: str,
+    watch: frozenset[int] = frozenset(),
+) -> None:  # fmt: skip
+    given = live.arranged(inputs) | told.drawn
+    batch = len(next(iter(inputs.values())))
+    what = f"what was recorded does not do again what the live module does, on {_SHOWN[kind]}"
+    try:
+        returned, watched = trace.run(given, batch, watch)
+    except CallFailed as failed:
+        raise NotTheSame(
+            Problem(what, place_of(failed.call.module, failed.call.line), str(failed), fix=_FIX_HIDDEN)
+        ) from failed
+    same = all(n in told.watched and same_bits(told.watched[n], x) for n, x in watched.items())
+    pairs = zip(flat(told.returned), flat(returned), strict=True)
+    if not (same and all(same_bits(a, b) for a, b in pairs)):
+        place, kind_of = _first_difference(live, trace, inputs, given, seed)
+        if kind_of in _NARROW:
+            name = str(kind_of).removeprefix("torch.")
+            what = f"its numbers leave the range of {name}, which wraps round: here whole numbers have 64 bits"
+            raise UnsupportedModel(Problem(what, place, fix="count in floats or in torch.int64"))
+        raise NotTheSame(Problem(what, place or forward_of(live.module), fix=_FIX_HIDDEN))
+
+
+def _first_difference(
+    live: Live, trace: Trace, inputs: Mapping[str, Array], given: Mapping[str, Sequence[torch.Tensor]], seed: int
+) -> tuple[str, torch.dtype | None]:
+    """Where an operation first gives, or is given, something else than in the live module, and of what type."""
+    numbers = {call.out for call in trace.calls} | set(trace.constants)
+    told = live.record(inputs, frozenset(numbers), seed).watched
+    _, found = trace.run(given, len(next(iter(inputs.values()))), numbers)
+    wrong = {n for n, x in found.items() if n in told and not same_bits(told[n], x)}
+    first = next((call for call in trace.calls if wrong & {call.out, *references(call.args)}), None)
+    return (
+        ("", None)
+        if first is None
+        else (place_of(first.module, first.line), told[first.out].dtype if first.out in told else None)
+    )
+
+
+def _same_graph(live: Live, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, kind: str) -> None:
+    run = run_graph(model.graph, inputs, live.timesteps)
+    order = [node.name for node in model.graph.of(Neuron) if node.name in expected.spikes]
+    rough = any(region.precision == "float32" for region in model.graph.hosts.values())
+    bound = OUTPUTS_IN_FLOAT32 if rough else OUTPUTS
+    tied = np.zeros(len(next(iter(inputs.values()))), bool)
+    before = model.proof.mismatches
+    if order:
+        tied = compare_spikes(
+            model.proof, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound
+        )
+    if tied.any() and not model.graph.hosts:
+        _check_ties(live, model, inputs, expected, run, kind)
+    if model.proof.mismatches > before:
+        first = model.proof.first
+        assert first is not None
+        what = f"the compiled network does not fire as the live module does, on {_SHOWN[kind]}"
+        told = f"{first.actual} at step {first.step}, neuron {list(first.neuron)}"
+        raise NotTheSame(Problem(what, first.layer, told, f"{first.expected}", FIX_FAULT))
+    for name, values in expected.outputs.items():
+        known, found = values[~tied], run.outputs[name][~tied]
+        if known.size and not near(known, found, bound):
+            what = f"the compiled network does not give what the live module gives, on {_SHOWN[kind]}"
+            if known.shape != found.shape:
+                raise NotTheSame(Problem(what, name, f"shape {found.shape[1:]}", f"{known.shape[1:]}", FIX_FAULT))
+            worst = float(np.nanmax(np.abs(known - found)))
+            raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", FIX_FAULT))
+
+
+def _check_ties(
+    live: Live, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, run: Run, kind: str
+) -> None:
+    """Where both membranes are the threshold itself, there is no rounding to excuse another spike."""
+    membranes = interpret(model.graph, inputs, live.timesteps, membranes=True).membranes
+    for name, margin in expected.margins.items():
+        op = model.graph[name].op
+        assert isinstance(op, Neuron)
+        if op.norm is not None and op.norm.on == "compare":
+            continue
+        both = (margin == 0) & (membranes[name] == op.threshold)
+        wrong = np.argwhere(both & (expected.spikes[name] != run.spikes[name]))
+        if len(wrong):
+            _, step, *where = map(int, wrong[0])
+            what = f"the compiled network compares a membrane that is its threshold otherwise, on {_SHOWN[kind]}"
+            told = f"{run.spikes[name][tuple(wrong[0])]} at step {step}, neuron {where}"
+            raise NotTheSame(Problem(what, name, told, str(expected.spikes[name][tuple(wrong[0])]), FIX_FAULT))
+
+
+def near(a: Array, b: Array, bound: float) -> bool:
+    """Whether values are the same but for ``bound`` as a share of the largest, or infinite or no numbers in both."""
+    if a.shape != b.shape:
+        return False
+    size = max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
+    with np.errstate(invalid="ignore"):
+        return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound * size)))
+
+
+def _same_spikes(expected: Mapping[str, Array], found: Mapping[str, Array]) -> bool:
+    """Whether layers that both name fire alike."""
+    both = [name for name, x in expected.items() if name in found and x.shape == found[name].shape]
+    return all(np.array_equal(expected[name], np.sign(found[name])) for name in both)
+
+
+def random_given(model: TorchModel, name: str, drawn: Sequence[torch.Tensor]) -> Array:
+    """What a random operation drew, as an input ``[N, T, ...]``."""
+    at = model.trace.random_batch.get(name, 0)
+    if len(drawn) > 1:
+        return torch.stack([x.movedim(at, 0) for x in drawn], 1).numpy()
+    x = drawn[0].movedim(at, 0)
+    if at == 1:  # [T, N, ...]
+        return x.numpy()
+    return x.unsqueeze(1).expand(len(x), model.timesteps, *x.shape[1:]).numpy()
