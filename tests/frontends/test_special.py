@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
@@ -317,21 +318,27 @@ def test_axes_that_are_mixed_are_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.fc(self.fires(x).transpose(0, 1).flatten(1))
 
-    with pytest.raises(UnsupportedModel):
+    with pytest.raises(UnsupportedModel, match=r"test_special.py:\d+ \(fc\): .*time and features that were made one axis"):
         lowered(Network(Mixed().eval(), {"x": (4,)}, T, "TN", None, {}, frozenset()))
 
 
-def test_normalizing_over_time_is_refused_where_time_is_a_channel() -> None:
+def test_a_norm_with_time_as_its_channel_is_another_at_each_step() -> None:
     class Swapped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.bn, self.fires = nn.BatchNorm1d(T), neuron.IFNode(step_mode="m")
+            self.bn, self.fires = nn.BatchNorm1d(T), neuron.IFNode(step_mode="m", v_threshold=0.5)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.fires(self.bn(x.transpose(0, 1)).transpose(0, 1))
 
-    with pytest.raises(UnsupportedModel):
-        lowered(Network(Swapped().eval(), {"x": (4,)}, T, "TN", None, {}, frozenset()))
+    net = Swapped().eval()
+    nn.init.uniform_(net.bn.weight, 0.5, 1.5)
+    nn.init.uniform_(net.bn.bias, -0.2, 0.4)
+    nn.init.uniform_(net.bn.running_var, 0.5, 2.0)
+    tally, given = Tally(), {"x": np.random.default_rng(0).random((3, T, 4))}
+    check(Network(net, {"x": (4,)}, T, "TN", None, given, frozenset(), sequence=True), tally)
+    assert not tally.failures
+    assert tally.spikes_compared > 0
 
 
 def test_reset_net_is_not_needed_by_the_user() -> None:

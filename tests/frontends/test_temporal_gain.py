@@ -91,10 +91,14 @@ def test_another_number_of_steps_is_refused(timesteps: int) -> None:
     assert "--timesteps" in problem.fix
 
 
-def test_what_varies_over_more_than_time_is_refused() -> None:
+def test_another_gain_for_each_step_and_neuron() -> None:
     constant = torch.linspace(0.5, 1.5, STEPS * 5).reshape(STEPS, 1, 5)
-    with pytest.raises(UnsupportedModel, match="varies over time or batch"):
-        lowered(Net(nn.Identity(), Times(constant)))
+    net, x = Net(nn.Identity(), Times(constant)).eval(), np.random.default_rng(0).random((8, STEPS, 6))
+    model = lowered(net)
+    stage = neurocompile.validate(neurocompile.compile(model, calibrate=x), x, reference=model).stages[0]
+    assert stage.passed
+    assert stage.comparison.compared == 8 * STEPS * (8 + 5)
+    assert all(0.02 < rate < 0.95 for rate in stage.comparison.firing_rates.values())
 
 
 def test_gains_of_one_step_of_many_are_refused() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from neurocompile.errors import NeurocompileError, Problem, UnsupportedModel
+from neurocompile.errors import BadInput, NeurocompileError, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
 from neurocompile.frontends.pytorch.emit import Emission
 from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
+from neurocompile.frontends.pytorch.places import problem_at
 from neurocompile.frontends.pytorch.rolling import NotAlike
 from neurocompile.frontends.pytorch.terms import Place
 from neurocompile.frontends.pytorch.trace import Batch, Call, Trace, references, replaced
@@ -79,7 +80,9 @@ def lower(
 
     Raises:
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
+        BadInput: if it computes with a parameter that is NaN.
     """
+    _check_numbers(trace, module_kinds)
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, 100_000))
     try:
@@ -91,6 +94,18 @@ def lower(
         return _finished(low, trace, values, read, stepped, module_kinds)
     finally:
         sys.setrecursionlimit(before)
+
+
+def _check_numbers(trace: Trace, kinds: Mapping[str, str]) -> None:
+    """Parameters that are no tensors: a threshold, a time constant."""
+    fix = "the training diverged or the model was damaged; restore an earlier one"
+    problems = [
+        problem_at(f"{call.operation} is given NaN", call.module, call.line, fix, kinds)
+        for call in trace.calls
+        if not call.leaf and any(isinstance(x, float) and x != x for x in call.args)
+    ]
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
 
 
 def _inputs(
@@ -183,6 +198,8 @@ def _lowered(low: Lowering, call: Call, values: Mapping[int, Any]) -> Any:
     given = list(_values(args))
     if any(isinstance(x, Merged) for x in given) and call.operation not in _OF_MERGED:
         raise MixedAxes(f"{call.operation} of axes that were made one by a reshape")
+    if call.operation not in _OF_TIME_AND_CHANNELS and any(isinstance(x, Value) and "TF" in x.axes for x in given):
+        raise MixedAxes(f"{call.operation} of time and features that were made one axis")
     picks = [x for x in given if isinstance(x, Picked)]
     if picks and call.operation not in ("index_put", "masked_scatter"):
         if call.operation not in _ELEMENTWISE or any(p.mask.content != picks[0].mask.content for p in picks):
@@ -216,6 +233,7 @@ def _swapped(args: Any) -> Any:
 
 
 _ELEMENTWISE = ("add", "sub", "mul", "div", "neg", "addcmul", "addcdiv", "lerp", "to", "contiguous")
+_OF_TIME_AND_CHANNELS = ("view", "contiguous", "batch_norm")
 _OF_MERGED = ("view", "contiguous", "permute", "unsqueeze", "squeeze", "mm", "bmm", "addmm")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +23,9 @@ __all__ = [
     "layout_of",
     "membrane",
     "neuron",
+    "numpy_of",
     "registered_equation",
+    "with_arrays",
 ]
 
 Shape = tuple[int, ...]
@@ -124,7 +126,7 @@ class Recorded(nn.Module):
 
     def _step(self, x: torch.Tensor) -> torch.Tensor:
         made, self._state = step(self.op, x.double().numpy(), self._state)
-        return torch.from_numpy(np.ascontiguousarray(made))
+        return torch.fromnumpy_of(np.ascontiguousarray(made))
 
 
 def registered_equation(module: nn.Module, shape: Shape, where: str) -> Neuron | Integrator:
@@ -143,7 +145,7 @@ def registered_equation(module: nn.Module, shape: Shape, where: str) -> Neuron |
     if not isinstance(op, Neuron | Integrator):
         what = f"the function given to neurocompile.neuron returned a {type(op).__name__}"
         raise _refused(where, module, what, "let it return neurocompile.equation(...)")
-    op = _with_arrays(op)
+    op = with_arrays(op)
     assert isinstance(op, Neuron | Integrator)
     for name, value in vars(op).items():
         fits = not isinstance(value, np.ndarray) or _broadcasts(value.shape, shape)
@@ -158,18 +160,18 @@ def _broadcasts(inner: Shape, outer: Shape) -> bool:
     return len(inner) <= len(outer) and all(a in (1, b) for a, b in zip(inner[::-1], outer[::-1]))
 
 
-def _with_arrays(op: Any) -> Any:
-    """The same equation with each number as a float64 array."""
+def with_arrays(op: Any) -> Any:
+    """The same equation with each number that may differ from neuron to neuron as a float64 array."""
     arrays = {
-        name: np.asarray(_numpy(value), bool if name == "flip" else np.float64)
-        for name, value in vars(op).items()
-        if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | int)
-        and name not in ("strict", "refractory", "shift", "deaf")
+        f.name: np.asarray(numpy_of(value), bool if f.name == "flip" else np.float64)
+        for f in fields(op)
+        if str(f.type).startswith("Array") and (value := getattr(op, f.name)) is not None
     }
-    return type(op)(**{**vars(op), **arrays})
+    return replace(op, **arrays)
 
 
-def _numpy(value: Any) -> Any:
+def numpy_of(value: Any) -> Any:
+    """A tensor as an array of float64; what is none as it is."""
     return value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else value
 
 

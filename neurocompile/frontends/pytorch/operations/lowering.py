@@ -3,6 +3,7 @@
 # mypy: disable-error-code="arg-type,index,misc,no-any-return"
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +80,18 @@ class Lowering:
 
     def report(self, what: str, module: str, line: str, fix: str, name: str = "") -> None:
         """Note a problem, once."""
+        times = self._calls_a_step(module) if self.module_classes.get(module, "").startswith("spikingjelly.") else 1
+        if times > 1:
+            what = f"it is called {times} times a step, and these share its state: {what}"
+            fix = "give each place a neuron of its own"
         problem = problem_at(what, module, line, fix, self.module_classes, name)
         if problem not in self.problems:
             self.problems.append(problem)
+
+    def _calls_a_step(self, module: str) -> int:
+        """How often a neuron without loops of its own compares its membrane at each step."""
+        each = Counter(call.site for call in self.trace.calls if call.module == module and call.operation == "ge")
+        return max(each.values(), default=0) // self.timesteps
 
     def report_unlike(self, error: NotAlike) -> None:
         """Note steps that could not be rolled up."""

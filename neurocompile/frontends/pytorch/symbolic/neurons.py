@@ -17,7 +17,9 @@ from neurocompile.frontends.pytorch.neurons import (
     is_membrane,
     is_registered,
     layout_of,
+    numpy_of,
     registered_equation,
+    with_arrays,
 )
 from neurocompile.ir.ops import Array, Integrator, MembraneNorm, Neuron, Read
 from neurocompile.models.dsr import WeightedRate
@@ -52,27 +54,12 @@ def lower_neuron(module: nn.Module, shape: Shape, where: str) -> Neuron | Integr
     surrogate = getattr(module, "surrogate_function", None)
     if getattr(surrogate, "spiking", True) is False:
         raise _refused(where, module, "its surrogate function does not spike (spiking=False)", "set spiking=True")
-    op: Neuron = _with_arrays(NEURONS[type(module)](module, shape))
+    op: Neuron = with_arrays(NEURONS[type(module)](module, shape))
     return op
 
 
-def _with_arrays(op: Any) -> Any:
-    """The same equation with each number as a float64 array."""
-    arrays = {
-        name: np.asarray(_numpy(value), bool if name == "flip" else np.float64)
-        for name, value in vars(op).items()
-        if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | int)
-        and name not in ("strict", "refractory", "shift")
-    }
-    return type(op)(**{**vars(op), **arrays})
-
-
-def _numpy(value: Any) -> Any:
-    return value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else value
-
-
 def _array(value: Any) -> Array:
-    return np.asarray(_numpy(value), np.float64)
+    return np.asarray(numpy_of(value), np.float64)
 
 
 def _refused(where: str, module: nn.Module, what: str, fix: str) -> UnsupportedModel:
