@@ -307,13 +307,14 @@ class Counts(nn.Module):
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        (nn.Softmax(1), "depends on the others"),
+        (nn.Softmax(1), "depends on the other samples"),
         (Draws(), "called again"),
-        (Counts(), "called again"),
+        (Counts(), "at a second call"),
     ],
 )
 def test_no_function_of_a_sample(part: nn.Module, says: str) -> None:
     with pytest.raises(UnsupportedModel, match=f"part.*{says}"):
+        torch.manual_seed(2)
         lowered(Around(part))
 
 
@@ -414,7 +415,7 @@ def test_without_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "onnxruntime")
     with pytest.raises(ToolFailed, match=r"mean.*not installed[\s\S]*pip install"):
         neurocompile.simulate(program, given())
-    with pytest.raises(ToolFailed, match="not installed"):
+    with pytest.raises((ToolFailed, UnsupportedModel), match="not installed"):
         lowered(OnlyHost())
 
 

@@ -27,6 +27,7 @@ from neurocompile.errors import NeurocompileError, Problem, ToolFailed, Unsuppor
 from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.onhost import Carries, OnHost, arranged, batch_first, carries_of, time_of
 from neurocompile.frontends.pytorch.operations import HostCall, Lowering
+from neurocompile.frontends.pytorch.places import place_of
 from neurocompile.frontends.pytorch.rolling import NotAlike, Recurrence
 from neurocompile.frontends.pytorch.terms import Term, digest
 from neurocompile.frontends.pytorch.trace import Call, references
@@ -490,11 +491,7 @@ def _membrane(emission: Any, node: str, reader: str) -> str:
 
 def _exported(term: Term, region: HostRegion, call: _Call, examples: Sequence[torch.Tensor]) -> HostRegion:
     """A region with its ONNX, in float64 if ONNX Runtime has all of it."""
-    where = (
-        f"{term.place.line} ({term.place.module})"
-        if term.place.module and term.place.line
-        else term.place.line or term.place.module
-    )
+    where = place_of(term.place.module, term.place.line)
     trials = _trials(call, examples)
     if not all(_same_again(call, trial) for trial in trials):
         fix = "a host region keeps no state, changes nothing that it reads, and draws no random numbers: make these an "

@@ -110,13 +110,20 @@ class Roller:
         Raises:
             NotAlike: if there is none.
         """
-        steps = tuple(steps)
+        before = self.terms.place
+        try:
+            return self._one_of(tuple(steps))
+        finally:
+            self.terms.place = before
+
+    def _one_of(self, steps: tuple[Term | None, ...]) -> Term:
         if len(steps) != self.timesteps:
             raise NotAlike(f"{len(steps)} steps are read where there are {self.timesteps}", _some(steps), FIX_LOOP)
         known = [term for term in steps if term is not None]
         if not known:
             raise NotAlike("no step of it is known", None)
         first = known[0]
+        self.terms.place = first.place
         steady = all(term is first for term in known) and first.uniform and first.static
         if steady and (len(known) > 1 or self.timesteps == 1 or not self._of_a_step(first)):
             return first
