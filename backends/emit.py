@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from neurocompile.errors import DoesNotFit, Problem, UsageError
+from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
 from neurocompile.program import Program
 from neurocompile.targets import Target, load_target
 
@@ -77,4 +77,5 @@ def emitted_files(program: Program, names: Iterable[str]) -> dict[str, bytes]:
         what = "parts of this network are computed by the host, and such a bundle has no host"
         fix = "leave it out: `neurocompile simulate` runs chip and host in turns"
         raise DoesNotFit(Problem(what, ", ".join(program.integer.hosts), f"--emit {','.join(names)}", fix=fix))
-    return {f"{name}/{path}": content for name in names for path, content in EMITTERS[name](program).items()}
+    with naming_lines(program.lines):
+        return {f"{name}/{path}": content for name in names for path, content in EMITTERS[name](program).items()}

@@ -86,7 +86,8 @@ def compile(
             shown = _data(calibrate, {argument: tuple(input_shape)}, timesteps).part(0, _EXAMPLES).inputs
         model = TorchModel.from_module(model, input_shape, timesteps, layout, readout, carries, shown)
         model.example = {}  # a program keeps no sample that nobody gave as an example
-    seen = None if calibrate is None else _data(calibrate, model.input_shapes, model.timesteps).inputs
+    given = model.graph.given_inputs
+    seen = None if calibrate is None else _data(calibrate, given, model.timesteps, lines=model.graph.lines).inputs
     options = Options(bits, per_channel, scale, input_bits, chips, encode)
     return compile_graph(model.graph, target, model.timesteps, options, calibration=seen, example=model.example)
 
@@ -99,7 +100,7 @@ def load(folder: Path_) -> Program:
 def simulate(program: Program | Path_, x: Inputs, y: Any = None, *, real: bool = False, stream: bool = False) -> Result:
     """Run a program on ``x`` (an array, arrays by input name, or an npz file), with labels ``y``, if any."""
     program = load(program) if isinstance(program, str | os.PathLike) else program
-    data = _data(x, program.input_shapes, program.timesteps, y)
+    data = _data(x, program.input_shapes, program.timesteps, y, program.lines)
     return run_program(program, data, real=real, keep_spikes=True, stream=stream)
 
 
@@ -136,7 +137,7 @@ def validate(
     python = None if lava_python is None else Path(lava_python)
     backend, without = lava_for(program, python, folder) if backend_samples else (None, "left out")
     shapes, steps = program.input_shapes, program.timesteps
-    data = _data(x, shapes, steps, y)
+    data = _data(x, shapes, steps, y, program.lines)
     if isinstance(reference, str | os.PathLike):
         otherwise = next(iter(shapes.values())), steps
         reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
@@ -147,10 +148,13 @@ def validate(
     return validate_program(program, data, reference, recorded, **settings)
 
 
-def _data(x: Inputs, shapes: Mapping[str, tuple[int, ...]], timesteps: int, y: Any = None) -> Data:
+def _data(
+    x: Inputs, shapes: Mapping[str, tuple[int, ...]], timesteps: int, y: Any = None,
+    lines: Mapping[str, str] | None = None,
+) -> Data:  # fmt: skip
     if isinstance(x, str | os.PathLike):
-        return load_data(Path(x), shapes, timesteps)
+        return load_data(Path(x), shapes, timesteps, lines)
     arrays = {name: np.asarray(value) for name, value in x.items()} if isinstance(x, Mapping) else {"x": np.asarray(x)}
     if y is not None:
         arrays["y"] = np.asarray(y)
-    return arrange_inputs(arrays, shapes, timesteps, "x")
+    return arrange_inputs(arrays, shapes, timesteps, "x", lines)

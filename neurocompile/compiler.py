@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from neurocompile.data import arrange_inputs
-from neurocompile.errors import Problem, UsageError
+from neurocompile.errors import Problem, UsageError, naming_lines
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Neuron
@@ -82,6 +82,14 @@ def compile_graph(
         UsageError: for a target that nothing can be compiled for, or options that it does not have.
         DoesNotFit: with everything that exceeds the target.
     """
+    with naming_lines(graph.lines):
+        return _compiled(graph, target_name, timesteps, options, calibration, example, after, check)
+
+
+def _compiled(
+    graph: Graph, target_name: str, timesteps: int, options: Options, calibration: Mapping[str, Array] | None,
+    example: Mapping[str, Array] | None, after: Callable[[str, Graph], None] | None, check: bool,
+) -> Program:  # fmt: skip
     target = load_target(target_name)
     if target.arithmetic is None:
         what = "this target is a price list only; nothing can be compiled for it"
@@ -95,7 +103,9 @@ def compile_graph(
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
     arithmetic = _plain(target.arithmetic, bits) if options.plain_weights else target.arithmetic
     samples = calibration or example or None
-    seen = arrange_inputs(samples, graph.given_inputs, timesteps, "calibration data").inputs if samples else None
+    seen = None
+    if samples:
+        seen = arrange_inputs(samples, graph.given_inputs, timesteps, "calibration data", graph.lines).inputs
     real, log = run_passes(graph, REAL_PASSES, after)
     if real.hosts:
         seen = _with_hosts(real, seen, timesteps)
@@ -134,6 +144,7 @@ def compile_graph(
         settings={**asdict(options), "bits": bits, "encode": encode},
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
+        lines=graph.lines,
     )
     if check:
         check_fit(program, target, options.chips)

@@ -55,19 +55,29 @@ def load_arrays(path: Path) -> dict[str, Array]:
         raise BadInput(Problem(f"{what}: {error}", str(path), fix=fix)) from error
 
 
-def load_data(path: Path, shapes: Mapping[str, tuple[int, ...]], timesteps: int) -> Data:
+def load_data(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], timesteps: int, lines: Mapping[str, str] | None = None
+) -> Data:
     """Inputs and labels for a network with inputs of ``shapes`` (no batch, no time).
 
     Raises:
         BadInput: with everything that does not match.
     """
-    return arrange_inputs(load_arrays(path), shapes, timesteps, str(path))
+    return arrange_inputs(load_arrays(path), shapes, timesteps, str(path), lines)
 
 
 def arrange_inputs(
-    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], timesteps: int, where: str
-) -> Data:
+    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], timesteps: int, where: str,
+    lines: Mapping[str, str] | None = None,
+) -> Data:  # fmt: skip
     """Check arrays against the network and give each of them a time axis.
+
+    Args:
+        arrays: by name.
+        shapes: of each input, without batch and time.
+        timesteps: T.
+        where: what holds the arrays, in the user's words.
+        lines: where forward draws the random numbers that an input stands for: the user's file:line, by name.
 
     Raises:
         BadInput: with everything that does not match.
@@ -75,13 +85,17 @@ def arrange_inputs(
     problems: list[Problem] = []
     inputs: dict[str, Array] = {}
     for name, shape in shapes.items():
+        wanted = f"[N, {', '.join(map(str, shape))}] or [N, {timesteps}, {', '.join(map(str, shape))}]"
         key = name if name in arrays else "x" if len(shapes) == 1 else name
         if key not in arrays:
             found = ", ".join(arrays) or "nothing"
-            problems.append(Problem(f"there is no array {key!r}", where, found, ", ".join(shapes), "name it so"))
+            what, fix = f"there is no array {key!r}", "name it so"
+            if lines and key in lines:
+                what += f" of the random numbers that forward draws at {lines[key]}"
+                fix = f"draw them, and give them as {key}: {wanted}"
+            problems.append(Problem(what, where, found, ", ".join(shapes), fix))
             continue
         x = arrays[key]
-        wanted = f"[N, {', '.join(map(str, shape))}] or [N, {timesteps}, {', '.join(map(str, shape))}]"
         if x.dtype.kind not in "fiub":
             fix = "convert it with astype"
             problems.append(Problem(f"{key} holds no numbers", where, str(x.dtype), "float or integer", fix))

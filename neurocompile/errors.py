@@ -6,8 +6,9 @@ All problems of one kind are collected before an error is raised, so that nobody
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 
 __all__ = [
     "BadInput",
@@ -19,6 +20,7 @@ __all__ = [
     "ToolFailed",
     "UnsupportedModel",
     "UsageError",
+    "naming_lines",
 ]
 
 
@@ -40,6 +42,13 @@ class Problem:
             line += f" (got {self.actual})" if self.actual else f" (allowed: {self.limit})"
         return f"{line}\n    -> {self.fix}" if self.fix else line
 
+    def at(self, lines: Mapping[str, str]) -> Problem:
+        """The same, with the user's file:line where ``where`` is a layer (or a part of one) whose line is known."""
+        name = self.where.partition(" (")[0]
+        while name and name not in lines:
+            name = name.rpartition(".")[0]
+        return replace(self, where=f"{lines[name]} ({self.where.partition(' (')[0]})") if name else self
+
     def as_json(self) -> dict[str, str]:
         """The problem as the object that ``--json`` prints in ``errors``."""
         return asdict(self)
@@ -53,6 +62,21 @@ class NeurocompileError(Exception):
     def __init__(self, problems: Problem | Sequence[Problem]) -> None:
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+@contextmanager
+def naming_lines(lines: Mapping[str, str]) -> Iterator[None]:
+    """Let errors from within name the user's lines where they name layers.
+
+    Args:
+        lines: the file:line of each layer, by name.
+    """
+    try:
+        yield
+    except NeurocompileError as error:
+        error.problems = tuple(problem.at(lines) for problem in error.problems)
+        error.args = ("\n".join(map(str, error.problems)),)
+        raise
 
 
 class ToolFailed(NeurocompileError):

@@ -40,7 +40,7 @@ class Program:
     ``real`` is the folded graph in float64, ``integer`` the same network in the target's integers; ``units`` gives for
     each neuron and integrator the real value of one step of its membrane. ``example`` holds a few samples by input
     name, if the model brought them. ``notes`` is the log of the passes and of quantization; ``settings`` what the user
-    chose.
+    chose. ``lines`` are the user's file:line of the layers of the model's graph, by name, which refusals name.
     """
 
     target: str
@@ -52,6 +52,7 @@ class Program:
     settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     example: dict[str, Array] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -87,7 +88,7 @@ class Program:
         """The samples that the model brought along, if any."""
         if not self.example:
             return None
-        return arrange_inputs(self.example, self.input_shapes, self.timesteps, "the example in the program")
+        return arrange_inputs(self.example, self.input_shapes, self.timesteps, "the example in the program", self.lines)
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
@@ -107,6 +108,8 @@ class Program:
             "units": {name: _array_to_json(unit, f"units/{name}", arrays) for name, unit in self.units.items()},
             "example": {name: _array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
         }
+        if self.lines:
+            body["lines"] = self.lines
         packed = pack_arrays(arrays)
         files = {"arrays.npz": packed}
         if self.integer.hosts:
@@ -247,6 +250,7 @@ def load_program(folder: Path) -> Program:
             settings=body["settings"],
             notes=tuple(body["notes"]),
             example={name: _from_json(x, arrays) for name, x in body["example"].items()},
+            lines={str(name): str(line) for name, line in body.get("lines", {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, InvalidGraph) as error:
         what = f"the program is damaged: {type(error).__name__}: {error}"

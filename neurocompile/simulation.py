@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.data import Data
-from neurocompile.errors import BadInput, DoesNotFit, Problem, UsageError
+from neurocompile.errors import BadInput, DoesNotFit, Problem, UsageError, naming_lines
 from neurocompile.execution import Execution, Executor
 from neurocompile.hosted import run_graph
 from neurocompile.ir.ops import Add, Array, Integrator, Neuron, SumPool
@@ -147,7 +147,8 @@ def run_program(
     result = Result(program, len(data), {}, data.labels, Counts(), totals)
     executor = None if real else Executor(program, reference=reference, stream=stream)
     if not (real or stream):
-        result.clock, result.untimed = _clock(program, timing, placement, timeline)
+        with naming_lines(program.lines):
+            result.clock, result.untimed = _clock(program, timing, placement, timeline)
     result.engine = "float64" if executor is None else executor.name
     chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
     for start in range(0, len(data), chunk):

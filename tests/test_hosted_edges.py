@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.backends.onnx import HostSession
-from neurocompile.errors import BadInput, ToolFailed, UnsupportedModel
+from neurocompile.errors import BadInput, ToolFailed, UnsupportedModel, UsageError
 from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import run_graph
@@ -282,8 +282,8 @@ def test_a_loop_that_is_called_twice_and_read_by_its_region(tmp_path: Path) -> N
     with torch.no_grad():
         expected = in_float64(net)(in_time(x)).numpy()
     assert np.allclose(run_graph(model.graph, {"x_seq": x}, STEPS).outputs["output"], expected)
-    neurocompile.save(net, tmp_path / "m.pt", in_time(x), layout="TN")
-    exact(neurocompile.compile(tmp_path / "m.pt"), x, tmp_path / "m.pt")
+    with pytest.raises(UsageError, match="more than once"):
+        neurocompile.save(net, tmp_path / "m.pt", in_time(x), layout="TN")
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -309,11 +309,11 @@ class Counts(nn.Module):
     [
         (nn.Softmax(1), "depends on the other samples"),
         (Draws(), "called again"),
-        (Counts(), "at a second call"),
+        (Counts(), "called again|second call"),
     ],
 )
 def test_no_function_of_a_sample(part: nn.Module, says: str) -> None:
-    with pytest.raises(UnsupportedModel, match=f"part.*{says}"):
+    with pytest.raises(UnsupportedModel, match=f"part.*({says})"):
         torch.manual_seed(2)
         lowered(Around(part))
 

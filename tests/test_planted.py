@@ -22,8 +22,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import neurocompile
 from neurocompile.errors import NotTheSame, UnsupportedModel
-from neurocompile.frontends.pytorch import files
-from neurocompile.frontends.pytorch import live, proof
+from neurocompile.frontends.pytorch import files, live, proof
 from neurocompile.frontends.pytorch import model as models
 from neurocompile.frontends.pytorch import record as recording
 from neurocompile.frontends.pytorch.operations import HANDLERS

@@ -9,6 +9,7 @@ __all__ = ["cores_of", "show_cores"]
 
 def cores_of(program: Any) -> Any | None:
     """The mapping of a program to its target's cores; None where these are not published."""
+    from neurocompile.errors import naming_lines
     from neurocompile.mapping import plan_cores
     from neurocompile.mapping.host import host_layers
     from neurocompile.targets import load_target
@@ -16,7 +17,8 @@ def cores_of(program: Any) -> Any | None:
     target = load_target(program.target)
     if target.limits.cores is None:
         return None
-    return plan_cores(program.integer, target, weight_bits=program.settings["bits"], host=host_layers(program))
+    with naming_lines(program.lines):
+        return plan_cores(program.integer, target, weight_bits=program.settings["bits"], host=host_layers(program))
 
 
 def show_cores(mapping: Any) -> None:

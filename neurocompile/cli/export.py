@@ -68,7 +68,7 @@ def command(**options: Any) -> int:
     model = load_model(options["model"], **model_arguments(options))
     given = None
     if options["calibrate"]:
-        given = load_data(options["calibrate"], model.input_shapes, model.timesteps)
+        given = load_data(options["calibrate"], model.graph.given_inputs, model.timesteps, model.graph.lines)
 
     def after(name: str, graph: Any) -> None:
         if shown in (name, "all"):

@@ -16,11 +16,13 @@ def placement_of(program: Any, stock_only: bool = False) -> dict[str, Any]:
     if program.arithmetic.lif is None:
         return {"on_chip_fraction": 1.0, "runs_on": {}, "encode": None}
     from neurocompile.backends.lava import check_stock, plan_of
+    from neurocompile.errors import naming_lines
     from neurocompile.simulator.counts import fanouts
 
-    plan = plan_of(program)
-    if stock_only:
-        check_stock(plan)
+    with naming_lines(program.lines):
+        plan = plan_of(program)
+        if stock_only:
+            check_stock(plan)
     where = {"stock": "chip", "own": "simulation", "host": "host"}
     layers: dict[str, Any] = {
         p.name: {"where": where[p.kind], "why": [m.what for m in p.missing], "fix": [m.fix for m in p.missing]}

@@ -48,7 +48,7 @@ def command(**options: Any) -> int:
     if options["price_as"]:
         load_target(options["price_as"])
     program = load_program(options["program"])
-    data = load_data(options["data"], program.input_shapes, program.timesteps)
+    data = load_data(options["data"], program.input_shapes, program.timesteps, program.lines)
     wanted, timeline = options["spikes"], options["timeline"]
     if timeline is not None and (program.target not in TIMED or options["real"] or options["stream"]):
         fix = "export for one of these, and leave out --real and --stream"

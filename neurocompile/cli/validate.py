@@ -41,7 +41,7 @@ def command(**options: Any) -> int:
         fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
         raise UsageError(Problem("nothing to compare with", actual=without, fix=fix))
     data = (
-        load_data(options["data"], program.input_shapes, program.timesteps)
+        load_data(options["data"], program.input_shapes, program.timesteps, program.lines)
         if options["data"]
         else program.example_data()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -62,11 +62,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class Node:
-    """An operation in its place: its unique name, what it does, the names of the nodes that it reads."""
+    """An operation in its place: its unique name, what it does, the names of the nodes that it reads.
+
+    ``line`` is the user's file:line that it comes from, where a frontend knows it; nodes do not differ by it.
+    """
 
     name: str
     op: Op
     inputs: tuple[str, ...] = ()
+    line: str = field(default="", compare=False)
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -129,6 +133,11 @@ class Graph:
             for source in node.inputs:
                 readers[source].append(node)
         return {name: tuple(found) for name, found in readers.items()}
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """The user's file:line of each node, where it is known."""
+        return {node.name: node.line for node in self if node.line}
 
     @cached_property
     def given_inputs(self) -> Mapping[str, tuple[int, ...]]:

@@ -99,4 +99,4 @@ def fit_problems(program: Program, target: Target, chips: int) -> list[Problem]:
         bits = program.settings.get("bits") or _weight_bits(target)
         plan = plan_cores(program.integer, target, weight_bits=bits, host=host_layers(program))
         problems += plan.problems(chips)
-    return problems
+    return [problem.at(program.lines) for problem in problems]

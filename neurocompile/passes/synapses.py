@@ -121,6 +121,12 @@ def _no_gains(node: Node) -> Problem:
     )
 
 
+_INSTEAD = (
+    "pool the spikes behind the neuron instead, or take AvgPool, and train again; or put it into a module whose class "
+    "is marked with @neurocompile.host: a host computes it then"
+)
+
+
 class _Stuck(Exception):
     def __init__(self, what: str, where: str, fix: str) -> None:
         super().__init__(what)
@@ -321,7 +327,7 @@ class _Build:
             step = without_bias(node.op)
             return [path.then(step, name) for path in self._paths(node.inputs[0], behind)]
         what = f"{type(node.op).__name__} of currents cannot be done by synapses"
-        raise _Stuck(what, name, "put it behind the neuron, on spikes")
+        raise _Stuck(what, name, _INSTEAD)
 
     # -- one path ------------------------------------------------------------------------------------------------------
 

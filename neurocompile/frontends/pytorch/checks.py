@@ -34,9 +34,6 @@ def check_module(model: nn.Module) -> None:
         if module.training and (norm or drops or hasattr(module, "vbn")):
             what = f"{kind} acts otherwise in training mode"
             problems.append(Problem(what, path, fix="call model.eval() before"))
-        elif norm and module.running_mean is None:
-            fix = "train it with track_running_stats=True; without, its output depends on the batch"
-            problems.append(Problem(f"{kind} keeps no running statistics", path, fix=fix))
         surrogate = getattr(module, "surrogate_function", None)
         if getattr(surrogate, "spiking", True) is False:
             what = "its surrogate function does not spike (spiking=False)"

@@ -89,10 +89,13 @@ class Emission:
         self._names: dict[int, str] = {}
         self._reserved: set[str] = set()
         self._open_loops: list[tuple[str, Any]] = []
+        self._line = ""  # of the term that is being emitted
         for name, numbers in {**low.trace.inputs, **low.trace.random}.items():
             known = next(t for t in self.terms._known.values() if t.kind == "input" and t.data == name)
             assert numbers
+            self._line = low.trace.drawn_at.get(name, "").partition(" (")[0]
             self._names[known.uid] = self._add(name, Input(known.shape, "spikes" if known.binary else "real"))
+        self._line = ""
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -112,7 +115,7 @@ class Emission:
             if source in self.hosts:
                 self.feed(source)
         name = self._fresh(stem)
-        self.nodes[name] = Node(name, op, inputs)
+        self.nodes[name] = Node(name, op, inputs, self._line)
         return name
 
     def feed(self, region: str) -> None:
@@ -132,6 +135,13 @@ class Emission:
         known = self._names.get(term.uid)
         if known is not None:
             return known
+        before, self._line = self._line, term.place.line
+        try:
+            return self._emitted(term)
+        finally:
+            self._line = before
+
+    def _emitted(self, term: Term) -> str:
         match term.kind:
             case "apply":
                 made = self._apply(term)
@@ -366,9 +376,11 @@ class Emission:
         return self.terms.uniform("integrator", term.shape, (inner,), op, (decay, "read")), constant
 
     def _lag(self, term: Term) -> str:
+        if not term.data.steps and term.data.of is not None:
+            return self.emit(term.data.of)
         name = self._fresh(self._stem(term, "delay"))
         self._names[term.uid] = name
-        self.nodes[name] = Node(name, Delay(term.shape, term.data.steps))
+        self.nodes[name] = Node(name, Delay(term.shape, term.data.steps), (), term.place.line)
         if term.data.of is None:
             raise NotAlike("a loop is never closed", term)
         self._open_loops.append((name, term.data))

@@ -234,7 +234,7 @@ class Live:
         for name, numbers in first.trace.random.items():
             if len(numbers) not in (1, self.timesteps):
                 what = f"it draws random numbers {len(numbers)} times"
-                problems.append(Problem(what, first.drawn_at[name], "", f"1 or {self.timesteps}",
+                problems.append(Problem(what, first.trace.drawn_at[name], "", f"1 or {self.timesteps}",
                                         "draw them once for all steps, or once a step"))  # fmt: skip
         if problems:
             raise UnsupportedModel(problems)

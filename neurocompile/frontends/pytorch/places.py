@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import spikingjelly
 import torch
@@ -23,6 +25,7 @@ __all__ = [
     "place_of",
     "problem_at",
     "raised_at",
+    "user_line",
 ]
 
 _OURS, _TORCH, _SPIKINGJELLY = (
@@ -46,6 +49,17 @@ def line_of(code: types.CodeType, number: int) -> str:
     if code.co_filename.startswith((_OURS, _TORCH, _SPIKINGJELLY, "<")):
         return ""
     return f"{code.co_filename.removeprefix(os.getcwd() + os.sep)}:{number}"
+
+
+def user_line(until: Callable[..., Any]) -> str:
+    """The innermost line of the user's that runs within a call of ``until``; "" if there is none."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not until.__code__:
+        line = line_of(frame.f_code, frame.f_lineno)
+        if line:
+            return line
+        frame = frame.f_back
+    return ""
 
 
 def place_of(module: str, line: str) -> str:

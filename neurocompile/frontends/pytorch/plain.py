@@ -59,6 +59,8 @@ def to_plain(model: TorchModel) -> dict[str, Any]:
         "inputs": {name: list(numbers) for name, numbers in trace.inputs.items()},
         "random": {name: list(numbers) for name, numbers in trace.random.items()},
         "random_batch": dict(trace.random_batch),
+        "drawn_at": dict(trace.drawn_at),
+        "remembers": None if trace.remembers is None else sorted(trace.remembers),
         "shapes": {
             name: [list(trace.shapes[n]) for n in numbers] for name, numbers in {**trace.inputs, **trace.random}.items()
         },
@@ -160,10 +162,13 @@ def trace_of(content: Mapping[str, Any]) -> Trace:
     shapes = {n: tuple(int(k) for k in shape) for name, numbers in {**inputs, **random}.items()
               for n, shape in zip(numbers, content["shapes"][name], strict=True)}  # fmt: skip
     random_batch = {str(name): int(axis) for name, axis in content.get("random_batch", {}).items()}
+    drawn_at = {str(name): str(line) for name, line in content.get("drawn_at", {}).items()}
+    remembers = content.get("remembers")
     batch = content["batch"]
     _require(type(batch) is int and 1 <= batch <= 1 << 20, "batch")
     return Trace(inputs, calls, outputs, constants, shapes, batch=batch, fixed=bool(content["fixed"]), random=random,
-                 whole=frozenset(map(str, content["whole"])), random_batch=random_batch)  # fmt: skip
+                 whole=frozenset(map(str, content["whole"])), random_batch=random_batch, drawn_at=drawn_at,
+                 remembers=None if remembers is None else frozenset(map(str, remembers)))  # fmt: skip
 
 
 def _require(condition: bool, what: str) -> None:

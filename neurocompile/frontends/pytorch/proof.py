@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel
+from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel, naming_lines
 from neurocompile.frontends.pytorch.live import FIX_FAULT, Live, flat
 from neurocompile.frontends.pytorch.places import forward_of, place_of
 from neurocompile.frontends.pytorch.record import Recording
@@ -77,6 +77,11 @@ def agrees(live: Live, found: SymbolicModel) -> bool:
 
 def prove(live: Live, model: TorchModel) -> None:
     """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs."""
+    with naming_lines(model.graph.lines):
+        _held(live, model)
+
+
+def _held(live: Live, model: TorchModel) -> None:
     size = sum(prod(model.graph.edges[node.name].shape) for node in model.graph.of(Neuron))
     batch = model.trace.batch if model.trace.fixed else 2
     for seed, kind in enumerate(INPUTS):

@@ -38,13 +38,12 @@ _LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass
 class Recording:
-    """A trace, what the live module returned, and what random operations drew (and at which of the user's lines)."""
+    """A trace, what the live module returned, and what random operations drew."""
 
     trace: Trace
     returned: Any
     watched: dict[int, torch.Tensor]
     drawn: dict[str, list[torch.Tensor]]
-    drawn_at: dict[str, str]
     cast: bool
 
 
@@ -115,9 +114,10 @@ def record(
         random=random,
     )
     trace.modules = found
+    trace.remembers = frozenset(path for path, module in model.named_modules() if recorder.left_in(module))
     drawn = {name: [recorder.drawn[n].double() for n in own] for name, own in random.items()}
-    drawn_at = {name: recorder.random_lines[own[0]] for name, own in random.items()}
-    return Recording(trace, returned, recorder.watched, drawn, drawn_at, recorder.cast)
+    trace.drawn_at = {name: recorder.random_lines[own[0]] for name, own in random.items()}
+    return Recording(trace, returned, recorder.watched, drawn, recorder.cast)
 
 
 def in_time(value: Any, timesteps: int) -> Any:
@@ -210,6 +210,10 @@ class _Recorder(TorchDispatchMode):
         """A tensor with memory of its own."""
         held = [number] if number in self.constants else []
         self._seen[tensor] = _View(_Cell(number, held=held), (), number, 0)
+        self._keep(number, tensor)
+
+    def _keep(self, number: int, tensor: torch.Tensor) -> None:
+        """What a tensor has now, if its value is watched."""
         if number in self.watch:
             with self.pause():
                 self.watched[number] = tensor.detach().clone()
@@ -229,6 +233,7 @@ class _Recorder(TorchDispatchMode):
                 shape = VIEWS[name].run(torch.empty(self.shapes[value], device="meta"), *rest).shape
                 value = self._call(name, (Ref(value), *rest), shape)
             view.value, view.version = value, view.cell.version
+            self._keep(value, tensor)
         return Ref(view.value)
 
     def is_static(self, args: Any) -> bool:
@@ -251,6 +256,11 @@ class _Recorder(TorchDispatchMode):
                     result = OPERATIONS[operation].run(*filled)
             self.constants[out] = result.detach()
         return out
+
+    def left_in(self, module: nn.Module) -> bool:
+        """Whether what a module holds now depends on the input."""
+        held = (x for x in _leaves(vars(module)) if isinstance(x, torch.Tensor))
+        return any(view.cell.value not in self.constants for x in held if (view := self._seen.get(x)) is not None)
 
     # -- where it happens ----------------------------------------------------------------------------------------------
 
@@ -418,6 +428,7 @@ class _Recorder(TorchDispatchMode):
         view = self._seen[source]
         number = self._call(operation, operands, out.shape, out)
         self._seen[out] = _View(view.cell, (*view.way, (operation, *operands[1:])), number, view.cell.version)
+        self._keep(number, out)
         if number in self.constants:
             view.cell.held.append(number)
 
@@ -488,9 +499,7 @@ class _Recorder(TorchDispatchMode):
             self._take(into, new)
         else:
             self._store(into, new, view)
-        if new in self.watch:
-            with self.pause():
-                self.watched[new] = into.detach().clone()
+        self._keep(new, into)
         beside = [x for x in _leaves(out) if isinstance(x, torch.Tensor) and x is not into]
         if beside and not self.is_static(refs):
             for part in beside:  # it writes to one tensor, and gives another
@@ -624,7 +633,8 @@ _RANDOM = frozenset({
 _READ = "Python reads the value of a tensor that depends on the input"
 # What to write instead of operations that are not supported, by torch's names for them.
 _INSTEAD = {
-    "native_batch_norm": "with training=True it takes statistics of the batch: use nn.BatchNorm and model.eval()",
+    "native_batch_norm": "it takes statistics of the batch: use nn.BatchNorm and model.eval(), trained with "
+    "track_running_stats=True",
     **dict.fromkeys(
         ("upsample_bilinear2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_trilinear3d"),
         'use mode="nearest", which a chip can do; or: ' + FIX_HOST,

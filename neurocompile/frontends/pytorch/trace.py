@@ -102,7 +102,9 @@ class Trace:
     (``stepped``). ``constants`` are weights and whatever was computed from weights alone. ``outputs`` is what forward
     returned (of every step, where stepped), with a Ref for each tensor. ``leaves`` are called whole: a function of
     tensors, by the name that calls have for it. ``batch`` is the size that was recorded; ``fixed`` says that the trace
-    holds for no other. ``random`` names the inputs that stand for random numbers.
+    holds for no other. ``random`` names the inputs that stand for random numbers, ``drawn_at`` the user's lines that
+    draw them. ``remembers`` are the paths of modules in which something is left that depends on the input (None: not
+    known).
     """
 
     inputs: dict[str, list[int]]
@@ -117,6 +119,8 @@ class Trace:
     modules: dict[str, Any] = field(default_factory=dict)
     whole: frozenset[str] = frozenset()
     random_batch: dict[str, int] = field(default_factory=dict)
+    drawn_at: dict[str, str] = field(default_factory=dict)
+    remembers: frozenset[str] | None = None
 
     @torch.no_grad()
     def run(

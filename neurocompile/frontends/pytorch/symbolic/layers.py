@@ -129,6 +129,8 @@ def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> Pa
 
 def batch_norm(low: Lowering, module: Any, x: Value) -> Value:
     """Batch norm in eval mode: a Scale by its running statistics; time may be among the axes behind the channels."""
+    if module.running_mean is None:
+        raise Refused("it keeps no running statistics", "train it with track_running_stats=True")
     x, _ = _placed(low, module, x)
     inverse = 1.0 / np.sqrt(array(module.running_var) + module.eps)
     scale = inverse if module.weight is None else array(module.weight) * inverse

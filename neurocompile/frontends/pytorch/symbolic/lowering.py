@@ -94,7 +94,7 @@ class Refused(Exception):
 
 
 class Build:
-    """The nodes so far, and the problems so far."""
+    """The nodes so far, and the problems so far; ``line`` is the user's file:line that is being lowered."""
 
     def __init__(self, timesteps: int) -> None:
         self.timesteps = timesteps
@@ -104,6 +104,7 @@ class Build:
         self.repeated: dict[Any, Repeated | None] = {}
         self.hosts: dict[str, HostRegion] = {}
         self.host_calls: dict[str, HostCall] = {}
+        self.line = ""
 
     def emit(self, stem: str, op: Op, *inputs: str) -> str:
         """Add a node with a name that starts with ``stem``; "output" is the name of the network's own."""
@@ -116,7 +117,7 @@ class Build:
             if source in self.hosts:
                 self.feed(source)
         name = self.fresh(stem)
-        self.nodes[name] = Node(name, op, inputs)
+        self.nodes[name] = Node(name, op, inputs, self.line)
         return name
 
     def feed(self, region: str) -> None:
@@ -127,7 +128,7 @@ class Build:
     def promised(self, stem: str, shape: tuple[int, ...]) -> str:
         """A Delay whose source is not known yet: what is fed back, while what computes it is lowered."""
         name = self.fresh(stem)
-        self.nodes[name] = Node(name, Delay(shape))
+        self.nodes[name] = Node(name, Delay(shape), (), self.line)
         return name
 
     def keep_promise(self, name: str, source: str) -> None:
@@ -246,6 +247,7 @@ class Lowering:
         raise AssertionError("a torch.fx graph without an output")
 
     def _node(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        self.build.line = node.meta.get("line", self.build.line)
         self.call = self.prefix + node.name
         self.where = self.prefix + (str(node.target) if node.op == "call_module" else node.name)
         module = self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -161,13 +161,14 @@ def _node_to_plain(node: fx.Node) -> dict[str, Any]:
         target = _name(target)
         if target not in _BY_NAME:
             raise UsageError(Problem(f"{target} cannot be saved", node.name, fix="write it with torch functions"))
-    return {
+    plain = {
         "op": node.op,
         "name": node.name,
         "target": target,
         "args": _argument_to_plain(node.args),
         "kwargs": _argument_to_plain(dict(node.kwargs)),
     }
+    return {**plain, "line": node.meta["line"]} if "line" in node.meta else plain
 
 
 def _argument_to_plain(value: Any) -> Any:
@@ -363,7 +364,10 @@ def _place(root: nn.Module, target: str, value: Any) -> None:
 def _node_from_plain(graph: fx.Graph, plain: Mapping[str, Any], made: Mapping[str, fx.Node]) -> fx.Node:
     target = _BY_NAME[plain["target"]] if plain["op"] == "call_function" else plain["target"]
     args, kwargs = (_argument_from_plain(plain[key], made) for key in ("args", "kwargs"))
-    return graph.create_node(plain["op"], target, args, kwargs, plain["name"])
+    node = graph.create_node(plain["op"], target, args, kwargs, plain["name"])
+    if "line" in plain:
+        node.meta["line"] = str(plain["line"])
+    return node
 
 
 def _argument_from_plain(value: Any, made: Mapping[str, fx.Node]) -> Any:

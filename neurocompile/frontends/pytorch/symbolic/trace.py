@@ -13,6 +13,7 @@ from torch import fx, nn
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.onhost import is_host
+from neurocompile.frontends.pytorch.places import user_line
 from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, READOUTS, is_registered
 from neurocompile.models.feedback import Feedback
 from neurocompile.models.temporal import TemporalGain
@@ -154,6 +155,8 @@ class _Tracer(fx.Tracer):
                 return args[0]  # as in a call that leaves this argument out
             args = ()
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
+        if line := user_line(trace_module):
+            proxy.node.meta["line"] = line
         value = proxy.node.meta["value"] = self._value(proxy.node)
         if kind == "placeholder" and value.dtype == torch.int64:
             proxy.node.meta["value"] = value.double()
