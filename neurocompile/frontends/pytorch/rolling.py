@@ -83,14 +83,16 @@ class Recurrence:
 
 
 class Roller:
-    """Rolls up the steps of one trace. ``neuron`` derives the equation of a tuple of comparisons."""
+    """Rolls up the steps of one trace; ``remembers`` are the modules that keep a state (None: not known)."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, remembers: frozenset[str] | None = None) -> None:
         self.terms = terms
+        self.remembers = remembers
         self.timesteps = terms.timesteps
         self.names: dict[int, Term] = {}
         self._memo: dict[tuple[int, ...], Term] = {}
-        self._open: set[tuple[int, ...]] = set()
+        self._open: dict[tuple[int, ...], int] = {}  # what is being rolled up, and of how many steps later
+        self._passed = 0
         self._promises: dict[tuple[int, ...], list[tuple[Lag, Term]]] = {}
         self._lags: dict[tuple[int, int], Term] = {}
         self._sequences: dict[int, list[tuple[Steps, tuple[int, ...], int]]] = {}
@@ -152,9 +154,11 @@ class Roller:
             self._memo[key] = lagged
             return lagged
         if key in self._open:
+            if self._passed > self._open[key]:  # of the same step, for what is read a step later
+                return self._promised(steps, key, 0)
             raise NotAlike("it depends on itself within one step", first, "put a delay of one step into the loop")
         before = self._known()
-        self._open.add(key)
+        self._open[key] = self._passed
         self._note(steps, key)
         try:
             found = self._unified(steps)
@@ -166,7 +170,7 @@ class Roller:
                 error.term = next((t for t in known if t.place.line), error.term)
             raise
         finally:
-            self._open.discard(key)
+            self._open.pop(key, None)
         for promised, term in self._promises.pop(key, []):
             promised.of = found
             self._lags[found.uid, promised.steps] = term
@@ -227,8 +231,15 @@ class Roller:
         key = _key(sequence)
         if steps and key in self._open:
             return self._promised(sequence, key, steps)
-        found = self.unify(sequence)
-        return self.lag(found, steps) if steps else found
+        return self._before(sequence, steps) if steps else self.unify(sequence)
+
+    def _before(self, sequence: Steps, steps: int) -> Term:
+        """The uniform term of a sequence, so many steps before."""
+        self._passed += steps
+        try:
+            return self.lag(self.unify(sequence), steps)
+        finally:
+            self._passed -= steps
 
     def explained(self, error: NotAlike) -> NotAlike:
         """What really stands in the way where a membrane is read that no neuron, and no sum alone, is behind."""
@@ -404,7 +415,7 @@ class Roller:
             except NotAlike:
                 pass
         if all(t is not None for t in steps[:at]) and first.kind != "at":
-            return self.lag(self.unify((*steps[at:], *(None,) * at)), at)
+            return self._before((*steps[at:], *(None,) * at), at)
         return None
 
     def _promised(self, sequence: Steps, key: tuple[int, ...], lag: int) -> Term:
@@ -429,7 +440,7 @@ class Roller:
         except NotAlike:
             found = None
         if found is None:
-            return self.lag(self.unify((*steps[1:], None)), 1)
+            return self._before((*steps[1:], None), 1)
         self.terms.fixed[found.uid, 0] = self.terms.constant(np.asarray(0.0), found.shape)
         for step, term in enumerate(steps):
             if step and term is not None:
@@ -607,7 +618,7 @@ class Roller:
         passes = self._passes(known)
         late = None if passes is None else self._late(steps, passes)
         if passes is not None and late is not None and late > 0:
-            return self.lag(self.unify(passes), late)
+            return self._before(passes, late)
         filled = passes if passes is not None and late == 0 else self._filled(steps)
         for step, term in enumerate(filled):
             rolled = None if term is None else self._rolled.get(term.uid)
@@ -631,6 +642,19 @@ class Roller:
         self._canonical.clear()
         self.neurons.setdefault(found.uid, filled)
         return found
+
+    def stands_alone(self, term: Term) -> bool:
+        """Whether a comparison that is the same at every step is no step of a neuron: nothing goes on from it.
+
+        A module that keeps a state would, at a next step.
+        """
+        path = term.place.module
+        around = {"", *(path[:end] for end, letter in enumerate(path) if letter == "."), path}
+        if self.remembers is None or around & self.remembers:
+            return False
+        if not term.static or self.terms.passes(term)[0] > 1 or self._compared_below(term):
+            return False
+        return not any(term in self._all_below(other) for other in self.terms.comparisons())
 
     def _before_first(self, steps: Steps) -> int:
         """How many steps pass before a neuron hears anything: its first comparison starts from no other then."""

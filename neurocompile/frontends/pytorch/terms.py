@@ -298,6 +298,10 @@ class Terms:
         """All comparisons that were made where this one was, in order."""
         return self._sites.get(term.place.site, [])
 
+    def comparisons(self) -> list[Term]:
+        """All comparisons, wherever they were made."""
+        return [term for seen in self._sites.values() for term in seen]
+
     def passed(self, turn: int, turns: int, kind: Any, made: tuple[Term, ...]) -> None:
         """Note what a line of the user's that compares gave at its ``turn``: of one step, or of all of them."""
         key = (self.place.site, kind)

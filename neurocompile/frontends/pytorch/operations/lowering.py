@@ -61,7 +61,7 @@ class Lowering:
         self.timesteps = timesteps
         self.batch = trace.batch
         self.terms = Terms(timesteps)
-        self.roller = Roller(self.terms)
+        self.roller = Roller(self.terms, trace.remembers)
         self.neurons = neurons
         self.regions = regions
         self.examples = examples

@@ -47,8 +47,11 @@ class Merged:
     last: bool
 
 
-def _merged(x: Value, after: tuple[int, ...]) -> Merged | None:
+def _merged(low: Lowering, x: Value, after: tuple[int, ...]) -> Merged | None:
     """A reshape of all axes but one into one, beside axes of size one."""
+    for end in (0, -1):
+        while len(x.axes) > 1 and x.shape[end] == 1 and x.axes[end] in ("1", "F") and prod(x.shape) > 1:
+            x = drop_axis(low, x, end % len(x.axes))
     sizes = tuple(n for n in after if n != 1) or (1,)
     whole = prod(x.shape)
     if len(sizes) <= 2 and sizes[-1] == x.shape[-1] and prod(sizes) == whole and x.axes[-1] == "F":
@@ -88,7 +91,7 @@ def view(low: Lowering, x: Any, size: Ints) -> Any:
     try:
         axes = regroup(x.axes, x.shape, after, _sizes(low, x))
     except MixedAxes:
-        merged = _merged(x, after)
+        merged = _merged(low, x, after)
         if merged is None:
             raise
         return merged

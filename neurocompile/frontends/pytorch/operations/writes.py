@@ -96,7 +96,8 @@ def _guessed_axes(low: Lowering, value: Value, at: Sequence[Array], shape: tuple
             ):
                 found = name
         fixed = at[axis].size and (at[axis] == at[axis].flat[0]).all()
-        if found == "F" and fixed and size == low.timesteps and not value.timed and "T" not in names:
+        steps = size - low.timesteps in (0, 1)  # one more where the state before the first is kept, too
+        if found == "F" and fixed and steps and not value.timed and "T" not in names:
             found = "T"
         names.append(found)
     return tuple(names)
