@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from spikingjelly.activation_based import functional, neuron
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 T = 4
 CASES: dict[str, Case] = {}
@@ -57,16 +59,40 @@ class Case:
             x = x.unflatten(0, (self.timesteps, -1))
         return (x.transpose(0, 1) if self.layout in ("TN", "fold") else x).contiguous().numpy()
 
-    def live(self, x: torch.Tensor) -> np.ndarray:
-        """What a module of its own gives in float64, from rest."""
+    def live(self, x: torch.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What a module of its own gives in float64, from rest; and the random numbers that it drew, as inputs."""
         net = self.build()
         functional.reset_net(net)
         net.double()
-        with torch.no_grad(), self.around():
+        draws = Draws()
+        with torch.no_grad(), self.around(), draws:
             calls = self.timesteps if self.layout == "loop" else 1
             out = torch.stack([net(x.double().clone()) for _ in range(calls)])
             out = out.mean(0) if calls > 1 else out[0]
-        return (out if self.averaged is None else out.mean(self.averaged)).numpy()
+        return (out if self.averaged is None else out.mean(self.averaged)).numpy(), draws.inputs()
+
+
+class Draws(TorchDispatchMode):
+    """Keeps what is drawn, by the call in the case's code that draws it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: dict[tuple[str, int], list[torch.Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in ("rand", "rand_like", "randn", "randn_like", "bernoulli"):
+            frame = sys._getframe(1)
+            while Path(frame.f_code.co_filename).parent != Path(__file__).parent:
+                assert frame.f_back is not None
+                frame = frame.f_back
+            self.drawn.setdefault((frame.f_code.co_name, frame.f_lasti), []).append(out.double().clone())
+        return out
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """What each call drew under the name of a program's input: [N, ...], or [N, T, ...] if it ran at every step."""
+        stacked = [(each[0] if len(each) == 1 else torch.stack(each, 1)).numpy() for each in self.drawn.values()]
+        return {"random" if k == 0 else f"random.{k + 1}": x for k, x in enumerate(stacked)}
 
 
 def case(

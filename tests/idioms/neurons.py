@@ -523,6 +523,22 @@ def subtracted_at_once_and_compared_again(m: Net, x: torch.Tensor) -> torch.Tens
 
 
 @case(layout="TN", timesteps=STEPS)
+def read_before_what_feeds_back(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The output reads the neurons that hear others a step later; these hear them at once."""
+    v = w = s = u = rest(x)
+    out = []
+    for now in x:
+        v = 0.8 * v + heard(m, now) - 0.3 * m.mix(u)
+        s = above(v, 0.15)
+        v = v - 0.15 * s
+        w = 0.7 * w + m.mix(s)
+        u = above(w, 0.1)
+        w = w * (1 - u)
+        out.append(s)
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
 def cleared_at_once_and_compared_again(m: Net, x: torch.Tensor) -> torch.Tensor:
     """Nothing is left over: the second comparison never holds."""
     mem, out = rest(x), []

@@ -7,6 +7,7 @@ from spikingjelly.activation_based import layer
 from torch import nn
 from torch.nn import functional as F
 
+import neurocompile
 from tests.idioms.cases import Net, T, adds, case, static, step, times, vote
 
 # -- pads, crops, moves ------------------------------------------------------------------------------------------------
@@ -296,6 +297,49 @@ def einsum_over_channels(m: Net, x: torch.Tensor) -> torch.Tensor:
     return torch.einsum("tnchw,ck->tnkhw", s, m.w).mean((0, 3, 4))
 
 
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(5, 6) / 3)))
+def einsum_as_a_pointwise_conv(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Its weights come first, and as a layer has them."""
+    return torch.einsum("kc,tnchw->tnkhw", m.w, m.lif(times(m.bn(m.conv(x))))).mean((0, 3, 4))
+
+
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(6, 6) / 3)))
+def einsum_of_currents(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return static(m, torch.einsum("nchw,ck->nkhw", m.bn(m.conv(x)), m.w))
+
+
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(5, 384) / 9)))
+def einsum_as_a_linear_layer(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("...i,oi->...o", m.lif(times(m.bn(m.conv(x)))).flatten(2), m.w).mean(0)
+
+
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(6, 8, 8, 5) / 9)))
+def einsum_over_all_features(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("tnchw,chwk->tnk", m.lif(times(m.bn(m.conv(x)))), m.w).mean(0)
+
+
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(8, 8) / 3)))
+def einsum_along_rows(m: Net, x: torch.Tensor) -> torch.Tensor:
+    y = torch.einsum("tnchw,wv->tnchv", m.lif(times(m.bn(m.conv(x)))), m.w)
+    return m.fc(m.lif2(y).flatten(2)).mean(0)
+
+
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(6, 3, 5) / 3)))
+def einsum_for_each_head(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("tnchw,cdk->tndkhw", m.lif(times(m.bn(m.conv(x)))), m.w).mean((0, 2, 4, 5))
+
+
+@case(exact=False, init=adds(w=lambda: nn.Parameter(torch.randn(2, 3, 4) / 3)))
+def einsum_by_groups(m: Net, x: torch.Tensor) -> torch.Tensor:
+    s = m.lif(times(m.bn(m.conv(x)))).unflatten(2, (2, 3))
+    return torch.einsum("tngchw,gck->tngkhw", s, m.w).flatten(2, 3).mean((0, 3, 4))
+
+
+@case(init=adds(w=lambda: nn.Parameter(torch.randn(6, 5) / 3)))
+def tensordot_over_channels(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return torch.tensordot(m.lif(times(m.bn(m.conv(x)))), m.w, ([2], [0])).mean((0, 2, 3))
+
+
 @case(init=adds(w=lambda: nn.Parameter(torch.randn(6, 6) / 2)))
 def matmul_from_the_left(m: Net, x: torch.Tensor) -> torch.Tensor:
     y = torch.matmul(m.w, m.bn(m.conv(x)).flatten(2))
@@ -387,10 +431,23 @@ def max_pool_of_spikes(m: Net, x: torch.Tensor) -> torch.Tensor:
     return m.fc(y.view(T, -1, 384)).mean(0)
 
 
+@neurocompile.host
+class OnHost(nn.Module):
+    """A pool that a host computes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(x, 3, stride=1, padding=1)
+
+
 @case(exact=False)
 def max_pool_of_currents(m: Net, x: torch.Tensor) -> torch.Tensor:
     y = F.max_pool2d(m.conv(x), 3, stride=1, padding=1)
     return static(m, y - 0.2)
+
+
+@case(init=adds(pool=lambda: OnHost()))
+def max_pool_of_currents_on_a_host(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return static(m, m.pool(m.conv(x)) - 0.2)
 
 
 @case()
@@ -516,6 +573,60 @@ def current_compared_with_a_level(m: Net, x: torch.Tensor) -> torch.Tensor:
     return m.fc((m.bn(m.conv(x)) >= 0.1).to(x.dtype).flatten(1))
 
 
+class Level(nn.Module):
+    """1 where a current is larger than a level, and no state."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x > 0.1).to(x.dtype)
+
+
+@case(init=adds(level=Level))
+def level_in_a_module(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.fc(m.level(m.conv(x)).flatten(1))
+
+
+@case(exact="refused")
+def one_step_of_a_neuron_for_all(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """What a module keeps says that there are more steps than the one that forward computes."""
+    return m.fc(m.one(m.conv(x)).flatten(1))
+
+
+@case()
+def heaviside_of_a_current(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.fc(torch.heaviside(m.bn(m.conv(x)) - 0.1, x.new_ones(())).flatten(1))
+
+
+@case()
+def sign_of_a_current(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.fc((torch.sign(m.bn(m.conv(x)) - 0.1) + 1).flatten(1) / 2)
+
+
+@case()
+def where_of_a_current(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.fc(torch.where(m.bn(m.conv(x)) > 0.3, 1.0, 0.0).to(x.dtype).flatten(1))
+
+
+@case()
+def levels_of_two_layers(m: Net, x: torch.Tensor) -> torch.Tensor:
+    s = (m.conv(x) > 0.2).to(x.dtype)
+    return m.fc((m.conv6(s) > 0.1).to(x.dtype).flatten(1))
+
+
+@case()
+def level_beside_a_neuron(m: Net, x: torch.Tensor) -> torch.Tensor:
+    y = m.bn(m.conv(x))
+    return m.fc((y > 0.2).to(x.dtype).flatten(1)) + static(m, y)
+
+
+@case(timesteps=2)
+def two_steps_by_hand(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The first comparison stands alone until the second goes on from it."""
+    y = m.conv(x)
+    first = (y >= 0.2).to(x.dtype)
+    second = (0.5 * y * (1 - first) + y >= 0.2).to(x.dtype)
+    return m.fc(first.flatten(1)) + m.fc(second.flatten(1))
+
+
 @case()
 def ones_where_the_current_is_large(m: Net, x: torch.Tensor) -> torch.Tensor:
     y = m.bn(m.conv(x))
@@ -592,3 +703,37 @@ def channels_as_places_of_a_pool(m: Net, x: torch.Tensor) -> torch.Tensor:
     s = m.lif(times(m.conv(x)))
     pooled = F.adaptive_avg_pool3d(s, (None, 1, 1)) + F.avg_pool3d(s, (1, 8, 8))
     return m.head(pooled.view(T, -1, 6)).mean(0)
+
+
+# -- chosen by value, drawn at random ----------------------------------------------------------------------------------
+
+
+@case()
+def gathered_by_value(m: Net, x: torch.Tensor) -> torch.Tensor:
+    y = m.bn(m.conv(x)).flatten(2)
+    index = (y.abs() * 20).long().clamp(max=63)
+    return static(m, y.gather(2, index).view(-1, 6, 8, 8))
+
+
+@case()
+def noise_added(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return static(m, m.conv(x) + 0.1 * torch.randn(x.shape[0], 6, 8, 8, dtype=x.dtype))
+
+
+@case()
+def noisy_membrane(m: Net, x: torch.Tensor) -> torch.Tensor:
+    v, out = torch.zeros(x.shape[0], 6, 8, 8, dtype=x.dtype), 0
+    for _ in range(T):
+        v = 0.5 * v + m.conv(x) + 0.05 * torch.randn_like(v)
+        s = (v >= 0.3).to(x.dtype)
+        v = v * (1 - s)
+        out = out + m.fc(s.flatten(1))
+    return out / T
+
+
+@case()
+def poisson_input(m: Net, x: torch.Tensor) -> torch.Tensor:
+    out = 0
+    for _ in range(T):
+        out = out + step(m, (torch.rand_like(x) < x).to(x.dtype))
+    return out / T

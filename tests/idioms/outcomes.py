@@ -42,12 +42,17 @@ def outcome(case: Case, folder: Path) -> Outcome:
     try:
         save(case, net, path)
         program = neurocompile.compile(path)
-        results = [neurocompile.simulate(program, case.samples(x), real=True).outputs for x in inputs]
+        results = [
+            neurocompile.simulate(
+                program, {"x": case.samples(x), **drawn} if drawn else case.samples(x), real=True
+            ).outputs
+            for x, (_, drawn) in zip(inputs, wanted)
+        ]
     except NeurocompileError as error:
         return _refusal(case, " | ".join(str(error).splitlines()))
     except Exception as error:
         return Outcome("CRASH", f"{type(error).__name__}: {error}", False)
-    for where, outputs, want in zip(("example", "fresh batch"), results, wanted):
+    for where, outputs, (want, _) in zip(("example", "fresh batch"), results, wanted):
         got = next(iter(outputs.values()))
         if got.size != want.size:
             return Outcome("WRONG", f"{got.shape} instead of {want.shape} on the {where}", False)

@@ -170,38 +170,7 @@ def written_where_it_is_negative(m: Net, x: torch.Tensor) -> torch.Tensor:
     return static(m, y)
 
 
-@case(exact="refused")
-def gathered_by_value(m: Net, x: torch.Tensor) -> torch.Tensor:
-    y = m.bn(m.conv(x)).flatten(2)
-    index = (y.abs() * 20).long().clamp(max=63)
-    return static(m, y.gather(2, index).view(-1, 6, 8, 8))
-
-
 # -- chance ------------------------------------------------------------------------------------------------------------
-
-
-@case(exact="refused")
-def noise_added(m: Net, x: torch.Tensor) -> torch.Tensor:
-    return static(m, m.conv(x) + 0.1 * torch.randn(x.shape[0], 6, 8, 8, dtype=x.dtype))
-
-
-@case(exact="refused")
-def noisy_membrane(m: Net, x: torch.Tensor) -> torch.Tensor:
-    v, out = torch.zeros(x.shape[0], 6, 8, 8, dtype=x.dtype), 0
-    for _ in range(T):
-        v = 0.5 * v + m.conv(x) + 0.05 * torch.randn_like(v)
-        s = (v >= 0.3).to(x.dtype)
-        v = v * (1 - s)
-        out = out + m.fc(s.flatten(1))
-    return out / T
-
-
-@case(exact="refused")
-def poisson_input(m: Net, x: torch.Tensor) -> torch.Tensor:
-    out = 0
-    for _ in range(T):
-        out = out + step(m, (torch.rand_like(x) < x).to(x.dtype))
-    return out / T
 
 
 @case(exact="refused")

@@ -207,6 +207,42 @@ def all_steps_of_a_membrane_kept(m: Net, x: torch.Tensor) -> torch.Tensor:
 
 
 @case()
+def all_steps_kept_with_the_batch_first(m: Net, x: torch.Tensor) -> torch.Tensor:
+    v, s = (x.new_zeros(x.shape[0], T + 1, 6, 8, 8) for _ in range(2))
+    for t in range(1, T + 1):
+        v[:, t] = 0.5 * v[:, t - 1] - 0.3 * s[:, t - 1] + m.conv(x)
+        s[:, t] = (v[:, t] >= 0.3).to(x.dtype)
+    return m.fc(s[:, 1:].flatten(2)).mean(1)
+
+
+@case()
+def all_steps_kept_and_the_last_read(m: Net, x: torch.Tensor) -> torch.Tensor:
+    v, s = (x.new_zeros(T + 1, x.shape[0], 6, 8, 8) for _ in range(2))
+    for t in range(T):
+        v[t + 1] = 0.5 * v[t] * (1 - s[t]) + m.conv(x)
+        s[t + 1] = (v[t + 1] >= 0.3).to(x.dtype)
+    return m.fc(s[-1].flatten(1))
+
+
+@case()
+def all_steps_kept_and_summed(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """With the silent one before the first."""
+    v, s = (x.new_zeros(T + 1, x.shape[0], 6, 8, 8) for _ in range(2))
+    for t in range(T):
+        v[t + 1] = 0.5 * v[t] * (1 - s[t]) + m.conv(x)
+        s[t + 1] = (v[t + 1] >= 0.3).to(x.dtype)
+    return m.fc(s.sum(0).flatten(1))
+
+
+@case(layout="TN", averaged=0)
+def membranes_of_all_steps_returned(m: Net, x: torch.Tensor) -> torch.Tensor:
+    v = x.new_zeros(len(x) + 1, x.shape[1], 5)
+    for t in range(len(x)):
+        v[t + 1] = 0.9 * v[t] + m.fc(m.one(m.conv(x[t])).flatten(1))
+    return v[1:]
+
+
+@case()
 def detached_between_steps(m: Net, x: torch.Tensor) -> torch.Tensor:
     v, out = 0.0, 0
     for _ in range(T):
