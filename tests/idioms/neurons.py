@@ -539,6 +539,50 @@ def read_before_what_feeds_back(m: Net, x: torch.Tensor) -> torch.Tensor:
 
 
 @case(layout="TN", timesteps=STEPS)
+def inhibited_by_the_next_layer(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Both layers are read."""
+    v = w = u = rest(x)
+    out = 0
+    for now in x:
+        v = 0.8 * v + heard(m, now) - 0.1 * u
+        s = above(v, 0.15)
+        v = v * (1 - s)
+        w = 0.7 * w + m.mix(s)
+        u = above(w, 0.1)
+        w = w - 0.1 * u
+        out = out + s + 2 * u
+    return out / STEPS
+
+
+@case(layout="TN", timesteps=STEPS)
+def two_spikes_a_step(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """What the first reset leaves over may fire again: two neurons of one membrane."""
+    v, out = rest(x), []
+    for now in x:
+        v = 0.8 * v + heard(m, now)
+        first = above(v, 0.1)
+        v = v - 0.1 * first
+        second = above(v, 0.1)
+        v = v - 0.1 * second
+        out.append(first + second)
+    return torch.stack(out).mean(0)
+
+
+@case(exact=False, layout="TN", timesteps=STEPS)
+def spikes_of_a_loop_within_a_step(m: Net, x: torch.Tensor) -> torch.Tensor:
+    v, out = rest(x), []
+    for now in x:
+        v = 0.8 * v + heard(m, now)
+        n = rest(x)
+        for _ in range(3):
+            s = above(v, 0.1)
+            v = v - 0.1 * s
+            n = n + s
+        out.append(n)
+    return torch.stack(out).mean(0)
+
+
+@case(layout="TN", timesteps=STEPS)
 def cleared_at_once_and_compared_again(m: Net, x: torch.Tensor) -> torch.Tensor:
     """Nothing is left over: the second comparison never holds."""
     mem, out = rest(x), []

@@ -450,6 +450,17 @@ def max_pool_of_currents_on_a_host(m: Net, x: torch.Tensor) -> torch.Tensor:
     return static(m, m.pool(m.conv(x)) - 0.2)
 
 
+@case(exact=False)
+def max_pool_of_currents_before_a_level(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return m.head((F.max_pool2d(m.conv(x), 2) > 0.2).to(x.dtype).mean((2, 3)))
+
+
+@case()
+def max_pool_behind_a_level(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The same numbers."""
+    return m.head(F.max_pool2d((m.conv(x) > 0.2).to(x.dtype), 2).mean((2, 3)))
+
+
 @case()
 def upsampled_currents(m: Net, x: torch.Tensor) -> torch.Tensor:
     y = F.interpolate(F.avg_pool2d(m.conv(x), 2), size=(8, 8))
