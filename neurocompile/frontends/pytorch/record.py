@@ -450,7 +450,8 @@ class _Recorder(TorchDispatchMode):
             return self._number(shape)
         called = f"torch's {name.strip('_')}" if self.function is None else resolve_name(self.function) or name
         fix = _INSTEAD.get(name.removesuffix("_"), FIX_HOST)
-        self.refuse(f"{called.removesuffix('.__get__')} is not supported", fix)
+        how = " with statistics of the batch" if name == "native_batch_norm" else ""
+        self.refuse(f"{called.removesuffix('.__get__')} is not supported{how}", fix)
         return self._number(shape)
 
     # -- what is written -----------------------------------------------------------------------------------------------
@@ -633,8 +634,7 @@ _RANDOM = frozenset({
 _READ = "Python reads the value of a tensor that depends on the input"
 # What to write instead of operations that are not supported, by torch's names for them.
 _INSTEAD = {
-    "native_batch_norm": "it takes statistics of the batch: use nn.BatchNorm and model.eval(), trained with "
-    "track_running_stats=True",
+    "native_batch_norm": "use nn.BatchNorm and model.eval(), trained with track_running_stats=True",
     **dict.fromkeys(
         ("upsample_bilinear2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_trilinear3d"),
         'use mode="nearest", which a chip can do; or: ' + FIX_HOST,
