@@ -314,7 +314,6 @@ class Counts(nn.Module):
 )
 def test_no_function_of_a_sample(part: nn.Module, says: str) -> None:
     with pytest.raises(UnsupportedModel, match=f"part.*({says})"):
-        torch.manual_seed(2)
         lowered(Around(part))
 
 

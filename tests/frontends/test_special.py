@@ -318,7 +318,7 @@ def test_axes_that_are_mixed_are_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.fc(self.fires(x).transpose(0, 1).flatten(1))
 
-    with pytest.raises(UnsupportedModel, match=r"test_special.py:\d+ \(fc\): .*time and features that were made one axis"):
+    with pytest.raises(UnsupportedModel, match=r"test_special.py:\d+ \(fc\): .*time and features"):
         lowered(Network(Mixed().eval(), {"x": (4,)}, T, "TN", None, {}, frozenset()))
 
 
