@@ -136,7 +136,7 @@ class _Derivation:
         self.terms = roller.terms
         self.steps = steps
         self.last = len(steps) - 1
-        self.first = int(steps[0].spike.is_constant)  # of which something is known
+        self._known = int(steps[0].spike.is_constant)
         self._states: dict[int, list[Term]] = {}
         self._norm_on_membrane = False
         self._scale = np.asarray(1.0)
@@ -162,8 +162,8 @@ class _Derivation:
         if t not in self._states:
             spike = self.steps[t - 1].spike
             known = [term for term in self.steps[t].state if term.uid != spike.uid and term.kind != "cmp"]
-            if t > self.first + 1:
-                shared = self.steps[self.first].new
+            if t > self._known + 1:
+                shared = self.steps[self._known].new
                 known = [
                     x
                     for x in known
@@ -753,7 +753,7 @@ class _Derivation:
                 )
             fields |= {"threshold": np.asarray(threshold), "flip": np.asarray(k < 0), "norm": norm}
         op = Neuron(strict=strict, **fields)
-        if self.first:
+        if self._known:
             self._start(op, rolled, k, c, norm)
         rolled = self._with_start(op, rolled, k, c, norm)
         op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
