@@ -391,16 +391,6 @@ def called_twice_a_step(m: Net, x: torch.Tensor) -> torch.Tensor:
 
 
 @case(exact=False)
-def second_layer_joins_late(m: Net, x: torch.Tensor) -> torch.Tensor:
-    out = 0
-    for t in range(T):
-        y = m.fc(m.one(m.conv(x)).flatten(1))
-        if t >= 1:
-            out = out + m.two(y)
-    return out / (T - 1)
-
-
-@case(exact=False)
 def every_other_step_updates_the_head(m: Net, x: torch.Tensor) -> torch.Tensor:
     out = 0
     for t in range(T):

@@ -12,12 +12,12 @@ import torch
 
 import neurocompile
 from neurocompile.errors import NeurocompileError
-from tests.idioms import in_place, loops, neurons, operations, parameters_and_hooks, refused, state
+from tests.idioms import in_place, late, loops, neurons, operations, parameters_and_hooks, refused, state
 from tests.idioms.cases import CASES, Case, Net
 
 __all__ = ["CASES", "TOPICS", "Outcome", "changes", "outcome"]
 
-TOPICS = (in_place, loops, state, parameters_and_hooks, operations, neurons, refused)
+TOPICS = (in_place, late, loops, state, parameters_and_hooks, operations, neurons, refused)
 TOLERANCE = 1e-9
 
 

@@ -10,7 +10,7 @@ them.
 # mypy: disable-error-code="arg-type,assignment,misc"
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,9 +63,9 @@ def derive(roller: Roller, steps: Sequence[Term | None], first: int = 0) -> Term
 def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     """The steps with what they start from, up to the last that is known; None where no step starts from an earlier."""
     known = [term for term in steps if term is not None]
-    if len(known) == 1 < len(steps):
-        if roller.stands_alone(known[0]):
-            return None
+    if len(known) == 1 < len(steps) and roller.stands_alone(known[0]):
+        return None
+    if len(known) == 1 < len(steps) and not known[0].static:
         raise NotAlike(f"1 of the {len(steps)} steps of this neuron are found", known[0], FIX_ALL_STEPS)
     steps = steps[: max(k for k, term in enumerate(steps) if term is not None) + 1]
     for term in known:  # where the membrane equals the threshold both are a tie
@@ -78,10 +78,6 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     fresh_before: set[int] = set()
     spikes = {term.uid for term in known}
     remembers = False
-    if steps[0] is None and len(known) == len(steps) - 1:  # silent at first: what it compares is found out
-        nothing = roller.terms.constant(_ZERO, known[0].shape)
-        made.append(_Step(nothing, nothing, set(), []))
-        steps = steps[1:]
     for term in steps:
         if term is None:
             if remembers:
@@ -136,7 +132,6 @@ class _Derivation:
         self.terms = roller.terms
         self.steps = steps
         self.last = len(steps) - 1
-        self._known = int(steps[0].spike.is_constant)
         self._states: dict[int, list[Term]] = {}
         self._norm_on_membrane = False
         self._scale = np.asarray(1.0)
@@ -162,8 +157,8 @@ class _Derivation:
         if t not in self._states:
             spike = self.steps[t - 1].spike
             known = [term for term in self.steps[t].state if term.uid != spike.uid and term.kind != "cmp"]
-            if t > self._known + 1:
-                shared = self.steps[self._known].new
+            if t > 1:
+                shared = self.steps[0].new
                 known = [
                     x
                     for x in known
@@ -753,8 +748,6 @@ class _Derivation:
                 )
             fields |= {"threshold": np.asarray(threshold), "flip": np.asarray(k < 0), "norm": norm}
         op = Neuron(strict=strict, **fields)
-        if self._known:
-            self._start(op, rolled, k, c, norm)
         rolled = self._with_start(op, rolled, k, c, norm)
         op = replace(op, v_init=self._v_init(op, rolled, k, c, norm))
         op = _tidied(op, self.shape)
@@ -878,42 +871,70 @@ class _Derivation:
         return self.roller.with_first(rolled, self.roller.summed(first, self.shape), self.first)
 
     def _from_rest(self, op: Neuron, rolled: Term) -> tuple[Neuron, Term]:
-        """The equation and what arrives from the very first step on, where a neuron hears nothing before its first."""
-        before = [self.terms.at(rolled, t) for t in range(self.first)]
-        if not all(term.is_constant for term in before):
-            rolled = self.roller.lag(rolled, self.first) if rolled.static else rolled
-            before = [self.terms.at(rolled, t) for t in range(self.first)]
-        heard = [term.data.constant for term in before if term.is_constant]
-        if op.norm is not None or len(heard) < self.first or (np.any(op.current_decay) and np.any(heard)):
-            if self.first:
-                raise NotAlike("it first does something other than later", self.steps[0].spike, FIX_LOOP)
+        """The equation and what arrives from the very first step on, where a neuron hears nothing before its first.
+
+        What arrives before may be numbers alone. Else all that arrives comes so many steps later, or is kept from it;
+        or all but what layers give of nothing.
+        """
+        if not self.first:
             return op, rolled
-        v = op.v_init
-        for current in heard[::-1]:
+        kept = [np.asarray(float(t >= self.first)) for t in range(self.roller.timesteps)]
+        ways = (
+            lambda: rolled,
+            lambda: self._without_numbers(rolled, lambda part: self.roller.lag(part, self.first)),
+            lambda: self.roller.varying(rolled, kept),
+            lambda: self._without_numbers(rolled, lambda part: self.roller.varying(part, kept)),
+        )
+        for way in ways if rolled.static else (ways[0], *ways[2:]):
+            heard = way()
+            v = self._at_rest(op, heard)
+            if v is not None:
+                return replace(op, v_init=v), heard
+        raise NotAlike("it first does something other than later", self.steps[0].spike, FIX_LOOP)
+
+    def _without_numbers(self, rolled: Term, changed: Callable[[Term], Term]) -> Term:
+        """A sum with each summand changed, but for its constants and what layers give of nothing."""
+        poly = self.roller.expand(rolled)
+        one, constant = np.asarray(1.0), poly.constant
+        parts = []
+        for monomial, coefficient in poly.items():
+            if monomial:
+                part = self.roller.summed(Poly({monomial: one}), self.shape)
+                nothing = self._of_nothing(part)
+                number = nothing.data.constant if nothing.is_constant else _ZERO
+                parts.append((changed(self.terms.affine([(part, one)], -number, self.shape)), coefficient))
+                constant = constant + coefficient * number
+        return self.terms.affine(parts, constant, self.shape)
+
+    def _of_nothing(self, term: Term) -> Term:
+        """What a term gives where all that is given, and whatever fires, is 0."""
+        if term.kind in ("apply", "affine", "mul"):
+            return self.terms.rebuilt(term, tuple(self._of_nothing(a) for a in term.args))
+        return term if term.kind in ("func", "host", "cmp") else self.terms.constant(_ZERO, term.shape)
+
+    def _at_rest(self, op: Neuron, rolled: Term) -> Array | None:
+        """The membrane from which the first steps lead to that of the neuron's own first; None if they do not.
+
+        They hear numbers alone, and none of them fires.
+        """
+        before = [self.terms.at(rolled, t) for t in range(self.first)]
+        if op.norm is not None or not all(term.is_constant for term in before):
+            return None
+        v = np.asarray(op.v_init)
+        for current in (term.data.constant for term in before[::-1]):
+            if np.any(op.current_decay) and np.any(current):
+                return None
             h, v = v, (v - op.gain * current - op.bias) / np.where(op.decay == 0, 1.0, op.decay)
             above = (h > op.threshold) if op.strict else (h >= op.threshold)
             below = (h < op.threshold) if op.strict else (h <= op.threshold)
             if np.any(np.where(op.flip, below, above)) or np.any((op.decay == 0) & (v != 0)):
-                raise NotAlike("it first does something other than later", self.steps[0].spike, FIX_LOOP)
-        return replace(op, v_init=np.asarray(v)), rolled
+                return None
+        return np.asarray(v)
 
     @staticmethod
     def _is_rounding(value: Array, among: Poly) -> bool:
         largest = max((float(np.abs(v).max(initial=0.0)) for m, v in among.items() if m), default=0.0)
         return bool(np.all(np.abs(value) <= 1e-12 * largest))
-
-    def _start(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:
-        """What is compared at the first step, from what the membrane must have been for the second."""
-        if norm is not None:
-            raise self.refused("it has a norm, and what it compares at its first step is the same for every input")
-        second = self._charged(op, Poly(), self._current_poly(op, rolled, 1))
-        left = self.roller.expand(self.steps[1].compared).added(self._compared_of(second, k, c, norm)[0], -1.0).constant
-        reach = np.asarray(k * op.decay)
-        membrane = np.where(reach == 0, 0.0, left / np.where(reach == 0, 1.0, reach))
-        compared = k * membrane + c
-        if np.any(compared > 0 if op.strict else compared >= 0):
-            raise self.refused("it fires at its first step, whatever the input")
-        self.steps[0].compared = self.terms.constant(compared, self.shape)
 
     def _v_init(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Array:
         """What the membrane is before the first step, so that the first comparison is as it was."""

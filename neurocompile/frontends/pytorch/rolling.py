@@ -135,14 +135,10 @@ class Roller:
         if alike and all(t is None or t.origin == (origin[0], k) for k, t in enumerate(steps)):
             return origin[0]
         line = self._of_its_line(steps)
-        if line is not None and _is_zero(line[0][0]) and steps[line[1]] is None:
-            tried = self._tried(*line)
-            if tried is not None:
-                return tried
-        elif line is not None and line[1]:
-            return self._later(*line)
-        elif line is not None:
-            steps = line[0]
+        if line is not None:
+            steps, later = line
+            if later:
+                return self._later(steps, later)
         key = _key(steps)
         if key in self._memo:
             return self._memo[key]
@@ -181,35 +177,18 @@ class Roller:
     def _of_its_line(self, steps: Steps) -> tuple[Steps, int] | None:
         """All comparisons of the line that made these, in order, and how many steps later these read them.
 
-        What the first step compares may be known numbers, which make no comparison: it did not fire then.
+        Where that line compared known numbers there is None: what is read of it is nothing, or a number.
         """
         first = next((term for term in steps if term is not None and not _is_zero(term)), None)
         if first is None or first.kind != "cmp":
             return None
-        seen = self.terms.at_same_site(first)
-        missing = self.timesteps - len(seen)
-        if first not in seen or not 0 <= missing <= (self.timesteps > 3):
+        sequence = self._passes(first)
+        later = -1 if sequence is None else steps.index(first) - sequence.index(first)
+        if sequence is None or later < 0:
             return None
-        if missing and len(self.terms.in_same_module(first)) == self.timesteps:
-            return None  # the first step is on another line
-        nothing = self.terms.constant(np.asarray(0.0), first.shape)
-        sequence = (*(nothing,) * missing, *seen)
-        later = steps.index(first) - sequence.index(first)
-        if later < 0:
-            return None
-        before = (nothing,) * later + sequence
-        fits = all(a is None or a is b or (_is_zero(a) and _is_zero(b)) for a, b in zip(steps, before))
+        moved = ((None,) * later + sequence)[: len(steps)]
+        fits = all(a is None or a is b or (b is None and _is_zero(a)) for a, b in zip(steps, moved))
         return (sequence, later) if fits else None
-
-    def _tried(self, sequence: Steps, later: int) -> Term | None:
-        """A sequence of which the first step is guessed, so many steps later; None, and nothing is left of it, if that
-        comes to nothing."""
-        known = self._known()
-        try:
-            return self._later(sequence, later)
-        except (NotAlike, IndexError):  # a guess may read beyond the last step
-            self._forget(known)
-            return None
 
     def _known(self) -> list[int]:
         """How much is known so far."""
@@ -305,8 +284,6 @@ class Roller:
         kinds = {term.kind for term in known}
         if kinds == {"cmp"}:
             return self._compared(steps)
-        if self._is_silent_at_first(steps):
-            return self._silent_at_first(steps)
         if kinds <= set(ELEMENTWISE):
             return self._elementwise(steps)
         if len(kinds) > 1:
@@ -407,13 +384,12 @@ class Roller:
             if sequence_key in self._memo:
                 return self.lag(self._memo[sequence_key], lag)
             return self._promised(sequence, sequence_key, lag)
-        if self._is_silent_at_first(steps):
-            return None
         if first.kind == "cmp" and any(steps[:at]):  # it hears nothing before
+            before = self._known()
             try:
                 return self.unify((*(None,) * at, *steps[at:]))
             except NotAlike:
-                pass
+                self._forget(before)
         if all(t is not None for t in steps[:at]) and first.kind != "at":
             return self._before((*steps[at:], *(None,) * at), at)
         return None
@@ -424,30 +400,6 @@ class Roller:
         made = self.terms.uniform("lag", like.shape, (), Lag(lag, sequence), ("promised", key, lag), binary=like.binary)
         self._promises.setdefault(key, []).append((made.data, made))
         return made
-
-    def _is_silent_at_first(self, steps: Steps) -> bool:
-        """Whether these are comparisons, of which the first is of known numbers and does not fire."""
-        first, *others = steps
-        alike = first is not None and _is_zero(first) and all(t is not None and t.kind == "cmp" for t in others)
-        return alike and tuple(others) == tuple(self.terms.at_same_site(others[0])) and len(others) > 2
-
-    def _silent_at_first(self, steps: Steps) -> Term:
-        """A neuron of which no more is known of the first step than that it did not fire."""
-        from neurocompile.frontends.pytorch.equations import derive
-
-        try:
-            found = derive(self, (None, *steps[1:]))
-        except NotAlike:
-            found = None
-        if found is None:
-            return self._before((*steps[1:], None), 1)
-        self.terms.fixed[found.uid, 0] = self.terms.constant(np.asarray(0.0), found.shape)
-        for step, term in enumerate(steps):
-            if step and term is not None:
-                self._rolled[term.uid] = self.terms.at(found, step)
-        self._canonical.clear()
-        self.neurons.setdefault(found.uid, (None, *steps[1:]))
-        return found
 
     def _check(self, steps: Steps, found: Term) -> None:
         """Hold what was found against every step."""
@@ -568,7 +520,10 @@ class Roller:
             if not inner:
                 known = self.resolved(top)
                 self.names[known.uid] = known
-                memo[top.uid] = Poly({(known.uid,): np.asarray(1.0)})
+                number = known.is_constant and known is not top
+                memo[top.uid] = Poly() if number else Poly({(known.uid,): np.asarray(1.0)})
+                if number:
+                    memo[top.uid].plus((), known.data.constant)
                 waiting.pop()
                 continue
             missing = [arg for arg in top.args if arg.uid not in memo]
@@ -612,28 +567,25 @@ class Roller:
     # -- element by element --------------------------------------------------------------------------------------------
 
     def _compared(self, steps: Steps) -> Term:
-        from neurocompile.frontends.pytorch.equations import derive
-
-        known = next(term for term in steps if term is not None)
-        passes = self._passes(known)
-        late = None if passes is None else self._late(steps, passes)
-        if passes is not None and late is not None and late > 0:
-            return self._before(passes, late)
-        filled = passes if passes is not None and late == 0 else self._filled(steps)
+        line = self._passes(next(term for term in steps if term is not None))
+        filled = steps if steps == line else self._filled(steps)
         for step, term in enumerate(filled):
             rolled = None if term is None else self._rolled.get(term.uid)
             if rolled is not None and rolled.kind == "at" and rolled.data == step:
                 return rolled.args[0]
         self._note(filled, _key(steps))
-        before = self._before_first(filled)
-        found = derive(self, filled[before:], before)
-        if found is None:  # it remembers nothing
-            if len({term.data for term in steps if term is not None}) > 1:
-                raise NotAlike("it compares with > at one step and with >= at another", known, FIX_LOOP)
-            current = self.unify([None if t is None else t.args[0] for t in steps])
-            self.terms.place = known.place
-            found = self.terms.compare(current, known.data)
-            found = self.terms.simplified(found) or found
+        before, known = self._before_first(filled, line), self._known()
+        try:
+            found = self._fires(filled, before)
+        except NotAlike as error:
+            before = self._before_heard(filled)
+            if not before:
+                raise
+            self._forget(known)
+            try:
+                found = self._fires(filled, before)
+            except NotAlike:
+                raise error from None
         if before and found.kind == "neuron":
             self.terms.silent[found.uid] = before
         for step, term in enumerate(filled):
@@ -656,12 +608,60 @@ class Roller:
             return False
         return not any(term in self._all_below(other) for other in self.terms.comparisons())
 
-    def _before_first(self, steps: Steps) -> int:
-        """How many steps pass before a neuron hears anything: its first comparison starts from no other then."""
+    def _fires(self, steps: Steps, before: int) -> Term:
+        """What fires as comparisons say, of which those ``before`` are known not to hold."""
+        from neurocompile.frontends.pytorch.equations import derive
+
+        found = derive(self, steps[before:], before)
+        if found is not None:
+            return found
+        known = [term for term in steps[before:] if term is not None]  # it remembers nothing
+        if len({term.data for term in known}) > 1:
+            raise NotAlike("it compares with > at one step and with >= at another", known[0], FIX_LOOP)
+        current = self.unify([None if t is None or k < before else t.args[0] for k, t in enumerate(steps)])
+        if any(not _is_zero(self._at_once(current, known[0], k)) for k in range(before)):
+            current = self._kept_back(current, known[0], before)
+        self.terms.place = known[0].place
+        found = self.terms.compare(current, known[0].data)
+        return self.terms.simplified(found) or found
+
+    def _at_once(self, current: Term, like: Term, step: int) -> Term:
+        """What a comparison of a uniform term gives at a step."""
+        self.terms.place = like.place
+        made = self.terms.compare(self.terms.at(current, step), like.data)
+        return self.terms.simplified(made) or made
+
+    def _kept_back(self, current: Term, like: Term, before: int) -> Term:
+        """What is compared, but for all that arrives ``before``: the number that is left of it does not fire."""
+        poly = self.expand(current)
+        number = self.terms.constant(poly.constant, current.shape)
+        if not _is_zero(self._at_once(number, like, 0)):
+            raise NotAlike("it first does something other than later", like, FIX_LOOP)
+        poly.pop((), None)
+        kept = [np.asarray(float(step >= before)) for step in range(self.timesteps)]
+        one = np.asarray(1.0)
+        return self.terms.affine(
+            [(self.varying(self.summed(poly, current.shape), kept), one), (number, one)], 0.0, current.shape
+        )
+
+    def _before_first(self, steps: Steps, line: Steps | None) -> int:
+        """How many steps pass before a neuron hears anything: its first comparison starts from no other then.
+
+        Its line has compared nothing but numbers before, or what nothing reads.
+        """
         first = next(k for k, term in enumerate(steps) if term is not None)
         term = steps[first]
         assert term is not None
-        return 0 if self._compared_below(term) else first
+        return first if steps == line or not self._compared_below(term) else 0
+
+    def _before_heard(self, steps: Steps) -> int:
+        """How many steps compare known numbers, and do not fire, before the first that hears something."""
+        for step, term in enumerate(steps):
+            poly = None if term is None else self.expand(term.args[0])
+            told = None if poly is None or set(poly) - {()} else self.terms.constant(poly.constant, term.shape)
+            if term is not None and (told is None or not _is_zero(self._at_once(told, term, step))):
+                return step
+        return 0
 
     def _passes(self, term: Term) -> Steps | None:
         """The comparisons of all steps by the line that made one, for the same layer; None if it cannot be told."""
@@ -689,13 +689,6 @@ class Roller:
                 below = self._all_below(term)
                 return before in below and other not in below
         return False
-
-    def _late(self, steps: Steps, passes: Steps) -> int | None:
-        """By how many steps some steps are later than those of a sequence; None if they are no such."""
-        first = next(k for k, term in enumerate(steps) if term is not None)
-        late = first - passes.index(steps[first])
-        moved = [None if not 0 <= k - late < len(passes) else passes[k - late] for k in range(len(steps))]
-        return late if _within(steps, tuple(moved)) else None
 
     def _filled(self, steps: Steps) -> Steps:
         """The comparisons of the steps that nothing reads, as far as they can be told.
@@ -816,6 +809,8 @@ class Roller:
             poly = self.expand(term, lambda t, k=k: earlier.get(t.uid, len(steps)) < k)
             before = steps[k - 1] if k else None
             left = -1 if before is None else self.resolved(before).uid
+            if before is not None and before.static and set(poly) == {(left,)}:
+                left = -1  # an image times a number is no state of it times another
             if any(left in m and len(m) > 1 for m in poly):
                 return self._recurrence(steps)
             if (left,) in poly:

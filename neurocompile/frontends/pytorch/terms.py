@@ -122,18 +122,15 @@ def _rounded(array: Array) -> Array:
 
 
 class Terms:
-    """Makes terms. ``place`` is where those that are made now come from.
-
-    ``fixed`` has the steps of uniform terms that are known numbers.
-    """
+    """Makes terms. ``place`` is where those that are made now come from."""
 
     def __init__(self, timesteps: int) -> None:
         self.timesteps = timesteps
         self.place = Place()
         self._known: dict[Any, Term] = {}
         self._ops: dict[Any, Op] = {}
+        self._numbers: dict[int, Term | None] = {}
         self._sites: dict[str, list[Term]] = {}
-        self.fixed: dict[tuple[int, int], Term] = {}
         self._passes: dict[Any, tuple[int, dict[int, tuple[Term, ...]]]] = {}
         self._pass_of: dict[int, Any] = {}
         self.silent: dict[int, int] = {}
@@ -277,8 +274,9 @@ class Terms:
         """A comparison of a term that is 0 or 1 as what it comes to; None for any other term."""
         if term.kind != "cmp":
             return None
-        if term.args[0].is_constant:
-            return self.constant(_holds(term.args[0].data.constant, term.data), term.shape)
+        number = self._number(term.args[0])
+        if number is not None:
+            return self.constant(_holds(number.data.constant, term.data), term.shape)
         atom, coefficient, constant = term.args[0], np.asarray(1.0), np.asarray(0.0)
         if atom.kind == "affine" and len(atom.args) == 1:
             coefficient, constant, atom = atom.data.coefficients[0], atom.data.constant, atom.args[0]
@@ -288,15 +286,23 @@ class Terms:
         low, high = (_holds(v, term.data) for v in (constant, constant + coefficient))
         return self.affine([(atom, high - low)], low, term.shape)
 
+    def _number(self, term: Term) -> Term | None:
+        """What a term comes to that is made of numbers, and of comparisons of such terms; None for any other."""
+        if term.is_constant:
+            return term
+        if term.uid not in self._numbers:
+            known = tuple(self._number(a) for a in term.args) if term.kind in ("affine", "mul", "cmp") else (None,)
+            made = None
+            if all(a is not None for a in known):
+                made = self.simplified(term) if term.kind == "cmp" else self.rebuilt(term, known)
+            self._numbers[term.uid] = made
+        return self._numbers[term.uid]
+
     def twin(self, term: Term) -> Term | None:
         """The comparison of the same with ``>`` for ``>=``, or the other way round, if there is one."""
         if term.kind != "cmp":
             return None
         return self._known.get(("cmp", term.shape, (term.args[0].uid,), not term.data))
-
-    def at_same_site(self, term: Term) -> list[Term]:
-        """All comparisons that were made where this one was, in order."""
-        return self._sites.get(term.place.site, [])
 
     def comparisons(self) -> list[Term]:
         """All comparisons, wherever they were made."""
@@ -361,8 +367,6 @@ class Terms:
         """A uniform term at one step: of inputs, neurons and the like; of all else it is the same of its parts."""
         if term.static or not term.uniform:
             return term
-        if (term.uid, step) in self.fixed:
-            return self.fixed[term.uid, step]
         if term.kind == "lag" and step < term.data.steps:
             return self.constant(np.zeros(()), term.shape)
         if term.kind == "lag" and term.data.of is not None:
