@@ -29,7 +29,8 @@ class Repository:
     """One network of a repository.
 
     ``shape`` is of one step of one sample; ``steps`` is T. ``output_time`` is the axis of the output that is time, over
-    which a program's output is the mean. ``inputs``: numbers from 0 to 1, zeros and ones, or normally distributed.
+    which a program's output is the mean ("list": forward returns a list of its steps). ``inputs``: numbers from 0 to 1,
+    zeros and ones, or normally distributed.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Repository:
     shape: tuple[int, ...]
     layout: str
     steps: int
-    output_time: int | None = None
+    output_time: int | Literal["list"] | None = None
     lines: tuple[str, ...] = ()
     shims: tuple[str, ...] = ()
     inputs: Inputs = "image"
@@ -550,6 +551,7 @@ def _plif_net(here: Path) -> Any:
     shape=(3, 32, 32),
     layout="N",
     steps=4,
+    output_time="list",
     shims=("clock_driven",),
 )
 def _lottery_vgg(here: Path) -> Any:

@@ -241,6 +241,8 @@ def _live(net: nn.Module, repository: Repository, x: torch.Tensor) -> _Live:
     with torch.no_grad(), in_float64(), Meter(at_rest, repository.samples, repository.steps) as meter:
         found = _run(at_rest, repository, x.double())
     axis = repository.output_time
+    if axis == "list":
+        found, axis = [torch.stack(found)], 0
     outputs = [part if axis is None or axis >= part.ndim else part.mean(axis) for part in found]
     return _Live([part.numpy() for part in outputs], [*meter.sites, *meter.places], meter.draws)
 
