@@ -37,7 +37,7 @@ def apply(op: Op, inputs: Sequence[Array]) -> Array:
     (x, *_) = inputs
     match op:
         case Linear():
-            y: Array = x @ op.weight.T.astype(x.dtype)
+            y: Array = x @ op.weight.T.astype(x.dtype, copy=False)
             return y if op.bias is None else np.asarray(y + op.bias)
         case Conv():
             y = _conv(x, op)
@@ -105,7 +105,9 @@ def _conv(x: Array, op: Conv) -> Array:
     summed = (1, *range(2 + rank, 2 + 2 * rank)), (1, *range(2, 2 + rank))
     parts = [
         np.tensordot(
-            windows[:, g * per_group : (g + 1) * per_group], op.weight[g * out : (g + 1) * out].astype(x.dtype), summed
+            windows[:, g * per_group : (g + 1) * per_group],
+            op.weight[g * out : (g + 1) * out].astype(x.dtype, copy=False),
+            summed,
         )
         for g in range(op.groups)
     ]

@@ -353,10 +353,9 @@ class _Build:
         structure = [_structure(part) for part in parts]
         weight, stored = np.empty((outputs, inputs)), np.empty((outputs, inputs), bool)
         for start in range(0, inputs, _BASIS):
-            basis = np.eye(min(_BASIS, inputs - start), inputs, start).reshape(-1, *first)
-            part = slice(start, start + len(basis))
-            weight[:, part] = _run(parts, basis).reshape(-1, outputs).T
-            stored[:, part] = _run(structure, basis).reshape(-1, outputs).T > 0
+            part = slice(start, min(start + _BASIS, inputs))
+            weight[:, part] = _columns(parts, part, first).reshape(-1, outputs).T
+            stored[:, part] = _columns(structure, part, first).reshape(-1, outputs).T > 0
         done.events += [Reshape((inputs,))] if len(first) > 1 else []
         done.weights = Linear(weight, None, None if stored.all() else stored)
         done.after = [Reshape(out)] if len(out) > 1 else []
@@ -541,6 +540,14 @@ class _Settled:
             return False
         self.weights = scaled
         return True
+
+
+def _columns(steps: Sequence[Any], part: slice, shape: Shape) -> Array:
+    """What steps make of some of the inputs, each alone and 1: a first step that is a matrix has it in its columns."""
+    if isinstance(steps[0], Linear) and len(shape) == 1:
+        return _run(steps[1:], np.ascontiguousarray(steps[0].weight.T[part]))
+    basis = np.eye(part.stop - part.start, int(np.prod(shape)), part.start)
+    return _run(steps, basis.reshape(-1, *shape))
 
 
 def _run(steps: Sequence[Any], x: Array) -> Array:
