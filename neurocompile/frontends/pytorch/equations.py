@@ -862,7 +862,8 @@ class _Derivation:
         computed from the input) arrives as one current more, at the first step alone.
         """
         found = self.roller.expand(self.steps[0].compared)
-        left = found.added(self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm), -1.0)
+        told = self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm)
+        left = found.added(self.roller.renamed(told, found), -1.0)
         left = Poly({m: v for m, v in left.items() if m and not self._is_rounding(v, found)})
         through = np.asarray(self._factor(op, k, norm) * op.gain)
         if not left or np.any(op.current_decay) or np.any(through == 0) or self.last < 1:

@@ -448,7 +448,7 @@ class Roller:
 
     def same(self, a: Poly, b: Poly) -> bool:
         """Whether two sums are equal up to rounding."""
-        b = self._renamed(b, a)
+        b = self.renamed(b, a)
         sizes = [float(np.abs(c[np.isfinite(c)]).max(initial=0.0)) for c in (*a.values(), *b.values())]
         bound = 1e-11 * max(sizes, default=0.0)
         # Where both are infinite nothing else matters.
@@ -460,7 +460,7 @@ class Roller:
                     return False
         return True
 
-    def _renamed(self, poly: Poly, like: Poly) -> Poly:
+    def renamed(self, poly: Poly, like: Poly) -> Poly:
         """A sum under another's names, where layers are the other's but for the rounding of what they read."""
         own = {uid for m in poly for uid in m} - {uid for m in like for uid in m}
         others = {uid for m in like for uid in m} - {uid for m in poly for uid in m}
@@ -479,7 +479,7 @@ class Roller:
     def _equivalent(self, a: Term, b: Term) -> bool:
         """Whether two layers are one, of sums that are equal up to rounding."""
         alike = a.kind == b.kind == "apply" and a.data is b.data and len(a.args) == len(b.args)
-        return alike and all(x is y or self.same(self.expand(x), self.expand(y)) for x, y in zip(a.args, b.args))
+        return alike and all(x is y or self._alike(x, y) for x, y in zip(a.args, b.args))
 
     # -- sums ----------------------------------------------------------------------------------------------------------
 
