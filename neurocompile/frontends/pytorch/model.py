@@ -172,6 +172,10 @@ class TorchModel:
         )
         made = TorchModel(trace, layout, timesteps, input_shapes, read, carries, example, lowered, None, module_kinds)
         made.recorded_inputs, made.recording = inputs, told
+        if set(told.spikes) != set(lowered.fired):
+            (layer, *_) = sorted(set(told.spikes) ^ set(lowered.fired))
+            what = "the spikes that the live module fired are missing from the file, or are of no such layer"
+            raise NotTheSame(Problem(what, layer, fix=_FIX_FILE))
         again = replace(made, read=recorded_read).run(inputs)
         run = run_graph(made.graph, {name: inputs[name] for name in made.graph.given_inputs}, timesteps)
         for what, outputs, spikes in (("the recorded operations do", again.outputs, again.spikes),

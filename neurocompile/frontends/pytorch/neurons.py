@@ -126,7 +126,7 @@ class Recorded(nn.Module):
 
     def _step(self, x: torch.Tensor) -> torch.Tensor:
         made, self._state = step(self.op, x.double().numpy(), self._state)
-        return torch.fromnumpy_of(np.ascontiguousarray(made))
+        return torch.from_numpy(np.ascontiguousarray(made))
 
 
 def registered_equation(module: nn.Module, shape: Shape, where: str) -> Neuron | Integrator:
