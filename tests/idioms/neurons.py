@@ -709,3 +709,22 @@ def spike_with_the_gradient_of_a_soft_one(m: Net, x: torch.Tensor) -> torch.Tens
         v = v * (1 - s)
         out = out + m.fc(s.flatten(1))
     return out / T
+
+
+@case(layout="TN", timesteps=STEPS)
+def layers_hear_filtered_spikes(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """Every step of the first layer, and then every step of the second, which hears what is left of earlier spikes."""
+    v, trace, traces = torch.zeros(x.shape[1], 6, 8, 8, dtype=x.dtype), torch.zeros(x.shape[1], 6, 8, 8).to(x), []
+    for now in x:
+        v = v + (-0.2 * v + m.conv(now))
+        s = (v > 0.3).to(x.dtype)
+        v = v * (1 - s)
+        trace = trace + (s - trace) / 3
+        traces.append(trace)
+    mem, out = rest(x), 0
+    for passed in traces:
+        mem = 0.8 * mem + nn.functional.linear(passed.flatten(1), m.fc.weight)
+        fired = above(mem, 0.1)
+        mem = mem * (1 - fired)
+        out = out + fired
+    return out

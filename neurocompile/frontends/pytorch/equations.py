@@ -63,9 +63,9 @@ def derive(roller: Roller, steps: Sequence[Term | None], first: int = 0) -> Term
 def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     """The steps with what they start from, up to the last that is known; None where no step starts from an earlier."""
     known = [term for term in steps if term is not None]
-    if len(known) == 1 < len(steps) and roller.stands_alone(known[0]):
-        return None
-    if len(known) == 1 < len(steps) and not known[0].static:
+    if len(known) == 1 < len(steps):
+        if roller.stands_alone(known[0]):
+            return None
         raise NotAlike(f"1 of the {len(steps)} steps of this neuron are found", known[0], FIX_ALL_STEPS)
     steps = steps[: max(k for k, term in enumerate(steps) if term is not None) + 1]
     for term in known:  # where the membrane equals the threshold both are a tie

@@ -478,8 +478,11 @@ class Roller:
 
     def _equivalent(self, a: Term, b: Term) -> bool:
         """Whether two layers are one, of sums that are equal up to rounding."""
-        alike = a.kind == b.kind == "apply" and a.data is b.data and len(a.args) == len(b.args)
-        return alike and all(x is y or self._alike(x, y) for x, y in zip(a.args, b.args))
+        if not (a.kind == b.kind == "apply" and a.data is b.data and len(a.args) == len(b.args)):
+            return False
+        # A linear layer of a membrane is a membrane, too; nothing else can be made of one.
+        told = self._alike if isinstance(a.data, LINEAR) else lambda x, y: self.same(self.expand(x), self.expand(y))
+        return all(x is y or told(x, y) for x, y in zip(a.args, b.args))
 
     # -- sums ----------------------------------------------------------------------------------------------------------
 
