@@ -880,7 +880,7 @@ class _Derivation:
         if not self.first:
             return op, rolled
         kept = [np.asarray(float(t >= self.first)) for t in range(self.roller.timesteps)]
-        ways = (
+        ways: tuple[Callable[[], Term], ...] = (
             lambda: rolled,
             lambda: self._without_numbers(rolled, lambda part: self.roller.lag(part, self.first)),
             lambda: self.roller.varying(rolled, kept),

@@ -660,9 +660,11 @@ class Roller:
     def _before_heard(self, steps: Steps) -> int:
         """How many steps compare known numbers, and do not fire, before the first that hears something."""
         for step, term in enumerate(steps):
-            poly = None if term is None else self.expand(term.args[0])
-            told = None if poly is None or set(poly) - {()} else self.terms.constant(poly.constant, term.shape)
-            if term is not None and (told is None or not _is_zero(self._at_once(told, term, step))):
+            if term is None:
+                continue
+            poly = self.expand(term.args[0])
+            told = None if set(poly) - {()} else self.terms.constant(poly.constant, term.shape)
+            if told is None or not _is_zero(self._at_once(told, term, step)):
                 return step
         return 0
 

@@ -222,7 +222,8 @@ class Terms:
         """1 where ``x > 0`` (strict) or ``x >= 0``, else 0."""
         if x.kind == "affine" and np.isinf(x.data.constant).all():
             return self.constant(_holds(x.data.constant, strict), x.shape)
-        # Of numbers alone: a neuron that hears nothing at one of its steps. Another's of the same numbers is another.
+        # Of numbers alone: a neuron may hear nothing between two steps, which has to stay a step of it. Another's of
+        # the same numbers is another.
         key = (strict, self.place.site) if x.is_constant else strict
         known = self._known.get(("cmp", x.shape, (x.uid,), key))
         if known is not None:
