@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,11 @@ def _compare(strict: bool, turned: bool) -> Callable[..., Value]:
             difference = low.terms.affine([(x, np.asarray(1.0)), (y, np.asarray(-1.0))], 0.0, x.shape)
             return low.terms.compare(difference, strict)
 
+        place = low.terms.place
+        if turned:  # what a line compares both ways (a sign) is no later step of itself
+            low.terms.place = replace(place, site=f"{place.site} turned")
         made = _elementwise(low, (a, b), compared)
+        low.terms.place = place
         low.terms.passed(low.call.turn, low.call.turns, (strict, turned), made.steps)
         return made
 
