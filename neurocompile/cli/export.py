@@ -112,7 +112,7 @@ def command(**options: Any) -> int:
     files = [] if options["dry_run"] else program.save(out, options["overwrite"], emitted)
     body = {**_summary(program, target, mapping, None if options["dry_run"] else out, files), **placed}
     body["inputs"] = {node.name: node.op.carries for node in program.integer.of(Input) if isinstance(node.op, Input)}
-    body["warnings"] = silence(program, None if validation is None else validation.stages[1].comparison)
+    body["warnings"] = model.notes + silence(program, None if validation is None else validation.stages[1].comparison)
     if validation is not None:
         body["validate"] = validation.as_json()
     if excess:

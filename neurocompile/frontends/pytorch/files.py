@@ -106,7 +106,7 @@ def _of_modules(model: nn.Module, made: TorchModel) -> dict[str, Any] | None:
     """What a file of modules holds; None where that is not the same network (hooks, changed settings)."""
     assert made.symbolic is not None
     try:
-        content = version1.to_plain(model, made.symbolic)
+        content = {**version1.to_plain(model, made.symbolic), "notes": list(made.notes)}
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.pt"
             torch.save(content, file)
@@ -281,7 +281,7 @@ def _from_plain(content: dict[str, Any], path: Path, readout: Read | None, carri
                 Problem(what, str(path), str(error), fix="save the model again with neurocompile.save")
             ) from error
         inputs, recording = recording_of(content)
-        return TorchModel.from_trace(
+        made = TorchModel.from_trace(
             trace,
             modules,
             content["layout"],
@@ -294,6 +294,8 @@ def _from_plain(content: dict[str, Any], path: Path, readout: Read | None, carri
             (inputs, recording),
             content["readout"],
         )
+        made.notes = list(map(str, content.get("notes", ())))
+        return made
     except NeurocompileError:
         raise
     except Exception as error:
@@ -306,7 +308,7 @@ def _of_version1(content: dict[str, Any], path: Path, readout: Read | None, carr
     version1.check_plain(content, path)
     module = version1.module_of(content)
     check_module(module)
-    return of_symbolic(
+    made = of_symbolic(
         SymbolicModel(
             prepare(module),  # type: ignore[arg-type]
             content["layout"],
@@ -317,6 +319,8 @@ def _of_version1(content: dict[str, Any], path: Path, readout: Read | None, carr
             {name: x.numpy() for name, x in content["example"].items()},
         )
     )
+    made.notes = list(map(str, content.get("notes", ())))
+    return made
 
 
 def _check_header(content: Mapping[str, Any], path: Path) -> None:

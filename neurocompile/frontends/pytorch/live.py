@@ -23,6 +23,7 @@ from neurocompile.ir.ops import Array
 __all__ = ["FIX_FAULT", "Live", "flat", "tensors_of"]
 
 _FIX_BATCH = "treat every sample alike, as a chip sees one at a time; for statistics use nn.BatchNorm in eval mode"
+_ROUNDING = 1e-5  # of sums in float32
 FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
 
 
@@ -46,6 +47,7 @@ class Live:
         self.layout = layout
         self.whole = frozenset(whole)
         self.example = dict(zip(self.shapes, given.values()))
+        self.notes: list[str] = []
 
     def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         arguments = list(inspect.signature(self.module.forward).parameters)
@@ -195,7 +197,8 @@ class Live:
 
     def _check_unrecorded(self, first: Recording) -> None:
         """It does the same when nobody records it; a hard-coded cast is made in float64 while somebody does."""
-        if first.cast:
+        if first.casts:
+            self.note_casts(first)
             return
         self.again()
         given = {
@@ -212,6 +215,41 @@ class Live:
         recorded = flat(first.returned)
         if len(alone) != len(recorded) or not all(map(same_bits, recorded, alone)):
             raise NotTheSame(Problem(what, place or forward_of(self.module), fix=FIX_FAULT))
+
+    def note_casts(self, first: Recording) -> None:
+        """Say how far the module in float32, as it is written, is from what is compiled, beyond rounding."""
+        given = {
+            name: [_single(x) for x in tensors] for name, tensors in self.arranged(self.inputs(3, "example")).items()
+        }
+        steps = 0 if self.layout == "loop" else self.timesteps
+        try:
+            torch.set_default_dtype(torch.float32)
+            self.again()
+            for module in self.module.modules():
+                for name, buffer in module._buffers.items():
+                    module._buffers[name] = None if buffer is None else _single(buffer)
+            for parameter in self.module.parameters():
+                parameter.data = _single(parameter.data)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                alone = flat([in_time(self.module(*step), steps) for step in zip(*given.values())])
+        except Exception:
+            return  # it does not run in float32: there is nothing to compare
+        finally:
+            torch.set_default_dtype(torch.float64)
+            self.again()
+        recorded = flat(first.returned)
+        if len(alone) != len(recorded) or any(a.shape != b.shape for a, b in zip(alone, recorded)):
+            return
+        size = max((float(x.abs().max()) for x in recorded if x.numel()), default=0.0)
+        worst = max(
+            (float((a.double() - b.double()).abs().max()) for a, b in zip(alone, recorded) if a.numel()), default=0
+        )
+        if worst > _ROUNDING * size:
+            self.notes.append(
+                f"{', '.join(first.casts)}: what forward casts to float32 is computed in float64; in float32 its "
+                f"output is another by up to {worst / max(size, worst):.2g} of the largest, on the example"
+            )
 
     def _check_repeats(self, first: Recording) -> None:
         """The same inputs give the same again, from fresh state, and samples do not hear each other."""
@@ -297,6 +335,10 @@ class Live:
             if axes and not any(torch.equal(x.narrow(k, 1, 2), y.narrow(k, 1, 2)) for k in axes):
                 return call
         return None
+
+
+def _single(x: torch.Tensor) -> torch.Tensor:
+    return x.float() if x.is_floating_point() else x.clone()
 
 
 def flat(returned: Any) -> list[torch.Tensor]:

@@ -61,8 +61,8 @@ class TorchModel:
     ``layout`` says how forward takes time and batch: [T, N, ...], [N, T, ...], [N, ..., T], [N, C, T, ...], folded
     into the batch (time outermost), one step a call, or [N, ...] where forward itself makes the steps. ``example``
     holds a few samples ``[n, ...]`` or ``[n, T, ...]`` for each argument, if any were given. ``proof`` is what was
-    compared with the live model. ``symbolic`` stands for all of this where the classes of its modules tell it, and in
-    files of the first version.
+    compared with the live model, ``notes`` what its owner should know: where casts to float32 change what it gives.
+    ``symbolic`` stands for all of this where the classes of its modules tell it, and in files of the first version.
     """
 
     trace: Trace
@@ -76,6 +76,7 @@ class TorchModel:
     symbolic: SymbolicModel | None = None
     module_kinds: Mapping[str, str] = field(default_factory=dict)
     proof: Comparison = field(default_factory=Comparison)
+    notes: list[str] = field(default_factory=list)
     recorded_inputs: dict[str, Array] = field(default_factory=dict)
     recording: Reference | None = None
 
@@ -395,7 +396,7 @@ def _symbolic(
         for as_whole in {(), own_whole}:
             source = Live(module, again, found.input_shapes, timesteps, found.layout, as_whole, found.example)
             if agrees(source, found):
-                return of_symbolic(found)
+                return replace(of_symbolic(found), notes=source.notes)
         return None
     except Exception:  # whatever it is, the recording says it better
         return None
@@ -430,6 +431,7 @@ def _recorded(live: Live, read: Read | None, carries: Literal["real", "spikes"] 
                 raise
         raise
     made = TorchModel(trace, live.layout, live.timesteps, shapes, read, given, dict(live.example), lowered, None, kinds)
+    made.notes = live.notes
     prove(live, made)
     if trace.random:
         made.example |= _drawn_with_example(live, made)

@@ -60,6 +60,7 @@ def to_plain(model: TorchModel) -> dict[str, Any]:
         "random": {name: list(numbers) for name, numbers in trace.random.items()},
         "random_batch": dict(trace.random_batch),
         "drawn_at": dict(trace.drawn_at),
+        "notes": list(model.notes),
         "remembers": None if trace.remembers is None else sorted(trace.remembers),
         "shapes": {
             name: [list(trace.shapes[n]) for n in numbers] for name, numbers in {**trace.inputs, **trace.random}.items()

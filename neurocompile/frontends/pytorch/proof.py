@@ -50,6 +50,7 @@ def agrees(live: Live, found: SymbolicModel) -> bool:
     size = sum(prod(found.graph.edges[node.name].shape) for node in found.graph.of(Neuron))
     rough = any(region.precision == "float32" for region in found.graph.hosts.values())
     bound = OUTPUTS_IN_FLOAT32 if rough else OUTPUTS
+    casts = False
     for kind in INPUTS if size <= _LARGE else ("example",):
         inputs, run = live.mixed(2, kind), None
         for fresh in (True, False) if kind == "example" else (True,):
@@ -69,9 +70,12 @@ def agrees(live: Live, found: SymbolicModel) -> bool:
                     near(values, run.outputs[name], bound) for name, values in expected.items()
                 )
                 if same:
+                    casts |= promoted
                     break
             if not same:
                 return False
+    if casts:
+        live.note_casts(live.record(live.inputs(3, "example"), strict=False))
     return True
 
 

@@ -38,13 +38,13 @@ _LOW_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass
 class Recording:
-    """A trace, what the live module returned, and what random operations drew."""
+    """A trace, what the live module returned, and what random operations drew; where forward casts."""
 
     trace: Trace
     returned: Any
     watched: dict[int, torch.Tensor]
     drawn: dict[str, list[torch.Tensor]]
-    cast: bool
+    casts: list[str]
 
 
 def record(
@@ -117,7 +117,7 @@ def record(
     trace.remembers = frozenset(path for path, module in model.named_modules() if recorder.left_in(module))
     drawn = {name: [recorder.drawn[n].double() for n in own] for name, own in random.items()}
     trace.drawn_at = {name: recorder.random_lines[own[0]] for name, own in random.items()}
-    return Recording(trace, returned, recorder.watched, drawn, recorder.cast)
+    return Recording(trace, returned, recorder.watched, drawn, recorder.casts)
 
 
 def in_time(value: Any, timesteps: int) -> Any:
@@ -175,7 +175,7 @@ class _Recorder(TorchDispatchMode):
         self.drawn: dict[int, torch.Tensor] = {}
         self.problems: list[Problem] = []
         self.watched: dict[int, torch.Tensor] = {}
-        self.cast = False
+        self.casts: list[str] = []
         self._seen: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._widened: dict[int, int] = {}
         self._ways: dict[tuple[tuple[str, int], ...], int] = {}
@@ -368,7 +368,7 @@ class _Recorder(TorchDispatchMode):
         if kwargs.get("dtype") in _LOW_FLOATS:
             self._check_rounds(func, args, kwargs["dtype"])
             kwargs["dtype"] = torch.float64
-            self.cast = True
+            self._cast()
         given = [x for x in _leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         if not any(x.dtype in _LOW_FLOATS for x in given) or self._are_low_constants(given):
             return args, kwargs
@@ -384,12 +384,19 @@ class _Recorder(TorchDispatchMode):
         args = (*args[:kept], *(promote(x) for x in args[kept:]))
         return args, {key: x if key == "out" else promote(x) for key, x in kwargs.items()}
 
+    def _cast(self) -> None:
+        """Note where something has low precision."""
+        module, line, _ = self.where()
+        place = place_of(module, line)
+        if place not in self.casts:
+            self.casts.append(place)
+
     def _are_low_constants(self, tensors: Sequence[torch.Tensor]) -> bool:
         return all(x.dtype != torch.float64 and self.ref(x).number in self.constants for x in tensors)
 
     def _wide(self, value: torch.Tensor) -> torch.Tensor:
         """A tensor of low precision as one in float64."""
-        self.cast = True
+        self._cast()
         number = self.ref(value).number
         with self.pause():
             wide = value.detach().to(torch.float64)
@@ -561,7 +568,7 @@ class _Recorder(TorchDispatchMode):
                 out = forward(*args, **kwargs)
                 if isinstance(out, torch.Tensor) and out.dtype in _LOW_FLOATS:
                     out = out.double()
-                    self.cast = True
+                    self._cast()
             if not isinstance(out, torch.Tensor):
                 self.refuse(f"{path} gives a {type(out).__name__}", "let it give one tensor")
                 return out
