@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import BadInput, Problem
-from neurocompile.frontends.pytorch.rolling import LINEAR, NotAlike, same_numbers
-from neurocompile.frontends.pytorch.terms import Term
+from neurocompile.frontends.pytorch.rolling import LINEAR
+from neurocompile.frontends.pytorch.steps import same_numbers
+from neurocompile.frontends.pytorch.terms import NotAlike, Term
 from neurocompile.frontends.pytorch.values import FIX_HOST, Refused, Value, is_time, picked
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.host import HostRegion
@@ -361,7 +362,7 @@ class Emission:
         if np.any(constant):
             summands.append(((), constant))
         self.terms.place = term.place
-        made: Term = self.roller.recurrence(summands, [lane for lane, _ in lanes], term.shape)
+        made: Term = self.roller.sums.recurrence(summands, [lane for lane, _ in lanes], term.shape)
         return made
 
     def _as_membrane(self, term: Term) -> tuple[Term, Array] | None:
@@ -632,7 +633,7 @@ class Emission:
             return None, self.terms.affine(parts, shift, shape), ("weighted", weights)
         gained = []
         for r in readings:
-            gained.append((self.roller.varying(r.term, r.weights), one))
+            gained.append((self.roller.sums.varying(r.term, r.weights), one))
         return None, self.terms.affine(gained, constant / steps, shape), "sum"
 
     def _unfiltered(self, reading: _Reading, constant: Array, count: int) -> tuple[_Reading, Array]:

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.frontends.pytorch.rolling import FIX_LOOP, NotAlike, Poly, Roller, same_numbers
-from neurocompile.frontends.pytorch.terms import Term, digest
+from neurocompile.frontends.pytorch.rolling import Roller
+from neurocompile.frontends.pytorch.steps import FIX_LOOP, Poly, same_numbers
+from neurocompile.frontends.pytorch.terms import NotAlike, Term, digest
 from neurocompile.ir.ops import Array, MembraneNorm, Neuron
 
 __all__ = ["derive"]
@@ -64,7 +65,7 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
     """The steps with what they start from, up to the last that is known; None where no step starts from an earlier."""
     known = [term for term in steps if term is not None]
     if len(known) == 1 < len(steps):
-        if roller.stands_alone(known[0]):
+        if roller.comparisons.stands_alone(known[0]):
             return None
         raise NotAlike(f"1 of the {len(steps)} steps of this neuron are found", known[0], FIX_ALL_STEPS)
     steps = steps[: max(k for k, term in enumerate(steps) if term is not None) + 1]
@@ -869,7 +870,7 @@ class _Derivation:
         if not left or np.any(op.current_decay) or np.any(through == 0) or self.last < 1:
             return rolled
         first = Poly({monomial: np.asarray(value / through) for monomial, value in left.items()})
-        return self.roller.with_first(rolled, self.roller.summed(first, self.shape), self.first)
+        return self.roller.sums.with_first(rolled, self.roller.summed(first, self.shape), self.first)
 
     def _from_rest(self, op: Neuron, rolled: Term) -> tuple[Neuron, Term]:
         """The equation and what arrives from the very first step on, where a neuron hears nothing before its first.
@@ -883,8 +884,8 @@ class _Derivation:
         ways: tuple[Callable[[], Term], ...] = (
             lambda: rolled,
             lambda: self._without_numbers(rolled, lambda part: self.roller.lag(part, self.first)),
-            lambda: self.roller.varying(rolled, kept),
-            lambda: self._without_numbers(rolled, lambda part: self.roller.varying(part, kept)),
+            lambda: self.roller.sums.varying(rolled, kept),
+            lambda: self._without_numbers(rolled, lambda part: self.roller.sums.varying(part, kept)),
         )
         for way in ways if rolled.static else (ways[0], *ways[2:]):
             heard = way()
@@ -1021,7 +1022,7 @@ class _Derivation:
 
     def _either(self, fired: Term, after: Poly, otherwise: Poly) -> Poly:
         spike = self.roller.expand(fired)
-        return otherwise.added(self.roller._product(spike, after.added(otherwise, -1.0), fired))
+        return otherwise.added(self.roller.product(spike, after.added(otherwise, -1.0), fired))
 
     def _verify_later(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:
         """Every later step goes on from its state as the last does, and hears the current that was found for it."""

@@ -14,8 +14,7 @@ from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
 from neurocompile.frontends.pytorch.emit import Emission
 from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
 from neurocompile.frontends.pytorch.places import problem_at
-from neurocompile.frontends.pytorch.rolling import NotAlike
-from neurocompile.frontends.pytorch.terms import Place
+from neurocompile.frontends.pytorch.terms import NotAlike, Place
 from neurocompile.frontends.pytorch.trace import Batch, Call, Trace, references, replaced
 from neurocompile.frontends.pytorch.values import Refused, Value
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS

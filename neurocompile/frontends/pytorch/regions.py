@@ -28,8 +28,8 @@ from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.onhost import Carries, OnHost, arranged, batch_first, carries_of, time_of
 from neurocompile.frontends.pytorch.operations import HostCall, Lowering
 from neurocompile.frontends.pytorch.places import place_of
-from neurocompile.frontends.pytorch.rolling import NotAlike, Recurrence
-from neurocompile.frontends.pytorch.terms import Term, digest
+from neurocompile.frontends.pytorch.summing import Recurrence
+from neurocompile.frontends.pytorch.terms import NotAlike, Term, digest
 from neurocompile.frontends.pytorch.trace import Call, references
 from neurocompile.frontends.pytorch.values import FIX_HOST, Refused, Value, is_time
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ def _compare(strict: bool, turned: bool) -> Callable[..., Value]:
 
         place = low.terms.place
         if turned:  # what a line compares both ways (a sign) is no later step of itself
-            low.terms.place = replace(place, site=f"{place.site} turned")
+            low.terms.place = place._replace(site=f"{place.site} turned")
         made = _elementwise(low, (a, b), compared)
         low.terms.place = place
         low.terms.passed(low.call.turn, low.call.turns, (strict, turned), made.steps)

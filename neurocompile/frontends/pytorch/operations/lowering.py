@@ -13,8 +13,8 @@ import torch
 from neurocompile.errors import Problem
 from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.places import problem_at
-from neurocompile.frontends.pytorch.rolling import NotAlike, Roller
-from neurocompile.frontends.pytorch.terms import Terms
+from neurocompile.frontends.pytorch.rolling import Roller
+from neurocompile.frontends.pytorch.terms import NotAlike, Terms
 from neurocompile.frontends.pytorch.trace import Call, Trace, references
 from neurocompile.frontends.pytorch.values import Value
 
