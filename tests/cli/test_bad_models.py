@@ -49,6 +49,7 @@ CONTENTS: dict[str, bytes] = {
     "random bytes": random.Random(0).randbytes(5000),
     "zeros": bytes(5000),
     "text": b"this is a model\n" * 100,
+    "Python": b"import torch\n\nnet = torch.nn.Linear(3, 2)\ntorch.save(net, 'model.pt')\n",
     "an image": b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(500),
     "the first bytes of a zip": b"PK\x03\x04" + bytes(200),
     "the first bytes of a pickle": b"\x80\x02",
@@ -60,7 +61,7 @@ CONTENTS: dict[str, bytes] = {
 def test_no_model_at_all(content: str, tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     file.write_bytes(CONTENTS[content])
-    says(one(refused(6, "export", file, "-o", tmp_path / "out", *PICKLED)), where=str(file))
+    says(one(refused(6, "export", file, "-o", tmp_path / "out", *PICKLED)), what="torch file", where=str(file))
     nothing_in(tmp_path, ["model.pt"])
 
 

@@ -41,6 +41,8 @@ def unpickle(path: Path, trust: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:
         unsafe = [] if trust else _unsafe_names(path)
+        if not all(part.isidentifier() for name in unsafe for part in name.split(".")):
+            unsafe = []  # it is no pickle at all
         if any(name.endswith(".UninitializedParameter") for name in unsafe):
             what, fix = (
                 "it holds lazy modules, which have no weights yet",
