@@ -275,6 +275,15 @@ def test_a_whole_number_that_is_embedded_and_added_everywhere(side: int, tmp_pat
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_whole_numbers_are_what_forward_calls_them() -> None:
+    """They are given in order, and recorded by their names."""
+    net = made(lambda: Embedded(4))
+    example = {"0": torch.randn(N, 2, 4, 4).numpy(), "1": torch.randint(10, (N,)).numpy()}
+    shapes = {"0": (2, 4, 4), "1": ()}
+    found = TorchModel.from_module(net, shapes, T, "N", example=example, whole=["1"], by_class=False)
+    assert found.trace.whole == {"t"}
+
+
 def test_the_first_thing_in_the_way_of_whole_numbers() -> None:
     """What cannot run either way is told as it is without them."""
     net = nn.Sequential(nn.Linear(3, 3))

@@ -45,7 +45,8 @@ class Live:
         self.shapes = self._named(shapes)
         self.timesteps = timesteps
         self.layout = layout
-        self.whole = frozenset(whole)
+        named = dict(zip(shapes, self.shapes))
+        self.whole = frozenset(named[name] for name in whole)
         self.example = dict(zip(self.shapes, given.values()))
         self.notes: list[str] = []
 
