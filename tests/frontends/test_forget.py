@@ -41,3 +41,15 @@ def test_what_a_module_calls_reset_may_be_a_tensor() -> None:
     net[0].reset = torch.zeros(3)
     forget(net)
     assert net[0].called == ["reset_mem", "reset_mem"]
+
+
+def test_braincog_calls_it_n_reset() -> None:
+    class Node(nn.Module):
+        mem = 1.0
+
+        def n_reset(self) -> None:
+            self.mem = 0.0
+
+    net = nn.Sequential(Node())
+    forget(net)
+    assert net[0].mem == 0.0

@@ -14,7 +14,7 @@ from torch import nn
 
 __all__ = ["forget", "in_float64"]
 
-_FORGETS = ("reset_mem", "reset_hidden", "reset_state", "reset_states")
+_FORGETS = ("reset_mem", "reset_hidden", "reset_state", "reset_states", "n_reset")
 
 
 @contextmanager
