@@ -18,9 +18,9 @@ from torch import nn
 
 from benchmarks.published.shims import definitions, imported
 
-__all__ = ["REPOSITORIES", "Repository"]
+__all__ = ["REPOSITORIES", "Kind", "Repository"]
 
-Inputs = Literal["image", "events", "normal"]
+Kind = Literal["image", "events", "normal"] | int
 Build = Callable[[Path], Any]
 
 
@@ -30,7 +30,8 @@ class Repository:
 
     ``shape`` is of one step of one sample; ``steps`` is T. ``output_time`` is the axis of the output that is time, over
     which a program's output is the mean ("list": forward returns a list of its steps). ``inputs``: numbers from 0 to 1,
-    zeros and ones, or normally distributed.
+    zeros and ones, normally distributed, or whole numbers below the one given. ``also``: shape and kind of what else
+    forward takes.
     """
 
     name: str
@@ -44,7 +45,8 @@ class Repository:
     output_time: int | Literal["list"] | None = None
     lines: tuple[str, ...] = ()
     shims: tuple[str, ...] = ()
-    inputs: Inputs = "image"
+    inputs: Kind = "image"
+    also: tuple[tuple[tuple[int, ...], Kind], ...] = ()
     samples: int = 4
 
     @property
@@ -846,6 +848,176 @@ def _snntorch_regression_2(here: Path) -> Any:
 )
 def _norse_conv(here: Path) -> Any:
     return imported(here, "norse.torch.models.conv").ConvNet()
+
+
+# -- those of docs/layouts.md ------------------------------------------------------------------------------------------
+
+
+@_repository(
+    "qymeng94/DSR",
+    "876c8d1ac41541b42d39cecdfce4d4b45bdcf365",
+    "cifar/modules/preresnet.py",
+    "cifar/modules/neuron.py",
+    shape=(3, 32, 32),
+    layout="N",
+    steps=4,
+)
+def _dsr_resnet(here: Path) -> Any:
+    models = imported(here / "cifar", "modules.preresnet")
+    settings = {"timesteps": 4, "train_Vth": True, "Vth": 1.0, "alpha": 0.5, "Vth_bound": 0.01, "rate_stat": False}
+    return models.PreActResNet(models.PreActBlock, [1, 1, 1, 1], 10, 0.0, settings, "if")
+
+
+@_repository(
+    "yfguo91/MPBN",
+    "149379dc01c28a9cd44d34f173060c06d72efb37",
+    "models/spike_model.py",
+    "models/resnet.py",
+    shape=(3, 16, 16),
+    layout="N",
+    steps=4,
+    shims=("IPython",),
+)
+def _mpbn(here: Path) -> Any:
+    models, resnet = imported(here, "models"), imported(here, "models.resnet")
+    net = models.SpikeModel(resnet.ResNet_Cifar(resnet.BasicBlock, [1, 1, 1]), step=4)
+    net.set_spike_state(True)
+    return net
+
+
+def _sgad(here: Path, module: str) -> Any:
+    settings = {"n_steps": 16, "device": "cpu", "encode_type": "direct", "scoring_mode": "AttentionScoring_1"}
+    imported(here, "global_v").init(settings)
+    return imported(here, f"models.{module}")
+
+
+@_repository(
+    "Brain-Cog-Lab/sgad",
+    "b7b8b0cd33fdb6d28f0908827f9b95a47c566000",
+    "models/generators.py",
+    "models/nodes.py",
+    shape=(10,),
+    layout="N",
+    steps=16,
+    inputs="normal",
+    shims=("torchvision", "turtle"),
+    samples=2,
+    # Attention over the steps' images: a host computes it.
+    lines=(
+        "@neurocompile.host",
+        "class Scored(torch.nn.Sequential):",
+        "    def forward(self, steps):",
+        "        self[1].n_reset()",
+        "        return [self[1](image) for image in self[0](steps)][-1]",
+        "net = torch.nn.Sequential(net, Scored(*net.conv2[1:]))",
+        "net[0].conv2 = net[0].conv2[:1]",
+    ),
+)
+def _sgad_generator(here: Path) -> Any:
+    return _sgad(here, "generators").Generator_MP_Scoring_Mnist(input_dim=10, is_split=True)
+
+
+@_repository(
+    "Brain-Cog-Lab/sgad",
+    "b7b8b0cd33fdb6d28f0908827f9b95a47c566000",
+    "models/discriminators.py",
+    "models/nodes.py",
+    shape=(1, 28, 28),
+    layout="TN",
+    steps=16,
+    shims=("torchvision", "turtle"),
+    samples=2,
+)
+def _sgad_discriminator(here: Path) -> Any:
+    return _sgad(here, "discriminators").Discriminator_EM_MNIST()
+
+
+@_repository(
+    "AndyCao1125/SDDPM",
+    "91632f6138575fb7e6388e98f02c318b961a1d4d",
+    "model/SpikingUNet.py",
+    shape=(1, 16, 16),
+    layout="N",
+    steps=4,
+    inputs="normal",
+    also=(((), 1000),),
+    lines=("neurocompile.host(model.SpikingUNet.Swish)",),
+)
+def _sddpm_unet(here: Path) -> Any:
+    return imported(here, "model.SpikingUNet").Spk_UNet(
+        T=1000, ch=16, ch_mult=[1, 2], attn=[], num_res_blocks=1, dropout=0.1, timestep=4, img_ch=1
+    )
+
+
+def _fsvae(here: Path) -> Any:
+    settings = {"batch_size": 250, "n_steps": 16, "in_channels": 1, "lr": 0.001, "latent_dim": 128, "k": 20}
+    imported(here, "global_v").init(settings, ["cpu"])
+    return imported(here, "fsvae_models.fsvae").FSVAE()
+
+
+# The authors draw an index at each step: here it is an input.
+_PICK = (
+    "@neurocompile.host(carries='spikes')",
+    "class Pick(torch.nn.Module):",
+    "    def forward(self, spikes, index):",
+    "        return spikes.unflatten(1, (-1, 20)).gather(2, index.long()[..., None])[..., 0]",
+    "net.pick = Pick()",
+)
+
+
+@_repository(
+    "kamata1729/FullySpikingVAE",
+    "ffadb3d4bf4fe02927acb241ac11e6ad693c22dc",
+    "fsvae_models/fsvae.py",
+    "fsvae_models/fsvae_posterior.py",
+    "fsvae_models/snn_layers.py",
+    shape=(1, 32, 32),
+    layout="N..T",
+    steps=16,
+    also=(((128,), 20),),
+    samples=2,
+    lines=(
+        *_PICK,
+        "class Reconstruction(type(net)):",
+        "    def forward(self, x, index):",
+        "        h = self.before_latent_layer(self.encoder(x).flatten(1, 3))",
+        "        z = [torch.zeros_like(h[..., 0])] * 17",
+        "        for t in range(16):",
+        "            q = self.posterior.layers(torch.cat((h, torch.stack(z[:16], -1)), 1))",
+        "            z[t + 1] = self.pick(q[..., t], index[..., t])",
+        "        return self.decode(torch.stack(z[1:], -1))",
+        "net.__class__ = Reconstruction",
+    ),
+)
+def _fsvae_reconstruction(here: Path) -> Any:
+    return _fsvae(here)
+
+
+@_repository(
+    "kamata1729/FullySpikingVAE",
+    "ffadb3d4bf4fe02927acb241ac11e6ad693c22dc",
+    "fsvae_models/fsvae.py",
+    "fsvae_models/fsvae_prior.py",
+    "fsvae_models/snn_layers.py",
+    shape=(128,),
+    layout="N..T",
+    steps=16,
+    inputs=20,
+    samples=2,
+    lines=(
+        *_PICK,
+        "class Sampling(type(net)):",
+        "    def forward(self, index):",
+        "        z = [index[..., 0] * 0.0] * 17",
+        "        for t in range(16):",
+        "            q = self.prior.layers(torch.stack(z[:16], -1))",
+        "            z[t + 1] = self.pick(q[..., t], index[..., t])",
+        "        return self.decode(torch.stack(z[1:], -1))",
+        "net.__class__ = Sampling",
+    ),
+)
+def _fsvae_sampling(here: Path) -> Any:
+    return _fsvae(here)
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import tempfile
 import time
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.published.repositories import Repository
+from benchmarks.published.repositories import Kind, Repository
 from benchmarks.published.shims import install
 from benchmarks.published.spikes import HIGHEST, LOWEST, Meter, Site, calibrate, in_float64
 
 __all__ = ["Row", "trial"]
+
+Inputs = tuple[torch.Tensor, ...]
 
 RELATIVE = 1e-9
 """How far an output may be from that of the live network, in float64, as a share of the largest output."""
@@ -121,26 +124,24 @@ class _Live:
     draws: dict[str, list[torch.Tensor]]
 
 
-def _compile(
-    net: nn.Module, repository: Repository, example: torch.Tensor, fresh: torch.Tensor, live: _Live, row: Row
-) -> None:
+def _compile(net: nn.Module, repository: Repository, example: Inputs, fresh: Inputs, live: _Live, row: Row) -> None:
     import neurocompile
 
     steps = {"timesteps": repository.steps} if repository.layout in ("N", "loop", "fold") else {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.pt"
         started = time.perf_counter()
-        given = _arranged(example, repository.layout)
+        given = tuple(_arranged(x, repository.layout) for x in example)
         neurocompile.save(net, file, given, layout=repository.layout, **steps)  # type: ignore[arg-type]
         row.seconds["save"] = time.perf_counter() - started
         started = time.perf_counter()
         program = neurocompile.compile(file)
         row.seconds["compile"] = time.perf_counter() - started
     started = time.perf_counter()
-    samples = fresh[:, 0] if repository.layout == "N" else fresh
-    given = {next(iter(program.input_shapes)): samples.double().numpy()}
-    given |= {name: _over_time(draws) for name, draws in live.draws.items()}
-    result = neurocompile.simulate(program, given, real=True)
+    samples = [x[:, 0] if repository.layout == "N" else x for x in fresh]
+    arrays = {name: x.double().numpy() for name, x in zip(program.input_shapes, samples)}
+    arrays |= {name: _over_time(draws) for name, draws in live.draws.items()}
+    result = neurocompile.simulate(program, arrays, real=True)
     row.seconds["simulate"] = time.perf_counter() - started
     row.spikes, row.differing, row.unmatched = _compared(result.spikes, live.sites, repository)
     row.output_error = _output_error(list(result.outputs.values()), live.outputs)
@@ -181,20 +182,32 @@ def _output_error(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 def _with_lines(net: nn.Module, lines: tuple[str, ...]) -> nn.Module:
     """The network after what a user adds, which sees it as ``net`` and every module that was imported by its name."""
     names: dict[str, Any] = {name: module for name, module in sys.modules.items() if "." not in name}
-    names |= {"net": net, "torch": torch, "__name__": "user"}
+    names |= {"net": net, "torch": torch, "neurocompile": import_module("neurocompile"), "__name__": "user"}
     exec("\n".join(lines), names)
     return names["net"]  # type: ignore[no-any-return]
 
 
-def _inputs(repository: Repository, seed: int) -> torch.Tensor:
-    """``[N, T, *shape]``; every step is the same where the network's forward makes the steps."""
+def _inputs(repository: Repository, seed: int) -> Inputs:
+    """Each ``[N, T, *shape]``; every step is the same where the network's forward makes the steps."""
     numbers = torch.Generator().manual_seed(seed)
     steps = 1 if repository.layout == "N" else repository.steps
-    size = (repository.samples, steps, *repository.shape)
-    x = torch.randn(size, generator=numbers) if repository.inputs == "normal" else torch.rand(size, generator=numbers)
-    if repository.inputs == "events":
-        x = (x < 0.3).to(x.dtype)
-    return x.expand(-1, repository.steps, *repository.shape)
+    drawn = []
+    for shape, kind in ((repository.shape, repository.inputs), *repository.also):
+        x = _drawn(kind, (repository.samples, steps, *shape), numbers)
+        drawn.append(x.expand(-1, repository.steps, *shape))
+    return tuple(drawn)
+
+
+def _drawn(kind: Kind, size: tuple[int, ...], numbers: torch.Generator) -> torch.Tensor:
+    if isinstance(kind, int):
+        return torch.randint(kind, size, generator=numbers)
+    x = torch.randn(size, generator=numbers) if kind == "normal" else torch.rand(size, generator=numbers)
+    return (x < 0.3).to(x.dtype) if kind == "events" else x
+
+
+def _of(kind: torch.dtype, inputs: Inputs) -> Inputs:
+    """The same in numbers of this kind; whole numbers stay what they are."""
+    return tuple(x.to(kind) if x.is_floating_point() else x for x in inputs)
 
 
 def _arranged(x: torch.Tensor, layout: str) -> torch.Tensor:
@@ -212,12 +225,12 @@ def _arranged(x: torch.Tensor, layout: str) -> torch.Tensor:
     return x.contiguous()
 
 
-def _run(at_rest: nn.Module, repository: Repository, x: torch.Tensor) -> list[torch.Tensor]:
+def _run(at_rest: nn.Module, repository: Repository, inputs: Inputs) -> list[torch.Tensor]:
     """What forward gives, tensor by tensor; of a network that takes one step a call, its steps stacked first."""
     torch.manual_seed(SEED)
     if repository.layout != "loop":
-        return _tensors(at_rest(_arranged(x, repository.layout)))
-    steps = [_tensors(at_rest(x[:, t].clone())) for t in range(repository.steps)]
+        return _tensors(at_rest(*(_arranged(x, repository.layout) for x in inputs)))
+    steps = [_tensors(at_rest(*(x[:, t].clone() for x in inputs))) for t in range(repository.steps)]
     return [torch.stack(parts) for parts in zip(*steps, strict=True)]
 
 
@@ -225,21 +238,21 @@ def _tensors(returned: Any) -> list[torch.Tensor]:
     return [x for x in tree_leaves(returned) if isinstance(x, torch.Tensor)]
 
 
-def _runs(net: nn.Module, repository: Repository, x: torch.Tensor, kind: torch.dtype) -> str:
+def _runs(net: nn.Module, repository: Repository, inputs: Inputs, kind: torch.dtype) -> str:
     """Whether the network runs as it is on numbers of this kind: "yes", or what it says."""
     try:
         with torch.no_grad():
-            found = _run(copy.deepcopy(net).to(kind), repository, x.to(kind))
+            found = _run(copy.deepcopy(net).to(kind), repository, _of(kind, inputs))
     except Exception as error:
         return _first_line(error)
     return "yes" if all(bool(torch.isfinite(part).all()) for part in found) else "not finite"
 
 
-def _live(net: nn.Module, repository: Repository, x: torch.Tensor) -> _Live:
+def _live(net: nn.Module, repository: Repository, inputs: Inputs) -> _Live:
     """What the network does in float64."""
     at_rest = copy.deepcopy(net).double()
     with torch.no_grad(), in_float64(), Meter(at_rest, repository.samples, repository.steps) as meter:
-        found = _run(at_rest, repository, x.double())
+        found = _run(at_rest, repository, _of(torch.float64, inputs))
     axis = repository.output_time
     if axis == "list":
         found, axis = [torch.stack(found)], 0
