@@ -307,7 +307,7 @@ class Counts(nn.Module):
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        (nn.Softmax(1), "depends on the other samples"),
+        (nn.Softmax(1), "depends on the other"),
         (Draws(), "called again"),
         (Counts(), "called again|second call"),
     ],

@@ -232,7 +232,7 @@ def _swapped(args: Any) -> Any:
 
 
 _ELEMENTWISE = ("add", "sub", "mul", "div", "neg", "addcmul", "addcdiv", "lerp", "to", "contiguous")
-_OF_TIME_AND_CHANNELS = ("view", "contiguous", "batch_norm")
+_OF_TIME_AND_CHANNELS = ("view", "contiguous", "permute", "batch_norm")
 _OF_MERGED = ("view", "contiguous", "permute", "unsqueeze", "squeeze", "mm", "bmm", "addmm")
 
 

@@ -131,9 +131,11 @@ def permute(low: Lowering, x: Any, dims: Ints) -> Any:
         return turn_merged(low, x, dims)
     order = [d % len(x.axes) for d in dims]
     axes, shape = tuple(x.axes[i] for i in order), tuple(x.shape[i] for i in order)
-    kept = [i for i in order if x.axes[i] == "F"]
+    kept = [i for i in order if x.axes[i] in ("F", "TF")]
     if kept == sorted(kept):
         return replace(x, axes=axes, shape=shape)
+    if "TF" in axes:
+        raise MixedAxes("a permute of time and features that were made one axis")
     rank = {axis: n for n, axis in enumerate(sorted(kept))}
     turned = [rank[axis] for axis in kept]
     index = np.arange(prod(x.features)).reshape(x.features).transpose(turned)
