@@ -7,24 +7,17 @@ batch first and time second. Where each step is computed from the same step alon
 # mypy: disable-error-code="no-any-return,no-untyped-call"
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
-from neurocompile.backends.onnx import HostSession
-from neurocompile.errors import NeurocompileError, Problem, ToolFailed, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.frontends.pytorch.exporting import Held, TensorsForNumbers, exported, filled, macs, moved, with_places
 from neurocompile.frontends.pytorch.onhost import Carries, OnHost, arranged, batch_first, carries_of, time_of
 from neurocompile.frontends.pytorch.operations import HostCall, Lowering
 from neurocompile.frontends.pytorch.places import place_of
@@ -40,13 +33,6 @@ __all__ = ["emit_region", "function_on_host", "module_on_host"]
 
 
 # -- from a trace to terms ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Where a tensor stands among the arguments of a call."""
-
-    number: int
 
 
 def function_on_host(low: Lowering, call: Call, args: tuple[Any, ...]) -> Value:
@@ -79,7 +65,7 @@ def _called(
         raise Refused(f"{kind} reads nothing of the network", "leave it out of the model")
     numbers = [n for n in references(call.args) if n not in low.trace.constants and isinstance(low.value(n), Value)]
     examples = [low.example(n) for n in numbers]
-    holder = _with_places(arguments, iter(range(len(values))))
+    holder = with_places(arguments, iter(range(len(values))), Value)
     made = _Call(function, holder, [v.axes for v in values], examples, low.timesteps)
     made.result_axes = _result_axes(made, low.timesteps, time, call.shape)
     timed = any(is_time(name) for v in values for name in v.axes)
@@ -121,17 +107,6 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def _with_places(args: Any, numbers: Any) -> Any:
-    """Arguments with a place for each value of the network."""
-    if isinstance(args, Value):
-        return _Held(next(numbers))
-    if isinstance(args, tuple | list):
-        return type(args)(_with_places(item, numbers) for item in args)
-    if isinstance(args, dict):
-        return {key: _with_places(item, numbers) for key, item in args.items()}
-    return args
-
-
 class _Call(nn.Module):
     """A call as a module of tensors with the batch first and time second.
 
@@ -156,7 +131,7 @@ class _Call(nn.Module):
 
     def natural(self, *tensors: torch.Tensor) -> Any:
         """The call itself, on tensors as forward has them."""
-        args, kwargs = _filled(self.arguments, tensors)
+        args, kwargs = filled(self.arguments, tensors)
         return self.function(*args, **kwargs)
 
     def stepped(self) -> _Call:
@@ -171,7 +146,7 @@ class _Call(nn.Module):
             if self.one_step:
                 axes = tuple("1" if name == "T" else "N" if name in ("TN", "NT") else name for name in axes)
             given.append(arranged(x.long() if whole else x.to(self.kind), axes))
-        with _TensorsForNumbers(self._grids):
+        with TensorsForNumbers(self._grids):
             result = self.natural(*given)
         axes = self.result_axes
         if self.one_step:
@@ -182,85 +157,10 @@ class _Call(nn.Module):
         """A copy that computes in float32."""
         copied = copy.copy(self)
         copied.kind = torch.float32
-        copied.arguments = _moved(copied.arguments)
+        copied.arguments = moved(copied.arguments)
         if isinstance(copied.function, nn.Module):
             copied.function = copy.deepcopy(copied.function).float()
         return copied
-
-
-class _TensorsForNumbers(TorchFunctionMode):
-    """Numbers in arithmetic are tensors of the precision of what they meet: torch.onnx would write them as float32.
-
-    ``grids`` has the tensors that were made of numbers alone, by what made them: torch.onnx is given their values.
-    """
-
-    def __init__(self, grids: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        self._grids = grids
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Called by torch for every function of a tensor, and for those that make one."""
-        kwargs = kwargs or {}
-        given = (*args, *kwargs.values())
-        if not any(isinstance(x, float) and float(np.float32(x)) != x for x in given):
-            return func(*args, **kwargs)
-        name = getattr(func, "__name__", "").strip("_")
-        if name in _GRIDS:
-            key = f"{name} {args} {kwargs}"
-            if not torch.compiler.is_exporting():
-                self._grids[key] = func(*args, **kwargs)
-            known = self._grids.get(key)
-            return func(*args, **kwargs) if known is None else torch.tensor(known.tolist(), dtype=known.dtype)
-        if name in _FULL:
-            values = [1.0 if isinstance(x, float) else x for x in args]
-            ones = func(*values, **{key: 1.0 if key == "fill_value" else x for key, x in kwargs.items()})
-            (number,) = (x for x in given if isinstance(x, float))
-            return ones * torch.tensor(number, dtype=ones.dtype)
-        kind = next((x.dtype for x in given if isinstance(x, torch.Tensor) and x.is_floating_point()), None)
-        if name not in _TAKES_TENSORS or kind is None:
-            return func(*args, **kwargs)
-
-        def tensor(x: Any) -> Any:
-            return torch.tensor(x, dtype=kind) if type(x) in (int, float) else x
-
-        return func(*map(tensor, args), **{key: x if key == "alpha" else tensor(x) for key, x in kwargs.items()})
-
-
-_TAKES_TENSORS = frozenset({
-    "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv", "true_divide", "pow", "rpow",
-    "remainder", "fmod", "mod", "clamp", "clip", "clamp_min", "clamp_max", "where", "masked_fill", "gt", "ge", "lt",
-    "le", "eq", "ne",
-})  # fmt: skip
-_FULL = ("full", "full_like", "new_full")
-_GRIDS = ("linspace", "arange")
-
-
-def _macs(call: _Call, examples: Sequence[torch.Tensor]) -> int:
-    """Multiplications with additions of a sample, those of matrices and convolutions."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call(*examples)
-    return int(counter.get_total_flops() // 2 // len(examples[0]))
-
-
-def _filled(args: Any, tensors: Sequence[torch.Tensor]) -> Any:
-    if isinstance(args, _Held):
-        return tensors[args.number]
-    if isinstance(args, tuple | list):
-        return type(args)(_filled(item, tensors) for item in args)
-    if isinstance(args, dict):
-        return {key: _filled(item, tensors) for key, item in args.items()}
-    return args
-
-
-def _moved(args: Any) -> Any:
-    """Arguments with tensors in float32."""
-    if isinstance(args, torch.Tensor):
-        return args.float() if args.is_floating_point() else args
-    if isinstance(args, tuple | list):
-        return type(args)(map(_moved, args))
-    if isinstance(args, dict):
-        return {key: _moved(item) for key, item in args.items()}
-    return args
 
 
 # -- axes --------------------------------------------------------------------------------------------------------------
@@ -397,8 +297,8 @@ def emit_region(emission: Any, term: Term) -> str:
         known = call.function.region
         region = replace(region, model=known.model, precision=known.precision, macs=known.macs)
     else:
-        macs = _macs(call, examples) * (low.timesteps if per_step else 1)
-        region = replace(_exported(term, region, call, examples), macs=macs)
+        work = macs(call, examples) * (low.timesteps if per_step else 1)
+        region = replace(exported(place_of(term.place.module, term.place.line), region, call, examples), macs=work)
     emission.hosts[name] = region
     if term.kind == "host" and not isinstance(term.data, Recurrence):
         emission.regions[term.data.key] = name
@@ -411,7 +311,7 @@ def _of_function(term: Term) -> _Call:
     name, numbers = term.data
     numbers_drawn = torch.Generator().manual_seed(0)
     examples = [torch.rand((3, *a.shape), generator=numbers_drawn, dtype=torch.float64) for a in term.args]
-    held = [_Held(k) for k in range(len(term.args))]
+    held = [Held(k) for k in range(len(term.args))]
     arguments: tuple[Any, ...] = (*held, *numbers)
     if name == "clamp":
         bounds = iter(held[1:])
@@ -444,7 +344,7 @@ def _of_recurrence(term: Term) -> _Call:
     drawn = torch.Generator().manual_seed(0)
     examples = [torch.rand((3, *a.shape), generator=drawn, dtype=torch.float64) for a in term.args]
     axes = [("N", *("F",) * len(a.shape)) for a in term.args]
-    call = _Call(_Summed(term.data.summands), (tuple(_Held(k) for k in range(len(term.args))), {}), axes, examples, 1)
+    call = _Call(_Summed(term.data.summands), (tuple(Held(k) for k in range(len(term.args))), {}), axes, examples, 1)
     call.result_axes = axes[0]
     return call
 
@@ -484,113 +384,3 @@ def _membrane(emission: Any, node: str, reader: str) -> str:
     if isinstance(op, Integrator) or (isinstance(op, Neuron) and np.all(op.amplitude == 1)):
         return node
     return emission._add(f"{reader}.membrane", Integrator(), node)
-
-
-# -- ONNX --------------------------------------------------------------------------------------------------------------
-
-
-def _exported(term: Term, region: HostRegion, call: _Call, examples: Sequence[torch.Tensor]) -> HostRegion:
-    """A region with its ONNX, in float64 if ONNX Runtime has all of it."""
-    where = place_of(term.place.module, term.place.line)
-    trials = _trials(call, examples)
-    if not all(_same_again(call, trial) for trial in trials):
-        fix = "a host region keeps no state, changes nothing that it reads, and draws no random numbers: make these an "
-        what = f"{region.kind} gives other numbers when it is called again"
-        raise UnsupportedModel(Problem(what, where, fix=fix + "input of the network"))
-    if not all(_samples_apart(call, trial) for trial in trials):
-        what = f"what {region.kind} gives for a sample depends on the others"
-        fix = "a host region treats every sample alike: check which axis it works along"
-        raise UnsupportedModel(Problem(what, where, fix=fix))
-    problem = ""
-    for precision in ("float64", "float32"):
-        made = replace(region, precision=precision)
-        try:
-            moved = call if precision == "float64" else call.in_float32()
-            made = replace(made, model=_onnx(moved, [x.to(moved.kind) for x in examples]))
-            for trial in trials:
-                _check(made, moved, trial)
-            return made
-        except ToolFailed:
-            raise
-        except NeurocompileError as error:
-            problem = problem or error.problems[0].what
-        except Exception as error:
-            reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-            problem = problem or f"torch.onnx cannot export it: {reason[0]}"
-    what, fix = f"{region.kind} would be a host region, and {problem}", "write it otherwise"
-    raise UnsupportedModel(Problem(what, where, fix=fix))
-
-
-@torch.no_grad()
-def _trials(call: _Call, examples: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
-    """What a call is held to: twice as many samples as in the examples, and, if it takes them, random numbers."""
-    numbers = torch.Generator().manual_seed(0)
-    found = [[torch.cat((x, x)) for x in examples]]
-    for low, high in ((-1.0, 1.0), (0.0, 1.0)):
-        drawn = [low + (high - low) * torch.rand(x.shape, generator=numbers, dtype=torch.float64) for x in found[0]]
-        whole = [torch.rand(x.shape, generator=numbers, dtype=torch.float64) < 0.5 for x in found[0]]
-        trial = [b.double() if is_whole else a for a, b, is_whole in zip(drawn, whole, call.whole)]
-        try:
-            if torch.isfinite(call(*trial)).all():
-                return [*found, trial]
-        except Exception:
-            continue  # it takes indices, say
-    return found
-
-
-@torch.no_grad()
-def _same_again(call: _Call, trial: Sequence[torch.Tensor]) -> bool:
-    return bool(_near(call(*trial).numpy(), call(*trial).numpy(), 0.0).all())
-
-
-@torch.no_grad()
-def _samples_apart(call: _Call, trial: Sequence[torch.Tensor]) -> bool:
-    """Whether a call gives the first samples what it gives them among others."""
-    few = len(trial[0]) // 2
-    return bool(_near(call(*(x[:few] for x in trial)).numpy(), call(*trial)[:few].numpy(), 1e-9).all())
-
-
-def _onnx(call: _Call, examples: Sequence[torch.Tensor]) -> bytes:
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        nowhere = io.StringIO()  # onnxscript 0.6 prints what it did
-        silent = contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere)
-        with warnings.catch_warnings(), silent[0], silent[1], torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                call.eval(),
-                tuple(examples),
-                dynamo=True,
-                verbose=False,
-                dynamic_shapes=(tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),),
-                input_names=[f"x{k}" for k in range(len(examples))],
-                output_names=["y"],
-            )
-    finally:
-        logging.disable(before)
-    assert program is not None
-    for node in program.model.graph:
-        node.metadata_props.clear()  # where the source lay on the machine that exported it
-        node.doc_string = None
-    return program.model_proto.SerializeToString(deterministic=True)
-
-
-def _check(region: HostRegion, call: _Call, inputs: Sequence[torch.Tensor]) -> None:
-    """Hold the ONNX against torch, on these samples and on one alone."""
-    with torch.no_grad():
-        expected = call(*(x.to(call.kind) for x in inputs)).double().numpy()
-    once = replace(region, per_step=False, timed=region.timed and not region.per_step)
-    session = HostSession(once, call.steps)
-    exact = region.precision == "float64"
-    for part in (slice(None), slice(0, 1)):
-        found = session([x[part].double().numpy() for x in inputs])
-        near = _near(found, expected[part], 1e-9 if exact else 1e-4)
-        # Where it decides on a number, another rounding decides otherwise now and then.
-        if near.mean() < (1.0 if exact or region.carries == "real" else 0.999):
-            raise RuntimeError("its ONNX computes something else")
-
-
-def _near(a: Array, b: Array, tolerance: float) -> Array:
-    size = np.abs(b[np.isfinite(b)]).max(initial=1.0)
-    return np.isclose(a, b, 0, tolerance * size, equal_nan=True)
