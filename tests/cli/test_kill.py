@@ -112,6 +112,8 @@ def test_a_signal_in_the_middle_of_the_work(
     def interrupted(*_: object, **__: object) -> None:
         signal.raise_signal(signal_)
 
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what it runs in the background so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("neurocompile.validation.validate_program", interrupted)
     error = refused(130, "export", model, "-o", tmp_path / "out")[0]
     assert error["what"] == "interrupted"
