@@ -424,3 +424,23 @@ def layers_inside_of_steps(m: Net, x: torch.Tensor) -> torch.Tensor:
             h = fires(m.conv6(h))
         out = out + m.head(h.mean((2, 3)))
     return out / T
+
+
+@case(init=adds(p=lambda: nn.Linear(5, 5), q=lambda: nn.Linear(5, 5), r=lambda: nn.Linear(5, 5)))
+def ring_of_three_layers(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The first hears the third a step later, and only the first is read."""
+    h = m.fc(m.conv(x).flatten(1))
+    v = w = u = last = torch.zeros_like(h)
+    out = 0
+    for _ in range(T):
+        v = 0.5 * v + h + m.p(last)
+        first = (v >= 0.3).to(x.dtype)
+        v = v - 0.3 * first
+        w = 0.5 * w + m.q(first)
+        second = (w >= 0.2).to(x.dtype)
+        w = w - 0.2 * second
+        u = 0.5 * u + m.r(second)
+        last = (u >= 0.2).to(x.dtype)
+        u = u - 0.2 * last
+        out = out + m.two(first)
+    return out / T

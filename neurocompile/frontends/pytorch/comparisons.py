@@ -178,22 +178,12 @@ class Comparisons:
 
     def _compared_below(self, term: Term) -> list[Term]:
         """The comparisons that what is compared depends on, element by element, which no neuron has yet."""
-        found: dict[int, Term] = {}
-        waiting, seen = list(term.args), set()
-        while waiting:
-            top = waiting.pop()
-            if top.uid in seen:
-                continue
-            seen.add(top.uid)
-            if top.kind == "cmp":
-                if top.uid not in self.roller.rolled:
-                    found[top.uid] = top
-            elif top.kind in ("affine", "mul"):
-                waiting += top.args
-        deeper = {t.uid for one in found.values() for t in self._all_below(one)}
-        return [t for uid, t in found.items() if uid not in deeper]
+        found = [t for t in self._all_below(term, ("affine", "mul")) if t.uid not in self.roller.rolled]
+        deeper = {t.uid for one in found for t in self._all_below(one)}
+        return [t for t in found if t.uid not in deeper]
 
-    def _all_below(self, term: Term) -> list[Term]:
+    def _all_below(self, term: Term, through: Sequence[str] = ("affine", "mul", "cmp")) -> list[Term]:
+        """The comparisons that a term depends on, element by element, by way of these kinds of terms."""
         found, waiting, seen = [], list(term.args), set()
         while waiting:
             top = waiting.pop()
@@ -202,6 +192,6 @@ class Comparisons:
             seen.add(top.uid)
             if top.kind == "cmp":
                 found.append(top)
-            if top.kind in ("affine", "mul", "cmp"):
+            if top.kind in through:
                 waiting += top.args
         return found

@@ -139,9 +139,6 @@ def _linear(low: Lowering, x: Value, weight: Array, bias: Any) -> Value:
         what = f"it reads axes {shown(x.axes)}: its weights would be of {x.axes[-1]}, the last one"
         if is_time(x.axes[-1]):
             return _mixed_time(low, x, weight, bias)
-        if x.axes[-1] == "N":
-            what = f"it sums over samples: the last of {shown(x.axes)} is the batch"
-            raise Refused(what, "say how forward takes time and batch (layout=, --layout), and sum over features")
         raise Refused(what, "permute the features to the end before it, and back behind it")
     shape = (*x.shape[:-1], weight.shape[0])
     if x.axes.count("F") == 1:
