@@ -20,11 +20,11 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 import neurocompile
-from neurocompile.backends.onnx import HostSession
 from neurocompile.errors import BadInput, ToolFailed, UnsupportedModel, UsageError
 from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import run_graph
+from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRead, HostRegion
 from neurocompile.models.feedback import Feedback
 from neurocompile.program import Program, _digest, load_program

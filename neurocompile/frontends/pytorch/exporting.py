@@ -16,8 +16,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from neurocompile.backends.onnx import HostSession
 from neurocompile.errors import NeurocompileError, Problem, ToolFailed, UnsupportedModel
+from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
-from neurocompile.backends.onnx import HostSession
 from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRegion
 
 __all__ = ["Carries", "OnHost", "arranged", "batch_first", "carries_of", "host", "is_host", "time_of"]

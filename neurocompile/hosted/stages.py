@@ -15,8 +15,8 @@ from typing import Protocol
 import networkx as nx
 import numpy as np
 
-from neurocompile.backends.onnx import HostSession, sessions
 from neurocompile.errors import BadInput, Problem
+from neurocompile.hosted.session import HostSession, sessions
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.interpret import Run, interpret, read_out

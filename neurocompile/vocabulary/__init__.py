@@ -1,0 +1,1 @@
+"""Torch modules that users write networks with: feedback, gains of steps, readouts, the papers' neurons."""
