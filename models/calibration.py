@@ -14,7 +14,7 @@ from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
 from neurocompile.frontends.pytorch.neurons import is_registered
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.vocabulary.mpbn import MPBNLIF
 
 __all__ = ["calibrate", "firing_rates", "randomize"]
 

@@ -8,7 +8,8 @@ from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.neuron import MPBNLIFNode
 from torch import Tensor, nn
 
-from neurocompile.models.mpbn import MPBNLIF, NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
+from neurocompile.models.mpbn import NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
+from neurocompile.vocabulary.mpbn import MPBNLIF
 
 TIMESTEPS = 4
 INITIAL_BETA = -0.8  # of MPBN: normalized membranes start 1.3 standard deviations below V_th = 0.5, so few fire

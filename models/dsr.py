@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.neuron import DSRIFNode, DSRLIFNode
 from torch import Tensor, nn
 
 from neurocompile.models.configuration import Configuration
+from neurocompile.vocabulary.readout import WeightedRate
 
 __all__ = ["CONFIGURATIONS", "IF", "LIF", "VGG11", "MeanRate", "PreActBlock", "PreActResNet18", "WeightedRate"]
 
@@ -30,33 +30,6 @@ class MeanRate(nn.Module):
         """What neurons sent, [T, N, ...] -> its mean over time [N, ...]."""
         rate: Tensor = x_seq.mean(0)
         return rate
-
-
-class WeightedRate(nn.Module):
-    """The spike representation of LIF neurons (section 3.4), with lambda = exp(-dt / tau) = ``decay``:
-
-    r(s) = sum_n lambda^(N-n) V_th s[n] / (dt sum_n lambda^(N-n)), n = 1..N: recent spikes weigh most. It is what a
-    leaky membrane that never fires holds after the last step.
-    """
-
-    def __init__(self, decay: float) -> None:
-        super().__init__()
-        self.decay = decay
-
-    def total(self, timesteps: int) -> float:
-        """The sum of the weights of that many steps."""
-        return math.fsum(self.decay**n for n in range(timesteps))
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        """What neurons sent, V_th s / dt of [T, N, ...] -> its weighted mean over time [N, ...]."""
-        timesteps = len(x_seq)
-        exponents = torch.arange(timesteps - 1, -1, -1, dtype=x_seq.dtype, device=x_seq.device)
-        rate: Tensor = torch.tensordot(self.decay**exponents, x_seq, 1) / self.total(timesteps)
-        return rate
-
-    def extra_repr(self) -> str:
-        """Shown by `repr`."""
-        return f"decay={self.decay}"
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 import neurocompile
-from neurocompile.models.feedback import Feedback
-from neurocompile.models.mpbn import StrictRectangle
-from neurocompile.models.readout import MembraneReadout
 from neurocompile.models.spiking_diffusion import postsynaptic_potential
+from neurocompile.vocabulary.feedback import Feedback
+from neurocompile.vocabulary.mpbn import StrictRectangle
+from neurocompile.vocabulary.readout import MembraneReadout
 
 __all__ = [
     "CONFIGURATIONS",

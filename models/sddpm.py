@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, silu
 
 import neurocompile
-from neurocompile.models.readout import MembraneReadout
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.vocabulary.readout import MembraneReadout
+from neurocompile.vocabulary.temporal import TemporalGain
 
 __all__ = [
     "CONFIGURATIONS",

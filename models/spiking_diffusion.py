@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import neurocompile
-from neurocompile.models.readout import MembraneReadout
 from neurocompile.models.sddpm import Array, Denoiser
+from neurocompile.vocabulary.readout import MembraneReadout
 
 __all__ = [
     "CONFIGURATIONS",

@@ -43,7 +43,7 @@ from torch.nn.utils import parametrize
 from neurocompile.models import dsr, resnet, vgg
 from neurocompile.models.digits import TIMESTEPS, load_digits_split, paper_network, spikingjelly_network, to_sequence
 from neurocompile.models.event_camera import digits_events
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.vocabulary.mpbn import MPBNLIF
 
 BITS = (8, 4, 2)
 CHECKPOINTS = Path(__file__).parent / "checkpoints"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.vocabulary.temporal import TemporalGain
 from tests.draws import Constants, Draw, Function, Normed, Shape, StepConstants, Weighted, fill, stateless_in_time
 from tests.neurons import COMMON, NEURONS, fits
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph, interpret
-from neurocompile.models.mpbn import MPBNLIF
 from neurocompile.passes import REAL_PASSES, run_passes
+from neurocompile.vocabulary.mpbn import MPBNLIF
 from tests import networks
 from tests.draws import Function
 from tests.networks import HIGH, LOW, WANTED, Network, random_network

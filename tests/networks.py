@@ -17,7 +17,7 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.vocabulary.mpbn import MPBNLIF
 from tests.blocks import BLOCKS, Build
 from tests.draws import Draw, Function, Shape, fill
 from tests.neurons import NEURONS

@@ -10,7 +10,7 @@ from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor, nn
 
 import neurocompile
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.vocabulary.mpbn import MPBNLIF
 from tests.draws import Draw, Shape, fill
 
 __all__ = ["COMMON", "NEURONS", "Own", "fits"]

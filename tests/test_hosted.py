@@ -18,10 +18,10 @@ from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import Hosted, run_graph
 from neurocompile.ir.graph import Graph, InvalidGraph
 from neurocompile.ir.ops import Input, Neuron, Output
-from neurocompile.models.feedback import Feedback
 from neurocompile.program import load_program
 from neurocompile.simulation import host_regions
 from neurocompile.simulator.reference import simulate_integers
+from neurocompile.vocabulary.feedback import Feedback
 
 STEPS = 5
 

@@ -26,8 +26,8 @@ from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import run_graph
 from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRead, HostRegion
-from neurocompile.models.feedback import Feedback
 from neurocompile.program import Program, _digest, load_program
+from neurocompile.vocabulary.feedback import Feedback
 
 STEPS = 4
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from benchmarks.networks import PreActResNet18, calibrate, compiled, firing_rates, images, integers, program_rates
 from benchmarks.peers import KINDS, compare, peers
-from neurocompile.models.mpbn import MPBNLIF
 from neurocompile.models.resnet import ResNet20
 from neurocompile.program import Program
+from neurocompile.vocabulary.mpbn import MPBNLIF
 
 
 def tiny_resnet() -> nn.Module:

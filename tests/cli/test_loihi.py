@@ -14,8 +14,8 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from neurocompile.models.digits import load_digits_split
-from neurocompile.models.mpbn import MPBNLIF
 from neurocompile.models.resnet import ResNet20
+from neurocompile.vocabulary.mpbn import MPBNLIF
 from tests.backends.lava.against import need_lava
 from tests.cli.helpers import Data, done, exported, npz, one, pickled, refused, result, run, saved, says, small_net
 

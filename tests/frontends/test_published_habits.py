@@ -18,7 +18,7 @@ import neurocompile
 from neurocompile.errors import BadInput, UnsupportedModel
 from neurocompile.frontends.pytorch import TorchModel, load_model
 from neurocompile.ir import interpret
-from neurocompile.models.feedback import Feedback
+from neurocompile.vocabulary.feedback import Feedback
 from tests.frontends.test_published_layouts import MemUpdate, hold, made
 
 T, N = 5, 7

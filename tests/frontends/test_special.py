@@ -14,7 +14,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 from neurocompile.errors import UnsupportedModel
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.vocabulary.mpbn import MPBNLIF
 from tests.draws import Draw, fill
 from tests.exactness import Tally, check, lowered
 from tests.networks import Network, calibrate, inputs

@@ -14,8 +14,8 @@ from benchmarks.mpbn_folding import compare
 from neurocompile.data import arrange_inputs
 from neurocompile.frontends.pytorch import load_model
 from neurocompile.models import digits
-from neurocompile.models.mpbn import MPBNLIF
 from neurocompile.validation import validate_program
+from neurocompile.vocabulary.mpbn import MPBNLIF
 
 CHECKPOINTS = Path(digits.__file__).parent / "checkpoints"
 NAMES = ["digits", "digits-spikingjelly", "digits-4bit", "digits-2bit"]

@@ -25,7 +25,7 @@ from neurocompile.models.fsvae import (
     fsvae_loss,
     growing_prefix,
 )
-from neurocompile.models.mpbn import StrictRectangle
+from neurocompile.vocabulary.mpbn import StrictRectangle
 
 TINY = Sizes(2, 8, (6, 8), 7, 3, 4)
 

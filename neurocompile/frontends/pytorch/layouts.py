@@ -15,7 +15,7 @@ from torch import nn
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.pytorch.axes import Axes, Layout, axes_of, from_layout, to_layout
 from neurocompile.ir.ops import Array
-from neurocompile.models.mpbn import MPBNLIF
+from neurocompile.vocabulary.mpbn import MPBNLIF
 
 __all__ = ["arrange", "arranged_shape", "in_order", "likely_layouts", "separate", "to_network_time"]
 

@@ -26,7 +26,7 @@ def host(cls: Class | None = None, *, carries: Carries = "real", time: int | Non
 
     Its forward takes tensors and returns one; it keeps no state between calls, draws no random numbers (these are
     inputs of the network), and torch.onnx can export it. Where it is called for one step at a time (layout "loop", or
-    within a :class:`neurocompile.models.feedback.Feedback`) it is a region of one step.
+    within a :class:`neurocompile.vocabulary.feedback.Feedback`) it is a region of one step.
 
     Args:
         cls: the class.

@@ -16,12 +16,20 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
-from neurocompile.models.dsr import WeightedRate
-from neurocompile.models.mpbn import MPBNLIF, StrictRectangle
-from neurocompile.models.readout import MembraneReadout
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.vocabulary.mpbn import MPBNLIF, StrictRectangle
+from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
+from neurocompile.vocabulary.temporal import TemporalGain
 
 __all__ = ["first_line", "unpickle"]
+
+# The papers' modules, and the names under which files of earlier versions have them.
+_OF_PAPERS = {
+    MPBNLIF: "neurocompile.models.mpbn.MPBNLIF",
+    StrictRectangle: "neurocompile.models.mpbn.StrictRectangle",
+    WeightedRate: "neurocompile.models.dsr.WeightedRate",
+    MembraneReadout: "neurocompile.models.readout.MembraneReadout",
+    TemporalGain: "neurocompile.models.temporal.TemporalGain",
+}
 
 
 def unpickle(path: Path, trust: bool) -> Any:
@@ -71,6 +79,7 @@ def first_line(error: Exception) -> str:
 def _unsafe_names(path: Path) -> list[str]:
     """What a checkpoint would import beyond what is allowed, without importing it."""
     known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
+    known |= set(_OF_PAPERS.values())
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:
@@ -102,9 +111,10 @@ def _imports(content: bytes) -> Iterator[str]:
 
 
 def _allowed() -> list[Any]:
-    """The classes that a model file may name: layers and neurons of torch, of SpikingJelly and of the papers."""
-    found: list[Any] = [MPBNLIF, StrictRectangle, WeightedRate, MembraneReadout, set, slice, operator.add, torch.add]
-    found.append(TemporalGain)
+    """The classes that a model file may name: layers and neurons of torch, of SpikingJelly and of the papers;
+
+    a pair is a class and another name of it."""
+    found: list[Any] = [*_OF_PAPERS, *_OF_PAPERS.items(), set, slice, operator.add, torch.add]
     for name, kind in vars(nn).items():
         if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
             found.append(kind)

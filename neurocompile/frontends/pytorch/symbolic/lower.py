@@ -90,8 +90,8 @@ from neurocompile.frontends.pytorch.symbolic.tensors import (
 from neurocompile.frontends.pytorch.symbolic.trace import is_leaf
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, MaxPool, Output, Read
-from neurocompile.models.feedback import Feedback
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.vocabulary.feedback import Feedback
+from neurocompile.vocabulary.temporal import TemporalGain
 
 __all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
 

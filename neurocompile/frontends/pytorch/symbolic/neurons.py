@@ -22,9 +22,8 @@ from neurocompile.frontends.pytorch.neurons import (
     with_arrays,
 )
 from neurocompile.ir.ops import Array, Integrator, MembraneNorm, Neuron, Read
-from neurocompile.models.dsr import WeightedRate
-from neurocompile.models.mpbn import MPBNLIF
-from neurocompile.models.readout import MembraneReadout
+from neurocompile.vocabulary.mpbn import MPBNLIF
+from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
 
 __all__ = [
     "NEURONS",

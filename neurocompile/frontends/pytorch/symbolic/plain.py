@@ -24,7 +24,7 @@ from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, Recorded, i
 from neurocompile.frontends.pytorch.symbolic.trace import cleaned, is_leaf, prepare, trace_module
 from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Integrator, Neuron, Read
-from neurocompile.models.feedback import Feedback
+from neurocompile.vocabulary.feedback import Feedback
 
 __all__ = ["FORMAT", "VERSION", "check_plain", "module_of", "recording_from_plain", "recording_to_plain", "to_plain"]
 
@@ -132,7 +132,7 @@ def _module_to_plain(path: str, module: nn.Module, traced: SymbolicModel) -> Any
         raise UsageError(Problem(what, path, fix="call it outside the container, in multi-step mode"))
     if any(is_host(inner) for inner in module.modules()):
         what = "a module that a host computes cannot be saved inside a SpikingJelly container"
-        fix = "call it outside the container, or write the container's loop with neurocompile.models.feedback.Feedback"
+        fix = "call it outside the container, or write its loop with neurocompile.vocabulary.feedback.Feedback"
         raise UsageError(Problem(what, path, fix=fix))
     return cleaned(module)
 

@@ -179,7 +179,7 @@ def _constant(low: Lowering, x: Value, other: Any) -> Any:
     sizes = dict(enumerate(shape))
     if other.ndim > len(x.axes) or any(size != 1 for i, size in sizes.items() if x.axes[i] != "F"):
         fix = "let it vary over features only, or, to be multiplied, over time alone; "
-        fix += "a weighted mean over time is neurocompile.models.dsr.WeightedRate"
+        fix += "a weighted mean over time is neurocompile.vocabulary.readout.WeightedRate"
         raise Refused(f"a constant of shape {list(other.shape)} varies over time or batch", fix)
     return array(other).reshape([size for i, size in sizes.items() if x.axes[i] == "F"])
 

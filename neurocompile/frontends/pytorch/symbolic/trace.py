@@ -15,8 +15,8 @@ from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.places import user_line
 from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, READOUTS, is_registered
-from neurocompile.models.feedback import Feedback
-from neurocompile.models.temporal import TemporalGain
+from neurocompile.vocabulary.feedback import Feedback
+from neurocompile.vocabulary.temporal import TemporalGain
 
 __all__ = ["check_module", "cleaned", "is_leaf", "prepare", "trace_module"]
 
