@@ -18,7 +18,8 @@ import torch
 
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data, arrange_inputs
-from neurocompile.frontends.pytorch import TorchModel, load_model
+from neurocompile.frontends import load_model
+from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.frontends.pytorch.layouts import separate
 from neurocompile.models.digits import load_digits_split
 from neurocompile.models.zoo import ZOO, synthetic

@@ -17,7 +17,7 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from neurocompile.frontends.pytorch import Reference, load_model
+from neurocompile.frontends import Reference, load_model
 from neurocompile.frontends.pytorch.pickles import unpickle
 from neurocompile.frontends.pytorch.symbolic.plain import module_of
 from neurocompile.ir import interpret

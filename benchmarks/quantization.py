@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from neurocompile.compiler import Options, compile_graph
-from neurocompile.frontends.pytorch import load_model
+from neurocompile.frontends import load_model
 from neurocompile.ir import interpret
 from neurocompile.models.digits import load_digits_split
 from neurocompile.quantization import METHODS, Method

@@ -13,7 +13,7 @@ import torch
 from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
-from neurocompile.frontends.pytorch.neurons import is_registered
+from neurocompile.frontends.pytorch import is_registered
 from neurocompile.vocabulary.mpbn import MPBNLIF
 
 __all__ = ["calibrate", "firing_rates", "randomize"]

@@ -19,7 +19,8 @@ from torch.nn.functional import interpolate
 import neurocompile
 from neurocompile.data import arrange_inputs
 from neurocompile.execution import Executor
-from neurocompile.frontends.pytorch import Layout, TorchModel
+from neurocompile.frontends import live_model
+from neurocompile.frontends.base import Layout
 from neurocompile.ir.ops import Array
 from neurocompile.models import fsvae, sddpm, sgad, spiking_diffusion, spiking_gan
 from neurocompile.models.digits import load_digits_split
@@ -132,7 +133,9 @@ def compiled(part: Part, target: str = "generic") -> Program:
     lead = 1 if part.layout == "N" else 2
     shapes = {str(number): example.shape[lead:] for number, example in enumerate(part.example)}
     example = dict(zip(shapes, part.example, strict=True))
-    model = TorchModel.from_module(part.module, shapes, part.timesteps, part.layout, None, "real", example)
+    model = live_model(
+        part.module, example, input_shape=shapes, timesteps=part.timesteps, layout=part.layout, carries="real"
+    )
     return neurocompile.compile(model, target, bits=8)
 
 

@@ -12,8 +12,8 @@ from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data, arrange_inputs
 from neurocompile.errors import NeurocompileError
 from neurocompile.execution import Executor
-from neurocompile.frontends.pytorch import TorchModel
-from neurocompile.frontends.pytorch.layouts import separate
+from neurocompile.frontends import Model, live_model
+from neurocompile.frontends.pytorch import separate
 from neurocompile.mapping import needs_of, plan_cores
 from neurocompile.mapping.host import host_layers
 from neurocompile.models.zoo import ZOO, synthetic
@@ -44,8 +44,13 @@ def measure(name: str, seed: int = 0, samples: int = 2) -> dict[str, Any]:
     lead = 1 if network.layout == "N" else 2
     shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}
     before_mb, start, worked = _peak_mb(), time.perf_counter(), time.process_time()
-    model = TorchModel.from_module(
-        module, shapes, network.timesteps, network.layout, None, "real", dict(zip(shapes, example, strict=True))
+    model = live_model(
+        module,
+        dict(zip(shapes, example, strict=True)),
+        input_shape=shapes,
+        timesteps=network.timesteps,
+        layout=network.layout,
+        carries="real",
     )
     program = compile_graph(model.graph, "generic", network.timesteps, Options(), example=model.example)
     program.files()
@@ -107,7 +112,7 @@ def _engine_against_reference(program: Program, data: Data) -> dict[str, Any]:
     return {"integers_compared": compared, "integers_differing": differing}
 
 
-def _on_loihi(model: TorchModel, timesteps: int) -> dict[str, Any]:
+def _on_loihi(model: Model, timesteps: int) -> dict[str, Any]:
     """The cores that it takes; or why it takes none."""
     try:
         program = compile_graph(model.graph, "loihi", timesteps, Options(), example=model.example, check=False)

@@ -9,7 +9,7 @@ from importlib import resources
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from neurocompile.frontends.pytorch import TorchModel, load_model
+from neurocompile.frontends import Model, load_model
 from neurocompile.ir.ops import Array
 
 __all__ = ["CLASSIFIER", "digit_features", "frechet_distance", "mean_squared_error", "ssim"]
@@ -70,7 +70,7 @@ def frechet_distance(x: Array, y: Array) -> float:
 
 
 @cache
-def _classifier() -> TorchModel:
+def _classifier() -> Model:
     with resources.as_file(resources.files("neurocompile.models") / "checkpoints" / f"{CLASSIFIER}.pt") as file:
         return load_model(file)
 

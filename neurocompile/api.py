@@ -21,7 +21,8 @@ from neurocompile.validation import Validation, validate_program
 if TYPE_CHECKING:
     from torch import nn
 
-    from neurocompile.frontends.pytorch import Layout, TorchModel
+    from neurocompile.frontends import Model
+    from neurocompile.frontends.base import Layout
 
 __all__ = ["compile", "load", "simulate", "validate"]
 
@@ -33,7 +34,7 @@ _EXAMPLES = 64
 
 
 def compile(
-    model: nn.Module | TorchModel | Path_,
+    model: nn.Module | Model | Path_,
     target: str = "generic",
     *,
     input_shape: tuple[int, ...] | None = None,
@@ -72,19 +73,19 @@ def compile(
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError: see :mod:`neurocompile.errors`.
     """
-    from neurocompile.frontends.pytorch import TorchModel, load_model
+    from neurocompile.frontends import Model, live_model, load_model
 
+    settings: Any = {"timesteps": timesteps, "layout": layout, "readout": readout, "carries": carries}
     if isinstance(model, str | os.PathLike):
-        settings: Any = {"timesteps": timesteps, "layout": layout, "readout": readout, "carries": carries}
         model = load_model(Path(model), input_shape=input_shape, **settings)
-    elif not isinstance(model, TorchModel):
+    elif not isinstance(model, Model):
         if input_shape is None or timesteps is None:
             raise TypeError("compiling a live module needs input_shape and timesteps")
         shown = None
         if calibrate is not None:
             argument = next(iter(inspect.signature(model.forward).parameters))
             shown = _data(calibrate, {argument: tuple(input_shape)}, timesteps).part(0, _EXAMPLES).inputs
-        model = TorchModel.from_module(model, input_shape, timesteps, layout, readout, carries, shown)
+        model = live_model(model, shown, input_shape=input_shape, **settings)
         model.example = {}  # a program keeps no sample that nobody gave as an example
     given = model.graph.given_inputs
     seen = None if calibrate is None else _data(calibrate, given, model.timesteps, lines=model.graph.lines).inputs
@@ -109,7 +110,7 @@ def validate(
     x: Inputs,
     y: Any = None,
     *,
-    reference: nn.Module | TorchModel | Path_ | None = None,
+    reference: nn.Module | Model | Path_ | None = None,
     recorded: Mapping[str, Array] | None = None,
     layout: Layout | None = None,
     readout: Read | None = None,
@@ -130,7 +131,7 @@ def validate(
         backend_samples: how many samples Lava runs, at most.
     """
     from neurocompile.backends.lava.executor import lava_for
-    from neurocompile.frontends.pytorch import TorchModel, load_model
+    from neurocompile.frontends import Model, live_model, load_model
 
     folder = Path(program) if isinstance(program, str | os.PathLike) else None
     program = load(program) if isinstance(program, str | os.PathLike) else program
@@ -141,9 +142,11 @@ def validate(
     if isinstance(reference, str | os.PathLike):
         otherwise = next(iter(shapes.values())), steps
         reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
-    elif reference is not None and not isinstance(reference, TorchModel):
+    elif reference is not None and not isinstance(reference, Model):
         example = data.part(0, _EXAMPLES).inputs
-        reference = TorchModel.from_module(reference, dict(shapes), steps, layout, readout, example=example)
+        reference = live_model(
+            reference, example, input_shape=dict(shapes), timesteps=steps, layout=layout, readout=readout
+        )
     settings: Any = {"backend": backend, "backend_samples": backend_samples, "without_backend": without}
     return validate_program(program, data, reference, recorded, **settings)
 

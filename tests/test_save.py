@@ -15,7 +15,7 @@ from torch import nn
 
 import neurocompile
 from neurocompile.errors import NotTheSame, UnsupportedModel, UsageError
-from neurocompile.frontends.pytorch import load_model
+from neurocompile.frontends import load_model
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.hosted import run_graph
 from tests.cli.helpers import done, npz, one, refused, result, run, says

@@ -43,7 +43,7 @@ def _run(options: dict[str, Any], x: Any, y: Any) -> int:
     from neurocompile.cli import console
     from neurocompile.compiler import Options, compile_graph
     from neurocompile.data import arrange_inputs
-    from neurocompile.frontends.pytorch import load_model
+    from neurocompile.frontends import load_model
     from neurocompile.simulation import run_program, summary
     from neurocompile.targets import load_target, target_names
     from neurocompile.validation import validate_program

@@ -49,7 +49,7 @@ def command(**options: Any) -> int:
     from neurocompile.compiler import PASS_NAMES, Options, compile_graph
     from neurocompile.data import load_data
     from neurocompile.errors import DoesNotFit, Problem, UsageError
-    from neurocompile.frontends.pytorch import load_model
+    from neurocompile.frontends import load_model
     from neurocompile.ir.ops import Input
     from neurocompile.mapping import fit_problems
     from neurocompile.program import check_free

@@ -37,7 +37,7 @@ def command(**options: Any) -> int:
         program = load_program(options["what"])
         graph, notes, timesteps = program.real, list(program.notes), program.timesteps
     else:
-        from neurocompile.frontends.pytorch import load_model
+        from neurocompile.frontends import load_model
 
         model = load_model(options["what"], **model_arguments(options))
         graph, notes = run_passes(model.graph, REAL_PASSES)

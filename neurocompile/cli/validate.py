@@ -50,7 +50,7 @@ def command(**options: Any) -> int:
     recorded = load_arrays(options["recorded"]) if options["recorded"] else None
     model = None
     if options["reference"]:
-        from neurocompile.frontends.pytorch import load_model
+        from neurocompile.frontends import load_model
 
         otherwise = next(iter(program.input_shapes.values())), program.timesteps
         model = load_model(options["reference"], **model_arguments(options), otherwise=otherwise)

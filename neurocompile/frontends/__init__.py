@@ -1,1 +1,62 @@
-"""What reads the files of others into a graph: one package a source."""
+"""What reads the files of others into a graph: one package a source.
+
+A file is known by its content. Installed packages add frontends as entry points ``neurocompile.frontends``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from neurocompile.frontends.base import Frontend, Model, Reference, Settings
+from neurocompile.ir.ops import Array
+from neurocompile.registry import Table
+
+__all__ = ["FRONTENDS", "Frontend", "Model", "Reference", "Settings", "live_model", "load_model"]
+
+# Asked last: it answers for all that no other knows, says best what is wrong with it, and imports torch.
+_LAST = "pytorch"
+
+FRONTENDS: Table[Frontend] = Table("neurocompile.frontends", {_LAST: "neurocompile.frontends.pytorch:frontend"})
+"""All frontends by name."""
+
+
+def _in_turn() -> Iterator[Frontend]:
+    for name in (*(name for name in FRONTENDS if name != _LAST), _LAST):
+        yield FRONTENDS[name]
+
+
+def load_model(path: Path, **settings: Any) -> Model:
+    """Read a model from a file, whatever kind it is.
+
+    Args:
+        path: the file.
+        settings: what the user says about it (:class:`Settings`).
+
+    Raises:
+        BadInput: for a file that is missing, damaged, of no kind that is known, or that would run code.
+        UsageError: if the shape or the number of steps is not known.
+        UnsupportedModel: with everything in the model that cannot be lowered exactly.
+    """
+    asked = _in_turn() if path.exists() else iter([FRONTENDS[_LAST]])
+    chosen = next(each for each in asked if each.recognizes(path))
+    return chosen.load(path, Settings(**settings))
+
+
+def live_model(model: Any, example: Mapping[str, Array] | None = None, **settings: Any) -> Model:
+    """Read a live object, which stays as it is.
+
+    Args:
+        model: a torch module in eval mode, or what another frontend takes.
+        example: a few samples for each input.
+        settings: what the user says about it (:class:`Settings`).
+
+    Raises:
+        UnsupportedModel: with everything in the model that cannot be lowered exactly.
+        BadInput: if the model cannot run on such an input.
+        NotTheSame: if the graph does not do what the live object does.
+    """
+    chosen = next(each for each in _in_turn() if each.takes is not None and each.takes(model))
+    assert chosen.from_live is not None
+    return chosen.from_live(model, Settings(**settings), example)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.errors import BadInput, UnsupportedModel
-from neurocompile.frontends.pytorch import TorchModel, load_model
+from neurocompile.frontends import load_model
+from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.ir import interpret
 from neurocompile.vocabulary.feedback import Feedback
 from tests.frontends.test_published_layouts import MemUpdate, hold, made

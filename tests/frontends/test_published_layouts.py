@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.errors import NeurocompileError, UnsupportedModel, UsageError
-from neurocompile.frontends.pytorch import TorchModel, load_model
+from neurocompile.frontends import load_model
+from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.frontends.pytorch.neurons import is_registered
 from neurocompile.ir import interpret
 from neurocompile.simulation import Result

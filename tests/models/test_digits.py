@@ -12,7 +12,7 @@ import torch
 import neurocompile
 from benchmarks.mpbn_folding import compare
 from neurocompile.data import arrange_inputs
-from neurocompile.frontends.pytorch import load_model
+from neurocompile.frontends import load_model
 from neurocompile.models import digits
 from neurocompile.validation import validate_program
 from neurocompile.vocabulary.mpbn import MPBNLIF

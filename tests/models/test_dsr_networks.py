@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.errors import UnsupportedModel
-from neurocompile.frontends.pytorch import TorchModel, load_model
+from neurocompile.frontends import load_model
+from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.ir import interpret
 from neurocompile.ir.ops import Integrator, Output
 from neurocompile.models.dsr import CONFIGURATIONS, IF, LIF, VGG11, MeanRate, PreActResNet18, WeightedRate

@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 from scipy.ndimage import gaussian_filter
 from scipy.stats import multivariate_normal
 
-from neurocompile.frontends.pytorch import load_model
+from neurocompile.frontends import load_model
 from neurocompile.ir.ops import Linear
 from neurocompile.models.digits import load_digits_split
 from neurocompile.models.generators import CHECKPOINTS

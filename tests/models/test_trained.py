@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import neurocompile
-from neurocompile.frontends.pytorch import load_model
+from neurocompile.frontends import load_model
 from neurocompile.models import digits
 from neurocompile.models.generators import GENERATORS, Network, betas, compiled, digit_images, in_program, in_torch
 from neurocompile.models.quality import digit_features, frechet_distance, mean_squared_error, ssim

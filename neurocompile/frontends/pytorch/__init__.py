@@ -1,10 +1,12 @@
 """PyTorch and SpikingJelly: live modules and the files they are kept in."""
 
-from neurocompile.frontends.pytorch.files import load_model, save
-from neurocompile.frontends.pytorch.model import LAYOUTS, Layout, TorchModel
-from neurocompile.frontends.pytorch.neurons import equation, membrane, neuron
+from neurocompile.frontends.base import Frontend, Layout, Reference
+from neurocompile.frontends.pytorch.axes import LAYOUTS
+from neurocompile.frontends.pytorch.files import from_live, load, save
+from neurocompile.frontends.pytorch.layouts import separate
+from neurocompile.frontends.pytorch.model import TorchModel
+from neurocompile.frontends.pytorch.neurons import equation, is_registered, membrane, neuron
 from neurocompile.frontends.pytorch.onhost import host
-from neurocompile.frontends.pytorch.reference import Reference
 
 __all__ = [
     "LAYOUTS",
@@ -12,9 +14,14 @@ __all__ = [
     "Reference",
     "TorchModel",
     "equation",
+    "frontend",
     "host",
-    "load_model",
+    "is_registered",
     "membrane",
     "neuron",
     "save",
+    "separate",
 ]
+
+# Whatever no other frontend knows is read as a torch file, or as a module: it says what is wrong with it.
+frontend = Frontend(lambda path: True, load, lambda model: True, from_live)

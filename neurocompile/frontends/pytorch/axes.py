@@ -7,9 +7,11 @@ batch outermost, ``F`` a feature (channel, row, column), ``1`` an axis of size o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 import torch
+
+from neurocompile.frontends.base import Layout
 
 __all__ = [
     "LAYOUTS",
@@ -26,8 +28,7 @@ __all__ = [
 
 Axes = tuple[str, ...]
 
-Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
-LAYOUTS: tuple[Layout, ...] = ("TN", "NT", "N..T", "NCT..", "fold", "loop", "N")
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 class MixedAxes(Exception):

@@ -8,9 +8,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch import nn
 
 from neurocompile.data import write_file
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
-from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout
+from neurocompile.frontends.base import Carries, Layout, Settings
+from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.layouts import in_order, likely_layouts, separate
 from neurocompile.frontends.pytorch.model import TorchModel, of_symbolic
@@ -27,9 +29,9 @@ from neurocompile.frontends.pytorch.plain import FORMAT, VERSION, leaves_of, rec
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.symbolic import plain as version1
 from neurocompile.frontends.pytorch.symbolic.trace import prepare
-from neurocompile.ir.ops import Read
+from neurocompile.ir.ops import Array, Read
 
-__all__ = ["load_model", "save"]
+__all__ = ["from_live", "load", "save"]
 
 
 def save(
@@ -40,7 +42,7 @@ def save(
     layout: Layout | None = None,
     timesteps: int | None = None,
     readout: Read | None = None,
-    carries: Literal["real", "spikes"] | None = None,
+    carries: Carries | None = None,
 ) -> None:
     """Write a model so that ``neurocompile export`` needs neither its class nor its source.
 
@@ -110,7 +112,7 @@ def _of_modules(model: nn.Module, made: TorchModel) -> dict[str, Any] | None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.pt"
             torch.save(content, file)
-            return content if load_model(file).graph.same_as(made.graph) else None
+            return content if load(file, Settings()).graph.same_as(made.graph) else None
     except UsageError:
         raise
     except Exception:  # whatever it is, a recording holds it
@@ -155,61 +157,48 @@ def _timesteps(x: torch.Tensor, layout: Layout, given: int | None) -> int:
     return int(x.shape[axis])
 
 
-def load_model(
-    path: Path,
-    *,
-    input_shape: tuple[int, ...] | None = None,
-    timesteps: int | None = None,
-    layout: Layout | None = None,
-    readout: Read | None = None,
-    carries: Literal["real", "spikes"] | None = None,
-    arch: str | None = None,
-    trust: bool = False,
-    otherwise: tuple[tuple[int, ...], int] | None = None,
-) -> TorchModel:
-    """Read a model, trace it and lower it.
+def load(path: Path, settings: Settings) -> TorchModel:
+    """Read a model that :func:`save` wrote, a pickled module, or a state_dict; trace it and lower it.
 
-    Args:
-        path: written by :func:`save`, a pickled module, or a state_dict.
-        input_shape: without batch and time; a save file knows it.
-        timesteps: T; a save file knows it.
-        layout: as for :func:`save`.
-        readout: as for :func:`save`.
-        carries: as for :func:`save`; None: what the file says, or "real".
-        arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
-        trust: unpickle anything, which runs whatever code the file holds.
-        otherwise: the input shape and T for a file that does not say them, where the user gave none.
+    A file of :func:`save` knows its shape, number of steps and layout; the others do not.
 
     Raises:
         BadInput: for a file that is missing, damaged, or that wants classes which are not allowed.
         UsageError: if the shape or the number of steps is not known.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
-    found = unpickle(path, trust)
+    found = unpickle(path, settings.trust)
     if isinstance(found, dict) and found.get("format") == FORMAT:
-        _check_agrees(found, input_shape, timesteps, layout)
-        return _from_plain(found, path, readout, carries)
+        _check_agrees(found, settings)
+        return _from_plain(found, path, settings.readout, settings.carries)
     state = _state_in(found)
     if state is not None:
-        found = _with_state(state, path, arch)
+        found = _with_state(state, path, settings.arch)
     if not isinstance(found, nn.Module):
         what = f"this holds a {type(found).__name__}, no model"
         raise BadInput(Problem(what, str(path), fix="write it with neurocompile.save or torch.save(model, path)"))
-    if otherwise is not None:
-        input_shape, timesteps = input_shape or otherwise[0], timesteps or otherwise[1]
+    if settings.otherwise is not None:
+        shape, steps = settings.otherwise
+        settings = replace(settings, input_shape=settings.input_shape or shape, timesteps=settings.timesteps or steps)
     missing = [
         Problem(f"a pickled module does not say its {what}", option, fix=f"give {option}, or use neurocompile.save")
         for what, option, value in (
-            ("input shape", "--input-shape C,H,W", input_shape),
-            ("number of steps", "--timesteps T", timesteps),
+            ("input shape", "--input-shape C,H,W", settings.input_shape),
+            ("number of steps", "--timesteps T", settings.timesteps),
         )
         if value is None
     ]
     if missing:
         raise UsageError(missing)
-    assert input_shape is not None
-    assert timesteps is not None
-    return TorchModel.from_module(found, input_shape, timesteps, layout, readout, carries)
+    return from_live(found, settings)
+
+
+def from_live(module: nn.Module, settings: Settings, example: Mapping[str, Array] | None = None) -> TorchModel:
+    """A live module in eval mode, which stays as it is; its shape and number of steps are among the settings."""
+    shape, steps = settings.input_shape, settings.timesteps
+    assert shape is not None
+    assert steps is not None
+    return TorchModel.from_module(module, shape, steps, settings.layout, settings.readout, settings.carries, example)
 
 
 def _state_in(found: Any) -> dict[str, torch.Tensor] | None:
@@ -339,17 +328,15 @@ def _check_header(content: Mapping[str, Any], path: Path) -> None:
         raise BadInput(Problem(what, str(path), ", ".join(wrong), fix="save the model again with neurocompile.save"))
 
 
-def _check_agrees(
-    content: Mapping[str, Any], input_shape: tuple[int, ...] | None, timesteps: int | None, layout: Layout | None
-) -> None:
+def _check_agrees(content: Mapping[str, Any], settings: Settings) -> None:
     """Refuse options that say other than a save file does."""
     shapes = [tuple(shape) for shape in content.get("input_shapes", {}).values()]
     problems = [
         Problem(f"the file was saved with another {what}", option, str(given), str(known), f"leave out {option}")
         for what, option, given, known in (
-            ("layout", "--layout", layout, content.get("layout")),
-            ("number of steps", "--timesteps", timesteps, content.get("timesteps")),
-            ("input shape", "--input-shape", input_shape, shapes[0] if shapes else None),
+            ("layout", "--layout", settings.layout, content.get("layout")),
+            ("number of steps", "--timesteps", settings.timesteps, content.get("timesteps")),
+            ("input shape", "--input-shape", settings.input_shape, shapes[0] if shapes else None),
         )
         if given is not None and given != known
     ]

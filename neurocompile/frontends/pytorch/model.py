@@ -9,20 +9,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel
-from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of
+from neurocompile.frontends.base import Carries, Layout, Reference
+from neurocompile.frontends.pytorch.axes import Axes, axes_of
 from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.layouts import (
     arrange,
     in_order,
     likely_layouts,
-    separate,
     to_network_time,
 )
 from neurocompile.frontends.pytorch.live import Live, tensors_of
@@ -38,7 +38,6 @@ from neurocompile.frontends.pytorch.proof import (
     prove,
     random_given,
 )
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.state import forget, in_float64
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import Trace, generalized, references, settled
@@ -49,7 +48,7 @@ from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Neuron, Output, Read
 from neurocompile.validation.compare import Comparison, compare_spikes
 
-__all__ = ["LAYOUTS", "Layout", "Reference", "TorchModel", "in_order", "likely_layouts", "separate"]
+__all__ = ["TorchModel", "of_symbolic"]
 
 _FIX_FILE = "save the model again with neurocompile.save; if it stays so, please report it"
 
@@ -70,7 +69,7 @@ class TorchModel:
     timesteps: int
     input_shapes: dict[str, tuple[int, ...]]
     read: Read | None
-    carries: dict[str, Literal["real", "spikes"]]
+    carries: dict[str, Carries]
     example: dict[str, Array]
     lowered: Lowered
     symbolic: SymbolicModel | None = None
@@ -92,7 +91,7 @@ class TorchModel:
         timesteps: int,
         layout: Layout | None = None,
         read: Read | None = None,
-        carries: Literal["real", "spikes"] | None = None,
+        carries: Carries | None = None,
         example: Mapping[str, Array] | None = None,
         whole: Collection[str] = (),
         by_class: bool = True,
@@ -148,7 +147,7 @@ class TorchModel:
         timesteps: int,
         input_shapes: dict[str, tuple[int, ...]],
         read: Read | None,
-        carries: dict[str, Literal["real", "spikes"]],
+        carries: dict[str, Carries],
         example: dict[str, Array],
         module_kinds: Mapping[str, str],
         recorded: tuple[dict[str, Array], Reference],
@@ -379,7 +378,7 @@ def of_symbolic(found: SymbolicModel) -> TorchModel:
 
 def _symbolic(
     module: nn.Module, again: Any, shapes: Mapping[str, tuple[int, ...]], timesteps: int, layout: Layout | None,
-    read: Read | None, carries: Literal["real", "spikes"] | None, example: Mapping[str, Array] | None,
+    read: Read | None, carries: Carries | None, example: Mapping[str, Array] | None,
     whole: Collection[str],
 ) -> TorchModel | None:  # fmt: skip
     """The model as the symbolic trace sees it, where the live module fires and gives the same; else None."""
@@ -405,7 +404,7 @@ def _symbolic(
 # -- what it does ------------------------------------------------------------------------------------------------------
 
 
-def _recorded(live: Live, read: Read | None, carries: Literal["real", "spikes"] | None) -> TorchModel:
+def _recorded(live: Live, read: Read | None, carries: Carries | None) -> TorchModel:
     """The model, proved against the live module."""
     first = live.record(live.inputs(3, "example"))
     live.check(first)

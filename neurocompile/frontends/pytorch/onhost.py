@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from neurocompile.frontends.base import Carries
 from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRegion
@@ -16,8 +17,6 @@ from neurocompile.ir.host import HostRegion
 __all__ = ["Carries", "OnHost", "arranged", "batch_first", "carries_of", "host", "is_host", "time_of"]
 
 Class = TypeVar("Class", bound=type[nn.Module])
-Carries = Literal["real", "spikes"]
-
 _marked: dict[type[nn.Module], tuple[Carries, int | None]] = {}
 
 

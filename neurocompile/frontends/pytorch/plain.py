@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, registered_equation
 from neurocompile.frontends.pytorch.onhost import OnHost
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references
 from neurocompile.frontends.pytorch.vocabulary import KINDS, OPERATIONS, VIEWS
 from neurocompile.ir.host import host_from_plain, host_to_plain

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel, naming_lines
+from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.live import FIX_FAULT, Live, flat
 from neurocompile.frontends.pytorch.places import forward_of, place_of
 from neurocompile.frontends.pytorch.record import Recording
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic import Listening, SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, references, same_bits
 from neurocompile.hosted import run_graph

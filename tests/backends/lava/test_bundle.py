@@ -13,7 +13,7 @@ import pytest
 
 from neurocompile.backends.lava import bundle_files, plan_of
 from neurocompile.compiler import Options, compile_graph
-from neurocompile.frontends.pytorch import load_model
+from neurocompile.frontends import load_model
 from neurocompile.models.digits import load_digits_split
 from neurocompile.program import Program
 from neurocompile.simulator import simulate_integers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from spikingjelly.activation_based import neuron
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
-from neurocompile.frontends.pytorch.axes import Axes, Layout, axes_of, from_layout, to_layout
+from neurocompile.frontends.base import Carries, Layout, Reference
+from neurocompile.frontends.pytorch.axes import Axes, axes_of, from_layout, to_layout
 from neurocompile.frontends.pytorch.layouts import arranged_shape, in_order, likely_layouts
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic.lower import lower, unsupported_modules
 from neurocompile.frontends.pytorch.symbolic.lowering import HostCall
 from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, is_membrane, is_registered, layout_of
@@ -42,7 +42,7 @@ class SymbolicModel:
     timesteps: int
     input_shapes: dict[str, tuple[int, ...]]
     read: Read | None = None
-    carries: Literal["real", "spikes"] = "real"
+    carries: Carries = "real"
     example: dict[str, Array] = field(default_factory=dict)
     recording: Reference | None = None
 
@@ -73,7 +73,7 @@ class SymbolicModel:
         timesteps: int,
         layout: Layout | None = None,
         read: Read | None = None,
-        carries: Literal["real", "spikes"] = "real",
+        carries: Carries = "real",
         example: Mapping[str, Array] | None = None,
         whole: Collection[str] = (),
     ) -> SymbolicModel:

@@ -14,9 +14,9 @@ import torch
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.onhost import OnHost, is_host
-from neurocompile.frontends.pytorch.reference import Reference
 from neurocompile.frontends.pytorch.symbolic.lower import FUNCTIONS, METHODS
 from neurocompile.frontends.pytorch.symbolic.lowering import HostCall
 from neurocompile.frontends.pytorch.symbolic.model import SymbolicModel

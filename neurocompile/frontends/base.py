@@ -1,0 +1,93 @@
+"""What a frontend gives: a model out of a file or a live object, and what runs its source for reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Array, Read
+
+__all__ = ["Carries", "Frontend", "Layout", "Model", "Reference", "Settings"]
+
+Carries = Literal["real", "spikes"]
+Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
+
+
+@dataclass
+class Reference:
+    """What the source of a model computed, in network time.
+
+    ``spikes[layer][N, T, ...]`` are 0 or 1 (or -1); ``margins[layer]`` is the membrane minus the threshold in the
+    units of the source, where it lets that be seen; ``thresholds[layer]`` is the size of that threshold.
+    """
+
+    outputs: dict[str, Array]
+    spikes: dict[str, Array]
+    margins: dict[str, Array] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A network as its source has it, ready to be compiled.
+
+    ``input_shapes`` are without time and batch, ``timesteps`` is T; ``example`` holds a few samples ``[n, ...]`` or
+    ``[n, T, ...]`` for each input, if the source brings any; ``notes`` are what its owner should know.
+    """
+
+    timesteps: int
+    input_shapes: dict[str, tuple[int, ...]]
+    example: dict[str, Array]
+    notes: list[str]
+
+    @property
+    def graph(self) -> Graph:
+        """The network."""
+
+    def run(self, inputs: Mapping[str, Array]) -> Reference:
+        """Run the source itself, not the graph, in float64 from fresh state, on ``inputs[name][N, T, ...]``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may say about a model; None: what its source says, or what the frontend finds out.
+
+    Attributes:
+        input_shape: without batch and time; by name where there are several.
+        timesteps: T.
+        layout: how forward takes time and batch.
+        readout: how an output that still has time is read; None: its mean.
+        carries: "spikes" if the inputs are 0 or 1.
+        arch: ``package.module:factory``, which makes the module that a file of weights belongs to.
+        trust: read anything, which runs whatever code the file holds.
+        otherwise: the input shape and T for a source that does not say them, where the user gave none.
+    """
+
+    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
+    timesteps: int | None = None
+    layout: Layout | None = None
+    readout: Read | None = None
+    carries: Carries | None = None
+    arch: str | None = None
+    trust: bool = False
+    otherwise: tuple[tuple[int, ...], int] | None = None
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """One kind of source.
+
+    Attributes:
+        recognizes: whether the content of a file (or a folder) is of this kind; the path exists, its name says nothing.
+        load: the model in it.
+        takes: whether a live object is of this kind; None: it takes none.
+        from_live: the model that a live object is; a few samples for each input may show what these are.
+    """
+
+    recognizes: Callable[[Path], bool]
+    load: Callable[[Path, Settings], Model]
+    takes: Callable[[Any], bool] | None = None
+    from_live: Callable[[Any, Settings, Mapping[str, Array] | None], Model] | None = None
