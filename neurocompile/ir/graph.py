@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -27,6 +27,9 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
+
+if TYPE_CHECKING:
+    from neurocompile.ir.form import SynapticForm
 
 __all__ = ["Edge", "Graph", "InvalidGraph", "Node"]
 
@@ -133,6 +136,17 @@ class Graph:
             for source in node.inputs:
                 readers[source].append(node)
         return {name: tuple(found) for name, found in readers.items()}
+
+    @cached_property
+    def form(self) -> SynapticForm:
+        """The graph as layers of neurons with their synapses, found once.
+
+        Raises:
+            InvalidGraph: if it is in no synaptic form, into which the synapses pass brings a graph.
+        """
+        from neurocompile.ir.form import SynapticForm
+
+        return SynapticForm.of(self)
 
     @property
     def lines(self) -> dict[str, str]:
