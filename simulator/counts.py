@@ -8,22 +8,20 @@ sum that it is in. Real-valued inputs cost multiply-accumulates (MACs) instead, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.graph import Graph
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
-    WEIGHT_OPS,
     Add,
     Array,
     Conv,
     ConvTranspose,
     Delay,
     Input,
-    Integrator,
     Linear,
     Neuron,
     Scale,
@@ -75,8 +73,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Fanout:
-    """How many stored weights (and how many of them non-zero) each element of an event meets in one layer."""
+    """How many stored weights (and how many of them non-zero) each element of an event meets in one node.
 
+    ``layer`` is what they count for: the layer that the node's weights feed, or the node itself, a sum of events.
+    """
+
+    node: str
     layer: str
     event: str
     stored: Array
@@ -93,15 +95,15 @@ def fanouts(graph: Graph) -> list[Fanout]:
     """Every place where events meet weights in an integer graph."""
     real = _real_elements(graph)
     found = []
-    for node in graph:
-        if isinstance(node.op, WEIGHT_OPS):
-            (event,) = node.inputs
-            stored, nonzero = (_adjoint(graph, node, ones) for ones in (_stored(node.op), _nonzero(node.op)))
-            found.append(Fanout(_consumer(graph, node), event, stored, nonzero, real[event]))
-        elif isinstance(node.op, SumPool | Add) and graph.edges[node.name].is_event:
-            for event in node.inputs:
-                stored = _adjoint(graph, node, node.op)
-                found.append(Fanout(node.name, event, stored, stored, real[event]))
+    for layer in graph.form.layers.values():
+        for synapse in layer.synapses:
+            ones = _stored(synapse.op), _nonzero(synapse.op)
+            stored, nonzero = (_adjoint(each, synapse.reads.shape, synapse.gives) for each in ones)
+            found.append(Fanout(synapse.name, layer.name, synapse.event, stored, nonzero, real[synapse.event]))
+    for node in graph.form.sums:
+        for event in node.inputs:
+            stored = _adjoint(node.op, graph.edges[event].shape, graph.edges[node.name].shape)
+            found.append(Fanout(node.name, node.name, event, stored, stored, real[event]))
     return found
 
 
@@ -129,12 +131,6 @@ def _real_elements(graph: Graph) -> dict[str, Array]:
     return real
 
 
-def _consumer(graph: Graph, node: Node) -> str:
-    while not isinstance(node.op, Neuron | Integrator):
-        node = graph.consumers[node.name][0]
-    return node.name
-
-
 def _stored(op: Any) -> Any:
     if isinstance(op, Linear):
         return Linear(np.ones(op.weight.shape) if op.stored is None else op.stored.astype(np.float64))
@@ -146,19 +142,11 @@ def _nonzero(op: Any) -> Any:
 
 
 def _with_weight(op: Any, weight: Array) -> Any:
-    match op:
-        case Scale():
-            return Scale(weight)
-        case Linear():
-            return Linear(weight)
-        case Conv():
-            return Conv(weight, None, op.stride, op.padding, op.dilation, op.groups)
-    return ConvTranspose(weight, None, op.stride, op.padding, op.output_padding, op.dilation, op.groups)
+    return replace(op, **{"scale" if isinstance(op, Scale) else "weight": weight})
 
 
-def _adjoint(graph: Graph, node: Node, ones: Any) -> Array:
+def _adjoint(ones: Any, shape: tuple[int, ...], out: tuple[int, ...]) -> Array:
     """For each input element the sum of the weights that it meets, where the weights are 0 or 1."""
-    shape, out = graph.edges[node.inputs[0]].shape, graph.edges[node.name].shape
     match ones:
         case Scale():
             met = np.broadcast_to(ones.scale, shape)

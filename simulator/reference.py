@@ -13,7 +13,7 @@ import numpy as np
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out, reset, spikes_of
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Add, Array, Delay, Gain, Input, Integrator, Neuron, Output, SumPool
+from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
 from neurocompile.simulator.counts import Counts, Fanout, LayerCounts, count_events, fanouts
 from neurocompile.targets import Arithmetic
 
@@ -61,9 +61,7 @@ def simulate_integers(
     batch, timesteps = next(iter(inputs.values())).shape[:2]
     machine = _Machine(graph, arithmetic, batch, state or {})
     found = fanouts(graph) if found is None else found
-    counted = [n.name for n in graph if isinstance(n.op, Neuron | Integrator)]
-    counted += [n.name for n in graph.of(SumPool, Add) if graph.edges[n.name].is_event]
-    counts = Counts({name: LayerCounts.zero(batch) for name in counted})
+    counts = Counts({name: LayerCounts.zero(batch) for name in graph.form.counted})
     trace: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Output)}
     kept: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Integrator)} if membranes else {}
     left: dict[str, list[Array]] = {name: [] for name in kept}

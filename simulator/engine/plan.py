@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
+from neurocompile.ir.form import Wire
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import (
     WEIGHT_OPS,
@@ -103,22 +105,23 @@ class _Planner:
     index: dict[str, int] = field(default_factory=dict)
     bits: set[str] = field(default_factory=set)
     numbers: set[str] = field(default_factory=set)
-    fans: list[tuple[Fanout, str]] = field(default_factory=list)
     ways: dict[str, str] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.binary = binary(self.graph)
         self.ranges = ranges(self.graph)
-        self.fan_of: dict[tuple[str, str], Fanout] = {}
-        found = iter(fanouts(self.graph))
-        for node in self.graph:
-            if isinstance(node.op, WEIGHT_OPS):
-                self.fan_of[node.name, node.inputs[0]] = next(found)
-            elif isinstance(node.op, SumPool | Add) and self.graph.edges[node.name].is_event:
-                for event in node.inputs:
-                    fan = next(found)
-                    self.fans.append((fan, event))
+        found = fanouts(self.graph)
+        self.fan_of = {fan.node: fan for fan in found}
+        self.fans = [(fan, fan.event) for fan in found if fan.node == fan.layer]
+        self.macs = dict.fromkeys(self.graph.form.counted, 0)
+        for fan in found:
+            self.macs[fan.layer] += fan.macs_per_step
+        self.synapses = {
+            part.name: layer.synapses
+            for layer in self.graph.form.layers.values()
+            for part in (*layer.synapses, *layer.wiring)
+        }
         self.cyclic = {
             name
             for group in nx.strongly_connected_components(_wiring(self.graph))
@@ -149,12 +152,7 @@ class _Planner:
                     data = self._stateless(node)
             self.nodes.append({"name": node.name, **data})
         self.numbers |= {node.inputs[0] for node in self.graph.of(Output)}
-        layers = [node.name for node in self.graph.of(Neuron, Integrator)]
-        layers += [n.name for n in self.graph.of(SumPool, Add) if self.graph.edges[n.name].is_event]
-        macs = dict.fromkeys(layers, 0)
-        for fan in {id(fan): fan for fan in [*self.fan_of.values(), *(fan for fan, _ in self.fans)]}.values():
-            macs[fan.layer] += fan.macs_per_step
-        layers = [name for name in layers if name in self.index]
+        layers = [name for name in self.macs if name in self.index]
         for data in self.nodes:
             self._finish(data)
         data = {
@@ -164,7 +162,7 @@ class _Planner:
             "fans": [self._fan(fan, event) for fan, event in self.fans if fan.layer in self.index],
             "schedule": self._schedule(),
         }
-        return Plan(data, self.index, layers, macs, self.ways)
+        return Plan(data, self.index, layers, self.macs, self.ways)
 
     def _needed(self, planned: dict[str, dict[str, Any]]) -> set[str]:
         """The nodes whose values are computed: what a fast layer's weights do is in that layer.
@@ -172,8 +170,7 @@ class _Planner:
         Currents that others read than a fast layer become sums, ``planned`` here.
         """
         needed: set[str] = set()
-        waiting = [n.name for n in self.graph.of(Output, Neuron, Integrator, Input)]
-        waiting += [n.name for n in self.graph.of(SumPool, Add) if self.graph.edges[n.name].is_event]
+        waiting = [*(node.name for node in self.graph.of(Input, Output)), *self.graph.form.counted]
         while waiting:
             name = waiting.pop()
             if name in needed:
@@ -249,8 +246,6 @@ class _Planner:
             case Scale():
                 shape = self.graph.edges[node.name].shape
                 data |= {"kind": "scale", "weight": np.broadcast_to(op.scale, shape)}
-                if np.any(op.shift != 0):
-                    data["bias"] = np.broadcast_to(op.shift, shape)
             case SumPool() | MaxPool():
                 kind = "sum_pool" if isinstance(op, SumPool) else "max_pool"
                 data |= {"kind": kind, "kernel": _pair(op.kernel), "stride": _pair(op.stride)}
@@ -271,10 +266,6 @@ class _Planner:
                 if op.bias.ndim:
                     shape = self.graph.edges[node.name].shape
                     data["bias"] = np.broadcast_to(op.bias[: self.steps], (self.steps, *shape))
-        if isinstance(op, Linear | Conv | ConvTranspose) and op.bias is not None:
-            shape = self.graph.edges[node.name].shape
-            bias = op.bias.reshape(-1, *(1,) * (len(shape) - 1)) if op.bias.ndim == 1 else op.bias
-            data["bias"] = np.broadcast_to(bias if isinstance(op, Linear) or op.bias.ndim == 1 else op.bias, shape)
         data["kind"] = _KINDS.index(data["kind"])
         for key in ("weight", "bias"):
             if data[key] is not None:
@@ -287,7 +278,7 @@ class _Planner:
         """Counts what a layer of weights meets from its source on its own, unless a layer of neurons does already."""
         if name not in self.counted:
             self.counted.add(name)
-            self.fans.append((self.fan_of[name, self.graph[name].inputs[0]], source))
+            self.fans.append((self.fan_of[name], source))
 
     # -- layers --------------------------------------------------------------------------------------------------------
 
@@ -340,34 +331,18 @@ class _Planner:
     def _leaves(self, current: str) -> list[_Leaf] | None:
         """The layers of weights that make up a current; None if something else stands between."""
         found: list[_Leaf] = []
-
-        def collect(name: str, shape: tuple[int, ...], first: int) -> bool:
-            each = self.graph[name]
-            match each.op:
-                case Add() if not self.graph.edges[name].is_event:
-                    return all(collect(source, shape, first) for source in each.inputs)
-                case Concat(axis=0) if not self.graph.edges[name].is_event:
-                    for source in each.inputs:
-                        part = self.graph.edges[source].shape
-                        if not collect(source, part, first):
-                            return False
-                        first += part[0]
-                    return True
-                case Reshape(shape=out) if isinstance(self.graph[each.inputs[0]].op, Linear):
-                    return collect(each.inputs[0], out, first)
-                case Linear() | Conv() | ConvTranspose() | Scale():
-                    op = each.op
-                    bias = op.shift if isinstance(op, Scale) else op.bias
-                    if bias is not None and np.any(bias != 0):
-                        return False
-                    source = each.inputs[0]
-                    while isinstance(op, Linear) and isinstance(self.graph[source].op, Reshape):
-                        source = self.graph[source].inputs[0]
-                    found.append(_Leaf(each, source, first, self.fan_of[name, each.inputs[0]]))
-                    return True
-            return False
-
-        return found if collect(current, self.graph.edges[current].shape, 0) else None
+        for synapse in self.synapses[current]:
+            nodes = [synapse.name, *(wire.node.name for wire in synapse.way)]
+            if current not in nodes:
+                continue
+            first = _first_channel(synapse.op, synapse.way[: nodes.index(current)])
+            if first is None:
+                return None
+            source = synapse.event
+            while isinstance(synapse.op, Linear) and isinstance(self.graph[source].op, Reshape):
+                (source,) = self.graph[source].inputs
+            found.append(_Leaf(synapse.node, source, first, self.fan_of[synapse.name]))
+        return found
 
     def _sums(self, node: Node, leaves: list[_Leaf], data: dict[str, Any]) -> Range | None:
         """Plan how the currents are summed, and return their range; None where 32 bits could not hold them."""
@@ -571,6 +546,22 @@ class _Planner:
             "fan_stored": np.ascontiguousarray(kept[:, 0]),
             "fan_nonzero": np.ascontiguousarray(kept[:, 1]),
         }
+
+
+def _first_channel(op: Any, way: Sequence[Wire]) -> int | None:
+    """Where the outputs of weights stand among the channels of a current; None if they are moved any other way."""
+    first = 0
+    for number, wire in enumerate(way):
+        match wire.node.op:
+            case Add():
+                pass
+            case Concat(axis=0):
+                first += wire.start
+            case Reshape() if isinstance(op, Linear) and not number:
+                pass
+            case _:
+                return None
+    return first
 
 
 def _fit(bits: int, size: int, piece: int, stride: int, negative: Array, positive: Array) -> bool:

@@ -55,7 +55,7 @@ CASES = (
     *("asymmetric padding", "output padding", "1x1", "kernel above 3", "all-max weights", "weights above 8 bits"),
     *("SumPool", "MaxPool", "Upsample", "Reshape of events", "Reshape of currents", "Concat of events"),
     *("Concat of currents", "Concat along another axis", "Add of events", "Add of currents", "Delay", "own loop"),
-    *("loop through layers", "fan-out of spikes", "fan-out of currents", "two inputs", "real input", "spikes as input"),
+    *("loop through layers", "fan-out of spikes", "two inputs", "real input", "spikes as input"),
     *(
         "Gain",
         "Gain with a bias",
@@ -195,7 +195,7 @@ class _Draw:
             self.input("xy"[k], rank if k == 0 or self.chance(60) else self.r.choice((0, 1, 2)))
         layers: list[str] = []
         for k in range(self.r.choice((1, 2, 2, 3, 3, 4))):
-            layers += self.layer(f"n{k}", layers)
+            layers.append(self.layer(f"n{k}", layers))
         self.readouts()
         graph = self.graph(tuple(n.name for n in self.nodes.values() if isinstance(n.op, Output)))
         steps, batch = self.r.choice(_STEPS), self.r.choice((1, 2, 2, 3))
@@ -349,8 +349,8 @@ class _Draw:
 
     # -- layers --------------------------------------------------------------------------------------------------------
 
-    def layer(self, name: str, before: Sequence[str]) -> list[str]:
-        """A neuron with its synapses, possibly in a loop; its name (of two, where they share their currents)."""
+    def layer(self, name: str, before: Sequence[str]) -> str:
+        """A neuron with its synapses, possibly in a loop; its name."""
         r = self.r
         self.bits = r.choice((2, 4, 8, 8) if self.plain else (2, 3, 4, 8, 8, 8, 8, 9, 12, 16, r.randint(2, 16)))
         fed = self.gained(name, self.current(name, self.event()), 0.05)
@@ -374,12 +374,7 @@ class _Draw:
             self.mark("own loop")
         if before and self.chance(20) and self.loop(r.choice(before), name):
             self.mark("loop through layers")
-        if self.chance(4):
-            self.mark("fan-out of currents")
-            other = self.add(f"{name}.twin", Neuron(np.asarray(0)), self.nodes[name].inputs[0], shape=shape)
-            self.spikes(other)
-            return [name, other]
-        return [name]
+        return name
 
     def spikes(self, name: str) -> None:
         self.reach[name] = 1

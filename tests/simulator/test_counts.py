@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,10 @@ from neurocompile.compiler import Options, compile_graph
 from neurocompile.errors import DoesNotFit
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph
-from neurocompile.ir.ops import Integrator, Neuron
+from neurocompile.ir.ops import Neuron
 from neurocompile.program import Program
 from neurocompile.quantization import Method
-from neurocompile.quantization.bounds import Interval, event_ranges, membrane_bounds, sum_ranges
+from neurocompile.quantization.bounds import Interval, current_ranges, event_ranges, membrane_bounds
 from neurocompile.simulator.reference import Simulation, simulate_integers
 from neurocompile.targets import load_target
 from tests.exactness import lowered
@@ -89,13 +88,12 @@ def check_bounds(program: Program, run: Simulation) -> None:
     """Every membrane lies within what the compiler has proved, and that within the register."""
     graph, arithmetic = program.integer, program.arithmetic
     events = event_ranges(graph)
-    for node in graph.of(Neuron, Integrator):
-        shape = graph.edges[node.name].shape
-        op: Any = node.op
-        bounds = membrane_bounds(op, sum_ranges(graph, node, events), shape, arithmetic, program.timesteps)
-        seen = run.membranes[node.name]
-        assert (seen >= bounds.low).all(), node.name
-        assert (seen <= bounds.high).all(), node.name
+    for layer in graph.form.layers.values():
+        current = current_ranges(layer, events)[layer.current]
+        bounds = membrane_bounds(layer.op, current, layer.shape, arithmetic, program.timesteps)
+        seen = run.membranes[layer.name]
+        assert (seen >= bounds.low).all(), layer.name
+        assert (seen <= bounds.high).all(), layer.name
         assert bounds.magnitude <= arithmetic.state_max
 
 
