@@ -14,7 +14,6 @@ from neurocompile.backends.lava.network import NetworkSource, Way, ends_of
 from neurocompile.backends.lava.plan import Plan, Population, SynapseLayer, plan_of
 from neurocompile.backends.lava.readme import readme
 from neurocompile.data import pack_arrays
-from neurocompile.ir.connections import connections
 from neurocompile.ir.ops import Array, Input, Integrator, Linear, Neuron, Output
 from neurocompile.program import Program
 from neurocompile.simulator.reference import simulate_integers
@@ -180,9 +179,8 @@ def _host_synapses(program: Program, population: Population, arrays: _Arrays) ->
 
 def _matrix(synapse: SynapseLayer, target: tuple[int, ...], source: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """All synapses of a layer: neuron, source element (both in Lava's order), weight; by neuron, then element."""
-    outputs, inputs, weights = connections(synapse.op, synapse.reads)
-    places = outputs if synapse.place is None else synapse.place[outputs]
-    rows, columns = rank_of(target)[places], rank_of(source)[inputs]
+    neurons, elements, weights = synapse.weights.listed()
+    rows, columns = rank_of(target)[neurons], rank_of(source)[elements]
     order = np.lexsort((columns, rows))
     return rows[order], columns[order], weights[order]
 
@@ -212,7 +210,7 @@ def _synapse(plan: Plan, synapse: SynapseLayer, arrays: _Arrays, source: Network
             here = target.within(rows[inside]), origin.within(columns[inside]), mantissas[inside]
             way = Way(name, origin, target)
             full = inside.sum() >= _DENSE * target.size * origin.size
-            if isinstance(synapse.op, Linear) and not synapse.delay and full:
+            if isinstance(synapse.weights.op, Linear) and not synapse.delay and full:
                 matrix = np.zeros((target.size, origin.size), np.int64)
                 matrix[here[0], here[1]] = here[2]
                 arrays.keep(f"{name}.weights", matrix)
@@ -239,7 +237,7 @@ def _mantissas(weights: Array) -> tuple[Array, int]:
 
 def _kernel(synapse: SynapseLayer) -> Array:
     """``[out, in / groups, kH, kW]`` (torch) as ``[out, kW, kH, in / groups]``, flipped, at its full scale."""
-    weight = synapse.op.weight
+    weight = synapse.weights.op.weight
     if weight.ndim == 3:
         weight = weight[:, :, None]
     return np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)) << synapse.exponent

@@ -191,18 +191,17 @@ class NetworkSource:
     def kernel(self, synapse: SynapseLayer) -> None:
         """A convolution that keeps its weights shared."""
         self._uses.add("from lava.proc.conv.process import Conv")
-        op = synapse.op
+        op, reads = synapse.weights.op, lava_shape(synapse.weights.reads.shape)
         padding = tuple(before for before, _ in op.padding)
         (origin,), (target,) = ends_of(self.plan, synapse.source), ends_of(self.plan, synapse.target)
         self._synapse(
             Way(synapse.name, origin, target),
             [
-                f'Conv(weight=arrays["{synapse.name}.weight"].astype(np.int32), '
-                f"input_shape={lava_shape(synapse.reads)},",
+                f'Conv(weight=arrays["{synapse.name}.weight"].astype(np.int32), input_shape={reads},',
                 f"     padding={_across(padding, 0)}, stride={_across(op.stride, 1)}, "
                 f"dilation={_across(op.dilation, 1)}, groups={op.groups}, num_message_bits={synapse.bits})",
             ],
-            reads=lava_shape(synapse.reads),
+            reads=reads,
         )
 
     def dense(self, synapse: SynapseLayer, way: Way, exponent: int) -> None:

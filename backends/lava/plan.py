@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir import form
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.ops import Array, Conv, Delay, Input, Integrator, MaxPool, Neuron, Reshape
+from neurocompile.ir.ops import Array, Conv, Input, Integrator, MaxPool, Neuron
 from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.host import host_layers
-from neurocompile.mapping.netlist import origin_of, places_of
 from neurocompile.program import Program
-from neurocompile.quantization.rows import synapses_of
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
 from neurocompile.targets import load_target
 
@@ -94,22 +93,27 @@ class Pool:
 class SynapseLayer:
     """Weights between a source and a population.
 
-    ``exponent`` is what the consumer's shift leaves to the layer's weights: a spike adds ``weight << (6 + exponent)``
-    to a current. ``place[i]`` is the neuron (flat, in the network's order) that output i of ``op`` feeds; None: its
-    own.
-    ``is_kernel`` says whether Lava's convolution holds it, with shared weights: no delay, padding alike on both sides.
+    ``exponent`` is what the consumer's shift leaves to the layer's weights beyond Lava's own: a spike adds
+    ``weight << exponent`` to Lava's ``a_in``, which it shifts left itself. ``is_kernel`` says whether Lava's
+    convolution holds it, with shared weights: no delay, padding alike on both sides.
     """
 
-    name: str
-    source: str
+    weights: form.Synapse
     target: str
-    op: Any
-    reads: Shape
     exponent: int
     delay: int
     bits: int
-    place: Array | None
     is_kernel: bool
+
+    @property
+    def name(self) -> str:
+        """Of the weights."""
+        return self.weights.name
+
+    @property
+    def source(self) -> str:
+        """Whose events they read."""
+        return self.weights.source
 
 
 @dataclass(frozen=True)
@@ -142,43 +146,30 @@ class Plan:
         return next(each.shape for each in everything if each.name == name)
 
 
-@dataclass(frozen=True)
-class _Wire:
-    """A layer of weights, before anything is known about time: where its events come from, and with what delay."""
-
-    node: Node
-    target: Node
-    source: str
-    delay: int
-
-
 def plan_of(program: Program) -> Plan:
     """Plan a Program's processes.
 
     Raises:
         DoesNotFit: for loops that are shorter than their synapses, and delays that no synapse has.
     """
-    graph = program.integer
+    graph, layers = program.integer, program.integer.form.layers
+    pools = graph.form.pools
     host = host_layers(program)
-    consumers = graph.of(Neuron, Integrator)
-    wires = [wire for node in consumers for wire in _wires(graph, node)]
-    on_chip = [wire for wire in wires if wire.target.name not in host]
-    pools = graph.of(MaxPool)
-    hops = [Hop(wire.source, wire.target.name, 1, wire.delay) for wire in on_chip]
-    origins = {node.name: origin_of(graph, node.inputs[0]) for node in pools}
-    hops += [Hop(source, name, 0, delay) for name, (source, delay) in origins.items()]
+    on_chip = [layer for name, layer in layers.items() if name not in host]
+    hops = [Hop(each.source, layer.name, 1, each.delay) for layer in on_chip for each in layer.synapses]
+    hops += [Hop(source, name, 0, delay) for name, (source, delay) in pools.items()]
     still = {node.name: 0 for node in graph.of(Input)} | dict.fromkeys(host, 0)
-    depths = layer_depths([node.name for node in (*consumers, *pools) if node.name not in host], hops, still)
-    populations = [_population(graph, program, node, depths[node.name], node.name in host) for node in consumers]
+    depths = layer_depths([*(layer.name for layer in on_chip), *pools], hops, still)
+    populations = [_population(program, layer, depths[name], name in host) for name, layer in layers.items()]
     if any(hop.delay for hop in hops):
         populations = _quieted(program, populations, hops)
     cut = frozenset(population.name for population in populations if population.parts)
-    synapses = [_synapse(graph, wire, depths, cut) for wire in on_chip]
+    synapses = [_synapse(program, layer, each, depths, cut) for layer in on_chip for each in layer.synapses]
     _check_delays(synapses, program)
     return Plan(
         tuple(_source(graph, node) for node in graph.of(Input)),
         tuple(populations),
-        tuple(_pool(graph, node, depths) for node in pools),
+        tuple(_pool(graph, name, depths) for name in pools),
         tuple(synapses),
         not any(hop.delay for hop in hops),
     )
@@ -205,23 +196,14 @@ def check_stock(plan: Plan) -> None:
 
 def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
     """The layers of weights that feed one layer, as if they took no time (for the host)."""
-    graph = program.integer
-    wires = list(_wires(graph, graph[name]))
-    depths = {wire.source: 0 for wire in wires} | {name: 1}
-    return [_synapse(graph, wire, depths, frozenset()) for wire in wires]
-
-
-def _wires(graph: Graph, consumer: Node) -> Iterator[_Wire]:
-    for synapse in synapses_of(graph, consumer):
-        source, delay = origin_of(graph, synapse.node.inputs[0])
-        yield _Wire(synapse.node, consumer, source, delay)
+    layer = program.integer.form.layers[name]
+    depths = {synapse.source: 0 for synapse in layer.synapses} | {name: 1}
+    return [_synapse(program, layer, synapse, depths, frozenset()) for synapse in layer.synapses]
 
 
 def _bits_of(graph: Graph, name: str) -> int:
     """How wide the graded spikes of a source are; 0 for ordinary ones."""
-    op = graph[name].op
-    if isinstance(op, MaxPool):
-        return _bits_of(graph, origin_of(graph, graph[name].inputs[0])[0])
+    op = graph[graph.form.emitter(name)].op
     if isinstance(op, Neuron):
         return 8 if op.negative_threshold is not None else 0
     assert isinstance(op, Input)
@@ -234,32 +216,28 @@ def _source(graph: Graph, node: Node) -> Source:
     return Source(node.name, graph.edges[node.name].shape, _bits_of(graph, node.name))
 
 
-def _pool(graph: Graph, node: Node, depths: Mapping[str, int]) -> Pool:
-    op: Any = node.op
-    source, delay = origin_of(graph, node.inputs[0])
-    reads, shape = graph.edges[node.inputs[0]].shape, graph.edges[node.name].shape
-    depth = depths[node.name]
-    return Pool(node.name, shape, reads, source, op, depth, depth - depths[source] + delay, _bits_of(graph, source))
+def _pool(graph: Graph, name: str, depths: Mapping[str, int]) -> Pool:
+    op: Any = graph[name].op
+    source, delay = graph.form.pools[name]
+    reads, shape = graph.edges[graph[name].inputs[0]].shape, graph.edges[name].shape
+    depth = depths[name]
+    return Pool(name, shape, reads, source, op, depth, depth - depths[source] + delay, _bits_of(graph, source))
 
 
-def _synapse(graph: Graph, wire: _Wire, depths: Mapping[str, int], cut: frozenset[str]) -> SynapseLayer:
-    op: Any = wire.target.op
-    reads, gives = graph.edges[wire.node.inputs[0]].shape, graph.edges[wire.node.name].shape
-    place = places_of(graph, wire.node, wire.target)
-    delay = depths[wire.target.name] - depths[wire.source] + wire.delay - 1
-    alike = graph.edges[wire.source].shape == reads and graph.edges[wire.target.name].shape == gives
-    whole = not cut & {wire.source, wire.target.name}
+def _synapse(
+    program: Program, layer: form.Layer, synapse: form.Synapse, depths: Mapping[str, int], cut: frozenset[str]
+) -> SynapseLayer:
+    graph = program.integer
+    delay = depths[layer.name] - depths[synapse.source] + synapse.delay - 1
+    alike = graph.edges[synapse.source].shape == synapse.reads.shape and layer.shape == synapse.gives
+    whole = not cut & {synapse.source, layer.name}
     return SynapseLayer(
-        wire.node.name,
-        wire.source,
-        wire.target.name,
-        wire.node.op,
-        reads,
-        op.shift - 6,
+        synapse,
+        layer.name,
+        layer.op.shift - program.arithmetic.min_shift,
         delay,
-        _bits_of(graph, wire.source),
-        place,
-        place is None and alike and whole and not delay and _is_lava_kernel(wire.node.op),
+        _bits_of(graph, synapse.source),
+        synapse.lands is None and alike and whole and not delay and _is_lava_kernel(synapse.op),
     )
 
 
@@ -284,30 +262,20 @@ def _check_delays(synapses: list[SynapseLayer], program: Program) -> None:
         raise DoesNotFit(problems)
 
 
-def _population(graph: Graph, program: Program, node: Node, depth: int, on_host: bool) -> Population:
-    op: Any = node.op
-    shape = graph.edges[node.name].shape
+def _population(program: Program, layer: form.Layer, depth: int, on_host: bool) -> Population:
+    name, op, shape = layer.name, layer.op, layer.shape
     if on_host:
-        return Population(node.name, shape, op, 0, "host")
+        return Population(name, shape, op, 0, "host")
     registers = registers_of(op, program.arithmetic)
     if registers is not None:
-        parts = _parts(node.name, registers, shape)
-        if not parts or not any(isinstance(reader.op, MaxPool) for reader in _readers(graph, node.name)):
-            return Population(node.name, shape, op, depth, "stock", registers, (), parts)
+        parts = _parts(name, registers, shape)
+        if not parts or name not in {source for source, _ in program.integer.form.pools.values()}:
+            return Population(name, shape, op, depth, "stock", registers, (), parts)
         several = Shortfall("a max-pool reads its neurons, which have several decays", "use one decay")
-        return Population(node.name, shape, op, depth, "own", None, (several,))
+        return Population(name, shape, op, depth, "own", None, (several,))
     missing = shortfalls(op, program.arithmetic, 2.0**program.arithmetic.decay_fraction)
     beyond = Shortfall("its parameters do not lie on the grids of the chip's registers", "export the model again")
-    return Population(node.name, shape, op, depth, "own", None, tuple(missing) or (beyond,))
-
-
-def _readers(graph: Graph, name: str) -> Iterator[Node]:
-    """Who reads the spikes of a layer, behind delays and reshapes."""
-    for reader in graph.consumers[name]:
-        if isinstance(reader.op, Reshape | Delay):
-            yield from _readers(graph, reader.name)
-        else:
-            yield reader
+    return Population(name, shape, op, depth, "own", None, tuple(missing) or (beyond,))
 
 
 def _parts(name: str, registers: Registers, shape: Shape) -> tuple[Part, ...]:
@@ -325,18 +293,11 @@ def _parts(name: str, registers: Registers, shape: Shape) -> tuple[Part, ...]:
 def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -> list[Population]:
     """Where delayed spikes of a stock population could be ones from before the run, a process that waits for it."""
     early = _early(program, populations, hops)
-    delayed = {_neuron_behind(program.integer, hop.source) for hop in hops if hop.delay}
+    delayed = {program.integer.form.emitter(hop.source) for hop in hops if hop.delay}
     return [
         replace(p, kind="own", registers=None, missing=(QUIET,), parts=()) if p.name in delayed & early else p
         for p in populations
     ]
-
-
-def _neuron_behind(graph: Graph, name: str) -> str:
-    """The layer or input whose spikes a pool, or a pool of pools, hands on."""
-    while isinstance(graph[name].op, MaxPool):
-        name, _ = origin_of(graph, graph[name].inputs[0])
-    return name
 
 
 def _early(program: Program, populations: list[Population], hops: list[Hop]) -> set[str]:

@@ -78,11 +78,11 @@ def net_of(program: Program) -> Net | list[Problem]:
         faults = _problems_of(link, arithmetic, arithmetic.lif)
         problems += faults
         if not faults:
-            layers.append(_layer(link, graph.edges[link.neurons.name].shape, arithmetic, arithmetic.lif))
+            layers.append(_layer(link, arithmetic))
     problems = problems or _echoes(layers, arithmetic, arithmetic.lif)
     if problems:
         return problems
-    return Net(links[0].reads if layers[0].geometry else links[0].given, message_bits, tuple(layers))
+    return Net(links[0].synapses.reads.shape if layers[0].geometry else links[0].given, message_bits, tuple(layers))
 
 
 def _message_bits(name: str, op: Input, arithmetic: Arithmetic) -> tuple[int, list[Problem]]:
@@ -97,27 +97,27 @@ def _message_bits(name: str, op: Input, arithmetic: Arithmetic) -> tuple[int, li
     return int(max(abs(op.low), abs(op.high))).bit_length() + int(op.low < 0), []
 
 
-def _layer(link: Link, shape: tuple[int, ...], arithmetic: Arithmetic, lif: Lif) -> Layer:
+def _layer(link: Link, arithmetic: Arithmetic) -> Layer:
     """A layer in which nothing is wrong."""
-    op, synapses = link.neurons.op, link.synapses.op
+    op, synapses = link.layer.op, link.synapses.op
     assert isinstance(op, Neuron | Integrator)
     registers = registers_of(op, arithmetic)
     assert registers is not None
-    weight, *recurrent = _acting_weights(link, op.shift - lif.threshold_shift)
+    weight, *recurrent = _acting_weights(link, op.shift - arithmetic.min_shift)
     geometry = None
     if isinstance(synapses, Conv):
         (vertical, _), (horizontal, _) = synapses.padding
         stride, dilation = synapses.stride, synapses.dilation
         geometry = Geometry((stride[0], stride[1]), (vertical, horizontal), (dilation[0], dilation[1]), synapses.groups)
     return Layer(
-        name=link.neurons.name,
-        shape=shape,
+        name=link.layer.name,
+        shape=link.layer.shape,
         weight=weight,
         recurrent=recurrent[0] if recurrent else None,
         geometry=geometry,
         flat=geometry is None and len(link.given) > 1,
         registers=registers,
-        bias=compact(_bias(registers), shape),
+        bias=compact(_bias(registers), link.layer.shape),
     )
 
 
@@ -127,7 +127,7 @@ def _bias(registers: Registers) -> Array:
 
 
 def _acting_weights(link: Link, further: int) -> list[Array]:
-    """What a spike adds to Lava's ``a_in``: Lava shifts a sum by 6 itself, weights bring what is further."""
+    """What a spike adds to Lava's ``a_in``, which Lava shifts itself: weights bring what is further."""
     return [op.weight << further for _, op in link.weights]
 
 
@@ -135,23 +135,20 @@ def _acting_weights(link: Link, further: int) -> list[Array]:
 
 
 def _problems_of(link: Link, arithmetic: Arithmetic, lif: Lif) -> list[Problem]:
-    op, synapses = link.neurons.op, link.synapses
+    op, synapses = link.layer.op, link.synapses
     assert isinstance(op, Neuron | Integrator)
-    problems = _neuron_problems(link.neurons.name, op, arithmetic, lif)
+    problems = _neuron_problems(link.layer.name, op, arithmetic, lif)
     if isinstance(synapses.op, Conv):
         problems += _geometry_problems(synapses.name, synapses.op)
         # Inputs are fed in the shape that the first layer reads; what a layer emits has the shape it has.
-        if not isinstance(link.source.op, Input) and link.given != link.reads:
-            what = f"netx flattens, but does not make {_written(link.reads)} of {_written(link.given)}"
+        if not isinstance(link.source.op, Input) and link.given != link.synapses.reads.shape:
+            what = f"netx flattens, but does not make {_written(link.synapses.reads.shape)} of {_written(link.given)}"
             problems.append(Problem(what, synapses.name, fix=ELSEWHERE))
-    for name, weighted in link.weights:
-        if weighted.bias is not None and np.any(weighted.bias):
-            problems.append(Problem("a bias acts on the synaptic current", name, fix="compile again"))
-    further = op.shift - lif.threshold_shift
+    further = op.shift - arithmetic.min_shift
     if further < 0:
-        limit = f"at least {lif.threshold_shift}"
+        limit = f"at least {arithmetic.min_shift}"
         problems.append(
-            Problem("Loihi shifts sums further to the left", link.neurons.name, str(op.shift), limit, "compile again")
+            Problem("Loihi shifts sums further to the left", link.layer.name, str(op.shift), limit, "compile again")
         )
         return problems
     weights = _acting_weights(link, further)

@@ -16,20 +16,17 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
-from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir import form
+from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import (
-    WEIGHT_OPS,
     Add,
     Array,
     Concat,
     Conv,
     ConvTranspose,
     Delay,
-    Gain,
-    Integrator,
     Linear,
     MaxPool,
-    Neuron,
     Reshape,
     Scale,
     SumPool,
@@ -218,76 +215,38 @@ def layers_of(graph: Graph, host: frozenset[str]) -> list[Layer]:
         DoesNotFit: if a layer's wiring follows no axes and is too large to be listed.
     """
     layers, problems = [], []
-    for node in graph.of(Neuron, Integrator):
-        if node.name in host:
+    for layer in graph.form.layers.values():
+        if layer.name in host:
             continue
         try:
-            layers.append(_Feeds(graph, host, node).layer())
+            layers.append(_Feeds(graph, host).layer(layer))
         except TooManyPairs:
             what = "its connections do not follow the axes of its layer, and there are too many to list them"
-            problems.append(Problem(what, node.name, fix="reshape spikes, behind the neurons, rather than currents"))
+            problems.append(Problem(what, layer.name, fix="reshape spikes, behind the neurons, rather than currents"))
     if problems:
         raise DoesNotFit(problems)
     return layers
 
 
 class _Feeds:
-    """Finding what feeds one layer."""
+    """Which elements of which sources feed a layer, along what axes."""
 
-    def __init__(self, graph: Graph, host: frozenset[str], node: Node) -> None:
-        self.graph, self.host, self.node = graph, host, node
-        self.shape = graph.edges[node.name].shape
+    def __init__(self, graph: Graph, host: frozenset[str]) -> None:
+        self.graph, self.host = graph, host
 
-    def layer(self) -> Layer:
-        found = list(self._weights(self.node.inputs[0], np.arange(prod(self.shape)).reshape(self.shape)))
-        space = self._space(self.node.inputs[0])
+    def layer(self, layer: form.Layer) -> Layer:
+        space = _space(layer)
         ways: dict[str, list[Wiring]] = {}
         synapses = []
-        for node, index in found:
-            (event,) = node.inputs
-            fields = _fields(node.op, self.graph.edges[event].shape, self.graph.edges[node.name].shape)
-            synapses.append(_synapses(node, fields, index, space, self.graph.edges[event].shape))
-            for source, inner in self._events(event, frozenset()):
+        for synapse in layer.synapses:
+            index = np.arange(prod(synapse.gives)).reshape(synapse.gives) if synapse.lands is None else synapse.lands
+            fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
+            synapses.append(_synapses(synapse, fields, index, space))
+            for source, inner in self._events(synapse.event, frozenset()):
                 ways.setdefault(source, []).append(_along(placed(wired(fields, inner), index, space), space))
         sources = {source: self._source(source, found, space) for source, found in ways.items()}
-        on_chip = tuple(
-            source
-            for source in sources
-            if source not in self.host and isinstance(self.graph[source].op, Neuron | Integrator)
-        )
-        return Layer(self.node.name, space, tuple(synapses), sources, on_chip)
-
-    def _weights(self, name: str, index: Array) -> Iterator[tuple[Node, Array]]:
-        """Each weight layer in front of the neurons, with the number of the neuron that each of its outputs feeds."""
-        node = self.graph[name]
-        match node.op:
-            case Add() | Gain():
-                for source in node.inputs:
-                    yield from self._weights(source, index)
-            case Reshape():
-                yield from self._weights(node.inputs[0], index.reshape(self.graph.edges[node.inputs[0]].shape))
-            case Concat(axis=axis):
-                start = 0
-                for source in node.inputs:
-                    stop = start + self.graph.edges[source].shape[axis]
-                    yield from self._weights(source, np.take(index, range(start, stop), axis))
-                    start = stop
-            case _:
-                if not isinstance(node.op, WEIGHT_OPS):
-                    raise ValueError(f"{name} feeds {self.node.name} without weights: no synaptic form")
-                yield node, index
-
-    def _space(self, name: str) -> Shape:
-        """The shape with the most axes that what feeds the neurons has; matrices alone have one axis."""
-        found: list[Shape] = []
-        waiting = [name]
-        while waiting:
-            node = self.graph[waiting.pop(0)]
-            if isinstance(node.op, Add | Gain | Reshape):
-                waiting += node.inputs
-            elif not isinstance(node.op, Linear):
-                found.append(self.graph.edges[node.name].shape)
-        return max(found, key=len, default=(prod(self.shape),))
+        on_chip = tuple(name for name in sources if name not in self.host and name in self.graph.form.layers)
+        return Layer(layer.name, space, tuple(synapses), sources, on_chip)
 
     def _events(self, name: str, behind: frozenset[str]) -> Iterator[tuple[str, Wiring]]:
         """The sources of an event, with how each of its elements sees theirs.
@@ -328,6 +287,16 @@ class _Feeds:
         if aligned and alike and len(kept) <= _MOST_OVERLAPS:
             return SharedAxes(shape, kept)
         return ListedPairs(shape, space, kept)
+
+
+def _space(layer: form.Layer) -> Shape:
+    """The shape with the most axes that what feeds the neurons has; matrices alone have one axis."""
+    found: list[Shape] = []
+    for synapse in layer.synapses:
+        joined = [wire.shape for wire in synapse.way if isinstance(wire.node.op, Concat)]
+        if joined or not isinstance(synapse.op, Linear):
+            found.append(joined[-1] if joined else synapse.gives)
+    return max(found, key=len, default=(prod(layer.shape),))
 
 
 def _reshaped(inner: Wiring, shape: Shape) -> Wiring:
@@ -400,8 +369,8 @@ def _taps(op: Any, given: Shape, shape: Shape) -> Iterator[tuple[Array, Array, A
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
-def _synapses(node: Node, fields: Wiring, index: Array, space: Shape, given: Shape) -> Synapses:
-    op: Any = node.op
+def _synapses(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape) -> Synapses:
+    op, name = synapse.op, synapse.name
     starts = offsets_in(index, space)
     if isinstance(op, Linear) or starts is None:
         stored = np.zeros(prod(space), np.int64)
@@ -409,14 +378,14 @@ def _synapses(node: Node, fields: Wiring, index: Array, space: Shape, given: Sha
         first = int(index.flat[0])
         is_run = isinstance(op, Linear) and isinstance(fields[0], Every)
         is_run = is_run and np.array_equal(index, first + np.arange(index.size))
-        return Synapses(node.name, not is_run, (), (), stored=BoxSums(stored.reshape(space)))
+        return Synapses(name, not is_run, (), (), stored=BoxSums(stored.reshape(space)))
     if isinstance(op, Scale):
         own = (1,) * (index.ndim - op.scale.ndim) + op.scale.shape
         along = (_each(1), *(_once if n == 1 else _each(1) for n in own[1:]))
-        return Synapses(node.name, True, starts, index.shape, along)
+        return Synapses(name, True, starts, index.shape, along)
     inputs = op.weight.shape[1] if isinstance(op, Conv) else op.weight.shape[0] // op.groups
-    spatial = (_patterns(source, tap, out) for out, source, tap in _taps(op, given, index.shape))
-    return Synapses(node.name, True, starts, index.shape, (_each(inputs), *spatial))
+    spatial = (_patterns(source, tap, out) for out, source, tap in _taps(op, synapse.reads.shape, index.shape))
+    return Synapses(name, True, starts, index.shape, (_each(inputs), *spatial))
 
 
 def _each(entries: int) -> _Entries:

@@ -10,25 +10,11 @@ import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.connections import connections
-from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import (
-    WEIGHT_OPS,
-    Array,
-    Conv,
-    Delay,
-    Gain,
-    Input,
-    Integrator,
-    MaxPool,
-    Neuron,
-    Output,
-    Reshape,
-)
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Array, Conv, Gain, Input, Integrator, MaxPool, Neuron, Output
 from neurocompile.mapping.depths import Hop, layer_depths
-from neurocompile.quantization.rows import synapses_of
 
-__all__ = ["Netlist", "Population", "Projection", "netlist_of", "origin_of", "places_of"]
+__all__ = ["Netlist", "Population", "Projection", "netlist_of"]
 
 Shape = tuple[int, ...]
 
@@ -123,8 +109,9 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
         DoesNotFit: for loops that are shorter than their synapses, for max-pools of numbers, and for gains that differ
             from step to step.
     """
-    layers = [node for node in graph.of(Neuron, Integrator, MaxPool) if node.name not in host]
-    wires = [wire for node in layers for wire in _into(graph, node)]
+    form = graph.form
+    layers = [node.name for node in graph.of(Neuron, Integrator, MaxPool) if node.name not in host]
+    wires = [wire for name in layers for wire in _into(graph, name)]
     problems = [
         Problem("its gain differs from step to step, which no synapse's does", node.name, fix="use another target")
         for node in graph.of(Gain)
@@ -132,13 +119,13 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
     problems += [
         Problem("it pools numbers, which no neuron does", wire.target, fix="pool the data beforehand")
         for wire in wires
-        if isinstance(graph[wire.target].op, MaxPool) and graph.edges[wire.source].carries == "real"
+        if wire.target in form.pools and graph.edges[wire.source].carries == "real"
     ]
     if problems:
         raise DoesNotFit(problems)
     hops = [Hop(wire.source, wire.target, 1, wire.delay) for wire in wires]
     given = host | {node.name for node in graph.of(Input)}
-    depths = layer_depths([node.name for node in layers], hops, dict.fromkeys(given, 0))
+    depths = layer_depths(layers, hops, dict.fromkeys(given, 0))
     populations: dict[str, Population] = {}
     read_by_chip = {wire.source for wire in wires}
     for node in graph.of(Input, Neuron, Integrator, MaxPool):
@@ -154,7 +141,7 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
         projections.append(Projection(source, wire.target, wire.pre, wire.post, wire.weight, delay))
     order = {node.name: number for number, node in enumerate(graph)}
     behind = sorted(populations.values(), key=lambda each: (each.depth, order[each.layer]))
-    read = dict.fromkeys(origin_of(graph, node.inputs[0])[0] for node in graph.of(Output))
+    read = dict.fromkeys(form.origins[node.inputs[0]][0] for node in graph.of(Output))
     to_host = tuple(name for name in read if isinstance(graph[name].op, Neuron | MaxPool))
     return Netlist({each.name: each for each in behind}, tuple(projections), timesteps, to_host)
 
@@ -175,53 +162,17 @@ def _later(populations: dict[str, Population], projections: list[Projection], na
     return f"{name}.later{wait}" if wait else name
 
 
-def _into(graph: Graph, node: Node) -> Iterator[_Wire]:
-    """The synapses that feed a layer."""
-    if isinstance(node.op, MaxPool):
-        op, shape = node.op, graph.edges[node.inputs[0]].shape
+def _into(graph: Graph, name: str) -> Iterator[_Wire]:
+    """The synapses that feed a layer, or a max-pool."""
+    form = graph.form
+    if name in form.pools:
+        op: Any = graph[name].op
+        shape = graph.edges[graph[name].inputs[0]].shape
         window = Conv(np.ones((shape[0], 1, *op.kernel), np.int64), None, op.stride, op.padding, op.dilation, shape[0])
-        source, delay = origin_of(graph, node.inputs[0])
         post, pre, weight = connections(window, shape)
-        yield _Wire(source, node.name, delay, pre, post, weight)
+        source, delay = form.pools[name]
+        yield _Wire(source, name, delay, pre, post, weight)
         return
-    for synapse in synapses_of(graph, node):
-        (event,) = synapse.node.inputs
-        source, delay = origin_of(graph, event)
-        out, pre, weight = connections(synapse.node.op, graph.edges[event].shape)
-        place = places_of(graph, synapse.node, node)
-        yield _Wire(source, node.name, delay, pre, out if place is None else place[out], weight)
-
-
-def origin_of(graph: Graph, name: str) -> tuple[str, int]:
-    """The neuron, input or pool whose spikes an event is, and by how many steps it is delayed."""
-    delay = 0
-    while isinstance(op := graph[name].op, Reshape | Delay):
-        delay += op.steps if isinstance(op, Delay) else 0
-        (name,) = graph[name].inputs
-    return name, delay
-
-
-def places_of(graph: Graph, node: Node, target: Node) -> Array | None:
-    """Where each output of a layer of weights goes, behind concatenations and reshapes; None: where it stands.
-
-    Args:
-        graph: of a Program.
-        node: the layer of weights.
-        target: the neurons that it feeds.
-    """
-    size = graph.edges[node.name].size
-
-    def numbered(name: str) -> Array:
-        shape = graph.edges[name].shape
-        if name == node.name:
-            return np.arange(1.0, size + 1).reshape(1, *shape)
-        if isinstance(graph[name].op, WEIGHT_OPS):
-            return np.zeros((1, *shape))
-        return apply(graph[name].op, [numbered(source) for source in graph[name].inputs])
-
-    reached = numbered(target.inputs[0])[0].ravel().astype(np.int64) - 1
-    if np.array_equal(reached, np.arange(size)):
-        return None
-    place = np.zeros(size, np.int64)
-    place[reached[reached >= 0]] = np.flatnonzero(reached >= 0)
-    return place
+    for synapse in form.layers[name].synapses:
+        post, pre, weight = synapse.listed()
+        yield _Wire(synapse.source, name, synapse.delay, pre, post, weight)

@@ -62,8 +62,8 @@ def program(*nodes: tuple[str, Any, str], shape: tuple[int, ...] = (4,), target:
     return program_of(Graph([*graph, Node("y", Output(), (nodes[-1][0],))]), 6, target)
 
 
-def dense(neuron: Any = LIF, weights: Array = WEIGHTS, **linear: Any) -> Program:
-    return program(("w", Linear(weights, **linear), "x"), ("n", neuron, "w"))
+def dense(neuron: Any = LIF, weights: Array = WEIGHTS) -> Program:
+    return program(("w", Linear(weights), "x"), ("n", neuron, "w"))
 
 
 def conv(**changes: Any) -> Program:
@@ -138,12 +138,6 @@ FAR = program(
     ("v", Linear(WEIGHTS), "x"),
     ("m", LIF, "v"),
 )
-MEMBRANE = program(
-    ("w", Linear(WEIGHTS[[0, 1, 2, 0]]), "x"),
-    ("i", Integrator(ZERO, bias=ZERO, shift=6), "w"),
-    ("v", Linear(WEIGHTS), "i"),
-    ("n", LIF, "v"),
-)
 NEGATIVE = -np.array([[64, 3, 5, 1], [64, 64, 64, 2], [1, 64, 8, 64]])
 POOL = ((2, 2), (2, 2), ((0, 0), (0, 0)))
 
@@ -162,7 +156,6 @@ REFUSED: dict[str, tuple[Program, str, str]] = {
         "transposed",
     ),
     "scale": (program(("w", Scale(np.full(4, 2), ZERO), "x"), ("n", LIF, "w")), "w", "skip"),
-    "no weights": (program(("n", LIF, "x")), "n", "dense layer or a convolution"),
     "skip": (skip(), "a", "own spikes"),
     "delay": (program(("d", Delay((4,), 1), "x"), ("w", Linear(WEIGHTS), "d"), ("n", LIF, "w")), "d", "delays"),
     "longer loop": (loop(steps=2), "a", "own spikes"),
@@ -170,7 +163,6 @@ REFUSED: dict[str, tuple[Program, str, str]] = {
     "graded, Loihi 1": (graded(0, 15, "loihi"), "x", "graded"),
     "unbounded": (graded(-np.inf, np.inf, "loihi2"), "x", "range"),
     "not the one before": (FAR, "v", "the one before"),
-    "membrane": (MEMBRANE, "v", "not membranes"),
     "unflattened": (UNSHAPED, "c", "does not make 1 x 2 x 2 of 4"),
     "1-d": (
         program(("w", Conv(np.array([[[2, -4]]])), "x"), ("n", LIF, "w"), shape=(1, 4)),
@@ -189,7 +181,6 @@ REFUSED: dict[str, tuple[Program, str, str]] = {
     ),
     "odd kernel": (conv(weight=KERNEL + 1), "w", "lowest bit"),
     "wide kernel": (conv(weight=KERNEL * 4), "w", "from -16 to 504"),
-    "synaptic bias": (dense(bias=np.array([1, 2, 3])), "w", "synaptic current"),
     "wide weights": (dense(lif(shift=8)), "w", "from -508 to 508"),
     "wide odd weights": (dense(weights=np.where(WEIGHTS == 127, 129, WEIGHTS)), "w", "9 bits"),
     "wide positive weights": (dense(weights=np.abs(WEIGHTS) * 4), "w", "from 8 to 508"),
