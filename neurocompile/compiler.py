@@ -166,7 +166,7 @@ def _plain(arithmetic: Arithmetic, bits: int) -> Arithmetic:
     if lif is None:
         return arithmetic
     lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min, populations=1)
-    return replace(arithmetic, lif=lif, max_shift=arithmetic.min_shift + 9 - bits)
+    return replace(arithmetic, lif=lif, max_shift=arithmetic.shifts(bits, exponent=None).stop - 1)
 
 
 def _encoding(target: Target, arithmetic: Arithmetic, options: Options) -> Encode | None:

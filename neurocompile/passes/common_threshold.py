@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir.arrays import compact
+from neurocompile.ir.form import Layer
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Integrator, Neuron
-from neurocompile.quantization.rows import Synapse, synapses_of
+from neurocompile.quantization.rows import Rows, rows_of
 from neurocompile.quantization.silicon import Shortfall, shortfalls
 from neurocompile.targets import Arithmetic
 
@@ -42,30 +43,29 @@ class CommonThreshold:
         """Rewrite all neurons that the chip can hold afterwards."""
         changed: dict[str, Node | None] = {}
         log = []
-        for node in (each for each in graph.of(Neuron, Integrator) if each.name not in self.host):
-            if isinstance(node.op, Integrator):
-                log += _said(node, shortfalls(node.op, self.arithmetic))
+        for layer in (each for each in graph.form.layers.values() if each.name not in self.host):
+            if isinstance(layer.op, Integrator):
+                log += _said(layer.node, shortfalls(layer.op, self.arithmetic))
                 continue
-            nodes, missing = self._normalized(graph, node)
+            nodes, missing = self._normalized(layer)
             changed |= {made.name: made for made in nodes}
-            log += _said(node, missing)
+            log += _said(layer.node, missing)
             if len(nodes) > 1:
-                log.append(f"{node.name}: {_rewritten(node.op)}")
+                log.append(f"{layer.name}: {_rewritten(layer.op)}")
         return graph.rewritten(changed), log
 
-    def _normalized(self, graph: Graph, node: Node) -> tuple[list[Node], list[Shortfall]]:
-        op: Any = node.op
-        shape = graph.edges[node.name].shape
-        moved = _shifted(op, shape)
-        synapses = synapses_of(graph, node)
-        factor = _factors(moved, synapses, shape)
+    def _normalized(self, layer: Layer) -> tuple[list[Node], list[Shortfall]]:
+        node, shape = layer.node, layer.shape
+        moved = _shifted(layer.op, shape)
+        parts = rows_of(layer)
+        factor = _factors(moved, parts, shape)
         candidate = moved if factor is None else _scaled(moved, factor, shape)
         missing = shortfalls(candidate, self.arithmetic)
         if missing:
             return [], missing
         if factor is None:
             return [replace(node, op=candidate)], []
-        return [*_rescaled(synapses, factor), replace(node, op=candidate)], []
+        return [*_rescaled(parts, factor), replace(node, op=candidate)], []
 
 
 def membrane_factors(before: Neuron, after: Neuron) -> Array:
@@ -107,7 +107,7 @@ def _shifted(op: Neuron, shape: tuple[int, ...]) -> Neuron:
     )
 
 
-def _factors(op: Neuron, synapses: list[Synapse], shape: tuple[int, ...]) -> Array | None:
+def _factors(op: Neuron, parts: list[Rows], shape: tuple[int, ...]) -> Array | None:
     """What each neuron is to be multiplied by, ``[*shape]``; None where that is nothing, or cannot be done."""
     if op.reset != "to" or op.negative_threshold is not None:
         return None
@@ -120,22 +120,22 @@ def _factors(op: Neuron, synapses: list[Synapse], shape: tuple[int, ...]) -> Arr
         return None
     common = float(np.median(height[finite])) if finite.any() else 1.0
     factor = np.where(finite, np.broadcast_to(sign, shape) * common / np.where(finite, height, 1.0), 0.0)
-    return factor if _shared(synapses, factor) else None
+    return factor if _shared(parts, factor) else None
 
 
-def _shared(synapses: list[Synapse], factor: Array) -> bool:
+def _shared(parts: list[Rows], factor: Array) -> bool:
     """Whether every set of weights that is shared between neurons wants one factor."""
-    for synapse in synapses:
-        met = synapse.reaches >= 0
-        if np.any(met & (_of_rows(synapse, factor)[np.maximum(synapse.reaches, 0)] != factor)):
+    for part in parts:
+        met = part.reaches >= 0
+        if np.any(met & (_of_rows(part, factor)[np.maximum(part.reaches, 0)] != factor)):
             return False
     return True
 
 
-def _of_rows(synapse: Synapse, factor: Array) -> Array:
-    found = np.ones(len(synapse.rows))
-    met = synapse.reaches >= 0
-    found[synapse.reaches[met]] = factor[met]
+def _of_rows(part: Rows, factor: Array) -> Array:
+    found = np.ones(len(part.rows))
+    met = part.reaches >= 0
+    found[part.reaches[met]] = factor[met]
     return found
 
 
@@ -155,8 +155,5 @@ def _scaled(op: Neuron, factor: Array, shape: tuple[int, ...]) -> Neuron:
     )
 
 
-def _rescaled(synapses: list[Synapse], factor: Array) -> list[Node]:
-    return [
-        replace(synapse.node, op=synapse.with_rows(synapse.rows * _of_rows(synapse, factor)[:, None]))
-        for synapse in synapses
-    ]
+def _rescaled(parts: list[Rows], factor: Array) -> list[Node]:
+    return [part.with_rows(part.rows * _of_rows(part, factor)[:, None]) for part in parts]

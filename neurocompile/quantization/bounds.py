@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from neurocompile.ir.form import Layer, Synapse
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
-    WEIGHT_OPS,
     Array,
     Conv,
     ConvTranspose,
@@ -25,7 +25,7 @@ from neurocompile.ir.ops import (
 )
 from neurocompile.targets import Arithmetic
 
-__all__ = ["Interval", "event_ranges", "gain_ranges", "membrane_bounds", "sum_ranges"]
+__all__ = ["Interval", "current_ranges", "event_ranges", "membrane_bounds"]
 
 
 @dataclass(frozen=True)
@@ -76,30 +76,30 @@ def _range_of(graph: Graph, node: Node, ranges: dict[str, Interval]) -> Interval
     return found
 
 
-def sum_ranges(graph: Graph, consumer: Node, events: Mapping[str, Interval]) -> Interval:
-    """The range of the synaptic sum that reaches a neuron or an integrator."""
-    return _current_range(graph, graph[consumer.inputs[0]], events)
+def current_ranges(layer: Layer, events: Mapping[str, Interval]) -> dict[str, Interval]:
+    """The range of each current of a layer with integer weights, by node; ``[layer.current]`` is what the neurons read.
+
+    Args:
+        layer: of an integer graph, or with integers in its nodes.
+        events: the ranges of all events.
+    """
+    found = {synapse.name: _weighted(synapse, events[synapse.event]) for synapse in layer.synapses}
+    for node in layer.wiring:
+        inner = [found[name] for name in node.inputs]
+        if isinstance(node.op, Gain):
+            found[node.name] = _gained(node.op, inner[0])
+            continue
+        low, high = (apply(node.op, [end[None] for end in ends])[0] for ends in zip(*((r.low, r.high) for r in inner)))
+        found[node.name] = Interval(low, high)
+    return found
 
 
-def gain_ranges(graph: Graph, gains: Sequence[Node], events: Mapping[str, Interval]) -> list[Interval]:
-    """The ranges of the sums that each of some gains multiplies."""
-    return [_current_range(graph, graph[node.inputs[0]], events) for node in gains]
-
-
-def _current_range(graph: Graph, node: Node, events: Mapping[str, Interval]) -> Interval:
-    if isinstance(node.op, WEIGHT_OPS):
-        event = events[node.inputs[0]]
-        more, less = _part(node.op, 1), _part(node.op, -1)
-        shape = graph.edges[node.name].shape
-        low, high = (
-            _pushed(more, a, shape) + _pushed(less, b, shape)
-            for a, b in ((event.low, event.high), (event.high, event.low))
-        )
-        return Interval(low, high)
-    inner = [_current_range(graph, graph[name], events) for name in node.inputs]
-    if isinstance(node.op, Gain):
-        return _gained(node.op, inner[0])
-    low, high = (apply(node.op, [end[None] for end in ends])[0] for ends in zip(*((r.low, r.high) for r in inner)))
+def _weighted(synapse: Synapse, event: Interval) -> Interval:
+    more, less = _part(synapse.op, 1), _part(synapse.op, -1)
+    low, high = (
+        _pushed(more, a, synapse.gives) + _pushed(less, b, synapse.gives)
+        for a, b in ((event.low, event.high), (event.high, event.low))
+    )
     return Interval(low, high)
 
 

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import Problem
-from neurocompile.ir.graph import Graph, Node
+from neurocompile.ir.form import Layer
+from neurocompile.ir.graph import Node
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Conv, Gain, Integrator, Neuron
-from neurocompile.quantization.bounds import Interval, gain_ranges, membrane_bounds, sum_ranges
+from neurocompile.quantization.bounds import Interval, current_ranges, membrane_bounds
 from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_gain, integer_parameters, off_grid
-from neurocompile.quantization.rows import Synapse, gains_of, row_groups, synapses_of
+from neurocompile.quantization.rows import Rows, row_groups, rows_of
 from neurocompile.quantization.scales import Method, group_scales
 from neurocompile.quantization.silicon import shortfalls
 from neurocompile.targets import Arithmetic
 
-__all__ = ["Choices", "Layer", "fit_layer"]
+__all__ = ["Choices", "Fitted", "fit_layer"]
 
 # So many thresholds below its reset a membrane may saturate.
 _REST = 16
@@ -47,53 +48,56 @@ class Choices:
 
 
 @dataclass
-class Layer:
-    """The nodes of one layer with integers in them, the real value of a step of each membrane ``[*shape]``."""
+class Fitted:
+    """The nodes of one layer with integers in them, the real value of a step of each membrane ``[*shape]``.
+
+    Where there are ``problems``, ``overflows`` says that they are numbers too large for their registers, which other
+    scales might mend.
+    """
 
     nodes: list[Node]
     unit: Array
     problems: list[Problem] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    overflows: bool = False
 
 
 def fit_layer(
-    graph: Graph, node: Node, choices: Choices, events: Mapping[str, Interval], seen: Mapping[str, Array] | None
-) -> Layer:
-    """Quantize a neuron or an integrator and everything that feeds it.
+    layer: Layer, choices: Choices, events: Mapping[str, Interval], seen: Mapping[str, Array] | None
+) -> Fitted:
+    """Quantize a layer: its neurons, and everything that feeds them.
 
     Args:
-        graph: in synaptic form, with reals.
-        node: the neuron or integrator.
+        layer: with reals.
         choices: of the target and the user.
         events: the ranges of all events (:func:`neurocompile.quantization.event_ranges`).
         seen: the events of calibration data, for the method "membrane".
     """
-    problems = _decays_out_of_range(node, choices.arithmetic)
+    problems = _decays_out_of_range(layer.node, choices.arithmetic)
     if problems:
-        return Layer([], np.ones(graph.edges[node.name].shape), problems)
-    if node.name in choices.host:
+        return Fitted([], np.ones(layer.shape), problems)
+    if layer.name in choices.host:
         choices = replace(choices, bits=max(_HOST_BITS, choices.bits))
-    weights = _Weights(graph, node, choices, seen)
-    best: Layer | None = None
+    weights = _Weights(layer, choices, seen)
+    best: Fitted | None = None
     for coarser, shift in weights.attempts():
         made = weights.with_scale(coarser, shift)
-        layer = _checked(graph, node, weights, made, shift, events)
-        best = layer
-        if not layer.problems:
+        best = _checked(weights, made, shift, events)
+        if not best.problems:
             said = [made.said, *weights.losses(made)]
             if coarser:
                 left = choices.bits - coarser
                 said.append(f"in {left} of their bits, so that nothing can overflow and biases fit")
-                said.append(_hint(graph, weights))
-            layer.log.insert(0, f"{node.name}: {', '.join(filter(None, said))}")
-            return layer
+                said.append(_hint(weights))
+            best.log.insert(0, f"{layer.name}: {', '.join(filter(None, said))}")
+            return best
     assert best is not None
     return best
 
 
-def _hint(graph: Graph, weights: _Weights) -> str:
+def _hint(weights: _Weights) -> str:
     """What would leave the weights of a layer more of their bits, where it reads wide inputs."""
-    real = any(graph.edges[synapse.node.inputs[0]].carries == "real" for synapse in weights.synapses)
+    real = any(synapse.reads.carries == "real" for synapse in weights.layer.synapses)
     return "it reads real-valued inputs: fewer --input-bits leave them more" if real and weights.lif else ""
 
 
@@ -112,29 +116,26 @@ class _Made:
 class _Weights:
     """The synapses of one layer, and the scales that they may have."""
 
-    def __init__(self, graph: Graph, node: Node, choices: Choices, seen: Mapping[str, Array] | None) -> None:
-        self.node, self.choices = node, choices
-        self.shape = graph.edges[node.name].shape
-        self.synapses = synapses_of(graph, node)
-        self.gains = gains_of(graph, node)
+    def __init__(self, layer: Layer, choices: Choices, seen: Mapping[str, Array] | None) -> None:
+        self.layer, self.choices = layer, choices
+        self.parts = rows_of(layer)
         self.for_chip = choices.arithmetic.lif is not None
-        self.lif = lif = None if node.name in choices.host else choices.arithmetic.lif
-        op: Any = node.op
-        self.silicon = lif is not None and not shortfalls(op, choices.arithmetic)
+        self.lif = lif = None if layer.name in choices.host else choices.arithmetic.lif
+        self.silicon = lif is not None and not shortfalls(layer.op, choices.arithmetic)
         # One threshold for all neurons of a population leaves one scale for all of their weights.
-        self.common = self.silicon and isinstance(op, Neuron)
-        self.groups = row_groups(self.synapses, together=self.common or not choices.per_channel)
-        self.exponents = _exponents(self.synapses, self.groups, lif.weight_exponent_max) if lif else self._none()
-        rows = [s.rows / 2.0**e for s, e in zip(self.synapses, self.exponents)]
-        error = None if seen is None else _membrane_error(node, self.shape, self.synapses, self.exponents, seen)
+        self.common = self.silicon and isinstance(layer.op, Neuron)
+        self.groups = row_groups(self.parts, together=self.common or not choices.per_channel)
+        self.exponents = _exponents(self.parts, self.groups, lif.weight_exponent_max) if lif else self._none()
+        rows = [part.rows / 2.0**e for part, e in zip(self.parts, self.exponents)]
+        error = None if seen is None else _membrane_error(layer, self.parts, self.exponents, seen)
         scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
-        floor = _least_scales(node, self.synapses, self.gains, self.groups, len(scale), self.shape, choices)
+        floor = _least_scales(layer, self.parts, self.groups, len(scale), choices)
         self.coarsened = (scale < floor) & (not self.for_chip)
         self.scale = np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
 
     def _none(self) -> list[int]:
-        return [0] * len(self.synapses)
+        return [0] * len(self.parts)
 
     def attempts(self) -> Iterator[tuple[int, int]]:
         """By how many bits scales may be made coarser, and by how many the sum may be shifted: finest first."""
@@ -145,33 +146,30 @@ class _Weights:
             yield from ((0, shift) for shift in range(arithmetic.max_shift, least - 1, -1))
             yield from ((coarser, 0) for coarser in range(1, bits - 1 if self.for_chip else 0))
             return
-        # Loihi shifts a sum left by 6; mantissas are even (the lowest bit of signed weights is lost), so that a step of
-        # a weight is at least 2**7 but where the exponent of the layer halves it; kernels have no exponent.
-        kernels = any(isinstance(s.node.op, Conv) for s in self.synapses)
-        least = arithmetic.min_shift + 1 if kernels else arithmetic.min_shift
-        most = least + 8 - bits if kernels else arithmetic.max_shift + 1 - max(self.exponents, default=0)
+        kernels = any(isinstance(part.synapse.op, Conv) for part in self.parts)
+        shifts = arithmetic.shifts(bits, None if kernels else max(self.exponents, default=0))
         for coarser in range(bits - 1):
-            yield from ((coarser, shift) for shift in range(min(most, arithmetic.max_shift), least - 1, -1))
+            yield from ((coarser, shift) for shift in reversed(shifts))
 
     def with_scale(self, coarser: int, shift: int) -> _Made:
         """The synapses in integers."""
         largest = self.choices.largest
         scale, exact = self._scales(coarser, shift)
         nodes, clipped = [], 0
-        for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
-            whole = np.rint(synapse.rows / (scale[group][:, None] * 2.0**exponent))
+        for part, group, exponent in zip(self.parts, self.groups, self.exponents):
+            whole = np.rint(part.rows / (scale[group][:, None] * 2.0**exponent))
             clipped += int((np.abs(whole) > largest).sum())
             rows = np.clip(whole, -largest, largest).astype(np.int64) << exponent
-            nodes.append(replace(synapse.node, op=synapse.with_rows(rows)))
+            nodes.append(part.with_rows(rows))
         said = [
             f"{self.choices.bits}-bit weights, {len(scale)} scales {scale.min():.4g}..{scale.max():.4g}",
             f"{clipped} weights clipped" if clipped else "",
             f"{int(self.coarsened.sum())} made coarser so that biases and resets fit" if self.coarsened.any() else "",
             f"{int(exact.sum())} on their own grid and kept exactly" if exact.any() else "",
-            *(f"{s.node.name} times 2**{e}" for s, e in zip(self.synapses, self.exponents) if e),
+            *(f"{part.synapse.name} times 2**{e}" for part, e in zip(self.parts, self.exponents) if e),
         ]
-        of_neurons = np.full(self.shape, scale[0]) if self.common else self._of_neurons(scale)
-        if self.gains:
+        of_neurons = np.full(self.layer.shape, scale[0]) if self.common else self._of_neurons(scale)
+        if self.layer.gains:
             gains, lost = self._integer_gains(of_neurons)
             nodes += gains
             said.append(lost)
@@ -180,7 +178,7 @@ class _Weights:
     def _integer_gains(self, of_neurons: Array) -> tuple[list[Node], str]:
         """The gains in mantissas, and what that loses."""
         nodes, off, fractions = [], 0.0, []
-        for node in self.gains:
+        for node in self.layer.gains:
             assert isinstance(node.op, Gain)
             whole = integer_gain(node.op, of_neurons, self.choices.arithmetic)
             nodes.append(replace(node, op=whole))
@@ -204,41 +202,41 @@ class _Weights:
         if not self.common:
             return np.where(exact, self.scale / np.maximum(finest, 1), scale), exact
         if not exact.any():
-            unit = aligned_unit(self.node.op, scale[0] / 2.0**shift, lif)
+            unit = aligned_unit(self.layer.op, scale[0] / 2.0**shift, lif)
             return np.full(len(scale), unit * 2.0**shift), exact
         most = int(finest[0])
         tried = [self.scale[0] / k for k in range(most, (most + 1) // 2 - 1, -1) if k]
-        best = min(tried, key=lambda each: off_grid(self.node.op, each / 2.0**shift, lif))
+        best = min(tried, key=lambda each: off_grid(self.layer.op, each / 2.0**shift, lif))
         return np.full(len(scale), best), exact
 
     def _grid_steps(self) -> Array:
         """For each group the largest weight, in steps of the grid."""
         steps = np.ones(len(self.scale), np.int64)
-        for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
-            each = np.abs(synapse.rows / (self.scale[group][:, None] * 2.0**exponent)).max(1, initial=0.0)
+        for part, group, exponent in zip(self.parts, self.groups, self.exponents):
+            each = np.abs(part.rows / (self.scale[group][:, None] * 2.0**exponent)).max(1, initial=0.0)
             np.maximum.at(steps, group, np.rint(each).astype(np.int64))
         return np.minimum(steps, self.choices.largest)
 
     def _of_neurons(self, scale: Array) -> Array:
         """The scale of each neuron: that of the rows that reach it."""
-        found = np.ones(self.shape)
-        for synapse, group in zip(self.synapses, self.groups):
-            row = synapse.reaches
+        found = np.ones(self.layer.shape)
+        for part, group in zip(self.parts, self.groups):
+            row = part.reaches
             found = np.where(row >= 0, scale[group][np.maximum(row, 0)], found)
         return found
 
     def losses(self, made: _Made) -> list[str]:
         """Which rows have few steps left, because what they share a scale (or an exponent) with is much larger."""
         said = []
-        for synapse, group, exponent in zip(self.synapses, self.groups, self.exponents):
-            tops = np.abs(synapse.rows).max(1, initial=0.0)
+        for part, group, exponent in zip(self.parts, self.groups, self.exponents):
+            tops = np.abs(part.rows).max(1, initial=0.0)
             steps = np.rint(tops / (made.scale[group] * 2.0**exponent))
             few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0) & ~made.exact[group]
             if few.any():
                 worst = int(np.argmin(np.where(few, steps, np.inf)))
                 ratio = float(tops.max() / tops[worst])
                 said.append(
-                    f"PRECISION LOST: {synapse.node.name} keeps at most {int(steps[few].max())} of "
+                    f"PRECISION LOST: {part.synapse.name} keeps at most {int(steps[few].max())} of "
                     f"{self.choices.largest} steps in {int(few.sum())} of {len(few)} rows (worst: row {worst}, "
                     f"{int(steps[worst])} steps; others of this layer reach {max(ratio, self._above(tops, worst)):.3g} "
                     "times as far)"
@@ -247,19 +245,19 @@ class _Weights:
 
     def _above(self, tops: Array, worst: int) -> float:
         """How far the other synapses of the layer reach above one row."""
-        return max(float(np.abs(s.rows).max(initial=0.0)) for s in self.synapses) / float(tops[worst])
+        return max(float(np.abs(part.rows).max(initial=0.0)) for part in self.parts) / float(tops[worst])
 
 
-def _exponents(synapses: Sequence[Synapse], groups: Sequence[Array], most: int) -> list[int]:
+def _exponents(parts: Sequence[Rows], groups: Sequence[Array], most: int) -> list[int]:
     """How many bits each layer's weights are shifted left by, so that larger ones do not make the others coarse.
 
     A convolution has none. Where it meets larger weights (a skip of 1 beside trained weights), these get an exponent.
     """
     count = max((int(g.max(initial=-1)) for g in groups), default=-1) + 1
-    tops = np.zeros((len(synapses), count))
-    for top, synapse, group in zip(tops, synapses, groups):
-        np.maximum.at(top, group, np.abs(synapse.rows).max(1, initial=0.0))
-    kernels = [isinstance(s.node.op, Conv) for s in synapses]
+    tops = np.zeros((len(parts), count))
+    for top, part, group in zip(tops, parts, groups):
+        np.maximum.at(top, group, np.abs(part.rows).max(1, initial=0.0))
+    kernels = [isinstance(part.synapse.op, Conv) for s in parts]
     if any(kernels):
         base = tops[kernels].max(0, initial=0.0)
     else:
@@ -272,33 +270,25 @@ def _exponents(synapses: Sequence[Synapse], groups: Sequence[Array], most: int) 
     return found
 
 
-def _least_scales(
-    node: Node,
-    synapses: Sequence[Synapse],
-    gains: Sequence[Node],
-    groups: Sequence[Array],
-    count: int,
-    shape: tuple[int, ...],
-    choices: Choices,
-) -> Array:
+def _least_scales(layer: Layer, parts: Sequence[Rows], groups: Sequence[Array], count: int, choices: Choices) -> Array:
     """For each group the finest scale in which its biases and resets leave three quarters of the membrane's range free.
 
     Weights can be so small beside them that one step of a weight would be too fine for the membrane.
     """
-    op: Any = node.op
+    op = layer.op
     growth = _geometric(np.abs(op.decay), choices.timesteps)
     current = np.abs(getattr(op, "input_bias", 0.0)) * _geometric(
         np.abs(getattr(op, "current_decay", 0.0)), choices.timesteps
     )
-    varying = sum(np.abs(g.op.bias).max(0) for g in gains if isinstance(g.op, Gain) and g.op.bias.ndim)
+    varying = sum(np.abs(g.op.bias).max(0) for g in layer.gains if isinstance(g.op, Gain) and g.op.bias.ndim)
     bias = np.abs(op.bias) + current + varying
-    reach = np.broadcast_to(bias * growth, shape).copy()
+    reach = np.broadcast_to(bias * growth, layer.shape).copy()
     for name in ("v_reset", "amount", "v_init"):
         reach += np.abs(getattr(op, name, 0.0))
     floor = np.zeros(count)
-    for synapse, group in zip(synapses, groups):
-        met = synapse.reaches >= 0
-        np.maximum.at(floor, group[synapse.reaches[met]], reach[met])
+    for part, group in zip(parts, groups):
+        met = part.reaches >= 0
+        np.maximum.at(floor, group[part.reaches[met]], reach[met])
     return floor * 4.0 / choices.arithmetic.state_max
 
 
@@ -310,67 +300,57 @@ def _geometric(ratio: Array, terms: int) -> Array:
     return np.minimum(summed, 1e12)
 
 
-def _membrane_error(
-    node: Node,
-    shape: tuple[int, ...],
-    synapses: Sequence[Synapse],
-    exponents: Sequence[int],
-    seen: Mapping[str, Array],
-) -> Any:
+def _membrane_error(layer: Layer, parts: Sequence[Rows], exponents: Sequence[int], seen: Mapping[str, Array]) -> Any:
     """The squared error, through the leak, that other weights give to the membranes behind each row."""
-    decay = node.op.decay if isinstance(node.op, Neuron | Integrator) else 0.0
+    decay = layer.op.decay
 
     def error(quantized: Sequence[Array]) -> list[Array]:
         found = []
-        for synapse, rows, exponent in zip(synapses, quantized, exponents):
-            events = seen[synapse.node.inputs[0]]
-            op = synapse.with_rows(rows * 2.0**exponent - synapse.rows)
+        for part, rows, exponent in zip(parts, quantized, exponents):
+            events = seen[part.synapse.event]
+            op = part.with_rows(rows * 2.0**exponent - part.rows).op
             batch, steps = events.shape[:2]
             x = apply(op, [events.reshape(batch * steps, *events.shape[2:]).astype(np.float64)])
             x = x.reshape(batch, steps, *x.shape[1:])
             # Currents that are reshaped or concatenated behind their weights are weighed without the leak, all without
             # the gains of single steps.
-            alike = np.ndim(decay) == 0 or x.shape[2:] == shape
+            alike = np.ndim(decay) == 0 or x.shape[2:] == layer.shape
             leak = decay if alike else 0.0
             squares, v = np.zeros(x.shape[2:]), np.zeros((batch, *x.shape[2:]))
             for t in range(steps):
                 v = leak * v + x[:, t]
                 squares += (v**2).sum(0)
-            of_rows = np.zeros(len(synapse.rows))
-            np.add.at(of_rows, synapse.row_of.ravel(), squares.ravel())
+            of_rows = np.zeros(len(part.rows))
+            np.add.at(of_rows, part.row_of.ravel(), squares.ravel())
             found.append(of_rows)
         return found
 
     return error
 
 
-def _checked(
-    graph: Graph, node: Node, weights: _Weights, made: _Made, shift: int, events: Mapping[str, Interval]
-) -> Layer:
+def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, Interval]) -> Fitted:
     """The integer layer, with what could leave its range."""
-    choices, shape = weights.choices, weights.shape
+    layer, choices = weights.layer, weights.choices
+    node, shape = layer.node, layer.shape
     arithmetic, timesteps = choices.arithmetic, choices.timesteps
     unit = made.of_neurons / 2.0**shift
-    weighted = graph.rewritten({done.name: done for done in made.nodes})
-    for reach in gain_ranges(weighted, weights.gains, events):
-        if reach.magnitude > arithmetic.accumulator_max:
+    currents = current_ranges(layer.rewritten({done.name: done for done in made.nodes}), events)
+    sums = [(gain.inputs[0], "synaptic sum before its gain") for gain in layer.gains]
+    for name, what in (*sums, (layer.current, "synaptic sum")):
+        if currents[name].magnitude > arithmetic.accumulator_max:
             limit = arithmetic.accumulator_max, arithmetic.accumulator_bits
-            return Layer([], unit, [_overflow(node, "synaptic sum before its gain", reach, *limit, timesteps)])
-    current = sum_ranges(weighted, weighted[node.name], events)
-    if current.magnitude > arithmetic.accumulator_max:
-        limit = arithmetic.accumulator_max, arithmetic.accumulator_bits
-        return Layer([], unit, [_overflow(node, "synaptic sum", current, *limit, timesteps)])
+            return _overflow(node, unit, what, currents[name], *limit, timesteps)
     op: Any = integer_parameters(node.op, unit, shape, shift, arithmetic)
     log = [f"{node.name}: membrane in steps of {unit.min():.4g}..{unit.max():.4g} (shift {shift})"]
     if weights.silicon:
         rounded = in_silicon(op, node.op, float(unit.flat[0]), arithmetic)
         if rounded is None:
-            return Layer([], unit, [_beyond_registers(node, op, unit, arithmetic)])
+            return Fitted([], unit, [_beyond_registers(node, op, unit, arithmetic)], overflows=True)
         op = rounded
         log.append(_grid_losses(node, op, unit, arithmetic))
     # Far below its threshold a membrane may rest at the end of its register: it comes back later, but does not wrap.
     rests = weights.for_chip and isinstance(op, Neuron) and _may_rest_below(op, arithmetic)
-    reach = membrane_bounds(op, current, shape, arithmetic, timesteps, saturates_below=rests)
+    reach = membrane_bounds(op, currents[layer.current], shape, arithmetic, timesteps, saturates_below=rests)
     most = arithmetic.state_max
     if rests and reach.low.min() <= arithmetic.state_min:
         far = arithmetic.state_max / float(np.max(op.threshold))
@@ -380,8 +360,8 @@ def _checked(
         most = arithmetic.lif.threshold_max << arithmetic.lif.threshold_shift  # a readout must not fire
     if reach.magnitude >= most:
         limit = most, arithmetic.state_bits
-        return Layer([], unit, [_overflow(node, "membrane", reach, *limit, timesteps)])
-    return Layer([*made.nodes, replace(node, op=op)], unit, [], log)
+        return _overflow(node, unit, "membrane", reach, *limit, timesteps)
+    return Fitted([*made.nodes, replace(node, op=op)], unit, [], log)
 
 
 def _may_rest_below(op: Neuron, arithmetic: Arithmetic) -> bool:
@@ -431,15 +411,16 @@ def _beyond_registers(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) 
     return Problem(what, node.name, str(int(np.max(op.threshold))), limit, "train a lower threshold, or larger weights")
 
 
-def _overflow(node: Node, what: str, reach: Interval, most: int, bits: int, timesteps: int) -> Problem:
+def _overflow(node: Node, unit: Array, what: str, reach: Interval, most: int, bits: int, timesteps: int) -> Fitted:
     size = np.maximum(np.abs(reach.low), np.abs(reach.high))
     worst = [int(i) for i in np.unravel_index(np.argmax(size), size.shape)]
-    return Problem(
+    problem = Problem(
         f"its {what} could overflow within {timesteps} steps, by a factor of {reach.magnitude / most:.3g}",
         f"{node.name}{worst}",
         f"+-{reach.magnitude}",
         f"+-{most} ({bits} bits)",
     )
+    return Fitted([], unit, [problem], overflows=True)
 
 
 def _decays_out_of_range(node: Node, arithmetic: Arithmetic) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,9 @@ from neurocompile.errors import DoesNotFit, Problem, UsageError
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.interpret import interpret
-from neurocompile.ir.ops import Array, Integrator, Neuron, Output
+from neurocompile.ir.ops import Array, Neuron, Output
 from neurocompile.quantization.bounds import event_ranges
 from neurocompile.quantization.layer import Choices, fit_layer
-from neurocompile.quantization.rows import synapses_of
 from neurocompile.quantization.scales import Method
 from neurocompile.targets import Arithmetic
 
@@ -67,27 +66,28 @@ def quantize(
     if method == "membrane" and calibration is None:
         what = "the scale that minimises the error of the membrane needs calibration data"
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
-    consumers = graph.of(Neuron, Integrator)
-    seen = _calibrate(graph, consumers, calibration, timesteps) if method == "membrane" else None
+    seen = _calibrate(graph, calibration, timesteps) if method == "membrane" else None
     choices = Choices(arithmetic, timesteps, bits, per_channel, method, host)
     events = event_ranges(graph)
     problems: list[Problem] = []
     units: dict[str, Array] = {}
     final: dict[str, Node | None] = {}
     log = []
-    for node in consumers:
-        layer = fit_layer(graph, node, choices, events, seen)
-        problems += layer.problems
-        units[node.name] = layer.unit
-        final |= {done.name: done for done in layer.nodes}
-        log += layer.log
+    overflows = False
+    for layer in graph.form.layers.values():
+        fitted = fit_layer(layer, choices, events, seen)
+        problems += fitted.problems
+        overflows |= fitted.overflows
+        units[layer.name] = fitted.unit
+        final |= {done.name: done for done in fitted.nodes}
+        log += fitted.log
     for node in graph.of(Output):
         assert isinstance(node.op, Output)
         if isinstance(graph[node.inputs[0]].op, Neuron):  # a host reads its spikes
             continue
         unit = node.op.unit * units[node.inputs[0]]
         final[node.name] = replace(node, op=replace(node.op, unit=compact(unit, graph.edges[node.name].shape)))
-    if any("overflow" in problem.what for problem in problems):
+    if overflows:
         settings = {"per_channel": per_channel, "method": method, "calibration": calibration, "host": host}
         fix = _way_out(graph, arithmetic, timesteps, bits, settings)
         problems = [replace(problem, fix=problem.fix or fix) for problem in problems]
@@ -107,10 +107,8 @@ def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, bits: int, se
     return "use fewer steps, fewer --input-bits, or a leak"
 
 
-def _calibrate(
-    graph: Graph, consumers: Sequence[Node], calibration: Mapping[str, Array] | None, timesteps: int
-) -> dict[str, Array]:
+def _calibrate(graph: Graph, calibration: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:
     """The events ``[N, T, *shape]`` that every layer with weights reads on the calibration data."""
     assert calibration is not None
-    sources = frozenset(s.node.inputs[0] for node in consumers for s in synapses_of(graph, node))
-    return interpret(graph, calibration, timesteps, values=sources).values
+    read = frozenset(synapse.event for layer in graph.form.layers.values() for synapse in layer.synapses)
+    return interpret(graph, calibration, timesteps, values=read).values

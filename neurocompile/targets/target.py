@@ -130,6 +130,20 @@ class Arithmetic:
         """The largest synaptic sum."""
         return int(2 ** (self.accumulator_bits - 1) - 1)
 
+    def shifts(self, bits: int, exponent: int | None) -> range:
+        """The shifts that a layer of the chip's neurons (``lif``) may have, whose weights have so many bits.
+
+        The chip itself shifts a sum by ``min_shift``. The lowest bit of its mantissas is lost where weights are signed,
+        so that a step of a weight is at least ``2**(min_shift + 1)``, but where the exponent of the layer halves it.
+
+        Args:
+            bits: of a weight, sign included; mantissas have room for ``weight_bits_max``.
+            exponent: the largest of the layer's; None for kernels, which have none.
+        """
+        least = self.min_shift + 1 if exponent is None else self.min_shift
+        most = least + self.weight_bits_max - bits if exponent is None else self.max_shift + 1 - exponent
+        return range(least, min(most, self.max_shift) + 1)
+
 
 @dataclass(frozen=True)
 class Limits:

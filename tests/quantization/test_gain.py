@@ -11,9 +11,8 @@ from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.ops import Add, Array, Gain, Input, Integrator, Linear, Neuron, Output
 from neurocompile.quantization import event_ranges, quantize
-from neurocompile.quantization.bounds import gain_ranges, sum_ranges
+from neurocompile.quantization.bounds import current_ranges
 from neurocompile.quantization.integers import integer_gain
-from neurocompile.quantization.rows import gains_of
 from neurocompile.simulator import simulate_integers
 from neurocompile.targets import Arithmetic, load_target
 
@@ -54,10 +53,9 @@ def test_integers_follow_the_reals_and_their_bounds(seed: int, rounding: str) ->
     spikes = interpret(graph, {"x": x}, STEPS).spikes["neuron"]
     assert (done.spikes["neuron"] == spikes).mean() > 0.99
     assert 0.05 < spikes.mean() < 0.95
-    events = event_ranges(made.graph)
-    (gain,) = gains_of(made.graph, made.graph["neuron"])
-    for name, reach in (("fc", gain_ranges(made.graph, [gain], events)[0]),
-                        ("sum", sum_ranges(made.graph, made.graph["neuron"], events))):  # fmt: skip
+    ranges = current_ranges(made.graph.form.layers["neuron"], event_ranges(made.graph))
+    for name in ("fc", "sum"):
+        reach = ranges[name]
         probe = made.graph.rewritten({}, [Node("probe", Output("sequence"), (name,))])
         seen = simulate_integers(probe, arithmetic, {"x": x}).outputs["probe"]
         assert (reach.low <= seen.min((0, 1))).all()
