@@ -1,4 +1,4 @@
-"""A case, and the files that it is given."""
+"""A case, the files that it is given, and the register of them all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Case", "Given", "Step", "called"]
+__all__ = ["CASES", "Case", "Given", "Step", "both", "called", "case"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,31 @@ class Case:
     name: str
     steps: tuple[Step, ...]
     quick: bool = False
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(name: str, *steps: Step, quick: bool = False) -> None:
+    """Keep a case; a text of several lines is a command a line."""
+    name = name.replace(" ", "-").replace(":", "-").replace(",", "")
+    assert name not in CASES, f"two cases are called {name}"
+    each = [line for step in steps for line in (_lines(step) if isinstance(step, str) else [step])]
+    CASES[name] = Case(name, tuple(each), quick)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().split("\n")]
+
+
+def both(*commands: str) -> list[str]:
+    """Each command for people and for scripts; what one exports the other writes over."""
+    return [
+        f"{command}{form}"
+        for several in commands
+        for command in _lines(several)
+        for form in ("", " --json --overwrite" if command.startswith("export") else " --json")
+    ]
 
 
 def called(step: Step) -> str:

@@ -16,11 +16,16 @@ import tempfile
 import traceback
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+import torch
+
+import neurocompile
+from neurocompile.cli import main
 from tests.recorded.case import Case, Given, Step, called
 
 __all__ = ["ran", "record"]
@@ -29,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 LINKS = {"checkpoints": "models/checkpoints", "old": "tests/data", ".venv-lava": ".venv-lava"}
 """What a case's folder shows of the checkout, under short names: no path says where the checkout is."""
 LIMIT_S = 600
+PERSONAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "NEUROCOMPILE_LAVA_PYTHON")
 KEPT = 64 * 1024
 """Files of text, up to so many bytes, are kept as they are; of others only what tells that they differ."""
 
@@ -143,15 +149,16 @@ def _child(step: Step, folder: Path, scratch: Path, out: IO[bytes], err: IO[byte
         sys.stdin, sys.stdout, sys.stderr = (open(k, mode, closefd=False) for k, mode in enumerate("rww"))  # noqa: SIM115
         signal.alarm(LIMIT_S)
         tempfile.tempdir = str(scratch / "temporary")
+        for name in PERSONAL:
+            os.environ.pop(name, None)
         os.environ["TMPDIR"] = tempfile.tempdir
+        torch.set_num_threads(1)
         os.chdir(folder)
         if isinstance(step, Given):
             Path(step.name).parent.mkdir(parents=True, exist_ok=True)
             step.write(Path(step.name))
             code = 0
         else:
-            from neurocompile.cli import main
-
             main(shlex.split(step))
     except SystemExit as stop:
         code = stop.code
@@ -206,8 +213,6 @@ def _kept(step: Given, kept: Path) -> Given:
 
 def _import_all() -> None:
     """Import whatever a command may import, so that its fork need not."""
-    import neurocompile
-
     for module in pkgutil.walk_packages(neurocompile.__path__, "neurocompile."):
         if ".runtime" not in module.name:
             with suppress(ImportError):
@@ -217,26 +222,18 @@ def _import_all() -> None:
 _CASES: dict[str, Case] = {}
 
 
-def _begin() -> None:
-    from tests.recorded.cases import CASES
-
-    _CASES.update(CASES)
-    _import_all()
-
-
-def _record(job: tuple[str, Path | None]) -> tuple[str, list[dict[str, Any]]]:
-    name, given = job
+def _record(name: str, given: Path | None) -> tuple[str, list[dict[str, Any]]]:
     return name, ran(_CASES[name], given)
 
 
-def record(names: Sequence[str], jobs: int = 2, given: Path | None = None) -> dict[str, Any]:
-    """Cases by name, several at once, and what became of each."""
-    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "NEUROCOMPILE_LAVA_PYTHON"):
-        os.environ.pop(name, None)
+def record(cases: Sequence[Case], jobs: int = 2, given: Path | None = None) -> dict[str, Any]:
+    """Cases, several at once, and what became of each."""
+    _import_all()
+    _CASES.update({case.name: case for case in cases})
     found = {}
-    with get_context("spawn").Pool(jobs, _begin) as pool:
-        for name, steps in pool.imap_unordered(_record, [(name, given) for name in names]):
+    with ProcessPoolExecutor(jobs, get_context("fork")) as workers:
+        for each in as_completed([workers.submit(_record, case.name, given) for case in cases]):
+            name, steps = each.result()
             found[name] = steps
-            print(f"{len(found):4} of {len(names)} {name}", file=sys.stderr, flush=True)
-    return {name: found[name] for name in names}
+            print(f"{len(found):4} of {len(cases)} {name}", file=sys.stderr, flush=True)
+    return {case.name: found[case.name] for case in cases}
