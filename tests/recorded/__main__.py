@@ -38,7 +38,8 @@ def main() -> int:
     recording = record(cases, options.jobs, options.given and options.given.resolve())
     options.out.write_text(json.dumps(recording, indent=1) + "\n")
     commands = sum(not each["step"].startswith("given ") for steps in recording.values() for each in steps)
-    print(f"{len(recording)} cases, {commands} commands, {time.perf_counter() - started:.0f} s")
+    spent, passed = sum(os.times()[:4]), time.perf_counter() - started
+    print(f"{len(recording)} cases, {commands} commands in {passed:.0f} s ({spent:.0f} s of the processors)")
     if not options.against:
         return 0
     before = json.loads(options.against.read_text())

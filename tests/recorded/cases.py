@@ -99,15 +99,18 @@ case(
           "inspect state.pt --input-shape 4 --timesteps 5 --arch mynet:small_net"),
 )  # fmt: skip
 
+PICKLED = "--trust --input-shape 4 --timesteps 5"
 case(
     "layouts",
     *(m.pickled(f"{name}.pt", partial(AsLaidOut, name)) for name in LAYOUTS),
     m.arrays("x.npz", 6, 4),
-    *(f"export {name}.pt --trust --input-shape 4 --timesteps 5 --layout {name} -o out-{name} --json"
-      for name in LAYOUTS),
-    *(f"export {name}.pt --trust --input-shape 4 --timesteps 5 -o found-{name} --json" for name in LAYOUTS),
-    *(f"simulate out-{name} --data x.npz --json" for name in LAYOUTS),
-    "export TN.pt --trust --input-shape 4 --timesteps 5 --layout NCT.. -o ct --json",
+    *(f"""export {name}.pt {PICKLED} --layout {name} -o {name} --json
+        export {name}.pt {PICKLED} -o found-{name} --json
+        inspect {name}.pt {PICKLED} --layout {name} --json
+        simulate {name} --data x.npz --json
+        validate {name} --reference {name}.pt --data x.npz {PICKLED} --layout {name} --json""" for name in LAYOUTS),
+    *(f"{command} {PICKLED} --layout NCT.. --json"
+      for command in ("export TN.pt", "inspect TN.pt", "validate TN --reference TN.pt --data x.npz")),
 )  # fmt: skip
 
 case(

@@ -214,7 +214,16 @@ refused(
     export m.pt --readout sum -o sum --json
     export m.pt --input spikes -o spikes --json""",
 )
-case("refused-with-debug", "export no.pt --debug", "targets none --debug --json")
+case(
+    "refused-with-debug",
+    """export no.pt --debug
+    simulate no --data x.npz --debug
+    validate no --debug
+    inspect no --debug
+    targets none --debug --json
+    zoo none --debug
+    demo --target none --debug --json""",
+)
 
 # -- data --------------------------------------------------------------------------------------------------------------
 
