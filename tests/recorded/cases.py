@@ -86,15 +86,18 @@ case(
     m.pickled("state.pt", lambda: small_net().state_dict()),
     m.held("mynet.py", "from tests.cli.helpers import small_net\n"),
     m.arrays("x.npz", 6, 5, 4),
-    *(f"export m.pt --input-shape 4 --timesteps 5 -o {read} --json --readout {read}"
+    *(f"""export m.pt --input-shape 4 --timesteps 5 --readout {read} -o {read} --json
+        inspect m.pt --input-shape 4 --timesteps 5 --readout {read} --json
+        simulate {read} --data x.npz --json
+        validate {read} --reference m.pt --input-shape 4 --timesteps 5 --readout {read} --data x.npz --json"""
       for read in ("mean", "sum", "last", "max", "sequence")),
-    *(f"simulate {read} --data x.npz --json" for read in ("mean", "sum", "last", "max", "sequence")),
-    *(f"export m.pt --input-shape 4 --timesteps 5 -o {kind} --input {kind}" for kind in ("real", "spikes")),
+    *(f"""export m.pt --input-shape 4 --timesteps 5 --input {kind} -o {kind}
+        inspect m.pt --input-shape 4 --timesteps 5 --input {kind}
+        validate {kind} --reference m.pt --input-shape 4 --timesteps 5 --input {kind} --data x.npz"""
+      for kind in ("real", "spikes")),
     "export m.pt --input-shape 3x4 --timesteps 7 -o wide --json",
     "export state.pt --arch mynet:small_net --input-shape 4 --timesteps 5 -o of-state --json",
     "validate of-state --reference state.pt --arch tests.cli.helpers:small_net --data x.npz --json",
-    "validate of-state --reference m.pt --input-shape 4 --timesteps 5 --layout TN --readout mean --input real "
-    "--data x.npz --trust --json",
     *both("inspect m.pt --input-shape 4 --timesteps 5 --layout TN --readout sum --input spikes --trust --chips 2",
           "inspect state.pt --input-shape 4 --timesteps 5 --arch mynet:small_net"),
 )  # fmt: skip
