@@ -23,8 +23,10 @@ from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.frontends.pytorch.layouts import separate
 from neurocompile.models.digits import load_digits_split
 from neurocompile.models.zoo import ZOO, synthetic
-from neurocompile.simulation import run_program, summary
+from neurocompile.reports import plain
 from neurocompile.targets import load_target
+from neurocompile.verbs.pricing import priced
+from neurocompile.verbs.running import run_program
 
 __all__ = ["CHIPS", "NETWORKS", "measure"]
 
@@ -60,7 +62,7 @@ def measure(name: str, samples: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for chip in CHIPS:
         result = results.get(chip, results["generic"])
-        body = summary(result, chip)
+        body = plain(priced(result, chip))
         timing, each = body["timing"], body["per_sample"]
         bounds = body["energy_pj_bounds"]
         row = {

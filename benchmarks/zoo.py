@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,18 @@ import numpy as np
 
 from neurocompile.models.measurement import CHIPS, measure
 from neurocompile.models.zoo import ZOO
+from neurocompile.reports import plain
+from neurocompile.verbs.zoo import described
 
-__all__ = ["COLUMNS", "apart", "markdown"]
+__all__ = ["COLUMNS", "apart", "markdown", "row"]
 
 TIME_LIMIT_S = 1800
+
+
+def row(name: str, seed: int, samples: int) -> dict[str, Any]:
+    """A network, measured in this process."""
+    found: dict[str, Any] = plain(replace(described(ZOO[name]), measured=measure(name, seed, samples)))
+    return found
 
 
 def apart(name: str, seed: int, samples: int) -> dict[str, Any]:
@@ -131,10 +140,9 @@ def main(
         raise click.UsageError(f"no such network: {', '.join(unknown)}")
     rows = []
     for name in chosen:
-        row = measure(name, seed, samples) if here else apart(name, seed, samples)
-        rows.append(row)
+        rows.append((row if here else apart)(name, seed, samples))
         if not as_json:
-            print("  ".join(_cells(row)), flush=True)
+            print("  ".join(_cells(rows[-1])), flush=True)
     if write is not None:
         write.write_text(markdown(rows, seed, samples))
     if as_json:

@@ -6,44 +6,70 @@ The public names are resolved when they are first used, so that ``import neuroco
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurocompile.api import compile, load, simulate, validate
+    from neurocompile.api import compile, demo, export, inspect, load, simulate, targets, validate, zoo
     from neurocompile.frontends.pytorch import equation, host, membrane, neuron, save
     from neurocompile.program import Program
+    from neurocompile.reports.targets import TargetsReport
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Program": "neurocompile.program",
+    "compile": "neurocompile.api",
+    "demo": "neurocompile.api",
+    "equation": "neurocompile.frontends.pytorch",
+    "export": "neurocompile.api",
+    "host": "neurocompile.frontends.pytorch",
+    "inspect": "neurocompile.api",
+    "load": "neurocompile.api",
+    "membrane": "neurocompile.frontends.pytorch",
+    "neuron": "neurocompile.frontends.pytorch",
+    "save": "neurocompile.frontends.pytorch",
+    "simulate": "neurocompile.api",
+    "validate": "neurocompile.api",
+    "zoo": "neurocompile.api",
+}
 
 __all__ = [
     "Program",
     "__version__",
     "compile",
+    "demo",
     "equation",
+    "export",
     "host",
+    "inspect",
     "load",
     "membrane",
     "neuron",
     "save",
     "simulate",
+    "targets",
     "validate",
+    "zoo",
 ]
 
-_HOMES = {
-    "Program": "neurocompile.program",
-    "compile": "neurocompile.api",
-    "load": "neurocompile.api",
-    "simulate": "neurocompile.api",
-    "validate": "neurocompile.api",
-    "equation": "neurocompile.frontends.pytorch",
-    "host": "neurocompile.frontends.pytorch",
-    "membrane": "neurocompile.frontends.pytorch",
-    "neuron": "neurocompile.frontends.pytorch",
-    "save": "neurocompile.frontends.pytorch",
-}
+
+class TargetsPackage(ModuleType):
+    """``neurocompile.targets``, which is a package and, called, the verb of the same name.
+
+    Python binds a package to its name in its parent once anything imports it: no function of ours would stay there.
+    """
+
+    def __call__(self, name: str | None = None) -> TargetsReport:
+        """:func:`neurocompile.api.targets`."""
+        from neurocompile.api import targets
+
+        return targets(name)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "targets":
+        return import_module("neurocompile.targets")
     if name not in _HOMES:
         raise AttributeError(f"module 'neurocompile' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

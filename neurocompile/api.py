@@ -1,36 +1,37 @@
-"""The same verbs as the command line's, for Python."""
+"""The same verbs as the command line's, for Python: arguments in, a report out."""
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-
-from neurocompile.compiler import Encode, Options, compile_graph
-from neurocompile.data import Data, arrange_inputs, load_data
 from neurocompile.ir.ops import Array, Read
 from neurocompile.program import Program, load_program
-from neurocompile.quantization import Method
-from neurocompile.simulation import Result, run_program
-from neurocompile.validation import Validation, validate_program
+from neurocompile.verbs.given import EXAMPLES, data_of, program_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from neurocompile.compiler import Encode
     from neurocompile.frontends import Model
-    from neurocompile.frontends.base import Layout
+    from neurocompile.frontends.base import Carries, Layout
+    from neurocompile.quantization import Method
+    from neurocompile.reports.demo import DemoReport, DigitsReport
+    from neurocompile.reports.export import ExportReport
+    from neurocompile.reports.inspect import InspectReport
+    from neurocompile.reports.simulate import SimulateReport
+    from neurocompile.reports.targets import TargetsReport
+    from neurocompile.reports.zoo import ZooReport
+    from neurocompile.simulator.timing.clock import Placed
+    from neurocompile.validation import Validation
 
-__all__ = ["compile", "load", "simulate", "validate"]
+__all__ = ["compile", "demo", "export", "inspect", "load", "simulate", "targets", "validate", "zoo"]
 
 Path_ = str | os.PathLike[str]
 Inputs = Array | Mapping[str, Array] | Path_
-
-# So many samples show what the inputs of a live module are.
-_EXAMPLES = 64
+Given = TypeVar("Given")
 
 
 def compile(
@@ -41,7 +42,9 @@ def compile(
     timesteps: int | None = None,
     layout: Layout | None = None,
     readout: Read | None = None,
-    carries: Literal["real", "spikes"] | None = None,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
     bits: int | None = None,
     per_channel: bool = True,
     scale: Method = "max",
@@ -61,6 +64,8 @@ def compile(
         layout: how forward takes time and batch (:func:`neurocompile.save`); None: found out.
         readout: how an output that still has time is read; None: its mean.
         carries: "spikes" if the inputs are 0 or 1; None: what the file says, or as they are in ``calibrate``.
+        arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
+        trust: unpickle anything, which runs whatever code the file holds.
         bits: of a weight; None: the target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how scales are chosen: "max", "percentile" or "membrane".
@@ -72,25 +77,17 @@ def compile(
 
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError: see :mod:`neurocompile.errors`.
+        TypeError: for a live module without ``input_shape`` and ``timesteps``.
     """
-    from neurocompile.frontends import Model, live_model, load_model
+    from neurocompile.verbs.compile import CompileRequest
+    from neurocompile.verbs.compile import compile as run
 
-    settings: Any = {"timesteps": timesteps, "layout": layout, "readout": readout, "carries": carries}
-    if isinstance(model, str | os.PathLike):
-        model = load_model(Path(model), input_shape=input_shape, **settings)
-    elif not isinstance(model, Model):
-        if input_shape is None or timesteps is None:
-            raise TypeError("compiling a live module needs input_shape and timesteps")
-        shown = None
-        if calibrate is not None:
-            argument = next(iter(inspect.signature(model.forward).parameters))
-            shown = _data(calibrate, {argument: tuple(input_shape)}, timesteps).part(0, _EXAMPLES).inputs
-        model = live_model(model, shown, input_shape=input_shape, **settings)
-        model.example = {}  # a program keeps no sample that nobody gave as an example
-    given = model.graph.given_inputs
-    seen = None if calibrate is None else _data(calibrate, given, model.timesteps, lines=model.graph.lines).inputs
-    options = Options(bits, per_channel, scale, input_bits, chips, encode)
-    return compile_graph(model.graph, target, model.timesteps, options, calibration=seen, example=model.example)
+    request = CompileRequest(
+        model=_given(model), target=target, input_shape=input_shape, timesteps=timesteps, layout=layout,
+        readout=readout, carries=carries, arch=arch, trust=trust, bits=bits, per_channel=per_channel, scale=scale,
+        input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode,
+    )  # fmt: skip
+    return run(request)
 
 
 def load(folder: Path_) -> Program:
@@ -98,11 +95,224 @@ def load(folder: Path_) -> Program:
     return load_program(Path(folder))
 
 
-def simulate(program: Program | Path_, x: Inputs, y: Any = None, *, real: bool = False, stream: bool = False) -> Result:
-    """Run a program on ``x`` (an array, arrays by input name, or an npz file), with labels ``y``, if any."""
-    program = load(program) if isinstance(program, str | os.PathLike) else program
-    data = _data(x, program.input_shapes, program.timesteps, y, program.lines)
-    return run_program(program, data, real=real, keep_spikes=True, stream=stream)
+def export(
+    model: nn.Module | Model | Path_,
+    out: Path_ | None = None,
+    target: str = "generic",
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
+    bits: int | None = None,
+    per_channel: bool = True,
+    scale: Method = "max",
+    input_bits: int = 8,
+    calibrate: Inputs | None = None,
+    chips: int = 1,
+    encode: Encode | None = None,
+    emit: Sequence[str] | None = None,
+    stock_only: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    validate: bool = True,
+    print_ir_after: str | None = None,
+) -> ExportReport:
+    """Compile a model for a target (:func:`compile`) and write the program, with the files of backends.
+
+    Args:
+        model: a live module in eval mode, or a file.
+        out: the folder to write; None: one with the name of the model's file, here.
+        target: a name from ``neurocompile targets``.
+        input_shape: without batch and time.
+        timesteps: T.
+        layout: how forward takes time and batch.
+        readout: how an output that still has time is read.
+        carries: "spikes" if the inputs are 0 or 1.
+        arch: what makes the module that a state_dict belongs to.
+        trust: unpickle anything.
+        bits: of a weight.
+        per_channel: one weight scale for each output channel, or one for each layer.
+        scale: how scales are chosen.
+        input_bits: of a real-valued input.
+        calibrate: samples that choose ranges, and that the program is compared with PyTorch on; None: the model's own.
+        chips: how many chips the network may take.
+        encode: how real-valued inputs reach a Loihi.
+        emit: backends to write files for; None: the target's.
+        stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
+        overwrite: replace the folder if it is a program.
+        dry_run: compile and report, but write nothing; what does not fit is in the report's ``errors``.
+        validate: whether to compare the program with PyTorch, where there are samples.
+        print_ir_after: a pass after which the graph is printed on stderr; "all": after each.
+
+    Raises:
+        UnsupportedModel, DoesNotFit, BadInput, UsageError, ToolFailed: see :mod:`neurocompile.errors`.
+        TypeError: for a live module without ``input_shape`` and ``timesteps``, or without ``out``.
+    """
+    from neurocompile.verbs.export import ExportRequest
+    from neurocompile.verbs.export import export as run
+
+    request = ExportRequest(
+        model=_given(model), out=_given(out), target=target, input_shape=input_shape, timesteps=timesteps,
+        layout=layout, readout=readout, carries=carries, arch=arch, trust=trust, bits=bits, per_channel=per_channel,
+        scale=scale, input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode, emit=None if emit
+        is None else (emit,) if isinstance(emit, str) else tuple(emit), stock_only=stock_only, overwrite=overwrite,
+        dry_run=dry_run, validate=validate, print_ir_after=print_ir_after,
+    )  # fmt: skip
+    return run(request)
+
+
+def simulate(
+    program: Program | Path_,
+    x: Inputs,
+    y: Array | None = None,
+    *,
+    spikes: Path_ | bool | None = True,
+    real: bool = False,
+    price_as: str | None = None,
+    timing: bool | None = None,
+    placement: Placed = "in-order",
+    timeline: Path_ | bool | None = None,
+    threads: int | None = None,
+    reference: bool = False,
+    stream: bool = False,
+) -> SimulateReport:
+    """Run a program on data: spikes, accuracy, SOPs, energy, and when it happens.
+
+    Args:
+        program: compiled, or its folder.
+        x: samples: an array, arrays by input name, or an npz file (which may have labels y, too).
+        y: labels, if any.
+        spikes: whether the report holds what every layer fired; a file: write it there, too.
+        real: run the folded graph in float64 instead of the integers.
+        price_as: a target whose prices are taken; None: the program's own.
+        timing: whether to time it, on a target with a timing model; None: up to 5 million synapses.
+        placement: of nc1's cores; "balanced" also cuts layers anew.
+        timeline: whether the report holds when what of the first sample happened, for ui.perfetto.dev; a file: write
+            it there, too.
+        threads: how many samples run at once; None: one for each processor.
+        reference: run the NumPy reference instead of the compiled engine.
+        stream: keep the state from one sample to the next.
+
+    Raises:
+        DoesNotFit, UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.simulate.simulate`.
+    """
+    from neurocompile.verbs.simulate import SimulateRequest
+    from neurocompile.verbs.simulate import simulate as run
+
+    request = SimulateRequest(
+        program=_given(program), data=_given(x), labels=y, spikes=_given(spikes), real=real, price_as=price_as,
+        timing=timing, placement=placement, timeline=_given(timeline), threads=threads, reference=reference,
+        stream=stream,
+    )  # fmt: skip
+    return run(request)
+
+
+def inspect(
+    what: nn.Module | Model | Program | Path_,
+    target: str = "generic",
+    *,
+    chips: int = 1,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
+) -> InspectReport:
+    """The graph of a model or a program, its sizes, what folds into what, and what does not fit.
+
+    Args:
+        what: a model (:func:`compile`), a program, or its folder.
+        target: for a model: what it is to be compiled for.
+        chips: how many chips it may take.
+        input_shape: without batch and time.
+        timesteps: T.
+        layout: how forward takes time and batch.
+        readout: how an output that still has time is read.
+        carries: "spikes" if the inputs are 0 or 1.
+        arch: what makes the module that a state_dict belongs to.
+        trust: unpickle anything.
+
+    Raises:
+        UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`.
+    """
+    from neurocompile.verbs.inspect import InspectRequest
+    from neurocompile.verbs.inspect import inspect as run
+
+    request = InspectRequest(
+        what=_given(what), target=target, chips=chips, input_shape=input_shape, timesteps=timesteps, layout=layout,
+        readout=readout, carries=carries, arch=arch, trust=trust,
+    )  # fmt: skip
+    return run(request)
+
+
+def targets(name: str | None = None) -> TargetsReport:
+    """The chips, with everything that is known of them and where it comes from; with a name, of that one.
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
+    from neurocompile.verbs.targets import TargetsRequest
+    from neurocompile.verbs.targets import targets as run
+
+    return run(TargetsRequest(name=name))
+
+
+def zoo(
+    name: str | None = None,
+    out: Path_ | None = None,
+    *,
+    size: Literal["paper", "small"] | None = None,
+    seed: int = 0,
+    samples: int = 8,
+    measure: bool = False,
+    overwrite: bool = False,
+) -> ZooReport:
+    """The papers' networks; with a name that one, written as a model file (``out``) or measured.
+
+    Args:
+        name: of one network.
+        out: a model file to write.
+        size: list only these.
+        seed: of weights and of the example.
+        samples: how many examples the file brings.
+        measure: what the network takes and costs (seconds to minutes).
+        overwrite: replace the model file.
+
+    Raises:
+        UsageError: for a network that there is none of, a file that exists, or what takes a name and has none.
+    """
+    from neurocompile.verbs.zoo import ZooRequest
+    from neurocompile.verbs.zoo import zoo as run
+
+    request = ZooRequest(
+        name=name, out=_given(out), size=size, seed=seed, samples=samples, measure=measure, overwrite=overwrite
+    )  # fmt: skip
+    return run(request)
+
+
+def demo(
+    targets: Sequence[str] = (), *, write_data: Path_ | None = None, bits: int | None = None
+) -> DemoReport | DigitsReport:
+    """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
+
+    Args:
+        targets: chips to price; none: every priced one.
+        write_data: only write the held-out digits there, as x and y.
+        bits: of a weight.
+
+    Raises:
+        UsageError: for a chip that does not exist.
+    """
+    from neurocompile.verbs.demo import DemoRequest
+    from neurocompile.verbs.demo import demo as run
+
+    return run(DemoRequest(targets=tuple(targets), write_data=_given(write_data), bits=bits))
 
 
 def validate(
@@ -132,18 +342,19 @@ def validate(
     """
     from neurocompile.backends.lava.executor import lava_for
     from neurocompile.frontends import Model, live_model, load_model
+    from neurocompile.validation import validate_program
 
     folder = Path(program) if isinstance(program, str | os.PathLike) else None
-    program = load(program) if isinstance(program, str | os.PathLike) else program
+    program = program_of(_given(program))
     python = None if lava_python is None else Path(lava_python)
     backend, without = lava_for(program, python, folder) if backend_samples else (None, "left out")
     shapes, steps = program.input_shapes, program.timesteps
-    data = _data(x, shapes, steps, y, program.lines)
+    data = data_of(_given(x), shapes, steps, y, program.lines)
     if isinstance(reference, str | os.PathLike):
         otherwise = next(iter(shapes.values())), steps
         reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
     elif reference is not None and not isinstance(reference, Model):
-        example = data.part(0, _EXAMPLES).inputs
+        example = data.part(0, EXAMPLES).inputs
         reference = live_model(
             reference, example, input_shape=dict(shapes), timesteps=steps, layout=layout, readout=readout
         )
@@ -151,13 +362,6 @@ def validate(
     return validate_program(program, data, reference, recorded, **settings)
 
 
-def _data(
-    x: Inputs, shapes: Mapping[str, tuple[int, ...]], timesteps: int, y: Any = None,
-    lines: Mapping[str, str] | None = None,
-) -> Data:  # fmt: skip
-    if isinstance(x, str | os.PathLike):
-        return load_data(Path(x), shapes, timesteps, lines)
-    arrays = {name: np.asarray(value) for name, value in x.items()} if isinstance(x, Mapping) else {"x": np.asarray(x)}
-    if y is not None:
-        arrays["y"] = np.asarray(y)
-    return arrange_inputs(arrays, shapes, timesteps, "x", lines)
+def _given(value: Given | Path_) -> Given | Path:
+    """The value, or the path that it is."""
+    return Path(value) if isinstance(value, str | os.PathLike) else value

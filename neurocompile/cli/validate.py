@@ -9,7 +9,7 @@ import click
 from neurocompile.cli.backend import lava_options
 from neurocompile.cli.options import model_arguments, model_options, output_options, path
 
-__all__ = ["command", "stages_table"]
+__all__ = ["command"]
 
 
 @click.command("validate")
@@ -33,7 +33,9 @@ def command(**options: Any) -> int:
     from neurocompile.data import load_arrays, load_data
     from neurocompile.errors import Problem, UsageError
     from neurocompile.program import load_program
+    from neurocompile.reports.text.validation import details, stages
     from neurocompile.validation import validate_program
+    from neurocompile.verbs.progress import silent
 
     program = load_program(options["program"])
     backend, without = executor_for(program, options["program"], options)
@@ -54,7 +56,7 @@ def command(**options: Any) -> int:
 
         otherwise = next(iter(program.input_shapes.values())), program.timesteps
         model = load_model(options["reference"], **model_arguments(options), otherwise=otherwise)
-    with console.progress("comparing", len(data), options["as_json"]) as step:
+    with (console.watching(options["as_json"]) or silent)("comparing", len(data)) as step:
         validation = validate_program(
             program,
             data,
@@ -68,72 +70,5 @@ def command(**options: Any) -> int:
     if options["as_json"]:
         console.print_json("validate", validation.as_json(), ok=validation.passed)
     else:
-        console.show(stages_table(validation, f"{len(data)} samples, {program.timesteps} steps"))
-        console.show(*_details(validation))
+        console.show([stages(validation, f"{len(data)} samples, {program.timesteps} steps"), *details(validation)])
     return 0 if validation.passed else 5
-
-
-def stages_table(validation: Any, title: str) -> Any:
-    """The stages of a validation, for a person."""
-    from neurocompile.cli import console
-
-    made = console.table(title, "stage", "against", "spikes compared", "differing", "ties", "", words=2)
-    for stage in validation.stages:
-        c = stage.comparison
-        made.add_row(
-            stage.name,
-            stage.against or stage.reason,
-            console.number(c.compared),
-            console.number(c.mismatches) if stage.name != "quantization" else _differing(c),
-            console.number(c.ties),
-            console.verdict(stage.passed),
-        )
-    return made
-
-
-def _differing(comparison: Any) -> str:
-    share = sum(comparison.differing.values()) / comparison.compared if comparison.compared else 0.0
-    return f"{share:.2%}"
-
-
-def _details(validation: Any) -> list[Any]:
-    from neurocompile.cli import console
-
-    first = (
-        validation.stages[0].comparison if validation.stages[0].comparison.compared else validation.stages[1].comparison
-    )
-    rates = console.table("layers", "layer", "firing rate", "integers agree")
-    agreement = validation.stages[1].comparison.agreement
-    for name, rate in first.firing_rates.items():
-        rates.add_row(name, console.percent(rate), console.percent(agreement.get(name)))
-    lines: list[Any] = [rates]
-    if validation.accuracy_program is not None:
-        before, after = console.percent(validation.accuracy_reference), console.percent(validation.accuracy_program)
-        lines.append(f"accuracy: reference {before}, program {after}")
-    for stage in validation.stages:
-        if stage.membranes_compared:
-            lines.append(
-                f"{stage.name}: {stage.samples} samples, {stage.membrane_mismatches:,} of "
-                f"{stage.membranes_compared:,} membranes differ"
-            )
-        if stage.cycles_compared:
-            lines.append(
-                f"{stage.name}: {stage.cycle_mismatches:,} of {stage.cycles_compared:,} spike vectors, events and rests"
-                " are in another cycle than the simulator's"
-            )
-        if stage.first_membrane is not None:
-            lines.append(f"{stage.name}: first membrane that differs: {_place(stage.first_membrane)}")
-        if stage.comparison.first is not None and stage.passed is False:
-            d = stage.comparison.first
-            margin = "" if d.margin is None else f", {d.margin:+.3g} from the threshold"
-            lines.append(f"{stage.name}: first difference in {_place(d)}{margin}")
-        elif stage.passed is not True and stage.reason:
-            lines.append(f"{stage.name}: {stage.reason}")
-    return lines
-
-
-def _place(d: Any) -> str:
-    return (
-        f"sample {d.sample}, step {d.step}, layer {d.layer}, neuron {list(d.neuron)}: "
-        f"expected {d.expected}, got {d.actual}"
-    )

@@ -14,8 +14,8 @@ from neurocompile.execution import Execution, Executor
 from neurocompile.hosted import run_graph
 from neurocompile.ir.interpret import Run
 from neurocompile.ir.ops import Array, Neuron
+from neurocompile.labels import accuracy_of, check_labels
 from neurocompile.program import Program
-from neurocompile.simulation import accuracy_of, check_labels
 from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
 
 __all__ = ["Backend", "Reference", "ReferenceModel", "Stage", "Validation", "validate_program"]

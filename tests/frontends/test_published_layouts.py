@@ -21,7 +21,6 @@ from neurocompile.frontends import load_model
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.frontends.pytorch.neurons import is_registered
 from neurocompile.ir import interpret
-from neurocompile.simulation import Result
 
 T, N = 5, 7
 DOCS = Path(__file__).parents[2] / "docs" / "layouts.md"
@@ -392,7 +391,7 @@ def hold(net: nn.Module, x: Tensor, layout: str, time: int | None, tmp_path: Pat
     file = tmp_path / "model.pt"
     neurocompile.save(net, file, example.float(), layout=layout, **known)  # type: ignore[arg-type]
     program = neurocompile.compile(file)
-    result: Result = neurocompile.simulate(program, x.numpy(), real=True)
+    result = neurocompile.simulate(program, x.numpy(), real=True)
     outputs, spikes = live(net, x, layout, time)
     for path in silent:
         del spikes[path]

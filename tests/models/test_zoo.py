@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.zoo import COLUMNS, markdown
+from benchmarks.zoo import COLUMNS, markdown, row
 from neurocompile.models.calibration import firing_rates
-from neurocompile.models.measurement import measure
 from neurocompile.models.zoo import ZOO, synthetic
 
 SMALL = [name for name, network in ZOO.items() if network.size == "small"]
@@ -29,15 +28,15 @@ def test_synthetic_networks_fire(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mpbn-vgg-digits", "dsr-vgg-digits-lif", "sgad-small", "spiking-gan-small"])
 def test_rows(name: str) -> None:
-    row = measure(name, seed=2, samples=2)
-    assert row["spikes_differing"] == 0
-    assert row["integers_differing"] == 0
-    assert row["spikes_compared"] > 0
-    assert row["sops"] > 0
-    assert 0 < row["on_chip_fraction"] <= 1
-    assert row["loihi_cores"] or row["loihi_reason"]
-    page = markdown([row, {"name": "other", "error": "went wrong"}], 2, 2)
-    assert row["name"] in page
+    found = row(name, seed=2, samples=2)
+    assert found["spikes_differing"] == 0
+    assert found["integers_differing"] == 0
+    assert found["spikes_compared"] > 0
+    assert found["sops"] > 0
+    assert 0 < found["on_chip_fraction"] <= 1
+    assert found["loihi_cores"] or found["loihi_reason"]
+    page = markdown([found, {"name": "other", "error": "went wrong"}], 2, 2)
+    assert found["name"] in page
     assert "failed: went wrong" in page
     (line,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
     assert line.count("|") == len(COLUMNS) + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +17,11 @@ from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.mapping import plan_cores
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
-from neurocompile.simulation import run_program, summary
 from neurocompile.simulator.timing.asynchronous import load_events
 from neurocompile.simulator.timing.loihi import CONSTANTS, LoihiClock, map_to_loihi
 from neurocompile.targets import load_target
+from neurocompile.verbs.pricing import priced
+from neurocompile.verbs.running import run_program
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
 
@@ -94,22 +94,23 @@ def test_every_neuron_is_on_the_core_that_the_mapping_gave_it(digits: tuple[Prog
     assert len(np.unique(mapped.chip.place)) == mapped.chip.cores
 
 
-def test_summary_has_latency_on_loihi_and_none_elsewhere(digits: tuple[Program, Data]) -> None:
+def test_a_report_has_latency_on_loihi_and_none_elsewhere(digits: tuple[Program, Data]) -> None:
     program, data = digits
-    body: dict[str, Any] = summary(run_program(program, data))
-    assert body["latency_ns"] > 0
-    assert body["per_sample"]["latency_ns"] == pytest.approx(body["latency_ns"] / len(data))
-    assert body["cycles"] is None
-    assert summary(run_program(program, data), "anp-i")["latency_ns"] is None
-    left_out = summary(run_program(program, data, timing=False))
-    assert (left_out["timing"], left_out["untimed"]) == (None, "it was not asked for")
+    report = priced(run_program(program, data))
+    assert report.latency_ns is not None
+    assert report.latency_ns > 0
+    assert report.per_sample.latency_ns == pytest.approx(report.latency_ns / len(data))
+    assert report.cycles is None
+    assert priced(run_program(program, data), "anp-i").latency_ns is None
+    left_out = priced(run_program(program, data, timing=False))
+    assert (left_out.timing, left_out.untimed) == (None, "it was not asked for")
 
 
 def test_a_timeline_of_what_cannot_be_timed_is_refused(
     digits: tuple[Program, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, data = digits
-    monkeypatch.setattr("neurocompile.simulation.timing_missing", lambda: "nothing is compiled")
+    monkeypatch.setattr("neurocompile.verbs.running.timing_missing", lambda: "nothing is compiled")
     with pytest.raises(UsageError, match="it cannot be timed: nothing is compiled"):
         run_program(program, data, timeline=True)
     assert run_program(program, data).untimed == "nothing is compiled"

@@ -13,11 +13,11 @@ import pytest
 import neurocompile
 from neurocompile.data import Data
 from neurocompile.program import Program
-from neurocompile.simulation import run_program
 from neurocompile.simulator.timing.clock import Clock
 from neurocompile.simulator.timing.loihi import LoihiClock
 from neurocompile.simulator.timing.nc1 import PORTS
 from neurocompile.simulator.timing.timeline import critical_path, trace_events, trace_events_on_loihi
+from neurocompile.verbs.running import run_program
 from tests.cli.helpers import done, refused, result
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"

@@ -1,0 +1,14 @@
+"""What all reports have in common."""
+
+from __future__ import annotations
+
+__all__ = ["Report"]
+
+
+class Report:
+    """What a verb found: data, picklable; :func:`plain` is its JSON, :func:`text` what a person reads."""
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with (docs: README); 0 is done."""
+        return 0

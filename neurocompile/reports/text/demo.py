@@ -1,0 +1,101 @@
+"""The bundled network on real data: what it does on every chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from neurocompile.reports.demo import DigitsReport
+from neurocompile.reports.text import simulate
+from neurocompile.reports.text.parts import energy, number, percent, table, verdict
+from neurocompile.reports.text.validation import stages
+from neurocompile.simulator.timing.report import Cycles
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from neurocompile.reports.demo import Chip, DemoReport
+    from neurocompile.reports.simulate import SimulateReport
+    from neurocompile.reports.text.parts import Part
+
+__all__ = ["text"]
+
+
+def text(report: DemoReport | DigitsReport) -> Iterator[Part]:
+    """What the network does, what that costs on each chip, and whether PyTorch does the same."""
+    if isinstance(report, DigitsReport):
+        yield f"wrote {report.samples} held-out digits to {report.data}"
+        return
+    summary = report.summary
+    network = "An MPBN network trained on handwritten digits"
+    yield f"{network}: {summary.samples} held-out digits, T = {summary.timesteps}"
+    before, after = percent(report.accuracy_reference), percent(report.accuracy_program)
+    yield f"accuracy in PyTorch {before}, as a program of {report.weight_bits}-bit weights {after}"
+    yield ""
+    yield from simulate.text(replace(summary, bill=replace(summary.bill, unpriced={})))
+    yield _bills(report)
+    if report.nc1:
+        yield _cycles(report)
+    yield _conventional(report)
+    yield stages(report.validation, "checked")
+    for stage in report.validation.stages:
+        if stage.passed is not None:
+            yield f"[bold]{stage.name}[/]: {verdict(stage.passed)}"
+    yield f"{report.seconds:.1f} s"
+
+
+def _bills(report: DemoReport) -> Table:
+    made = table(
+        "energy per inference", "chip", "energy", "pJ/SOP", "basis", "unpriced there", "fits",
+        words=("chip", "basis", "unpriced there", "fits"),
+    )  # fmt: skip
+    for name, chip in report.chips.items():
+        priced = report.targets[name]
+        bill, samples = priced.bill, report.summary.samples
+        terms = "; ".join(f"{term}: {simulate.unpriced(count, samples)}" for term, count in bill.unpriced.items())
+        made.add_row(
+            name,
+            energy(priced.per_sample.energy_pj, bool(bill.is_lower_bound)),
+            number(bill.pj_per_sop),
+            chip.basis,
+            terms or "-",
+            _fits(priced, chip),
+        )
+    return made
+
+
+def _fits(priced: SimulateReport, chip: Chip) -> str:
+    if priced.fits is None:
+        return "unknown" if chip.compiles else "-"
+    return "yes" if priced.fits else f"priced only; would need at least {priced.chips_needed} chips"
+
+
+def _cycles(report: DemoReport) -> Table:
+    made = table(
+        f"clock cycles on nc1, {report.timed_samples} samples",
+        "cores placed", "cores", "cycles an inference", "links a flit crosses", "heaviest link", "fullest core",
+    )  # fmt: skip
+    for placement, timing in report.nc1.items():
+        own = timing.own
+        assert isinstance(own, Cycles)
+        made.add_row(
+            placement,
+            number(timing.cores),
+            number(own.cycles_per_sample.mean),
+            f"{timing.hops / own.flits:.2f}",
+            percent(own.heaviest_link.busy),
+            percent(own.fullest_core.busy),
+        )
+    return made
+
+
+def _conventional(report: DemoReport) -> Table:
+    made = table(
+        "against the same network as a conventional one (45 nm arithmetic alone, memory left out)",
+        "arithmetic", "SNN", "ANN, one pass", "ANN / SNN",
+    )  # fmt: skip
+    for each in report.conventional:
+        ann, snn = each.conventional_pj, each.spiking_pj
+        made.add_row(each.arithmetic, energy(snn), energy(ann), f"{ann / snn:.2f}")
+    return made

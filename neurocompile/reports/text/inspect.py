@@ -1,0 +1,34 @@
+"""What a model or a program is, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from neurocompile.reports.text.parts import Verbatim
+from neurocompile.reports.text.program import cores, host_regions, placement, sizes
+
+if TYPE_CHECKING:
+    from neurocompile.reports.inspect import InspectReport
+    from neurocompile.reports.text.parts import Part
+
+__all__ = ["text"]
+
+
+def text(report: InspectReport) -> Iterator[Part]:
+    """Both graphs, what was done for the target, and where it runs."""
+    yield Verbatim(f"the network, folded (T = {report.timesteps}):\n")
+    yield Verbatim("\n".join(report.graph))
+    yield Verbatim(f"\nwhat was done for {report.target}:\n")
+    yield Verbatim("\n".join(f"  {note}" for note in report.notes))
+    if report.integer_graph is not None:
+        graph = "\n".join(report.integer_graph)
+        yield Verbatim(f"\nin the target's integers ({sizes(report.sizes)}):\n\n{graph}")
+        yield from host_regions(report.host_regions)
+    if report.mapping is not None:
+        yield Verbatim("")
+        if report.placement is not None:
+            yield from placement(report.placement)
+        yield from cores(report.mapping)
+    for problem in report.does_not_fit:
+        yield Verbatim(f"\ndoes not fit: {problem}")

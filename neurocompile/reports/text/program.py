@@ -1,0 +1,99 @@
+"""What of a program runs where, and which cores it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from neurocompile.reports.text.parts import number, percent, table
+
+if TYPE_CHECKING:
+    from neurocompile.mapping.cores import Mapping
+    from neurocompile.reports.program import HostRegionReport, Placement, Sizes
+    from neurocompile.reports.text.parts import Part
+
+__all__ = ["cores", "host_regions", "placement", "sizes"]
+
+
+def sizes(found: Sizes) -> str:
+    """In a line."""
+    return f"{found.neurons:,} neurons, {found.synapses:,} synapses from {found.weights:,} stored weights"
+
+
+def cores(mapping: Mapping) -> Iterator[Part]:
+    """The cores of each layer, and the fullest of them."""
+    made = table(
+        "cores", "layer", "cores", "block", "neurons", "synapse memory", "input axons", "output axons", "bound by",
+        words=("layer", "block", "bound by"),
+    )  # fmt: skip
+    for layer in mapping.layers:
+        made.add_row(
+            layer.layer,
+            number(layer.cores),
+            " x ".join(map(str, layer.block)),
+            number(layer.neurons),
+            f"{layer.synapse_bytes / 1024:,.1f} KiB",
+            number(layer.input_axons),
+            number(layer.output_axons),
+            "-" if layer.bound is None else f"{layer.bound} ({layer.percent:.0f}%)",
+        )
+    yield made
+    chips = f"{mapping.chips} chip{'s' if mapping.chips > 1 else ''} of {mapping.limits.cores}"
+    yield f"{len(mapping.cores)} cores on {chips}; axons are the most of any core of a layer"
+    full = mapping.fullest
+    if full is not None:
+        tile = "" if full.core.tile is None else f" of tile {full.core.tile[0]},{full.core.tile[1]}"
+        where = f"core {full.core.core}{tile}, chip {full.core.chip} ({full.core.layer})"
+        yield f"the fullest: {where}, {full.percent:.0f}% of its {full.resource}"
+
+
+def placement(found: Placement) -> Iterator[Part]:
+    """Which layers are not the chip's own neurons and why, and what the host does first."""
+    if not found.runs_on or found.silicon is None:
+        return
+    made = table("where it runs", "layer", "on", "because", words=3)
+    names = {"simulation": "CPU simulation only", "host": "the host"}
+    elsewhere = {name: about for name, about in found.runs_on.items() if about.where != "chip"}
+    many = len(found.runs_on) - len(elsewhere)
+    made.add_row(f"{many} of {len(found.runs_on)} layers", "the chip's own neurons", "")
+    for name, about in elsewhere.items():
+        reasons = [f"{why}; to run it on the chip: {fix}" for why, fix in zip(about.why, about.fix)]
+        if about.where == "host":
+            reasons = ["it turns real-valued inputs into spikes"]
+        made.add_row(name, names[about.where], ". ".join(reasons))
+    yield made
+    host, graded = found.silicon.host, found.silicon.graded_events_meet
+    if host.neuron_updates:
+        yield (
+            f"--encode host: per inference the host does up to {host.macs:,} multiply-accumulates and "
+            f"{host.neuron_updates:,} neuron updates, and sends spikes; none of that is in the chip's energy"
+        )
+    elif graded:
+        yield (
+            f"--encode graded: inputs are graded spikes; those that are not zero meet up to {graded:,} weights per "
+            "inference on the chip (counted as MACs)"
+        )
+
+
+def host_regions(regions: Sequence[HostRegionReport], on_chip: float | None = None) -> Iterator[Part]:
+    """What the host computes between the turns of the chip, for one inference.
+
+    Args:
+        regions: in their order.
+        on_chip: what the chip does for one inference (SOPs and MACs), where that is known.
+    """
+    if not regions:
+        return
+    columns = ("region", "what", "when", "MACs", "numbers from the chip", "to the chip")
+    made = table("the host computes, for each inference", *columns, words=3)
+    for region in regions:
+        made.add_row(
+            region.name,
+            region.kind + (f", which is {region.output}" if region.output else ""),
+            "at each step" if region.per_step else "once",
+            *map(number, (region.macs, region.from_chip, region.to_chip)),
+        )
+    yield made
+    macs = sum(region.macs for region in regions)
+    if on_chip:
+        yield f"{percent(macs / (macs + on_chip))} of the operations are the host's; they are not priced"

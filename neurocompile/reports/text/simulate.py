@@ -1,0 +1,106 @@
+"""What a program did, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from neurocompile.reports.text.parts import energy, number, percent, table
+from neurocompile.reports.text.program import host_regions
+from neurocompile.simulator.timing.report import Cycles
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from neurocompile.reports.simulate import SimulateReport
+    from neurocompile.reports.text.parts import Part
+    from neurocompile.simulator.energy import Unpriced
+    from neurocompile.simulator.timing.report import Events, TimingReport
+
+__all__ = ["text", "unpriced"]
+
+
+def text(report: SimulateReport) -> Iterator[Part]:
+    """The layers, what they sum to, and what the host does beside them."""
+    yield _layers(report)
+    yield _totals(report)
+    each = report.per_sample
+    yield from host_regions(report.host_regions, None if each.sops is None else each.sops + (each.macs or 0))
+
+
+def unpriced(term: Unpriced, samples: int) -> str:
+    """An unpriced count for one inference, with its 45 nm estimate."""
+    said = number(term.count / samples)
+    if term.estimate_45nm_pj is not None:
+        said += f" (as 45 nm int8 arithmetic: {energy(term.estimate_45nm_pj / samples)})"
+    return said
+
+
+def _layers(report: SimulateReport) -> Table:
+    made = table(
+        f"per inference (mean of {report.samples:,} samples, {report.timesteps} steps)",
+        "layer", "neurons", "firing rate", "spikes", "SOPs", "MACs", "updates",
+    )  # fmt: skip
+    for layer in report.layers:
+        totals = layer.totals
+        counts = (totals.spikes, totals.sops, totals.macs, totals.neuron_updates.active)
+        means = [None if count is None else count / report.samples for count in counts]
+        made.add_row(layer.name, number(layer.neurons), percent(layer.firing_rate), *map(number, means))
+    return made
+
+
+def _totals(report: SimulateReport) -> Table:
+    each, bill = report.per_sample, report.bill
+    made = table(f"in all, priced as {report.target}", "", "")
+    made.add_row("computed by", report.engine)
+    made.add_row("accuracy", percent(report.accuracy))
+    made.add_row("firing rate", percent(report.firing_rate))
+    made.add_row("spikes", number(each.spikes))
+    if each.sops is not None:
+        made.add_row("SOPs (weight not zero)", f"{number(each.sops)} ({number(each.sops_nonzero)})")
+        made.add_row("MACs of real-valued inputs", number(each.macs))
+        made.add_row("energy", energy(each.energy_pj, bool(bill.is_lower_bound)))
+        made.add_row("pJ/SOP", number(bill.pj_per_sop))
+        for name, term in bill.unpriced.items():
+            made.add_row(f"unpriced: {name}", unpriced(term, report.samples))
+    if report.timing is not None:
+        for row in _timing(report.timing, report.samples):
+            made.add_row(*row)
+    elif report.untimed:
+        made.add_row("not timed", report.untimed)
+    if report.host:
+        updates = report.host.neuron_updates.all / report.samples
+        made.add_row("on the host, not in the energy", f"{number(updates)} neuron updates")
+    if report.chips_needed and report.chips_needed > 1:
+        made.add_row("fits", f"priced only; would need at least {report.chips_needed} chips")
+    if report.overflows or report.clipped:
+        made.add_row("overflows / clipped inputs", f"{report.overflows:,} / {report.clipped:,}")
+    return made
+
+
+def _timing(timing: TimingReport, samples: int) -> Iterator[tuple[str, str]]:
+    """How long an inference takes, and what it waits for."""
+    if isinstance(timing.own, Cycles):
+        return _cycles(timing, timing.own, samples)
+    return _events(timing, timing.own, samples)
+
+
+def _cycles(timing: TimingReport, own: Cycles, samples: int) -> Iterator[tuple[str, str]]:
+    cycles, full, link = own.cycles_per_sample, own.fullest_core, own.heaviest_link
+    yield "cycles", f"{number(cycles.mean)} ({cycles.min:,} to {cycles.max:,})"
+    yield "fullest core", f"({full.place[0]}, {full.place[1]}) of {timing.cores}: synapses busy {full.busy:.0%}"
+    yield "heaviest link", f"{link.output} of ({link.place[0]}, {link.place[1]}): busy {link.busy:.0%}"
+    yield "flits, links each crosses", f"{number(own.flits / samples)}, {timing.hops / max(own.flits, 1):.2f}"
+
+
+def _events(timing: TimingReport, own: Events, samples: int) -> Iterator[tuple[str, str]]:
+    latency = own.latency_ns_per_sample
+    mean, least, most = (f"{each / 1000:,.1f}" for each in (latency.mean, latency.min, latency.max))
+    yield "latency (timing model)", f"{mean} us ({least} to {most})"
+    parts = ", ".join(f"{name} {energy(each / samples)}" for name, each in own.energy_pj_by_part.items())
+    yield "energy (timing model)", f"{energy(own.energy_pj / samples)}: {parts}"
+    if own.static_pj is not None:
+        yield "idle power meanwhile, not in it", energy(own.static_pj / samples)
+    hops = timing.hops / max(own.messages, 1)
+    yield "messages, links each crosses", f"{number(own.messages / samples)}, {hops:.2f}"
+    yield "fullest core", f"of {timing.cores}: receiving {own.fullest_core.busy:.0%} of the time"

@@ -1,0 +1,81 @@
+"""``neurocompile.compile``: a model as a Program in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neurocompile.compiler import Encode, Options, compile_graph
+from neurocompile.data import Data
+from neurocompile.ir.graph import Graph
+from neurocompile.program import Program
+from neurocompile.quantization import Method
+from neurocompile.verbs.given import Inputs, ModelOptions, data_of, model_of
+
+if TYPE_CHECKING:
+    from neurocompile.frontends import Model
+    from neurocompile.verbs.given import Source
+
+__all__ = ["CompileRequest", "calibration_of", "compile", "compiled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileRequest(ModelOptions):
+    """How a model is compiled.
+
+    Attributes:
+        model: a file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode.
+        target: a name from ``neurocompile targets``.
+        bits: of a weight, 2 to 16; None: the target's.
+        per_channel: one weight scale for each output channel, or one for each layer.
+        scale: how weight scales are chosen.
+        input_bits: of a real-valued input.
+        calibrate: samples that choose ranges; None: the model's own.
+        chips: how many chips it may take.
+        encode: how real-valued inputs reach a Loihi: as "graded" spikes, or turned into spikes on the "host"; None:
+            graded, where the chip has such spikes.
+    """
+
+    model: Source
+    target: str = "generic"
+    bits: int | None = None
+    per_channel: bool = True
+    scale: Method = "max"
+    input_bits: int = 8
+    calibrate: Inputs | None = None
+    chips: int = 1
+    encode: Encode | None = None
+
+
+def compile(request: CompileRequest) -> Program:
+    """Compile a model for a target.
+
+    Raises:
+        UnsupportedModel, DoesNotFit, BadInput, UsageError: see :mod:`neurocompile.errors`.
+    """
+    model = model_of(request.model, request, request.calibrate)
+    return compiled(request, model, calibration_of(request, model))
+
+
+def calibration_of(request: CompileRequest, model: Model) -> Data | None:
+    """The samples that were given to choose ranges, if any."""
+    if request.calibrate is None:
+        return None
+    return data_of(request.calibrate, model.graph.given_inputs, model.timesteps, lines=model.graph.lines)
+
+
+def compiled(
+    request: CompileRequest, model: Model, samples: Data | None, *, plain_weights: bool = False,
+    after: Callable[[str, Graph], None] | None = None, check: bool = True,
+) -> Program:  # fmt: skip
+    """A model that was loaded, compiled as :func:`neurocompile.compiler.compile_graph` says."""
+    options = Options(
+        request.bits, request.per_channel, request.scale, request.input_bits, request.chips, request.encode,
+        plain_weights,
+    )  # fmt: skip
+    seen = None if samples is None else samples.inputs
+    return compile_graph(
+        model.graph, request.target, model.timesteps, options, calibration=seen, example=model.example, after=after,
+        check=check,
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""``neurocompile demo``: compile, simulate, price and check a bundled network on real data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neurocompile.compiler import Options, compile_graph
+from neurocompile.data import Data, arrange_inputs, pack_arrays, write_file
+from neurocompile.ir.ops import Add, SumPool
+from neurocompile.program import Program
+from neurocompile.reports.demo import Chip, Conventional, DemoReport, DigitsReport
+from neurocompile.simulator.counts import fanouts
+from neurocompile.simulator.timing.clock import PLACED
+from neurocompile.simulator.timing.nc1 import timing_missing
+from neurocompile.simulator.timing.report import TimingReport
+from neurocompile.targets import Target, load_target, target_names
+from neurocompile.validation import validate_program
+from neurocompile.verbs.pricing import priced
+from neurocompile.verbs.progress import Progress, silent
+from neurocompile.verbs.running import Run, run_program, timing_of
+
+if TYPE_CHECKING:
+    from neurocompile.frontends import Model
+
+__all__ = ["DemoRequest", "demo"]
+
+_TIMED = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """What is shown.
+
+    Attributes:
+        targets: chips to price; none: every priced one.
+        write_data: only write the held-out digits there, as x and y.
+        bits: of a weight; None: the target's.
+    """
+
+    targets: tuple[str, ...] = ()
+    write_data: Path | None = None
+    bits: int | None = None
+
+
+def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport | DigitsReport:
+    """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
+
+    Raises:
+        UsageError: for a chip that does not exist.
+        ToolFailed: if the disk does not take the digits.
+    """
+    from neurocompile.models.digits import load_digits_split
+
+    _, _, x, y = load_digits_split()
+    if request.write_data is not None:
+        write_file(request.write_data, pack_arrays({"x": x, "y": y}))
+        return DigitsReport(request.write_data, len(x))
+    started, shown = time.perf_counter(), progress or silent
+    names = request.targets or [name for name in target_names() if load_target(name).priced]
+    chosen, options = [load_target(name) for name in names], Options(bits=request.bits)
+    model = _bundled()
+    program = compile_graph(model.graph, "generic", model.timesteps, options, example=model.example)
+    data = arrange_inputs({"x": x, "y": y}, program.input_shapes, program.timesteps, "the held-out digits")
+    with shown("comparing with PyTorch", len(data)) as step:
+        validation = validate_program(program, data, model, progress=step)
+    with shown("simulating", len(data)) as step:
+        run = run_program(program, data, progress=step)
+    runs = {target.name: _own(target, model, options, data, shown) or run for target in chosen}
+    return DemoReport(
+        accuracy_reference=validation.accuracy_reference,
+        accuracy_program=validation.accuracy_program,
+        targets={name: priced(found, name) for name, found in runs.items()},
+        nc1=_on_nc1(model, data, options),
+        validation=validation,
+        passed=validation.passed,
+        seconds=round(time.perf_counter() - started, 3),
+        timed_samples=_TIMED,
+        weight_bits=program.settings["bits"],
+        summary=priced(run, chosen[0].name),
+        chips={target.name: _chip(target) for target in chosen},
+        conventional=tuple(_conventional(run)),
+    )
+
+
+def _bundled() -> Model:
+    from neurocompile.frontends import load_model
+
+    with resources.as_file(resources.files("neurocompile.models") / "checkpoints" / "digits.pt") as file:
+        return load_model(file)
+
+
+def _own(target: Target, model: Model, options: Options, data: Data, shown: Progress) -> Run | None:
+    """A chip with neurons of its own counts what a program for it does; None: it counts what any program does."""
+    if target.arithmetic is None or target.arithmetic.lif is None:
+        return None
+    program = compile_graph(model.graph, target.name, model.timesteps, options, example=model.example)
+    with shown(f"simulating {target.name}", len(data)) as step:
+        return run_program(program, data, progress=step)
+
+
+def _on_nc1(model: Model, data: Data, options: Options) -> dict[str, TimingReport]:
+    """Cycles of a few samples on nc1, for each placement of its cores; nothing without the compiled simulator."""
+    if timing_missing():
+        return {}
+    program = compile_graph(model.graph, "nc1", model.timesteps, options, example=model.example)
+    few = data.part(0, _TIMED)
+    clocks = {placement: run_program(program, few, timing=True, placement=placement).clock for placement in PLACED}
+    return {placement: timing_of(clock) for placement, clock in clocks.items() if clock is not None}
+
+
+def _chip(target: Target) -> Chip:
+    price = target.prices.get("sop")
+    return Chip("" if price is None else price.basis, target.arithmetic is not None)
+
+
+def _conventional(run: Run) -> list[Conventional]:
+    macs, found = _ann_macs(run.program), []
+    for name in ("arith45", "arith45-int8"):
+        snn = priced(run, name).per_sample.energy_pj
+        assert snn is not None
+        found.append(Conventional(name, snn, macs * load_target(name).prices["mac"].nominal))
+    return found
+
+
+def _ann_macs(program: Program) -> int:
+    """The multiply-accumulates of one pass of the same network as a conventional one: every weight's synapses, once."""
+    sums = {node.name for node in program.integer.of(SumPool, Add)}
+    return sum(int(fanout.stored.sum()) for fanout in fanouts(program.integer) if fanout.layer not in sums)

@@ -1,0 +1,148 @@
+"""``neurocompile export``: a model as a Program's folder, with the files of backends, compared with PyTorch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurocompile.backends.emit import check_emitters, emitted_files
+from neurocompile.compiler import PASS_NAMES
+from neurocompile.data import Data
+from neurocompile.errors import DoesNotFit, Problem, UsageError
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Integrator, Neuron
+from neurocompile.mapping import chips_needed, fit_problems
+from neurocompile.program import Program, check_free
+from neurocompile.reports.export import ExportReport, LayerUnits
+from neurocompile.targets import load_target
+from neurocompile.validation import Validation, silence, validate_program
+from neurocompile.verbs.compile import CompileRequest, calibration_of, compiled
+from neurocompile.verbs.given import model_of
+from neurocompile.verbs.program import cores_of, host_regions, placement_of, sizes_of
+from neurocompile.verbs.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from neurocompile.frontends import Model
+
+__all__ = ["ExportRequest", "export"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(CompileRequest):
+    """How a model is compiled, and what is written.
+
+    Attributes:
+        out: the folder to write; None: one with the name of the model's file, here.
+        emit: backends to write files for; None: the target's.
+        stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
+        overwrite: replace the folder if it is a program.
+        dry_run: compile and report, but write nothing.
+        validate: whether to compare the result with PyTorch, where there are samples.
+        print_ir_after: a pass after which the graph is printed on stderr; "all": after each.
+    """
+
+    out: Path | None = None
+    emit: tuple[str, ...] | None = None
+    stock_only: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    validate: bool = True
+    print_ir_after: str | None = None
+
+
+def export(request: ExportRequest, progress: Progress | None = None) -> ExportReport:
+    """Compile a model for a target and write the program.
+
+    Raises:
+        UnsupportedModel, DoesNotFit, BadInput, UsageError, ToolFailed: see :mod:`neurocompile.errors`. What exceeds
+            the target is reported by a dry run, not raised.
+        TypeError: for a live module that goes into no folder.
+    """
+    target = load_target(request.target)
+    emit = check_emitters(target.name, target.emits if request.emit is None else request.emit)
+    printed = _printer(request.print_ir_after)
+    out = None if request.dry_run else _folder(request)
+    model = model_of(request.model, request, request.calibrate)
+    given = calibration_of(request, model)
+    program = compiled(request, model, given, plain_weights="netx" in emit, after=printed, check=False)
+    excess = fit_problems(program, target, request.chips)
+    if excess and out is not None:
+        raise DoesNotFit(excess)
+    placement = placement_of(program, request.stock_only)
+    emitted = emitted_files(program, () if program.integer.hosts and request.emit is None else emit)
+    mapping = cores_of(program)
+    if mapping is not None:
+        emitted["cores.json"] = (json.dumps(mapping.as_json(), indent=1) + "\n").encode()
+    data = program.example_data() if given is None else given
+    validation = _validated(program, data, model, progress) if data is not None and request.validate else None
+    files = [] if out is None else program.save(out, request.overwrite, emitted)
+    return ExportReport(
+        target=target.name,
+        program=out,
+        sizes=sizes_of(program),
+        weight_bits=program.settings["bits"],
+        cores=None if mapping is None else len(mapping.cores),
+        chips=chips_needed(program.integer, target) or 1 if mapping is None else mapping.chips,
+        mapping=mapping,
+        host_regions=host_regions(program),
+        files=tuple(files),
+        notes=program.notes,
+        placement=placement,
+        inputs={name: op.carries for name, op in program.inputs.items()},
+        warnings=(*model.notes, *silence(program, None if validation is None else validation.stages[1].comparison)),
+        validation=validation,
+        errors=tuple(excess),
+        timesteps=program.timesteps,
+        layers=tuple(_layers(program)),
+        compared_on="the model's own samples" if given is None else given.where,
+    )
+
+
+def _printer(wanted: str | None) -> Callable[[str, Graph], None]:
+    """What prints the graph after a pass, as soon as it is done."""
+    if wanted and wanted != "all" and wanted not in PASS_NAMES:
+        raise UsageError(Problem("no such pass", "--print-ir-after", wanted, ", ".join(PASS_NAMES), "name one, or all"))
+
+    def after(name: str, graph: Graph) -> None:
+        if wanted in (name, "all"):
+            print(f"-- after {name}\n{graph}\n", file=sys.stderr)
+
+    return after
+
+
+def _folder(request: ExportRequest) -> Path:
+    """Where to write, if it is free."""
+    if request.out is None and not isinstance(request.model, Path):
+        raise TypeError("a live module has no file to name the folder after: give out")
+    out = request.out or Path(request.model.stem)
+    check_free(out, request.overwrite)
+    return out
+
+
+def _validated(program: Program, data: Data, model: Model, progress: Progress | None) -> Validation:
+    with (progress or silent)("validating", len(data)) as step:
+        return validate_program(program, data, model, progress=step, without_backend=_later(program))
+
+
+def _later(program: Program) -> str:
+    """Where a program is compared with what runs it besides the simulator, if anything does."""
+    if program.integer.hosts:
+        return ""
+    if program.target == "nc1":
+        return "`neurocompile validate` runs its RTL"
+    return "`neurocompile validate` runs it in Lava" if program.arithmetic.lif is not None else ""
+
+
+def _layers(program: Program) -> Iterator[LayerUnits]:
+    one = 2.0**program.arithmetic.decay_fraction
+    for name, signed in program.units.items():
+        op, unit = program.integer[name].op, abs(signed)
+        assert isinstance(op, Neuron | Integrator)
+        ends = ((float(each.min()), float(each.max())) for each in (unit, np.asarray(op.decay) / one))
+        yield LayerUnits(name, program.integer.edges[name].shape, *ends)

@@ -1,0 +1,108 @@
+"""What a request is given: models, programs and data, as files or as they are in memory."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurocompile.data import Data, arrange_inputs, load_data
+from neurocompile.frontends.base import Carries, Layout
+from neurocompile.ir.ops import Array, Read
+from neurocompile.program import Program, load_program
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neurocompile.frontends import Model
+
+    Source = nn.Module | Model | Path
+    """A file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode."""
+
+__all__ = ["EXAMPLES", "Inputs", "ModelOptions", "data_of", "model_of", "program_of"]
+
+Inputs = Array | Mapping[str, Array] | Path
+"""An array, arrays by input name, or an npz file."""
+
+EXAMPLES = 64
+"""So many samples show what the inputs of a live module are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What a model may not say about itself.
+
+    Attributes:
+        input_shape: without batch and time.
+        timesteps: T.
+        layout: how forward takes time and batch (:func:`neurocompile.save`); None: found out.
+        readout: how an output that still has time is read; None: its mean.
+        carries: "spikes" if the inputs are 0 or 1; None: what the file says, or as they are in samples.
+        arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
+        trust: unpickle anything, which runs whatever code the file holds.
+    """
+
+    input_shape: tuple[int, ...] | None = None
+    timesteps: int | None = None
+    layout: Layout | None = None
+    readout: Read | None = None
+    carries: Carries | None = None
+    arch: str | None = None
+    trust: bool = False
+
+
+def model_of(source: Source, options: ModelOptions, samples: Inputs | None = None) -> Model:
+    """A model to be compiled; ``samples`` show what the inputs of a live module are.
+
+    Raises:
+        UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`.
+        TypeError: for a live module whose input shape or number of steps is not said.
+    """
+    from neurocompile.frontends import Model, live_model, load_model
+
+    settings = {field.name: getattr(options, field.name) for field in fields(ModelOptions)}
+    if isinstance(source, Path):
+        return load_model(source, **settings)
+    if isinstance(source, Model):
+        return source
+    shape, timesteps = options.input_shape, options.timesteps
+    if shape is None or timesteps is None:
+        raise TypeError("a live module needs input_shape and timesteps")
+    shown = None
+    if samples is not None:
+        argument = next(iter(inspect.signature(source.forward).parameters))
+        shown = data_of(samples, {argument: tuple(shape)}, timesteps).part(0, EXAMPLES).inputs
+    model = live_model(source, shown, **settings)
+    model.example = {}  # a program keeps no sample that nobody gave as an example
+    return model
+
+
+def program_of(program: Program | Path) -> Program:
+    """A program, read if it is a folder.
+
+    Raises:
+        BadInput: if it cannot be read.
+    """
+    return load_program(program) if isinstance(program, Path) else program
+
+
+def data_of(
+    x: Inputs, shapes: Mapping[str, tuple[int, ...]], timesteps: int, labels: Array | None = None,
+    lines: Mapping[str, str] | None = None,
+) -> Data:  # fmt: skip
+    """Samples, as a network with inputs of ``shapes`` takes them (:func:`neurocompile.data.arrange_inputs`).
+
+    Raises:
+        BadInput: with everything that does not match.
+    """
+    if isinstance(x, str | os.PathLike):
+        return load_data(Path(x), shapes, timesteps, lines)
+    arrays = {name: np.asarray(value) for name, value in x.items()} if isinstance(x, Mapping) else {"x": np.asarray(x)}
+    if labels is not None:
+        arrays["y"] = np.asarray(labels)
+    return arrange_inputs(arrays, shapes, timesteps, "x", lines)

@@ -1,0 +1,103 @@
+"""``neurocompile inspect``: the graph of a model or a program, its sizes, and what does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neurocompile.compiler import Options, compile_graph
+from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.graph import Graph
+from neurocompile.mapping import fit_problems
+from neurocompile.passes import REAL_PASSES, run_passes
+from neurocompile.program import Program, is_program, load_program
+from neurocompile.reports.inspect import InspectReport
+from neurocompile.reports.program import Sizes
+from neurocompile.targets import load_target
+from neurocompile.verbs.given import ModelOptions, model_of
+from neurocompile.verbs.program import cores_of, host_regions, placement_of, sizes_of
+
+if TYPE_CHECKING:
+    from neurocompile.verbs.given import Source
+
+__all__ = ["InspectRequest", "inspect"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest(ModelOptions):
+    """What is looked at.
+
+    Attributes:
+        what: a model, or a program (or its folder).
+        target: for a model: what it is to be compiled for.
+        chips: how many chips it may take.
+    """
+
+    what: Source | Program
+    target: str = "generic"
+    chips: int = 1
+
+
+def inspect(request: InspectRequest) -> InspectReport:
+    """Show the graph of a model or a program, its sizes, what folds into what, and what does not fit.
+
+    Raises:
+        UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`.
+    """
+    found = _of_program(request.what) or _of_model(request)
+    program, problems, placement = found.program, list(found.problems), None
+    mapping = None if program is None else cores_of(program)
+    if program is not None and mapping is not None:
+        try:
+            placement = placement_of(program)
+        except DoesNotFit as error:
+            problems += error.problems
+    return InspectReport(
+        target=request.target if program is None else program.target,
+        timesteps=found.timesteps,
+        sizes=Sizes() if program is None else sizes_of(program),
+        graph=tuple(str(found.graph).splitlines()),
+        integer_graph=None if program is None else tuple(str(program.integer).splitlines()),
+        notes=found.notes,
+        host_regions=() if program is None else host_regions(program),
+        mapping=mapping,
+        does_not_fit=tuple(problems),
+        placement=placement,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The folded graph, and the program that was made of it, if it could be."""
+
+    graph: Graph
+    notes: tuple[str, ...]
+    timesteps: int
+    program: Program | None
+    problems: tuple[Problem, ...] = ()
+
+
+def _of_program(what: Source | Program) -> _Found | None:
+    """Of a program; None if it is none."""
+    if isinstance(what, Path) and is_program(what.resolve()):
+        what = load_program(what)
+    if not isinstance(what, Program):
+        return None
+    return _Found(what.real, what.notes, what.timesteps, what)
+
+
+def _of_model(request: InspectRequest) -> _Found:
+    assert not isinstance(request.what, Program)
+    model = model_of(request.what, request)
+    graph, notes = run_passes(model.graph, REAL_PASSES)
+    try:
+        options, example = Options(chips=request.chips), model.example
+        program = compile_graph(model.graph, request.target, model.timesteps, options, example=example, check=False)
+    except DoesNotFit as error:
+        return _Found(graph, tuple(notes), model.timesteps, None, error.problems)
+    try:
+        problems = tuple(fit_problems(program, load_target(program.target), request.chips))
+    except DoesNotFit as error:
+        problems = error.problems
+    return _Found(graph, program.notes, model.timesteps, program, problems)

@@ -1,0 +1,93 @@
+"""A Program before it runs: its sizes, what of it runs where, which cores it takes."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+from neurocompile.errors import naming_lines
+from neurocompile.mapping import needs_of, plan_cores
+from neurocompile.mapping.cores import Mapping
+from neurocompile.mapping.host import host_layers
+from neurocompile.program import Program
+from neurocompile.reports.program import HostRegionReport, HostWork, LayerPlace, OnSilicon, Placement, Sizes
+from neurocompile.simulator.counts import fanouts, stored_synapses
+from neurocompile.targets import load_target
+
+__all__ = ["cores_of", "host_regions", "placement_of", "sizes_of"]
+
+
+def sizes_of(program: Program) -> Sizes:
+    """How large it is."""
+    needs = needs_of(program.integer)
+    return Sizes(needs.neurons, stored_synapses(program.integer), needs.weights)
+
+
+def host_regions(program: Program) -> tuple[HostRegionReport, ...]:
+    """What the host computes of one inference, and what crosses to it and back."""
+    graph, steps = program.integer, program.timesteps
+    return tuple(
+        HostRegionReport(
+            name=region.name,
+            kind=region.kind,
+            reads=tuple(read.source for read in region.reads),
+            output=region.output or None,
+            per_step=region.per_step,
+            macs=region.macs,
+            numbers_in=region.numbers_read(steps),
+            numbers_out=region.numbers(steps),
+            from_chip=sum(prod(r.shape) * (steps if r.timed else 1) for r in region.reads if r.kind == "chip"),
+            to_chip=region.numbers(steps) if region.name in graph else 0,
+        )
+        for region in graph.hosts.values()
+    )
+
+
+def cores_of(program: Program) -> Mapping | None:
+    """The mapping of a program to its target's cores; None where these are not published.
+
+    Raises:
+        DoesNotFit: as :func:`neurocompile.mapping.plan_cores` does.
+    """
+    target = load_target(program.target)
+    if target.limits.cores is None:
+        return None
+    with naming_lines(program.lines):
+        return plan_cores(program.integer, target, weight_bits=program.settings["bits"], host=host_layers(program))
+
+
+def placement_of(program: Program, stock_only: bool = False) -> Placement:
+    """For each layer where it runs and why; the share of the synapses that is on the chip.
+
+    Raises:
+        DoesNotFit: for what the chip's neurons cannot do at all; with ``stock_only``, for layers that they cannot do
+            without help.
+    """
+    if program.arithmetic.lif is None:
+        return Placement()
+    from neurocompile.backends.lava import check_stock, plan_of
+
+    with naming_lines(program.lines):
+        plan = plan_of(program)
+        if stock_only:
+            check_stock(plan)
+    where: dict[str, Literal["chip", "simulation", "host"]] = {"stock": "chip", "own": "simulation", "host": "host"}
+    layers = {
+        p.name: LayerPlace(where[p.kind], tuple(m.what for m in p.missing), tuple(m.fix for m in p.missing))
+        for p in plan.populations
+    }
+    layers |= {pool.name: LayerPlace("simulation", ("max-pooling",), ("use average pooling",)) for pool in plan.pools}
+    stored: dict[str, int] = dict.fromkeys(layers, 0)
+    real = 0
+    for fanout in fanouts(program.integer):
+        stored[fanout.layer] = stored.get(fanout.layer, 0) + int(fanout.stored.sum())
+        real += fanout.macs_per_step
+    by_host = {name for name, about in layers.items() if about.where == "host"}
+    on_chip = sum(count for name, count in stored.items() if name not in by_host)
+    neurons, steps = sum(program.integer.edges[name].size for name in by_host), program.timesteps
+    silicon = OnSilicon(
+        plan.latency,
+        HostWork(real * steps if neurons else 0, neurons * steps),
+        0 if neurons else real * steps,
+    )
+    return Placement(on_chip / max(1, sum(stored.values())), layers, program.settings["encode"], silicon)

@@ -1,0 +1,208 @@
+"""A Program on data of any length: what it did, and when, if anything times it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from neurocompile.data import Data
+from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
+from neurocompile.execution import Execution, Executor
+from neurocompile.hosted import run_graph
+from neurocompile.ir.ops import Array, Neuron
+from neurocompile.labels import check_labels
+from neurocompile.program import Program
+from neurocompile.simulator.counts import Counts, stored_synapses
+from neurocompile.simulator.timing.clock import Clock, Placed
+from neurocompile.simulator.timing.loihi import LoihiClock
+from neurocompile.simulator.timing.nc1 import timing_missing
+from neurocompile.simulator.timing.report import BusyCore, BusyLink, BusyPlace, Cycles, Events, Spread, TimingReport
+from neurocompile.verbs.progress import Step
+
+__all__ = ["TIMED", "Run", "run_program", "timeline_of", "timing_of"]
+
+# Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
+_CHUNK = 128
+
+TIMED = ("nc1", "loihi")
+"""The targets with a timing model."""
+
+# Every synapse is listed for a timing model, so that larger networks are timed only if that is asked for.
+_TIMED_SYNAPSES = 5_000_000
+
+
+@dataclass
+class Run:
+    """What a program did with some data.
+
+    ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
+    is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs. ``engine``
+    says what computed it. ``clock`` has the time it took, on a target with a timing model; ``untimed`` says why not.
+    """
+
+    program: Program
+    samples: int
+    labels: Array | None
+    arithmetic: Literal["integers", "float64"]
+    engine: str
+    spike_counts: dict[str, int]
+    clock: Clock | LoihiClock | None = None
+    untimed: str = ""
+    counts: Counts = field(default_factory=Counts)
+    overflows: int = 0
+    clipped: int = 0
+    outputs: dict[str, Array] = field(default_factory=dict)
+    spikes: dict[str, Array] = field(default_factory=dict)
+
+    def add(self, done: Execution) -> None:
+        """Count some more samples."""
+        self.counts = self.counts.joined(done.counts)
+        self.overflows += done.overflows
+        self.clipped += done.clipped
+        for name, count in done.fired.items():
+            self.spike_counts[name] += count
+
+    def places(self, layer: str) -> int:
+        """How many spikes a layer could have fired."""
+        return self.program.integer.edges[layer].size * self.program.timesteps * self.samples
+
+
+def run_program(
+    program: Program,
+    data: Data,
+    *,
+    real: bool = False,
+    keep_spikes: bool = False,
+    stream: bool = False,
+    threads: int | None = None,
+    reference: bool = False,
+    timing: bool | None = None,
+    placement: Placed = "in-order",
+    timeline: bool = False,
+    progress: Step | None = None,
+) -> Run:
+    """Simulate a program, as :class:`neurocompile.verbs.simulate.SimulateRequest` says.
+
+    Args:
+        program: compiled.
+        data: inputs ``[N, T, *shape]``.
+        real: in float64.
+        keep_spikes: whether the result holds every spike.
+        stream: keep the state from one sample to the next.
+        threads: how many samples run at once.
+        reference: by the NumPy reference.
+        timing: whether to time it.
+        placement: of the cores of nc1.
+        timeline: keep the events of the first sample in ``clock``.
+        progress: called with the number of samples done since the last call.
+
+    Raises:
+        DoesNotFit: for what the mesh of a target with a timing model cannot hold.
+        UsageError: with ``stream`` and ``real`` together, which are not simulated; with ``timing`` or ``timeline`` for
+            what cannot be timed.
+        BadInput: if labels do not match the outputs.
+    """
+    check_labels(program, data)
+    if real and stream:
+        raise UsageError(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
+    executor = None if real else Executor(program, reference=reference, stream=stream)
+    silent = {node.name: 0 for node in program.integer.of(Neuron)}
+    engine = "float64" if executor is None else executor.name
+    run = Run(program, len(data), data.labels, "float64" if real else "integers", engine, silent)
+    if not (real or stream):
+        with naming_lines(program.lines):
+            run.clock, run.untimed = clock_for(program, timing, placement, timeline)
+    outputs: dict[str, list[Array]] = {}
+    spikes: dict[str, list[Array]] = {}
+    chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
+    for start in range(0, len(data), chunk):
+        inputs = data.part(start, start + chunk).inputs
+        if executor is None:
+            done = _in_reals(program, inputs, progress)
+        else:
+            wanted = keep_spikes or run.clock is not None
+            done = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
+            if run.clock is not None:
+                run.clock.take(program.integers(inputs)[0], done.spikes)
+        run.add(done)
+        for name, values in done.outputs.items():
+            outputs.setdefault(name, []).append(values)
+        for name, fired in done.spikes.items() if keep_spikes else ():
+            spikes.setdefault(name, []).append(fired)
+    run.outputs = {name: np.concatenate(parts) for name, parts in outputs.items()}
+    run.spikes = {name: np.concatenate(parts) for name, parts in spikes.items()}
+    return run
+
+
+def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | None) -> Execution:
+    done = run_graph(program.real, inputs, program.timesteps)
+    if progress:
+        progress(len(next(iter(inputs.values()))))
+    fired = {name: int((spikes != 0).sum()) for name, spikes in done.spikes.items()}
+    return Execution(done.outputs, done.spikes, fired)
+
+
+# -- when things happen ------------------------------------------------------------------------------------------------
+
+
+def clock_for(
+    program: Program, timing: bool | None, placement: Placed, timeline: bool
+) -> tuple[Clock | LoihiClock | None, str]:
+    """What times a program; or why nothing does."""
+    if program.target not in TIMED:
+        return None, ""
+    asked = timing or timeline
+    why = timing_missing()
+    if timing is False:
+        why = "it was not asked for"
+    elif program.integer.hosts:
+        why = "parts of this network are computed by the host"
+    elif not asked and (synapses := stored_synapses(program.integer)) > _TIMED_SYNAPSES:
+        why = f"{synapses:,} synapses are listed one by one for it: --timing does so"
+    if why and asked:
+        raise UsageError(Problem(f"it cannot be timed: {why}", program.target, fix="leave out --timing and --timeline"))
+    if why:
+        return None, why
+    if program.target == "nc1":
+        return Clock(program, placement, timeline), ""
+    try:
+        return LoihiClock(program, timeline), ""
+    except DoesNotFit as error:
+        if asked:
+            raise
+        return None, str(error.problems[0])
+
+
+def timing_of(clock: Clock | LoihiClock) -> TimingReport:
+    """What a clock reports."""
+    found = clock.summary()
+    basis, cores, steps, hops = (found.pop(name) for name in ("basis", "cores", "steps", "hops"))
+    own: Cycles | Events
+    if isinstance(clock, Clock):
+        link, place = found.pop("heaviest_link"), found.pop("fullest_core")
+        spread = Spread(**found.pop("cycles_per_sample"))
+        heaviest = BusyLink(tuple(link.pop("from")), **link)
+        own = Cycles(
+            mesh=tuple(found.pop("mesh")), cycles_per_sample=spread, heaviest_link=heaviest,
+            fullest_core=BusyPlace(tuple(place["place"]), place["busy"]), **found,
+        )  # fmt: skip
+    else:
+        spread, bounds = Spread(**found.pop("latency_ns_per_sample")), tuple(found.pop("energy_pj_bounds"))
+        core = BusyCore(**found.pop("fullest_core"))
+        own = Events(latency_ns_per_sample=spread, energy_pj_bounds=bounds, fullest_core=core, **found)
+    return TimingReport(basis, cores, steps, hops, own)
+
+
+def timeline_of(clock: Clock | LoihiClock) -> dict[str, Any]:
+    """The first sample's timeline, in the Chrome trace-event format."""
+    from neurocompile.simulator.timing.timeline import trace_events, trace_events_on_loihi
+
+    first: Any = clock.first
+    if isinstance(clock, Clock):
+        unit, events = "one cycle is shown as a microsecond", trace_events(clock.chip, first)
+    else:
+        unit, events = "microseconds", trace_events_on_loihi(clock.mapped, first)
+    return {"displayTimeUnit": "ns", "otherData": {"unit": unit}, "traceEvents": list(events)}

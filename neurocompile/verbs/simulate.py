@@ -1,0 +1,87 @@
+"""``neurocompile simulate``: a Program on data of any length, what it did, and what that costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from neurocompile.data import pack_arrays, write_file
+from neurocompile.errors import Problem, UsageError
+from neurocompile.ir.ops import Array
+from neurocompile.program import Program
+from neurocompile.reports.simulate import SimulateReport
+from neurocompile.simulator.timing.clock import Placed
+from neurocompile.targets import load_target
+from neurocompile.verbs.given import Inputs, data_of, program_of
+from neurocompile.verbs.pricing import priced
+from neurocompile.verbs.progress import Progress, silent
+from neurocompile.verbs.running import TIMED, run_program, timeline_of
+
+__all__ = ["SimulateRequest", "simulate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateRequest:
+    """How a program is run.
+
+    Attributes:
+        program: compiled, or its folder.
+        data: inputs ``[N, ...]`` or ``[N, T, ...]``; an npz file may have labels, y, too.
+        labels: ``[N]``, if any.
+        spikes: whether to keep what every layer fired; a file: write it there, too.
+        real: run the folded graph in float64 instead of the integers (nothing is counted then but spikes).
+        price_as: a target whose prices are taken; None: the program's own.
+        timing: whether to time it, on a target with a timing model; None: if it is not too large.
+        placement: of nc1's cores; "balanced" also cuts layers anew.
+        timeline: whether to keep when what of the first sample happened, for ui.perfetto.dev; a file: write it there,
+            too.
+        threads: how many samples run at once; None: one for each processor.
+        reference: run the NumPy reference instead of the compiled engine.
+        stream: keep the state from one sample to the next, as if they followed one another in time.
+    """
+
+    program: Program | Path
+    data: Inputs
+    labels: Array | None = None
+    spikes: Path | bool | None = None
+    real: bool = False
+    price_as: str | None = None
+    timing: bool | None = None
+    placement: Placed = "in-order"
+    timeline: Path | bool | None = None
+    threads: int | None = None
+    reference: bool = False
+    stream: bool = False
+
+
+def simulate(request: SimulateRequest, progress: Progress | None = None) -> SimulateReport:
+    """Run a program on data, price what it did, and write the files that were asked for.
+
+    Raises:
+        DoesNotFit: for what the mesh of a target with a timing model cannot hold.
+        UsageError: for a target that does not exist; with ``stream`` and ``real`` together, which are not simulated;
+            with ``timing`` or ``timeline`` for what cannot be timed.
+        BadInput: for a program or data that cannot be read, or labels that no output stands for.
+        ToolFailed: if a disk does not take a file.
+    """
+    if request.price_as:
+        load_target(request.price_as)
+    program = program_of(request.program)
+    data = data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
+    wants_timeline = bool(request.timeline)
+    if wants_timeline and (program.target not in TIMED or request.real or request.stream):
+        what, fix = "there is no timing model for this", "export for one of these, and leave out --real and --stream"
+        raise UsageError(Problem(what, "--timeline", program.target, ", ".join(TIMED), fix))
+    with (progress or silent)("simulating", len(data)) as step:
+        run = run_program(
+            program, data, real=request.real, keep_spikes=bool(request.spikes), stream=request.stream,
+            threads=request.threads, reference=request.reference, timing=request.timing, placement=request.placement,
+            timeline=wants_timeline, progress=step,
+        )  # fmt: skip
+    timeline = timeline_of(run.clock) if wants_timeline and run.clock is not None else None
+    if isinstance(request.spikes, Path):
+        write_file(request.spikes, pack_arrays(run.spikes))
+    if isinstance(request.timeline, Path) and timeline is not None:
+        write_file(request.timeline, json.dumps(timeline).encode())
+    return priced(run, request.price_as, timeline)

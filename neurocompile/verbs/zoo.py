@@ -1,0 +1,100 @@
+"""``neurocompile zoo``: the papers' networks, or one of them as a model file, or what it takes and costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from neurocompile.errors import Problem, UsageError
+from neurocompile.reports.zoo import NetworkReport, Written, ZooReport
+
+if TYPE_CHECKING:
+    from neurocompile.models.zoo import Network
+
+__all__ = ["ZooRequest", "described", "zoo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooRequest:
+    """Which networks, and what of them.
+
+    Attributes:
+        name: of one network; None: all of them.
+        out: with a name: write it as a model file.
+        size: list only these.
+        seed: of its weights and of its example.
+        samples: how many examples it brings.
+        measure: with a name: what it takes and costs (seconds to minutes).
+        overwrite: replace the model file.
+    """
+
+    name: str | None = None
+    out: Path | None = None
+    size: Literal["paper", "small"] | None = None
+    seed: int = 0
+    samples: int = 8
+    measure: bool = False
+    overwrite: bool = False
+
+
+def zoo(request: ZooRequest) -> ZooReport:
+    """List the papers' networks, or make one of them.
+
+    A network made here is synthetic: untrained, with batch norms set so that its layers fire at 10 to 15 %.
+
+    Raises:
+        UsageError: for a network that there is none of, a file that exists, or what takes a name and has none.
+    """
+    from neurocompile.models.zoo import ZOO
+
+    name, out = request.name, request.out
+    if name is not None and name not in ZOO:
+        near = [known for known in ZOO if name.split("-")[0] in known] or list(ZOO)
+        raise UsageError(Problem("there is no such network", "NAME", name, ", ".join(near), "see neurocompile zoo"))
+    if name is None and out is not None:
+        fix = "name it: neurocompile zoo NAME"
+        raise UsageError(Problem("a model file holds one network", "-o", str(out), fix=fix))
+    if out is not None and out.exists() and not request.overwrite:
+        raise UsageError(Problem("the output exists already", str(out), fix="give another file, or --overwrite"))
+    if name is None and request.measure:
+        raise UsageError(
+            Problem("all of them take an hour", "--measure", fix="name one: neurocompile zoo NAME --measure")
+        )
+    if name is None:
+        return ZooReport(tuple(described(each) for each in ZOO.values() if request.size in (None, each.size)))
+    about = described(ZOO[name])
+    if out is not None:
+        return ZooReport((about,), _written(ZOO[name], out, request.seed, request.samples))
+    if request.measure:
+        from neurocompile.models.measurement import measure
+
+        about = replace(about, measured=measure(name, request.seed))
+    return ZooReport((about,))
+
+
+def described(network: Network) -> NetworkReport:
+    """What is known of a network without building it."""
+    import torch
+
+    lead = 1 if network.layout == "N" else 2
+    inputs = network.samples(1, torch.Generator().manual_seed(0))
+    return NetworkReport(
+        name=network.name,
+        paper=network.paper,
+        size=network.size,
+        timesteps=network.timesteps,
+        layout=network.layout,
+        inputs=tuple(tuple(x.shape[lead:]) for x in inputs),
+        source=network.source,
+    )
+
+
+def _written(network: Network, out: Path, seed: int, samples: int) -> Written:
+    from neurocompile.frontends.pytorch import save
+    from neurocompile.models.calibration import firing_rates
+    from neurocompile.models.zoo import synthetic
+
+    module, inputs = synthetic(network, seed, samples)
+    save(module, out, inputs, layout=network.layout, timesteps=network.timesteps if network.layout == "N" else None)
+    return Written(out, sum(p.numel() for p in module.parameters()), firing_rates(module, inputs))
