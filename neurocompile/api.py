@@ -123,24 +123,11 @@ def export(
 ) -> ExportReport:
     """Compile a model for a target (:func:`compile`) and write the program, with the files of backends.
 
+    What is not told here is as for :func:`compile`; ``calibrate`` is also what the program is compared with PyTorch on
+    (None: the model's own samples).
+
     Args:
-        model: a live module in eval mode, or a file.
         out: the folder to write; None: one with the name of the model's file, here.
-        target: a name from ``neurocompile targets``.
-        input_shape: without batch and time.
-        timesteps: T.
-        layout: how forward takes time and batch.
-        readout: how an output that still has time is read.
-        carries: "spikes" if the inputs are 0 or 1.
-        arch: what makes the module that a state_dict belongs to.
-        trust: unpickle anything.
-        bits: of a weight.
-        per_channel: one weight scale for each output channel, or one for each layer.
-        scale: how scales are chosen.
-        input_bits: of a real-valued input.
-        calibrate: samples that choose ranges, and that the program is compared with PyTorch on; None: the model's own.
-        chips: how many chips the network may take.
-        encode: how real-valued inputs reach a Loihi.
         emit: backends to write files for; None: the target's.
         stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
         overwrite: replace the folder if it is a program.
@@ -227,16 +214,9 @@ def inspect(
     """The graph of a model or a program, its sizes, what folds into what, and what does not fit.
 
     Args:
-        what: a model (:func:`compile`), a program, or its folder.
+        what: a model (what it may not say about itself, as for :func:`compile`), a program, or its folder.
         target: for a model: what it is to be compiled for.
         chips: how many chips it may take.
-        input_shape: without batch and time.
-        timesteps: T.
-        layout: how forward takes time and batch.
-        readout: how an output that still has time is read.
-        carries: "spikes" if the inputs are 0 or 1.
-        arch: what makes the module that a state_dict belongs to.
-        trust: unpickle anything.
 
     Raises:
         UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`.

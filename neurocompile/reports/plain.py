@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["HIDDEN", "INLINED", "OMITTED", "plain"]
 
@@ -38,7 +41,7 @@ def plain(value: object) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _fields(report: Any) -> dict[str, Any]:
+def _fields(report: DataclassInstance) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in fields(report):
         key, value = field.metadata.get("json", field.name), getattr(report, field.name)

@@ -118,9 +118,11 @@ def _printer(wanted: str | None) -> Callable[[str, Graph], None]:
 
 def _folder(request: ExportRequest) -> Path:
     """Where to write, if it is free."""
-    if request.out is None and not isinstance(request.model, Path):
-        raise TypeError("a live module has no file to name the folder after: give out")
-    out = request.out or Path(request.model.stem)
+    out = request.out
+    if out is None:
+        if not isinstance(request.model, Path):
+            raise TypeError("a live module has no file to name the folder after: give out")
+        out = Path(request.model.stem)
     check_free(out, request.overwrite)
     return out
 

@@ -115,26 +115,25 @@ def run_program(
     if not (real or stream):
         with naming_lines(program.lines):
             run.clock, run.untimed = clock_for(program, timing, placement, timeline)
-    outputs: dict[str, list[Array]] = {}
-    spikes: dict[str, list[Array]] = {}
+    done: list[Execution] = []
     chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
     for start in range(0, len(data), chunk):
         inputs = data.part(start, start + chunk).inputs
         if executor is None:
-            done = _in_reals(program, inputs, progress)
+            found = _in_reals(program, inputs, progress)
         else:
             wanted = keep_spikes or run.clock is not None
-            done = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
+            found = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
             if run.clock is not None:
-                run.clock.take(program.integers(inputs)[0], done.spikes)
-        run.add(done)
-        for name, values in done.outputs.items():
-            outputs.setdefault(name, []).append(values)
-        for name, fired in done.spikes.items() if keep_spikes else ():
-            spikes.setdefault(name, []).append(fired)
-    run.outputs = {name: np.concatenate(parts) for name, parts in outputs.items()}
-    run.spikes = {name: np.concatenate(parts) for name, parts in spikes.items()}
+                run.clock.take(program.integers(inputs)[0], found.spikes)
+        run.add(found)
+        done.append(Execution(found.outputs, found.spikes if keep_spikes else {}))
+    run.outputs, run.spikes = _joined([each.outputs for each in done]), _joined([each.spikes for each in done])
     return run
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
 def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | None) -> Execution:

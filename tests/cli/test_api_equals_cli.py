@@ -17,9 +17,10 @@ import pytest
 import neurocompile
 from neurocompile import api
 from neurocompile.cli.app import _COMMANDS
+from neurocompile.errors import DoesNotFit
 from neurocompile.reports import Report, plain
 from neurocompile.reports.simulate import SimulateReport
-from tests.cli.helpers import Data, done, exported, npz, run
+from tests.cli.helpers import Data, done, exported, npz, refused, run
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
 
@@ -194,7 +195,7 @@ def test_simulate_in_time(timed: Path, digits: Path, tmp_path: Path) -> None:
 EXPORTED: list[tuple[str, dict[str, Any]]] = [
     ("", {}),
     ("--bits 4 --per tensor --scale membrane", {"bits": 4, "per_channel": False, "scale": "membrane"}),
-    ("--target loihi --emit lava,netx", {"target": "loihi", "emit": ["lava", "netx"]}),
+    ("--target loihi --emit lava,lava", {"target": "loihi", "emit": ["lava"]}),
     ("--target loihi --encode host --no-validate", {"target": "loihi", "encode": "host", "validate": False}),
     ("--target nc1 --chips 2 --input-bits 6", {"target": "nc1", "chips": 2, "input_bits": 6}),
     ("--dry-run --input spikes --readout last", {"dry_run": True, "carries": "spikes", "readout": "last"}),
@@ -209,6 +210,14 @@ def test_export(model: Path, tmp_path: Path, options: str, keywords: dict[str, A
     same(report, "export", model, "-o", out, "--overwrite", *options.split())
     assert written == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert {str(path.relative_to(out)) for path in written} == set(report.files)
+
+
+def test_a_refusal_says_the_same(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DoesNotFit) as raised:
+        neurocompile.export(model, tmp_path / "out", "loihi", emit=["netx"])
+    errors = refused(4, "export", model, "-o", tmp_path / "out", "--target", "loihi", "--emit", "netx")
+    assert errors == [problem.as_json() for problem in raised.value.problems]
+    assert not (tmp_path / "out").exists()
 
 
 def test_export_of_what_does_not_fit(tmp_path: Path) -> None:
