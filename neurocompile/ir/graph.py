@@ -27,6 +27,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
+from neurocompile.ir.text import node_text, region_text
 
 if TYPE_CHECKING:
     from neurocompile.ir.form import SynapticForm
@@ -197,9 +198,12 @@ class Graph:
         return next(name for n in range(2, len(self) + 3) if (name := f"{stem}.{n}") not in self._nodes)
 
     def __str__(self) -> str:
-        from neurocompile.ir.text import to_text
-
-        return to_text(self)
+        """One line an operation, in the order of a step; then the host's."""
+        nodes = (
+            node_text(node.name, node.op, node.inputs, self.edges[node.name].carries, self.edges[node.name].shape)
+            for node in self
+        )
+        return "\n".join((*nodes, *map(region_text, self.hosts.values())))
 
 
 def _check_hosts(nodes: Mapping[str, Node], edges: Mapping[str, Edge], hosts: Mapping[str, HostRegion]) -> None:

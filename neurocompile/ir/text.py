@@ -1,37 +1,32 @@
-"""The graph as text: one line an operation, which a person can read and a test can compare."""
+"""A graph's nodes and regions as text: one line each, which a person can read and a test can compare."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from neurocompile.ir.ops import MembraneNorm
+from neurocompile.ir.host import HostRegion
+from neurocompile.ir.ops import MembraneNorm, Op
 
-if TYPE_CHECKING:
-    from neurocompile.ir.graph import Graph
-
-__all__ = ["to_text"]
+__all__ = ["node_text", "region_text"]
 
 
-def to_text(graph: Graph) -> str:
-    """``name : carries[shape] = Op(reads; what differs from the default)``, in the order of a step; then the host's."""
-    lines = []
-    for node in graph:
-        edge = graph.edges[node.name]
-        shown = [text for f in fields(node.op) if (text := _field(f.name, getattr(node.op, f.name), _default(f)))]
-        reads = ", ".join(node.inputs)
-        inside = "; ".join(part for part in (reads, ", ".join(shown)) if part)
-        shape = ", ".join(map(str, edge.shape))
-        lines.append(f"{node.name} : {edge.carries}[{shape}] = {type(node.op).__name__}({inside})")
-    for region in graph.hosts.values():
-        reads = ", ".join(read.source for read in region.reads)
-        when = "at each step" if region.per_step else "over all steps"
-        gives = f" -> {region.output}" if region.output else ""
-        shape = ", ".join(map(str, region.shape))
-        lines.append(f"{region.name} : host[{shape}] = {region.kind}({reads}; {when}){gives}")
-    return "\n".join(lines)
+def node_text(name: str, op: Op, reads: Sequence[str], carries: str, sizes: Sequence[int]) -> str:
+    """``name : carries[shape] = Op(reads; what differs from the default)``."""
+    shown = [text for f in fields(op) if (text := _field(f.name, getattr(op, f.name), _default(f)))]
+    inside = "; ".join(part for part in (", ".join(reads), ", ".join(shown)) if part)
+    return f"{name} : {carries}[{', '.join(map(str, sizes))}] = {type(op).__name__}({inside})"
+
+
+def region_text(region: HostRegion) -> str:
+    """``name : host[shape] = kind(reads; when)``, and the output that it gives, if any."""
+    reads = ", ".join(read.source for read in region.reads)
+    when = "at each step" if region.per_step else "over all steps"
+    gives = f" -> {region.output}" if region.output else ""
+    return f"{region.name} : host[{', '.join(map(str, region.shape))}] = {region.kind}({reads}; {when}){gives}"
 
 
 def _default(f: Any) -> Any:
