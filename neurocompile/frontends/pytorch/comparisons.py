@@ -4,44 +4,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neurocompile.frontends.pytorch.equations import derive
 from neurocompile.frontends.pytorch.steps import FIX_LOOP, Steps, is_zero, key_of, within
+from neurocompile.frontends.pytorch.summing import Sums
 from neurocompile.frontends.pytorch.terms import NotAlike, Term
-
-if TYPE_CHECKING:
-    from neurocompile.frontends.pytorch.rolling import Roller
 
 __all__ = ["Comparisons"]
 
 
 class Comparisons:
-    """Rolls up comparisons for a :class:`.Roller`."""
+    """Rolls up comparisons."""
 
-    def __init__(self, roller: Roller) -> None:
-        self.roller = roller
-        self.terms = roller.terms
-        self.timesteps = roller.timesteps
+    def __init__(self, sums: Sums) -> None:
+        self.sums = sums
+        self.facts = sums.facts
+        self.terms = sums.terms
+        self.timesteps = sums.timesteps
 
     def compared(self, steps: Steps) -> Term:
         """A neuron, or what a comparison without a memory gives."""
         line = self.passes(next(term for term in steps if term is not None))
         filled = steps if steps == line else self._filled(steps)
         for step, term in enumerate(filled):
-            rolled = None if term is None else self.roller.rolled.get(term.uid)
+            rolled = None if term is None else self.facts.rolled.get(term.uid)
             if rolled is not None and rolled.kind == "at" and rolled.data == step:
                 return rolled.args[0]
-        self.roller.note(filled, key_of(steps))
-        before, known = self._before_first(filled, line), self.roller.known()
+        self.facts.note(filled, key_of(steps))
+        before, known = self._before_first(filled, line), self.facts.known()
         try:
             found = self._fires(filled, before)
         except NotAlike as error:
             before = self._before_heard(filled)
             if not before:
                 raise
-            self.roller.forget(known)
+            self.facts.forget(known)
             try:
                 found = self._fires(filled, before)
             except NotAlike:
@@ -50,35 +49,20 @@ class Comparisons:
             self.terms.silent[found.uid] = before
         for step, term in enumerate(filled):
             if term is not None:
-                self.roller.rolled[term.uid] = self.terms.at(found, step)
-        self.roller.canonical.clear()
-        self.roller.neurons.setdefault(found.uid, filled)
+                self.facts.rolled[term.uid] = self.terms.at(found, step)
+        self.facts.canonical.clear()
+        self.facts.neurons.setdefault(found.uid, filled)
         return found
-
-    def stands_alone(self, term: Term) -> bool:
-        """Whether a comparison that is the same at every step is no step of a neuron: nothing goes on from it.
-
-        A module that keeps a state would, at a next step.
-        """
-        path = term.place.module
-        around = {"", *(path[:end] for end, letter in enumerate(path) if letter == "."), path}
-        if self.roller.remembers is None or around & self.roller.remembers:
-            return False
-        if not term.static or self.terms.passes(term)[0] > 1 or self._compared_below(term):
-            return False
-        return not any(term in self._all_below(other) for other in self.terms.comparisons())
 
     def _fires(self, steps: Steps, before: int) -> Term:
         """What fires as comparisons say, of which those ``before`` are known not to hold."""
-        from neurocompile.frontends.pytorch.equations import derive
-
-        found = derive(self.roller, steps[before:], before)
+        found = derive(self.sums, steps[before:], before)
         if found is not None:
             return found
         known = [term for term in steps[before:] if term is not None]  # it remembers nothing
         if len({term.data for term in known}) > 1:
             raise NotAlike("it compares with > at one step and with >= at another", known[0], FIX_LOOP)
-        current = self.roller.unify([None if t is None or k < before else t.args[0] for k, t in enumerate(steps)])
+        current = self.facts.unify([None if t is None or k < before else t.args[0] for k, t in enumerate(steps)])
         if any(not is_zero(self._at_once(current, known[0], k)) for k in range(before)):
             current = self._kept_back(current, known[0], before)
         self.terms.place = known[0].place
@@ -93,7 +77,7 @@ class Comparisons:
 
     def _kept_back(self, current: Term, like: Term, before: int) -> Term:
         """What is compared, but for all that arrives ``before``: the number that is left of it does not fire."""
-        poly = self.roller.expand(current)
+        poly = self.facts.expand(current)
         number = self.terms.constant(poly.constant, current.shape)
         if not is_zero(self._at_once(number, like, 0)):
             raise NotAlike("it first does something other than later", like, FIX_LOOP)
@@ -101,7 +85,7 @@ class Comparisons:
         kept = [np.asarray(float(step >= before)) for step in range(self.timesteps)]
         one = np.asarray(1.0)
         return self.terms.affine(
-            [(self.roller.sums.varying(self.roller.summed(poly, current.shape), kept), one), (number, one)],
+            [(self.sums.varying(self.facts.summed(poly, current.shape), kept), one), (number, one)],
             0.0,
             current.shape,
         )
@@ -114,14 +98,14 @@ class Comparisons:
         first = next(k for k, term in enumerate(steps) if term is not None)
         term = steps[first]
         assert term is not None
-        return first if steps == line or not self._compared_below(term) else 0
+        return first if steps == line or not self.facts.compared_below(term) else 0
 
     def _before_heard(self, steps: Steps) -> int:
         """How many steps compare known numbers, and do not fire, before the first that hears something."""
         for step, term in enumerate(steps):
             if term is None:
                 continue
-            poly = self.roller.expand(term.args[0])
+            poly = self.facts.expand(term.args[0])
             told = None if set(poly) - {()} else self.terms.constant(poly.constant, term.shape)
             if told is None or not is_zero(self._at_once(told, term, step)):
                 return step
@@ -150,7 +134,7 @@ class Comparisons:
         for last in range(len(each) - 1, layers - 1, -1):
             term, before, other = each[last], each[last - layers], each[last - 1]
             if term is not None and before is not None and other is not None:
-                below = self._all_below(term)
+                below = self.facts.all_below(term)
                 return before in below and other not in below
         return False
 
@@ -171,27 +155,7 @@ class Comparisons:
             later = filled[step]
             if later is None or filled[step - 1] is not None:
                 continue
-            before = [t for t in self._compared_below(later) if t.shape == later.shape and t.data == later.data]
+            before = [t for t in self.facts.compared_below(later) if t.shape == later.shape and t.data == later.data]
             if len(before) == 1:
                 filled[step - 1] = before[0]
         return tuple(filled)
-
-    def _compared_below(self, term: Term) -> list[Term]:
-        """The comparisons that what is compared depends on, element by element, which no neuron has yet."""
-        found = [t for t in self._all_below(term, ("affine", "mul")) if t.uid not in self.roller.rolled]
-        deeper = {t.uid for one in found for t in self._all_below(one)}
-        return [t for t in found if t.uid not in deeper]
-
-    def _all_below(self, term: Term, through: Sequence[str] = ("affine", "mul", "cmp")) -> list[Term]:
-        """The comparisons that a term depends on, element by element, by way of these kinds of terms."""
-        found, waiting, seen = [], list(term.args), set()
-        while waiting:
-            top = waiting.pop()
-            if top.uid in seen:
-                continue
-            seen.add(top.uid)
-            if top.kind == "cmp":
-                found.append(top)
-            if top.kind in through:
-                waiting += top.args
-        return found

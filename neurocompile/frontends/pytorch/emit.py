@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import BadInput, Problem
-from neurocompile.frontends.pytorch.rolling import LINEAR
+from neurocompile.frontends.pytorch.axes import Axes
+from neurocompile.frontends.pytorch.facts import LINEAR
+from neurocompile.frontends.pytorch.regions import emit_region
 from neurocompile.frontends.pytorch.steps import same_numbers
 from neurocompile.frontends.pytorch.terms import NotAlike, Term
 from neurocompile.frontends.pytorch.values import FIX_HOST, Refused, Value, is_time, picked
@@ -40,7 +42,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 
-__all__ = ["Emission"]
+__all__ = ["SILENT", "Emission", "Fired"]
 
 _LABELS: dict[type, str] = {
     Linear: "linear",
@@ -56,6 +58,22 @@ _LABELS: dict[type, str] = {
 
 TWO_VALUES = "it multiplies two values that both depend on the input"
 FIX_PRODUCT = "a chip multiplies by fixed numbers only (products of spikes alone are neurons); or: " + FIX_HOST
+
+
+SILENT = -1
+"""Stands for a value of the trace, in :class:`Fired`, where there is none."""
+
+
+@dataclass(frozen=True)
+class Fired:
+    """Where in a trace a layer fired: for each step a value, its axes, and which of its steps (-1: it has one).
+
+    The value is ``SILENT`` before anything arrives there.
+    """
+
+    values: tuple[int, ...]
+    axes: tuple[Axes, ...]
+    steps: tuple[int, ...]
 
 
 @dataclass
@@ -79,7 +97,8 @@ class Emission:
 
     def __init__(self, low: Any, kinds: Mapping[str, str]) -> None:
         self.low = low
-        self.roller = low.roller
+        self.facts = low.roller.facts
+        self.sums = low.roller.sums
         self.terms = low.terms
         self.kinds = kinds
         self.nodes: dict[str, Node] = {}
@@ -166,8 +185,6 @@ class Emission:
             case "lag":
                 return self._lag(term)
             case "func" | "host":
-                from neurocompile.frontends.pytorch.regions import emit_region
-
                 made = emit_region(self, term)
             case _:
                 raise NotAlike("it is the value of one step alone", term, "read what all steps give")
@@ -289,9 +306,9 @@ class Emission:
                 raise self._behind_membrane(current)
             op = replace(op, current_decay=np.asarray(decay), bias=np.asarray(op.bias + op.gain * constant))
             current = inner
-        modules = self.roller.modules.get(term.uid, [term.place.module])
-        if len(modules) == 1 and term.uid in self.roller.neurons:
-            last = self.roller.neurons[term.uid][-1]
+        modules = self.facts.modules.get(term.uid, [term.place.module])
+        if len(modules) == 1 and term.uid in self.facts.neurons:
+            last = self.facts.neurons[term.uid][-1]
             modules = modules if last is None or last.kind != "cmp" else [self._caller(last)]
         name = self._fresh(self._neuron_name(term, modules))
         self._reserved.add(name)  # what it hears may be neurons of the same module
@@ -362,7 +379,7 @@ class Emission:
         if np.any(constant):
             summands.append(((), constant))
         self.terms.place = term.place
-        made: Term = self.roller.sums.recurrence(summands, [lane for lane, _ in lanes], term.shape)
+        made: Term = self.sums.recurrence(summands, [lane for lane, _ in lanes], term.shape)
         return made
 
     def _as_membrane(self, term: Term) -> tuple[Term, Array] | None:
@@ -452,7 +469,7 @@ class Emission:
                 total = self.terms.affine([(t, number) for t in steps], 0.0, steps[0].shape)
                 self._emit_read(name, *self.reading(total))
                 return
-            term = self.roller.unify(steps)
+            term = self.facts.unify(steps)
             self._emit_sequence(name, term, read or "mean")
             return
         term = parts[0].steps[0]
@@ -462,7 +479,7 @@ class Emission:
             reshaped = tuple(self.terms.apply(term.data, a) for a in inner.args)
             term = self.terms.extreme(inner.data, reshaped)
         if term.kind == "extreme":
-            self._add(name, Output(term.data), self._membrane(name, self.roller.unify(term.args)))
+            self._add(name, Output(term.data), self._membrane(name, self.facts.unify(term.args)))
             return
         try:
             readings = self.reading(term)
@@ -470,7 +487,7 @@ class Emission:
             steps = self._all_steps(term)
             if steps is None:
                 raise
-            self._emit_sequence(name, self.roller.unify(steps), "last")
+            self._emit_sequence(name, self.facts.unify(steps), "last")
             return
         self._emit_read(name, *readings)
 
@@ -633,7 +650,7 @@ class Emission:
             return None, self.terms.affine(parts, shift, shape), ("weighted", weights)
         gained = []
         for r in readings:
-            gained.append((self.roller.sums.varying(r.term, r.weights), one))
+            gained.append((self.sums.varying(r.term, r.weights), one))
         return None, self.terms.affine(gained, constant / steps, shape), "sum"
 
     def _unfiltered(self, reading: _Reading, constant: Array, count: int) -> tuple[_Reading, Array]:
@@ -692,7 +709,7 @@ class Emission:
             NotAlike: if it is none.
         """
         steps = self.low.timesteps
-        poly = self.roller.expand(term)
+        poly = self.facts.expand(term)
         constant = poly.constant
         groups: dict[Any, list[tuple[Term, Array]]] = {}
         fixed: dict[int, _Reading] = {}
@@ -700,9 +717,9 @@ class Emission:
         for monomial, coefficient in poly.items():
             if not monomial:
                 continue
-            atom = self.roller.names[monomial[0]]
+            atom = self.facts.names[monomial[0]]
             for uid in monomial[1:]:
-                atom = self.terms.mul(atom, self.roller.names[uid])
+                atom = self.terms.mul(atom, self.facts.names[uid])
             if atom.kind == "mul" and not atom.binary:
                 raise NotAlike(TWO_VALUES, atom, FIX_PRODUCT)
             if atom.kind == "at":
@@ -711,7 +728,7 @@ class Emission:
             elif atom.kind == "extreme":
                 raise NotAlike("something is done with the largest value over time", atom, "return it as it is")
             else:
-                groups.setdefault(self.roller.kin(atom), []).append((atom, coefficient))
+                groups.setdefault(self.facts.kin(atom), []).append((atom, coefficient))
         for atoms in groups.values():
             if len(atoms) < max(steps, 2) and any(self._reads_all(atom) for atom, _ in atoms):
                 for atom, coefficient in atoms:
@@ -756,7 +773,7 @@ class Emission:
         weights = [np.asarray(0.0)] * steps
         for place, (atom, coefficient) in zip(places, atoms):
             column[place], weights[place] = atom, coefficient
-        return _Reading(self.roller.unify(column), weights)
+        return _Reading(self.facts.unify(column), weights)
 
     def _times(self, term: Term) -> set[int]:
         """The steps that a term is made of, not looking into neurons."""
@@ -847,15 +864,13 @@ class Emission:
         nodes = [n for n in self.nodes.values() if n.name in wanted or n.name not in given]
         return Graph(nodes, self.hosts.values())
 
-    def fired(self) -> dict[str, Any]:
+    def fired(self) -> dict[str, Fired]:
         """Where in the trace each layer of neurons fired."""
-        from neurocompile.frontends.pytorch.lower import SILENT, Fired
-
         found = {}
         for name, term in self.layers.items():
             if name not in self.nodes:
                 continue
-            steps = self.roller.neurons.get(term.uid)
+            steps = self.facts.neurons.get(term.uid)
             if steps is None:
                 steps = (term,) * self.low.timesteps
             first = next(k for k, t in enumerate(steps) if t is not None)

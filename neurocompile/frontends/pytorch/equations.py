@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.frontends.pytorch.rolling import Roller
+from neurocompile.frontends.pytorch.facts import Facts
 from neurocompile.frontends.pytorch.steps import FIX_LOOP, Poly, same_numbers
+from neurocompile.frontends.pytorch.summing import Sums
 from neurocompile.frontends.pytorch.terms import NotAlike, Term, digest
 from neurocompile.ir.ops import Array, MembraneNorm, Neuron
 
@@ -44,35 +45,35 @@ class _Step:
     state: list[Term]
 
 
-def derive(roller: Roller, steps: Sequence[Term | None], first: int = 0) -> Term | None:
+def derive(sums: Sums, steps: Sequence[Term | None], first: int = 0) -> Term | None:
     """The neuron that comparisons are the spikes of; None if they remember nothing.
 
     Args:
-        roller: of their terms.
+        sums: of their terms.
         steps: the comparisons.
         first: the step of the first of them; before that the neuron hears nothing.
 
     Raises:
         NotAlike: if they are those of no equation.
     """
-    found = _steps(roller, steps)
+    found = _steps(sums.facts, steps)
     if found is None:
         return None
-    return _Derivation(roller, found, first).neuron()
+    return _Derivation(sums, found, first).neuron()
 
 
-def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
+def _steps(facts: Facts, steps: Sequence[Term | None]) -> list[_Step] | None:
     """The steps with what they start from, up to the last that is known; None where no step starts from an earlier."""
     known = [term for term in steps if term is not None]
     if len(known) == 1 < len(steps):
-        if roller.comparisons.stands_alone(known[0]):
+        if facts.stands_alone(known[0]):
             return None
         raise NotAlike(f"1 of the {len(steps)} steps of this neuron are found", known[0], FIX_ALL_STEPS)
     steps = steps[: max(k for k, term in enumerate(steps) if term is not None) + 1]
     for term in known:  # where the membrane equals the threshold both are a tie
-        twin = roller.terms.twin(term)
-        if twin is not None and twin.uid not in roller.twins and term.uid not in roller.twins:
-            roller.twins[twin.uid] = term
+        twin = facts.terms.twin(term)
+        if twin is not None and twin.uid not in facts.twins and term.uid not in facts.twins:
+            facts.twins[twin.uid] = term
     strict = {term.data for term in known}
     reach: set[int] = set()
     made: list[_Step] = []
@@ -108,14 +109,14 @@ def _steps(roller: Roller, steps: Sequence[Term | None]) -> list[_Step] | None:
         fresh_before = new
     if not remembers or len(made) < 2:
         return None
-    if not _is_recurrent(roller, made, spikes):
+    if not _is_recurrent(facts, made, spikes):
         return None
     if len(strict) > 1:
         raise NotAlike("it compares with > at one step and with >= at another", known[0], FIX_LOOP)
     return made
 
 
-def _is_recurrent(roller: Roller, steps: list[_Step], spikes: set[int]) -> bool:
+def _is_recurrent(facts: Facts, steps: list[_Step], spikes: set[int]) -> bool:
     """Whether what is compared at the last step starts from what the step before made, not only from what is shared."""
     last, before = steps[-1], steps[-2]
     if before.spike.uid in last.new:
@@ -127,10 +128,11 @@ def _is_recurrent(roller: Roller, steps: list[_Step], spikes: set[int]) -> bool:
 
 
 class _Derivation:
-    def __init__(self, roller: Roller, steps: list[_Step], first: int) -> None:
-        self.roller = roller
+    def __init__(self, sums: Sums, steps: list[_Step], first: int) -> None:
+        self.sums = sums
+        self.facts = sums.facts
         self.first = first
-        self.terms = roller.terms
+        self.terms = sums.terms
         self.steps = steps
         self.last = len(steps) - 1
         self._states: dict[int, list[Term]] = {}
@@ -142,7 +144,7 @@ class _Derivation:
 
     def uid(self, term: Term) -> int:
         """The number under which a term stands in sums."""
-        return self.roller.resolved(term).uid
+        return self.facts.resolved(term).uid
 
     def refused(self, what: str, term: Term | None = None) -> NotAlike:
         return NotAlike(what, term or self.steps[-1].spike, FIX_EQUATION)
@@ -182,16 +184,16 @@ class _Derivation:
         for term in states:
             for other in kept:
                 reached = {self.uid(other)}
-                poly = self.roller.expand(
+                poly = self.facts.expand(
                     term, lambda inner, other=other: inner is other or inner.uid not in self.steps[t - 1].new
                 )
                 if other is not term and {uid for m in poly for uid in m} == reached and max(map(len, poly)) == 1:
                     kept.remove(term)
                     self.steps[t].new.add(term.uid)
                     break
-        poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid not in self.steps[t].new)
+        poly = self.facts.expand(self.steps[t].compared, lambda inner: inner.uid not in self.steps[t].new)
         read = {uid for m in poly for uid in m}
-        if any(self.roller.names[uid].kind == "func" for uid in read):
+        if any(self.facts.names[uid].kind == "func" for uid in read):
             return kept
         return [term for term in kept if self.uid(term) in read]
 
@@ -243,27 +245,27 @@ class _Derivation:
         fresh = [x for x in self._within(1) if not self._reaches(x, left)]
         inside = {a.uid for x in fresh for a in x.args}
         arrives = {x.uid for x in fresh if x.uid not in inside}
-        poly = self.roller.expand(self.steps[1].compared, lambda inner: inner.uid in arrives or inner.uid not in new)
+        poly = self.facts.expand(self.steps[1].compared, lambda inner: inner.uid in arrives or inner.uid not in new)
         heard = [x for x in fresh if x.uid in arrives and (self.uid(x),) in poly]
         if any(set(m) & {self.uid(x) for x in heard} and len(m) > 1 for m in poly):
             raise self.refused("after a spike it hears its input with another weight")
         current = self.terms.affine([(x, poly[self.uid(x),]) for x in heard], 0.0, self.shape)
-        u0 = self.roller.expand(self.steps[0].compared)
+        u0 = self.facts.expand(self.steps[0].compared)
         rolled = self._unified({1: current})
-        first = self.roller.expand(self._at(rolled, 0))
-        names = self.roller.names
+        first = self.facts.expand(self._at(rolled, 0))
+        names = self.facts.names
         steady = Poly({m: v for m, v in u0.items() if m and m not in first and all(names[uid].static for uid in m)})
         if steady:  # the same at both steps
             current = self.terms.affine(
-                [(current, np.asarray(1.0)), (self.roller.summed(steady, self.shape), np.asarray(1.0))], 0.0, self.shape
+                [(current, np.asarray(1.0)), (self.facts.summed(steady, self.shape), np.asarray(1.0))], 0.0, self.shape
             )
             rolled = self._unified({1: current})
-            first = self.roller.expand(self._at(rolled, 0))
+            first = self.facts.expand(self._at(rolled, 0))
         if not same_numbers(self._ratio(u0, first, ()), np.asarray(1.0)):
             rolled = self._unified({0: self._without_constant(u0), 1: current})
-            first = self.roller.expand(self._at(rolled, 0))
-        u0, u1 = self.roller.expand(self.steps[0].compared), self.roller.expand(self.steps[1].compared)
-        u1 = u1.added(self.roller.expand(self._at(rolled, 1)), -1.0)
+            first = self.facts.expand(self._at(rolled, 0))
+        u0, u1 = self.facts.expand(self.steps[0].compared), self.facts.expand(self.steps[1].compared)
+        u1 = u1.added(self.facts.expand(self._at(rolled, 1)), -1.0)
         g0 = self._ratio(u0, first, ())
         alpha, beta = self._ratio(u1, first, ()), self._ratio(u1, first, (s,))
         if not same_numbers(g0, np.asarray(1.0)):
@@ -283,14 +285,14 @@ class _Derivation:
 
     def _unified(self, steps: Mapping[int, Term | None]) -> Term:
         """One term for all steps, of those of the neuron that are known."""
-        return self.roller.unify([steps.get(t - self.first) for t in range(self.roller.timesteps)])
+        return self.facts.unify([steps.get(t - self.first) for t in range(self.facts.timesteps)])
 
     def _at(self, rolled: Term, t: int) -> Term:
         """What a uniform term is at a step of the neuron."""
         return self.terms.at(rolled, self.first + t)
 
     def _without_constant(self, poly: Poly) -> Term:
-        return self.roller.summed(Poly({m: v for m, v in poly.items() if m}), self.shape)
+        return self.facts.summed(Poly({m: v for m, v in poly.items() if m}), self.shape)
 
     def _ratio(self, poly: Poly, first: Poly, more: tuple[int, ...]) -> Array:
         """How often a sum holds another one (times the spike): the same for each of its summands."""
@@ -368,8 +370,8 @@ class _Derivation:
                 return True
             return False
 
-        poly = self.roller.expand(term, stops)
-        names = self.roller.names
+        poly = self.facts.expand(term, stops)
+        names = self.facts.names
         known = {self.uid(s) for s in (*self.states(t), self.steps[t - 1].spike)}
         for monomial in poly:
             for uid in monomial:
@@ -391,7 +393,7 @@ class _Derivation:
             return compared
         k, c = self._threshold(state, t - 1)
         for term in self._within(t):
-            poly = self.roller.expand(
+            poly = self.facts.expand(
                 compared, lambda inner, term=term: inner is term or inner.uid not in self.steps[t].new
             )
             key = (self.uid(term),)
@@ -407,7 +409,7 @@ class _Derivation:
         compared = self.steps[t].compared
         if compared is state:
             return np.asarray(1.0), _ZERO
-        poly = self.roller.expand(compared, lambda inner: inner is state or inner.uid not in self.steps[t].new)
+        poly = self.facts.expand(compared, lambda inner: inner is state or inner.uid not in self.steps[t].new)
         key = (self.uid(state),)
         if set(poly) - {key, ()}:
             if key not in poly:
@@ -456,7 +458,7 @@ class _Derivation:
         """
         if np.any(self._scale == 0):
             raise self.refused("it hears nothing of its membrane")
-        at_first = self.roller.expand(self.steps[0].compared)
+        at_first = self.facts.expand(self.steps[0].compared)
         steps: list[Term | None] = [self._without_constant(Poly().added(at_first, 1.0 / self._scale))]
         for t in range(1, len(self.steps)):
             found = self._currents_at(t)
@@ -555,7 +557,7 @@ class _Derivation:
         monomial = max(rest, key=len)
         parts = []
         for uid in monomial:
-            term = self.roller.names[uid]
+            term = self.facts.names[uid]
             own = [t for t, s in enumerate(self.steps) if self.uid(s.spike) == uid]
             if own:
                 before = self.last - own[0]
@@ -637,7 +639,7 @@ class _Derivation:
             known = {j: self._current_at(j, heard, of_current) for j in range(since, t)}
             try:
                 rolled = self._unified({**known, t: new_current})
-                return self._finish(fields, self.roller.lag(rolled, 1) if delayed else rolled, k, c, None)
+                return self._finish(fields, self.facts.lag(rolled, 1) if delayed else rolled, k, c, None)
             except NotAlike as error:
                 first = first or error
         assert first is not None
@@ -648,7 +650,7 @@ class _Derivation:
         found: dict[int, set[int]] = {}
         terms = self._within(t)
         for term in terms:
-            poly = self.roller.expand(term, lambda inner: inner.uid not in self.steps[t].new)
+            poly = self.facts.expand(term, lambda inner: inner.uid not in self.steps[t].new)
             uids = {uid for m in poly for uid in m}
             if term.kind == "affine" and self.uid(current) in uids and self.uid(membrane) not in uids:
                 found[term.uid] = uids
@@ -715,7 +717,7 @@ class _Derivation:
     @property
     def norms(self) -> dict[int, tuple[Array, ...]]:
         """The affine terms that are batch norms in eval mode: gamma, beta, mean, standard deviation."""
-        return self.roller.norms
+        return self.facts.norms
 
     def _below(self, term: Term, membrane: Term, t: int) -> bool:
         waiting, seen = [membrane], set()
@@ -738,7 +740,7 @@ class _Derivation:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scale = norm.gamma / norm.std
                 threshold = -(c - (norm.beta - scale * norm.mean))
-            through = self.roller.expand(self.steps[self.last].compared, lambda inner: inner is self._norm_term)
+            through = self.facts.expand(self.steps[self.last].compared, lambda inner: inner is self._norm_term)
             if set(through) <= {(self.uid(self._norm_term),), ()}:
                 threshold = -through.constant
             fields |= {"threshold": np.asarray(threshold), "norm": norm}
@@ -766,7 +768,7 @@ class _Derivation:
             if t is not spike and t.kind != "cmp" and self._depends(t, self.last)
         ]
         home = spike.place.module
-        self.roller.modules[made.uid] = [home] if home in own else [*own, home]
+        self.facts.modules[made.uid] = [home] if home in own else [*own, home]
         return made
 
     def _rolled(self, currents: list[tuple[Term, Array]], since: int, fed_back: Array) -> tuple[Term, Array]:
@@ -804,7 +806,7 @@ class _Derivation:
             chosen.append(alike[-1])
         ids = {c.uid for c in chosen}
         new = self.steps[t].new
-        poly = self.roller.expand(self.steps[t].compared, lambda inner: inner.uid in ids or inner.uid not in new)
+        poly = self.facts.expand(self.steps[t].compared, lambda inner: inner.uid in ids or inner.uid not in new)
         if t == 0 and {m for m in poly if m} != {(self.uid(c),) for c in chosen}:
             return None
         return [(x, self._through_norm(poly.get((self.uid(x),), _ZERO), n)) for x, (_, n) in zip(chosen, currents)]
@@ -862,15 +864,15 @@ class _Derivation:
         An equation starts every sample alike: what differs from sample to sample (a state that is drawn at random, or
         computed from the input) arrives as one current more, at the first step alone.
         """
-        found = self.roller.expand(self.steps[0].compared)
+        found = self.facts.expand(self.steps[0].compared)
         told = self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm)
-        left = found.added(self.roller.renamed(told, found), -1.0)
+        left = found.added(self.facts.renamed(told, found), -1.0)
         left = Poly({m: v for m, v in left.items() if m and not self._is_rounding(v, found)})
         through = np.asarray(self._factor(op, k, norm) * op.gain)
         if not left or np.any(op.current_decay) or np.any(through == 0) or self.last < 1:
             return rolled
         first = Poly({monomial: np.asarray(value / through) for monomial, value in left.items()})
-        return self.roller.sums.with_first(rolled, self.roller.summed(first, self.shape), self.first)
+        return self.sums.with_first(rolled, self.facts.summed(first, self.shape), self.first)
 
     def _from_rest(self, op: Neuron, rolled: Term) -> tuple[Neuron, Term]:
         """The equation and what arrives from the very first step on, where a neuron hears nothing before its first.
@@ -880,12 +882,12 @@ class _Derivation:
         """
         if not self.first:
             return op, rolled
-        kept = [np.asarray(float(t >= self.first)) for t in range(self.roller.timesteps)]
+        kept = [np.asarray(float(t >= self.first)) for t in range(self.facts.timesteps)]
         ways: tuple[Callable[[], Term], ...] = (
             lambda: rolled,
-            lambda: self._without_numbers(rolled, lambda part: self.roller.lag(part, self.first)),
-            lambda: self.roller.sums.varying(rolled, kept),
-            lambda: self._without_numbers(rolled, lambda part: self.roller.sums.varying(part, kept)),
+            lambda: self._without_numbers(rolled, lambda part: self.facts.lag(part, self.first)),
+            lambda: self.sums.varying(rolled, kept),
+            lambda: self._without_numbers(rolled, lambda part: self.sums.varying(part, kept)),
         )
         for way in ways if rolled.static else (ways[0], *ways[2:]):
             heard = way()
@@ -896,12 +898,12 @@ class _Derivation:
 
     def _without_numbers(self, rolled: Term, changed: Callable[[Term], Term]) -> Term:
         """A sum with each summand changed, but for its constants and what layers give of nothing."""
-        poly = self.roller.expand(rolled)
+        poly = self.facts.expand(rolled)
         one, constant = np.asarray(1.0), poly.constant
         parts = []
         for monomial, coefficient in poly.items():
             if monomial:
-                part = self.roller.summed(Poly({monomial: one}), self.shape)
+                part = self.facts.summed(Poly({monomial: one}), self.shape)
                 nothing = self._of_nothing(part)
                 number = nothing.data.constant if nothing.is_constant else _ZERO
                 parts.append((changed(self.terms.affine([(part, one)], -number, self.shape)), coefficient))
@@ -941,7 +943,7 @@ class _Derivation:
     def _v_init(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> Array:
         """What the membrane is before the first step, so that the first comparison is as it was."""
         from_zero = self._compared_at_first(replace(op, v_init=_ZERO), rolled, k, c, norm)
-        actual = self.roller.expand(self.steps[0].compared)
+        actual = self.facts.expand(self.steps[0].compared)
         here, there = actual.constant, from_zero.constant
         with np.errstate(invalid="ignore"):  # a threshold may be infinite
             left = np.where(here == there, 0.0, here - there)
@@ -986,7 +988,7 @@ class _Derivation:
             weight = op.current_decay ** (t - j) if j < t else np.asarray(1.0)
             if j < t and not np.any(op.current_decay):
                 continue
-            total = total.added(self.roller.expand(self._at(rolled, j)), weight)
+            total = total.added(self.facts.expand(self._at(rolled, j)), weight)
         return total
 
     def _charged(self, op: Neuron, v: Poly, i: Poly) -> Poly:
@@ -1005,10 +1007,10 @@ class _Derivation:
                 after = Poly({(): np.asarray(op.decay * op.v_reset + op.bias)})
                 h = self._either(fired, after, h)
             compared, kept = self._compared_of(h, k, c, norm)
-            if not self.roller.same(compared, self.roller.expand(step.compared)):
+            if not self.facts.same(compared, self.facts.expand(step.compared)):
                 raise NotAlike(f"step {t} of this neuron does not do what the others do", step.spike, FIX_LOOP)
-            fired = self.roller.resolved(step.spike)
-            self.roller.names[fired.uid] = fired
+            fired = self.facts.resolved(step.spike)
+            self.facts.names[fired.uid] = fired
             if op.reset == "to":
                 v = self._either(fired, Poly({(): np.asarray(op.v_reset)}), kept)
             elif op.reset == "by":
@@ -1021,8 +1023,8 @@ class _Derivation:
             self._verify_later(op, rolled, k, c, norm)
 
     def _either(self, fired: Term, after: Poly, otherwise: Poly) -> Poly:
-        spike = self.roller.expand(fired)
-        return otherwise.added(self.roller.product(spike, after.added(otherwise, -1.0), fired))
+        spike = self.facts.expand(fired)
+        return otherwise.added(self.facts.product(spike, after.added(otherwise, -1.0), fired))
 
     def _verify_later(self, op: Neuron, rolled: Term, k: Array, c: Array, norm: MembraneNorm | None) -> None:
         """Every later step goes on from its state as the last does, and hears the current that was found for it."""
@@ -1047,8 +1049,8 @@ class _Derivation:
             kept.append(own)
             if len(left) <= 1:
                 expected = self._compared_of(self._charged(op, Poly(), self._heard(rolled, t)), k, c, norm)[0]
-                actual = self.roller.expand(self.roller.summed(heard, self.shape))
-                if not self.roller.same(expected, actual):
+                actual = self.facts.expand(self.facts.summed(heard, self.shape))
+                if not self.facts.same(expected, actual):
                     raise NotAlike(
                         f"step {t} of this neuron hears another thing than the others", self.steps[t].spike, FIX_LOOP
                     )
@@ -1061,7 +1063,7 @@ class _Derivation:
 
     def _heard(self, rolled: Term, t: int) -> Poly:
         """What arrives at a step, but for the neuron's own last spike."""
-        poly = self.roller.expand(self._at(rolled, t))
+        poly = self.facts.expand(self._at(rolled, t))
         spike = self.uid(self.steps[t - 1].spike)
         return Poly({monomial: value for monomial, value in poly.items() if spike not in monomial})
 

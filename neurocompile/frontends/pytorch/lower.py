@@ -11,8 +11,9 @@ import torch
 
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
-from neurocompile.frontends.pytorch.emit import Emission
+from neurocompile.frontends.pytorch.emit import Emission, Fired
 from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
+from neurocompile.frontends.pytorch.operations.hostcalls import function_on_host
 from neurocompile.frontends.pytorch.places import problem_at
 from neurocompile.frontends.pytorch.terms import NotAlike, Place
 from neurocompile.frontends.pytorch.trace import Batch, Call, Trace, references, replaced
@@ -21,22 +22,7 @@ from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Read
 
-__all__ = ["SILENT", "Fired", "Lowered", "lower"]
-
-
-SILENT = -1
-
-
-@dataclass(frozen=True)
-class Fired:
-    """Where in a trace a layer fired: for each step a value, its axes, and which of its steps (-1: it has one).
-
-    The value is ``SILENT`` before anything arrives there.
-    """
-
-    values: tuple[int, ...]
-    axes: tuple[Axes, ...]
-    steps: tuple[int, ...]
+__all__ = ["Lowered", "lower"]
 
 
 @dataclass
@@ -209,7 +195,7 @@ def _lowered(low: Lowering, call: Call, values: Mapping[int, Any]) -> Any:
         return OPERATIONS[call.operation].run(*args)
     handler = HANDLERS.get(call.operation)
     if handler is None:
-        return low.on_host(call, args)
+        return function_on_host(low, call, args)
     return handler(low, *args)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,15 +14,14 @@ from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.live import FIX_FAULT, Live, flat
 from neurocompile.frontends.pytorch.places import forward_of, place_of
 from neurocompile.frontends.pytorch.record import Recording
+from neurocompile.frontends.pytorch.replay import Replay
 from neurocompile.frontends.pytorch.symbolic import Listening, SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, references, same_bits
 from neurocompile.hosted import run_graph
+from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import Run, interpret
 from neurocompile.ir.ops import Array, Neuron
-from neurocompile.validation.compare import compare_spikes
-
-if TYPE_CHECKING:
-    from neurocompile.frontends.pytorch.model import TorchModel
+from neurocompile.validation.compare import Comparison, compare_spikes
 
 __all__ = ["INPUTS", "OUTPUTS", "OUTPUTS_IN_FLOAT32", "agrees", "check_recorded", "near", "prove", "random_given"]
 
@@ -79,31 +77,38 @@ def agrees(live: Live, found: SymbolicModel) -> bool:
     return True
 
 
-def prove(live: Live, model: TorchModel) -> None:
-    """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs."""
-    with naming_lines(model.graph.lines):
-        _held(live, model)
+def prove(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], Reference]:
+    """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs.
+
+    Returns:
+        What was compared; the example; and what came of it.
+    """
+    with naming_lines(made.lowered.graph.lines):
+        return _held(live, made)
 
 
-def _held(live: Live, model: TorchModel) -> None:
-    size = sum(prod(model.graph.edges[node.name].shape) for node in model.graph.of(Neuron))
-    batch = model.trace.batch if model.trace.fixed else 2
+def _held(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], Reference]:
+    graph, trace, found = made.lowered.graph, made.trace, Comparison()
+    size = sum(prod(graph.edges[node.name].shape) for node in graph.of(Neuron))
+    batch = trace.batch if trace.fixed else 2
+    recorded: dict[str, tuple[dict[str, Array], Reference]] = {}
     for seed, kind in enumerate(INPUTS):
         inputs = live.mixed(batch, kind)
         try:
-            told = live.record(inputs, model.watch, seed)
+            told = live.record(inputs, made.watch, seed)
         except BadInput:
             if kind == "example":
                 raise
             continue  # it does not take such inputs
-        _same_bits(live, model.trace, told, inputs, seed, kind, model.watch)
-        expected = model.reference(told.returned, told.watched)
-        inputs = {**inputs, **{name: random_given(model, name, told.drawn[name]) for name in told.drawn}}
+        _same_bits(live, trace, told, inputs, seed, kind, made.watch)
+        expected = made.reference(told.returned, told.watched)
+        drawn = {name: random_given(trace, live.timesteps, name, parts) for name, parts in told.drawn.items()}
+        inputs = {**inputs, **drawn}
+        recorded[kind] = inputs, expected
         if size <= _LARGE or kind == "example":
-            _same_graph(live, model, inputs, expected, kind)
-        if kind == "example":
-            model.recorded_inputs, model.recording = inputs, expected
-    check_recorded(live, model.trace, "zeros")
+            _same_graph(live, graph, found, inputs, expected, kind)
+    check_recorded(live, trace, "zeros")
+    return found, *recorded["example"]
 
 
 def check_recorded(live: Live, trace: Trace, *kinds: str) -> None:
@@ -154,42 +159,44 @@ def _first_difference(
     )
 
 
-def _same_graph(live: Live, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, kind: str) -> None:
-    run = run_graph(model.graph, inputs, live.timesteps)
-    order = [node.name for node in model.graph.of(Neuron) if node.name in expected.spikes]
-    rough = any(region.precision == "float32" for region in model.graph.hosts.values())
+def _same_graph(
+    live: Live, graph: Graph, found: Comparison, inputs: Mapping[str, Array], expected: Reference, kind: str
+) -> None:
+    run = run_graph(graph, inputs, live.timesteps)
+    order = [node.name for node in graph.of(Neuron) if node.name in expected.spikes]
+    rough = any(region.precision == "float32" for region in graph.hosts.values())
     bound = OUTPUTS_IN_FLOAT32 if rough else OUTPUTS
     tied = np.zeros(len(next(iter(inputs.values()))), bool)
-    before = model.proof.mismatches
+    before = found.mismatches
     if order:
         tied = compare_spikes(
-            model.proof, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound
+            found, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound
         )
-    if tied.any() and not model.graph.hosts:
-        _check_ties(live, model, inputs, expected, run, kind)
-    if model.proof.mismatches > before:
-        first = model.proof.first
+    if tied.any() and not graph.hosts:
+        _check_ties(live, graph, inputs, expected, run, kind)
+    if found.mismatches > before:
+        first = found.first
         assert first is not None
         what = f"the compiled network does not fire as the live module does, on {_SHOWN[kind]}"
         told = f"{first.actual} at step {first.step}, neuron {list(first.neuron)}"
         raise NotTheSame(Problem(what, first.layer, told, f"{first.expected}", FIX_FAULT))
     for name, values in expected.outputs.items():
-        known, found = values[~tied], run.outputs[name][~tied]
-        if known.size and not near(known, found, bound):
+        known, given = values[~tied], run.outputs[name][~tied]
+        if known.size and not near(known, given, bound):
             what = f"the compiled network does not give what the live module gives, on {_SHOWN[kind]}"
-            if known.shape != found.shape:
-                raise NotTheSame(Problem(what, name, f"shape {found.shape[1:]}", f"{known.shape[1:]}", FIX_FAULT))
-            worst = float(np.nanmax(np.abs(known - found)))
+            if known.shape != given.shape:
+                raise NotTheSame(Problem(what, name, f"shape {given.shape[1:]}", f"{known.shape[1:]}", FIX_FAULT))
+            worst = float(np.nanmax(np.abs(known - given)))
             raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", FIX_FAULT))
 
 
 def _check_ties(
-    live: Live, model: TorchModel, inputs: Mapping[str, Array], expected: Reference, run: Run, kind: str
+    live: Live, graph: Graph, inputs: Mapping[str, Array], expected: Reference, run: Run, kind: str
 ) -> None:
     """Where both membranes are the threshold itself, there is no rounding to excuse another spike."""
-    membranes = interpret(model.graph, inputs, live.timesteps, membranes=True).membranes
+    membranes = interpret(graph, inputs, live.timesteps, membranes=True).membranes
     for name, margin in expected.margins.items():
-        op = model.graph[name].op
+        op = graph[name].op
         assert isinstance(op, Neuron)
         if op.norm is not None and op.norm.on == "compare":
             continue
@@ -217,12 +224,12 @@ def _same_spikes(expected: Mapping[str, Array], found: Mapping[str, Array]) -> b
     return all(np.array_equal(expected[name], np.sign(found[name])) for name in both)
 
 
-def random_given(model: TorchModel, name: str, drawn: Sequence[torch.Tensor]) -> Array:
+def random_given(trace: Trace, timesteps: int, name: str, drawn: Sequence[torch.Tensor]) -> Array:
     """What a random operation drew, as an input ``[N, T, ...]``."""
-    at = model.trace.random_batch.get(name, 0)
+    at = trace.random_batch.get(name, 0)
     if len(drawn) > 1:
         return torch.stack([x.movedim(at, 0) for x in drawn], 1).numpy()
     x = drawn[0].movedim(at, 0)
     if at == 1:  # [T, N, ...]
         return x.numpy()
-    return x.unsqueeze(1).expand(len(x), model.timesteps, *x.shape[1:]).numpy()
+    return x.unsqueeze(1).expand(len(x), timesteps, *x.shape[1:]).numpy()

@@ -10,21 +10,17 @@ before.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
-
-import numpy as np
 
 from neurocompile.frontends.pytorch.comparisons import Comparisons
-from neurocompile.frontends.pytorch.steps import FIX_LOOP, Poly, Steps, is_zero, key_of, some, within
+from neurocompile.frontends.pytorch.facts import Facts
+from neurocompile.frontends.pytorch.steps import FIX_LOOP, Steps, is_zero, key_of, some, within
 from neurocompile.frontends.pytorch.summing import Sums
-from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, NotAlike, Term, Terms, digest
-from neurocompile.ir.ops import Array, Conv, ConvTranspose, Integrator, Linear, Reshape, SumPool, Upsample
+from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, NotAlike, Term, Terms
+from neurocompile.ir.ops import Integrator
 
-__all__ = ["LINEAR", "NotAlike", "Roller"]
-
-LINEAR = (Linear, Conv, ConvTranspose, SumPool, Upsample, Reshape)
+__all__ = ["Roller"]
 
 # What is held against its steps where it is made.
 _HELD = ("neuron", "integrator", "host")
@@ -37,25 +33,14 @@ class Roller:
     """Rolls up the steps of one trace; ``remembers`` are the modules that keep a state (None: not known)."""
 
     def __init__(self, terms: Terms, remembers: frozenset[str] | None = None) -> None:
+        self.facts = Facts(terms, remembers, self.unify)
         self.terms = terms
-        self.remembers = remembers
         self.timesteps = terms.timesteps
-        self.names: dict[int, Term] = {}
-        self._memo: dict[tuple[int, ...], Term] = {}
         self._open: dict[tuple[int, ...], int] = {}  # what is being rolled up, and of how many steps later
         self._passed = 0
         self._promises: dict[tuple[int, ...], list[tuple[Lag, Term]]] = {}
-        self._lags: dict[tuple[int, int], Term] = {}
-        self._sequences: dict[int, list[tuple[Steps, tuple[int, ...], int]]] = {}
-        self._noted: list[int] = []
-        self.rolled: dict[int, Term] = {}
-        self.canonical: dict[int, Term] = {}
-        self.neurons: dict[int, Steps] = {}
-        self.norms: dict[int, tuple[Array, ...]] = {}
-        self.modules: dict[int, list[str]] = {}
-        self.twins: dict[int, Term] = {}
-        self.comparisons = Comparisons(self)
-        self.sums = Sums(self)
+        self.sums = Sums(self.facts)
+        self.comparisons = Comparisons(self.sums)
 
     # -- one term for all steps ----------------------------------------------------------------------------------------
 
@@ -93,27 +78,27 @@ class Roller:
             if later:
                 return self._later(steps, later)
         key = key_of(steps)
-        if key in self._memo:
-            return self._memo[key]
-        for sequence, other, place in self._sequences.get(first.uid, []):
-            if other in self._memo and steps[place] is first and within(steps, sequence):
-                return self._memo[other]
+        if key in self.facts.memo:
+            return self.facts.memo[key]
+        for sequence, other, place in self.facts.sequences.get(first.uid, []):
+            if other in self.facts.memo and steps[place] is first and within(steps, sequence):
+                return self.facts.memo[other]
         lagged = self._lagged(steps, key)
         if lagged is not None:
-            self._memo[key] = lagged
+            self.facts.memo[key] = lagged
             return lagged
         if key in self._open:
             if self._passed > self._open[key]:  # of the same step, for what is read a step later
                 return self._promised(steps, key, 0)
             raise NotAlike("it depends on itself within one step", first, "put a delay of one step into the loop")
-        before = self.known()
+        before = self.facts.known()
         self._open[key] = self._passed
-        self.note(steps, key)
+        self.facts.note(steps, key)
         try:
             found = self._unified(steps)
         except NotAlike as error:
             if self._promises.pop(key, None):  # what was made of a promise that is not kept
-                self.forget(before)
+                self.facts.forget(before)
             error.steps = error.steps or steps
             if error.term is None or not error.term.place.line:
                 error.term = next((t for t in known if t.place.line), error.term)
@@ -122,8 +107,8 @@ class Roller:
             self._open.pop(key, None)
         for promised, term in self._promises.pop(key, []):
             promised.of = found
-            self._lags[found.uid, promised.steps] = term
-        self._memo[key] = found
+            self.facts.lags[found.uid, promised.steps] = term
+        self.facts.memo[key] = found
         self._check(steps, found)
         return found
 
@@ -143,21 +128,6 @@ class Roller:
         fits = all(a is None or a is b or (b is None and is_zero(a)) for a, b in zip(steps, moved))
         return (sequence, later) if fits else None
 
-    def known(self) -> list[int]:
-        """How much is known so far."""
-        return [len(own) for own in (self._noted, self._memo, self._lags, self.rolled)]
-
-    def forget(self, known: list[int]) -> None:
-        """Leave nothing of what was found since then."""
-        noted, *sizes = known
-        while len(self._noted) > noted:
-            self._sequences[self._noted.pop()].pop()
-        tables: tuple[dict[Any, Term], ...] = (self._memo, self._lags, self.rolled)
-        for own, size in zip(tables, sizes):
-            for key in list(own)[size:]:
-                del own[key]
-        self.canonical.clear()
-
     def _later(self, sequence: Steps, steps: int) -> Term:
         """What a sequence is, so many steps later."""
         key = key_of(sequence)
@@ -169,7 +139,7 @@ class Roller:
         """The uniform term of a sequence, so many steps before."""
         self._passed += steps
         try:
-            return self.lag(self.unify(sequence), steps)
+            return self.facts.lag(self.unify(sequence), steps)
         finally:
             self._passed -= steps
 
@@ -212,13 +182,6 @@ class Roller:
             found.append(top)
             waiting += top.args
         return found
-
-    def note(self, steps: Steps, key: tuple[int, ...]) -> None:
-        """Remember a sequence by each of its terms."""
-        for place, term in enumerate(steps):
-            if term is not None:
-                self._sequences.setdefault(term.uid, []).append((steps, key, place))
-                self._noted.append(term.uid)
 
     def _of_a_step(self, term: Term) -> bool:
         """Whether a term depends on a comparison, which is one of many."""
@@ -275,10 +238,10 @@ class Roller:
         found = self.terms.uniform(kind, known.shape, (current,), op, ("registered", name), binary=known.binary)
         for k, term in enumerate(steps):
             if term is not None:
-                self.rolled[term.uid] = self.terms.at(found, k)
-        self.canonical.clear()
-        self.neurons.setdefault(found.uid, steps)
-        self.modules[found.uid] = [name]
+                self.facts.rolled[term.uid] = self.terms.at(found, k)
+        self.facts.canonical.clear()
+        self.facts.neurons.setdefault(found.uid, steps)
+        self.facts.modules[found.uid] = [name]
         return found
 
     def _parts(self, steps: Steps) -> tuple[Term, ...]:
@@ -298,23 +261,13 @@ class Roller:
             if lag == 0:
                 return source
             if lag > 0 and known[0][0] >= lag:
-                return self.lag(source, lag)
+                return self.facts.lag(source, lag)
             raise NotAlike(
                 "a step reads a later one", known[0][1], "read steps in their order: a chip cannot look ahead"
             )
         raise NotAlike(
             "its steps read others than the same step, or than one so many steps before", known[0][1], FIX_LOOP
         )
-
-    def lag(self, source: Term, steps: int) -> Term:
-        """A uniform term so many steps before, and zero before that."""
-        key = (source.uid, steps)
-        if key not in self._lags:
-            self.terms.place = source.place
-            self._lags[key] = self.terms.uniform(
-                "lag", source.shape, (), Lag(steps, (), source), key, binary=source.binary
-            )
-        return self._lags[key]
 
     def _lagged(self, steps: Steps, key: tuple[int, ...]) -> Term | None:
         """Steps that are those of a sequence that is known, so many steps later, with nothing before."""
@@ -327,22 +280,22 @@ class Roller:
             return None
         first = steps[at]
         assert first is not None
-        for sequence, sequence_key, place in self._sequences.get(first.uid, []):
+        for sequence, sequence_key, place in self.facts.sequences.get(first.uid, []):
             lag = at - place
             if lag < 1 or sequence_key == key:
                 continue
             pairs = [(a, sequence[k - lag] if k >= lag else None) for k, a in enumerate(steps)]
             if any(a is not None and a is not b for a, b in pairs[lag:]):
                 continue
-            if sequence_key in self._memo:
-                return self.lag(self._memo[sequence_key], lag)
+            if sequence_key in self.facts.memo:
+                return self.facts.lag(self.facts.memo[sequence_key], lag)
             return self._promised(sequence, sequence_key, lag)
         if first.kind == "cmp" and any(steps[:at]):  # it hears nothing before
-            before = self.known()
+            before = self.facts.known()
             try:
                 return self.unify((*(None,) * at, *steps[at:]))
             except NotAlike:
-                self.forget(before)
+                self.facts.forget(before)
         if all(t is not None for t in steps[:at]) and first.kind != "at":
             return self._before((*steps[at:], *(None,) * at), at)
         return None
@@ -362,164 +315,13 @@ class Roller:
             if term is None:
                 continue
             made = self.terms.at(found, step)
-            if made is term or made is self.resolved(term) or (made.kind == "at" and made.args[0].kind in _HELD):
+            if made is term or made is self.facts.resolved(term) or (made.kind == "at" and made.args[0].kind in _HELD):
                 continue
-            if not self._alike(made, term):
+            if not self.facts.alike(made, term):
                 what = f"step {step} does not do what the others do"
                 raise NotAlike(what, term, FIX_LOOP)
 
-    def _alike(self, made: Term, term: Term) -> bool:
-        """Whether two terms are the same sum, of membranes that never fire or of all that these heard."""
-        a, b = self.expand(made), self.expand(term)
-        return self.same(a, b) or self.same(self.unrolled(a), self.unrolled(b))
-
-    def unrolled(self, poly: Poly) -> Poly:
-        """A sum with each membrane that never fires in it as the sum of what it heard so far."""
-        made = Poly()
-        for monomial, coefficient in poly.items():
-            atoms = [self.names[uid] for uid in monomial]
-            if not any(self._is_membrane(atom) for atom in atoms):
-                made.plus(monomial, coefficient)
-                continue
-            product = Poly({(): coefficient})
-            for atom in atoms:
-                one = Poly({(atom.uid,): np.asarray(1.0)})
-                product = self.product(product, self._heard(atom) if self._is_membrane(atom) else one, atom)
-            made = made.added(product)
-        return made
-
-    def _is_membrane(self, atom: Term) -> bool:
-        return atom.kind == "at" and atom.args[0].kind == "integrator"
-
-    def _heard(self, atom: Term) -> Poly:
-        """A step of a membrane that never fires, as the sum of what it heard so far."""
-        membrane, heard = atom.args[0], Poly()
-        for step in range(atom.data + 1):
-            current = self.expand(self.terms.at(membrane.args[0], step))
-            heard = Poly().added(heard, membrane.data.decay).added(current)
-        return self.unrolled(heard)
-
-    def same(self, a: Poly, b: Poly) -> bool:
-        """Whether two sums are equal up to rounding."""
-        b = self.renamed(b, a)
-        sizes = [float(np.abs(c[np.isfinite(c)]).max(initial=0.0)) for c in (*a.values(), *b.values())]
-        bound = 1e-11 * max(sizes, default=0.0)
-        # Where both are infinite nothing else matters.
-        endless = ~np.isfinite(a.constant) & (a.constant == b.constant)
-        for monomial in {**a, **b}:
-            x, y = a.get(monomial, np.asarray(0.0)), b.get(monomial, np.asarray(0.0))
-            with np.errstate(invalid="ignore"):
-                if not np.all(endless | (x == y) | (np.abs(x - y) <= bound)):
-                    return False
-        return True
-
-    def renamed(self, poly: Poly, like: Poly) -> Poly:
-        """A sum under another's names, where layers are the other's but for the rounding of what they read."""
-        own = {uid for m in poly for uid in m} - {uid for m in like for uid in m}
-        others = {uid for m in like for uid in m} - {uid for m in poly for uid in m}
-        if not own or not others:
-            return poly
-        names = {
-            uid: next((o for o in sorted(others) if self._equivalent(self.names[uid], self.names[o])), uid)
-            for uid in sorted(own)
-            if self.names[uid].kind == "apply"
-        }
-        made = Poly()
-        for monomial, value in poly.items():
-            made.plus(tuple(sorted(names.get(uid, uid) for uid in monomial)), value)
-        return made
-
-    def _equivalent(self, a: Term, b: Term) -> bool:
-        """Whether two layers are one, of sums that are equal up to rounding."""
-        if not (a.kind == b.kind == "apply" and a.data is b.data and len(a.args) == len(b.args)):
-            return False
-        # A linear layer of a membrane is a membrane, too; nothing else can be made of one.
-        told = self._alike if isinstance(a.data, LINEAR) else lambda x, y: self.same(self.expand(x), self.expand(y))
-        return all(x is y or told(x, y) for x, y in zip(a.args, b.args))
-
     # -- sums ----------------------------------------------------------------------------------------------------------
-
-    def resolved(self, term: Term) -> Term:
-        """A term with each comparison in it as the step of its neuron, where that is known."""
-        term = self.twins.get(term.uid, term)
-        if term.uid in self.rolled:
-            return self.rolled[term.uid]
-        if term.kind not in ("apply", "affine", "mul", "func", "host") or not term.args:
-            return term
-        known = self.canonical.get(term.uid)
-        if known is None:
-            args = tuple(self.resolved(arg) for arg in term.args)
-            known = term
-            if any(a is not b for a, b in zip(args, term.args)):
-                known = self.terms.rebuilt(term, args)
-            self.canonical[term.uid] = known
-        return known
-
-    def expand(self, term: Term, stops: Callable[[Term], bool] = lambda term: False) -> Poly:
-        """A term as a sum of products of terms that are no sums or products, or at which ``stops`` says to stop."""
-        memo: dict[int, Poly] = {}
-        waiting = [term]
-        while waiting:
-            top = waiting[-1]
-            if top.uid in memo:
-                waiting.pop()
-                continue
-            simple = self.terms.simplified(top) if top.uid not in self.rolled else None
-            inner = (top.kind in ("affine", "mul") or simple is not None) and (top is term or not stops(top))
-            if inner and simple is not None:
-                if simple.uid not in memo:
-                    waiting.append(simple)
-                    continue
-                memo[top.uid] = memo[simple.uid]
-                waiting.pop()
-                continue
-            if not inner:
-                known = self.resolved(top)
-                self.names[known.uid] = known
-                number = known.is_constant and known is not top
-                memo[top.uid] = Poly() if number else Poly({(known.uid,): np.asarray(1.0)})
-                if number:
-                    memo[top.uid].plus((), known.data.constant)
-                waiting.pop()
-                continue
-            missing = [arg for arg in top.args if arg.uid not in memo]
-            if missing:
-                waiting += missing
-                continue
-            waiting.pop()
-            if top.kind == "affine":
-                made = Poly()
-                made.plus((), top.data.constant)
-                for arg, coefficient in zip(top.args, top.data.coefficients):
-                    made = made.added(memo[arg.uid], coefficient)
-            else:
-                made = self.product(memo[top.args[0].uid], memo[top.args[1].uid], top)
-            memo[top.uid] = made
-        return memo[term.uid]
-
-    def product(self, a: Poly, b: Poly, term: Term) -> Poly:
-        """The product of two sums; ``term`` is what it is written as."""
-        made = Poly()
-        if len(a) * len(b) > 4096:
-            raise NotAlike("it multiplies sums of very many values", term, "")
-        for left, x in a.items():
-            for right, y in b.items():
-                both = sorted((*left, *right))
-                kept = [uid for k, uid in enumerate(both) if not (k and both[k - 1] == uid and self.names[uid].binary)]
-                made.plus(tuple(kept), np.asarray(x * y))
-        return made
-
-    def summed(self, poly: Poly, shape: tuple[int, ...]) -> Term:
-        """The term that a sum is."""
-        parts = []
-        for monomial, coefficient in poly.items():
-            if not monomial:
-                continue
-            product = self.names[monomial[0]]
-            for uid in monomial[1:]:
-                product = self.terms.mul(product, self.names[uid])
-            parts.append((product, coefficient))
-        return self.terms.affine(parts, poly.constant, shape)
 
     # -- element by element --------------------------------------------------------------------------------------------
 
@@ -534,7 +336,7 @@ class Roller:
                 with contextlib.suppress(NotAlike):
                     return self.sums.recurrent(steps)  # a membrane as it is left by the reset
             made = self.terms.rebuilt(known[0], self._aligned(steps))
-            self.neurons.setdefault(made.uid, steps)
+            self.facts.neurons.setdefault(made.uid, steps)
             return made
         if kinds == {"func"}:
             if len({term.data for term in known}) > 1:
@@ -548,29 +350,14 @@ class Roller:
         kinds = {tuple(arg.kind for arg in term.args) for term in known}
         if len(kinds) == 1 and len(set(next(iter(kinds)))) > 1:
             return self._parts(steps)
-        if all(tuple(self.kin(a) for a in t.args) == tuple(self.kin(a) for a in known[-1].args) for t in known):
+        kins = [self.facts.kin(a) for a in known[-1].args]
+        if all([self.facts.kin(a) for a in t.args] == kins for t in known):
             return self._parts(steps)
-        kins = [self.kin(a) for a in known[-1].args]
         turned = []
         for term in steps:
-            order = {self.kin(arg): arg for arg in term.args} if term is not None else {}
+            order = {self.facts.kin(arg): arg for arg in term.args} if term is not None else {}
             row = [order.pop(kin, None) for kin in kins]
             if len(order) == 1 and row.count(None) == 1:  # at the first step the state is another sum
                 row[row.index(None)] = next(iter(order.values()))
             turned.append(row)
         return tuple(self.unify(column) for column in zip(*turned))
-
-    def kin(self, term: Term) -> Any:
-        """What terms of the same place in the loop share, whatever the step."""
-        term = self.resolved(term)
-        if term.kind == "at":
-            return "at", term.args[0].uid
-        if term.kind == "apply":
-            return "apply", id(term.data), len(term.args)
-        if term.kind == "host":
-            return "host", term.data.key
-        if term.kind == "affine":
-            return "affine", len(term.args), tuple(map(digest, term.data.coefficients)), term.shape
-        if term.kind == "cmp":
-            return "cmp", term.data, term.shape, term.place.module
-        return term.kind, term.shape

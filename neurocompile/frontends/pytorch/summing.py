@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from neurocompile.frontends.pytorch.facts import Facts
 from neurocompile.frontends.pytorch.steps import FIX_LOOP, Poly, Steps, Summand, is_zero, same_numbers, some
 from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, NotAlike, Term, digest
 from neurocompile.ir.ops import Array, Integrator
-
-if TYPE_CHECKING:
-    from neurocompile.frontends.pytorch.rolling import Roller
 
 __all__ = ["Recurrence", "Sums"]
 
@@ -31,12 +29,12 @@ class Recurrence:
 
 
 class Sums:
-    """Rolls up sums for a :class:`.Roller`."""
+    """Rolls up sums."""
 
-    def __init__(self, roller: Roller) -> None:
-        self.roller = roller
-        self.terms = roller.terms
-        self.timesteps = roller.timesteps
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.terms = facts.terms
+        self.timesteps = facts.timesteps
 
     def affine(self, steps: Steps) -> Term:
         """Weighted sums as one: of the same parts, with other numbers at each step, or of what was summed before."""
@@ -45,7 +43,7 @@ class Sums:
         if not self.recurs(steps, earlier):
             columns = self._alike_parts(steps)
             if columns is not None:
-                parts = [self.roller.unify(column) for column in columns]
+                parts = [self.facts.unify(column) for column in columns]
                 return self._varying(parts, [known[0][1].data.coefficients] * len(steps), steps)
         later = self._since_third(steps)
         if later is not None:
@@ -53,9 +51,9 @@ class Sums:
         polys: list[Poly | None] = [None] * len(steps)
         recurrence: list[Array] = []
         for k, term in known:
-            poly = self.roller.expand(term, lambda t, k=k: earlier.get(t.uid, len(steps)) < k)
+            poly = self.facts.expand(term, lambda t, k=k: earlier.get(t.uid, len(steps)) < k)
             before = steps[k - 1] if k else None
-            left = -1 if before is None else self.roller.resolved(before).uid
+            left = -1 if before is None else self.facts.resolved(before).uid
             if before is not None and before.static and set(poly) == {(left,)}:
                 left = -1  # an image times a number is no state of it times another
             if any(left in m and len(m) > 1 for m in poly):
@@ -76,7 +74,7 @@ class Sums:
         first = next(term for term in steps if term is not None)
         if first.kind != "affine":
             return None
-        places = [(self.roller.kin(a), digest(c)) for a, c in zip(first.args, first.data.coefficients)]
+        places = [(self.facts.kin(a), digest(c)) for a, c in zip(first.args, first.data.coefficients)]
         rows: list[list[Term | None]] = []
         for term in steps:
             if term is None:
@@ -84,7 +82,7 @@ class Sums:
                 continue
             if term.kind != "affine" or len(term.args) != len(places):
                 return None
-            left = [(self.roller.kin(a), digest(c), a) for a, c in zip(term.args, term.data.coefficients)]
+            left = [(self.facts.kin(a), digest(c), a) for a, c in zip(term.args, term.data.coefficients)]
             row: list[Term | None] = []
             for kin, number in places:
                 found = next((k for k, own in enumerate(left) if own[:2] == (kin, number)), None)
@@ -111,32 +109,32 @@ class Sums:
             depends = self._depending(term, before)
             if before.uid not in depends or term is before:
                 return None
-            poly = self.roller.expand(
+            poly = self.facts.expand(
                 term, lambda t, before=before, depends=depends: t is before or t.uid not in depends
             )
-            left = self.roller.resolved(before).uid
+            left = self.facts.resolved(before).uid
             if (left,) not in poly or any(left in m and len(m) > 1 for m in poly):
                 return None
             decays.append(poly.pop((left,)))
-            rest[k] = self.roller.summed(poly, term.shape)
+            rest[k] = self.facts.summed(poly, term.shape)
         if not all(same_numbers(d, decays[-1]) for d in decays):
             return None
         try:
-            current = self.roller.unify(rest)
+            current = self.facts.unify(rest)
             if first == 0:
                 current = self._with_start(current, steps[0])
         except NotAlike:
             return None
         y = Poly()
         for k in range(first + 2):
-            y = self.roller.unrolled(Poly().added(y, decays[-1]).added(self.roller.expand(self.terms.at(current, k))))
+            y = self.facts.unrolled(Poly().added(y, decays[-1]).added(self.facts.expand(self.terms.at(current, k))))
             if k < first:
                 continue
-            actual = self.roller.unrolled(self.roller.expand(steps[k]))
+            actual = self.facts.unrolled(self.facts.expand(steps[k]))
             if k == first:
                 start = actual.added(y, -1.0).constant
                 y.plus((), start)
-            if not self.roller.same(y, actual):
+            if not self.facts.same(y, actual):
                 return None
         self.terms.place = steps[-1].place  # type: ignore[union-attr]
         if np.any(np.abs(start) > 1e-13):  # it does not start from 0
@@ -148,19 +146,17 @@ class Sums:
     def _with_start(self, current: Term, first: Term) -> Term:
         """What arrives at a membrane, and at the first step also what it starts from of what differs by sample."""
         starts, arrives = (
-            Poly(
-                {monomial: value for monomial, value in self.roller.unrolled(self.roller.expand(x)).items() if monomial}
-            )
+            Poly({monomial: value for monomial, value in self.facts.unrolled(self.facts.expand(x)).items() if monomial})
             for x in (first, self.terms.at(current, 0))
         )
-        if self.roller.same(starts, arrives):
+        if self.facts.same(starts, arrives):
             return current
-        return self.with_first(current, self.roller.summed(starts.added(arrives, -1.0), first.shape))
+        return self.with_first(current, self.facts.summed(starts.added(arrives, -1.0), first.shape))
 
     def with_first(self, current: Term, more: Term, first: int = 0) -> Term:
         """A uniform term, to one step of which, the first, another term is added."""
         if not (more.uniform and more.static):
-            more = self.roller.unify([more if t == first else None for t in range(self.timesteps)])
+            more = self.facts.unify([more if t == first else None for t in range(self.timesteps)])
         once = [np.asarray(float(t == first)) for t in range(self.timesteps)]
         one = np.asarray(1.0)
         return self.terms.affine([(current, one), (self.varying(more, once), one)], 0.0, current.shape)
@@ -209,11 +205,11 @@ class Sums:
                 raise NotAlike("a membrane is multiplied by something that is computed", some(steps), FIX_LOOP)
             last = before
             own = None if last is None or not apart else self._depending(term, last)
-            poly = self.roller.expand(
+            poly = self.facts.expand(
                 term, lambda t, last=last, own=own: t is last or (own is not None and t.uid not in own)
             )
-            left = set() if before is None else {self.roller.resolved(before).uid}
-            atoms = {uid: self.roller.names[uid] for m in poly for uid in m if uid not in left}
+            left = set() if before is None else {self.facts.resolved(before).uid}
+            atoms = {uid: self.facts.names[uid] for m in poly for uid in m if uid not in left}
             if k and not apart and any(a.kind in ELEMENTWISE and a.kind != "cmp" for a in atoms.values()):
                 raise NotAlike("a membrane is multiplied by something that is computed", term, FIX_LOOP)
             polys.append((poly, [atoms[uid] for uid in sorted(atoms)]))
@@ -221,18 +217,18 @@ class Sums:
         last_poly, last_atoms = polys[-1]
         columns: list[list[Term | None]] = []
         for n, atom in enumerate(last_atoms):
-            kin = self.roller.kin(atom)
-            nth = [self.roller.kin(a) for a in last_atoms[:n]].count(kin)
+            kin = self.facts.kin(atom)
+            nth = [self.facts.kin(a) for a in last_atoms[:n]].count(kin)
             column = []
             for _, atoms in polys:
-                alike = [a for a in atoms if self.roller.kin(a) == kin]
+                alike = [a for a in atoms if self.facts.kin(a) == kin]
                 column.append(alike[nth] if nth < len(alike) else None)
             # At the first steps another membrane and what it hears may be the same term.
             if any(t is None for t in column[2 if apart else 1 :]):
                 raise NotAlike("its steps read different things", steps[-1], FIX_LOOP)
             columns.append(column)
-        state = self.roller.resolved(steps[-2]).uid
-        lanes = [self.roller.unify(column) for column in columns]
+        state = self.facts.resolved(steps[-2]).uid
+        lanes = [self.facts.unify(column) for column in columns]
         shape = steps[-1].shape  # type: ignore[union-attr]
         places = {a.uid: n + 1 for n, a in enumerate(last_atoms)}
         summands = [
@@ -243,16 +239,16 @@ class Sums:
             heard = [c[k] or self.terms.at(lane, k) for c, lane in zip(columns, lanes)]
             expected = self._of_summands(summands, steps[k - 1] if k else None, heard)
             last = steps[k - 1] if k else None
-            poly = self.roller.expand(steps[k], lambda t, last=last: t is last)
+            poly = self.facts.expand(steps[k], lambda t, last=last: t is last)
             if not (
-                self.roller.same(expected, poly)
-                or self.roller.same(self.roller.unrolled(expected), self.roller.unrolled(poly))
+                self.facts.same(expected, poly)
+                or self.facts.same(self.facts.unrolled(expected), self.facts.unrolled(poly))
             ):
                 raise NotAlike(f"step {k} does not do what the others do", steps[k], FIX_LOOP)
         for k, term in enumerate(steps):
             assert term is not None
-            self.roller.rolled[term.uid] = self.terms.at(found, k)
-        self.roller.canonical.clear()
+            self.facts.rolled[term.uid] = self.terms.at(found, k)
+        self.facts.canonical.clear()
         return found
 
     def recurrence(self, summands: Sequence[Summand], lanes: Sequence[Term], shape: tuple[int, ...]) -> Term:
@@ -272,11 +268,11 @@ class Sums:
                 continue
             product = Poly({(): np.asarray(value)})
             for place in monomial:
-                term = self.roller.resolved(state if place == 0 else atoms[place - 1])
-                self.roller.names[term.uid] = term
+                term = self.facts.resolved(state if place == 0 else atoms[place - 1])
+                self.facts.names[term.uid] = term
                 whole = place == 0 and not term.is_constant
-                factor = Poly({(term.uid,): np.asarray(1.0)}) if whole else self.roller.expand(term)
-                product = self.roller.product(product, factor, term)
+                factor = Poly({(term.uid,): np.asarray(1.0)}) if whole else self.facts.expand(term)
+                product = self.facts.product(product, factor, term)
             made = made.added(product)
         return made
 
@@ -304,14 +300,14 @@ class Sums:
             for monomial in sorted(poly or ()):
                 if not monomial:
                     continue
-                product = self.roller.names[monomial[0]]
+                product = self.facts.names[monomial[0]]
                 for uid in monomial[1:]:
-                    product = self.terms.mul(product, self.roller.names[uid])
-                kin = self.roller.kin(product)
+                    product = self.terms.mul(product, self.facts.names[uid])
+                kin = self.facts.kin(product)
                 nth = count[kin] = count.get(kin, -1) + 1
                 groups.setdefault((kin, nth), [None] * len(steps))[k] = product
                 numbers.setdefault((kin, nth), [None] * len(steps))[k] = poly[monomial]
-        parts = [self.roller.unify(column) for column in groups.values()]
+        parts = [self.facts.unify(column) for column in groups.values()]
         coefficients = []
         for k in range(len(steps)):
             if polys[k] is not None and any(self.terms.at(part, k) is None for part in parts):
@@ -402,8 +398,8 @@ class Sums:
     def _integrator(self, steps: Steps, polys: list[Poly | None], decay: Array) -> Term:
         """``y = decay * y + rest``, from 0."""
         shape = next(t for t in steps if t is not None).shape
-        rest = [None if p is None else self.roller.summed(p, shape) for p in polys]
-        current = self.roller.unify(rest)
+        rest = [None if p is None else self.facts.summed(p, shape) for p in polys]
+        current = self.facts.unify(rest)
         self.terms.place = next(t for t in steps if t is not None).place
         op = Integrator(decay=np.asarray(decay))
         return self.terms.uniform("integrator", shape, (current,), op, digest(op.decay))

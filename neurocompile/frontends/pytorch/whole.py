@@ -13,7 +13,7 @@ from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout, axes_of, shown_
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, registered_equation
 from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.operations import Lowering
-from neurocompile.frontends.pytorch.regions import module_on_host
+from neurocompile.frontends.pytorch.operations.hostcalls import module_on_host
 from neurocompile.frontends.pytorch.registration import check_equation
 from neurocompile.frontends.pytorch.trace import Call, Trace
 from neurocompile.frontends.pytorch.values import Refused, Value, shown

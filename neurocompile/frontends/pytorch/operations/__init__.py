@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from neurocompile.frontends.pytorch.operations import elementwise, layers, parts, pooling, shapes, sums, writes
-from neurocompile.frontends.pytorch.operations.lowering import HostCall, Lowering
+from neurocompile.frontends.pytorch.operations.lowering import Lowering
 from neurocompile.frontends.pytorch.operations.parts import Picked
 from neurocompile.frontends.pytorch.operations.shapes import Merged
 
-__all__ = ["HANDLERS", "HostCall", "Lowering", "Merged", "Picked"]
+__all__ = ["HANDLERS", "Lowering", "Merged", "Picked"]
 
 # Called with the lowering and the arguments of the operation (vocabulary.OPERATIONS).
 HANDLERS: dict[str, Callable[..., Any]] = {

@@ -12,6 +12,7 @@ import numpy as np
 
 from neurocompile.frontends.pytorch.axes import MixedAxes
 from neurocompile.frontends.pytorch.operations.elementwise import weighted_sum
+from neurocompile.frontends.pytorch.operations.hostcalls import function_on_host
 from neurocompile.frontends.pytorch.operations.lowering import Ints, Lowering
 from neurocompile.frontends.pytorch.operations.parts import as_feature
 from neurocompile.frontends.pytorch.operations.shapes import Merged, drop_axis, permute, turn_merged
@@ -201,7 +202,7 @@ def mm(low: Lowering, a: Any, b: Any) -> Any:
     if isinstance(a, Merged) or isinstance(b, Merged):
         return _merged_product(low, a, b)
     if isinstance(a, Value) and isinstance(b, Value):
-        return low.on_host(low.call, (a, b))
+        return function_on_host(low, low.call, (a, b))
     if isinstance(a, Value):
         return _linear(low, a, _array(b).T, None)
     turned = permute(low, b, [1, 0])
@@ -210,7 +211,7 @@ def mm(low: Lowering, a: Any, b: Any) -> Any:
 
 def mv(low: Lowering, a: Any, b: Any) -> Value:
     if not isinstance(a, Value) or isinstance(b, Value):
-        return low.on_host(low.call, (a, b))
+        return function_on_host(low, low.call, (a, b))
     return drop_axis(low, _linear(low, a, _array(b)[None], None), len(a.axes) - 1)
 
 
@@ -241,7 +242,7 @@ def bmm(low: Lowering, a: Any, b: Any) -> Any:
         if len({w[k].tobytes() for k in range(len(w))}) == 1:
             turned = permute(low, b, [0, 2, 1])
             return permute(low, _linear(low, turned, w[0], None), [0, 2, 1])
-    return low.on_host(low.call, (a, b))
+    return function_on_host(low, low.call, (a, b))
 
 
 def baddbmm(low: Lowering, c: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1) -> Value:
@@ -276,10 +277,10 @@ def batch_norm(low: Lowering, x: Any, weight: Any, bias: Any, mean: Any, var: An
             full = [np.broadcast_to(v.reshape(each), t.shape).reshape(inner.shape) for v in (gamma, beta, center, std)]
             k, b = full[0] / full[3], full[1] - full[2] * (full[0] / full[3])
             made = low.terms.affine([(inner, k)], b, inner.shape)
-            low.roller.norms.setdefault(made.uid, tuple(full))
+            low.roller.facts.norms.setdefault(made.uid, tuple(full))
             return low.terms.apply(t.data, made)
         made = low.terms.affine([(t, scale.reshape(each))], shift.reshape(each), t.shape)
-        low.roller.norms.setdefault(made.uid, tuple(v.reshape(each) for v in (gamma, beta, center, std)))
+        low.roller.facts.norms.setdefault(made.uid, tuple(v.reshape(each) for v in (gamma, beta, center, std)))
         return made
 
     return x.mapped(normed)

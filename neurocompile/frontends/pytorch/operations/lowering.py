@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,29 +21,6 @@ Ints = Sequence[int]
 # Above this many numbers a pooling with uneven windows is not written out as a matrix.
 LARGEST_MATRIX = 1 << 24
 _LAYERS = frozenset({"convolve", "mm", "addmm", "bmm", "mv", "max_pool", "avg_pool"})
-
-
-@dataclass(frozen=True)
-class HostCall:
-    """What a host computes, for one step: which axes its tensors have, and the values of an example of them.
-
-    ``function`` takes tensors with the axes that forward has, time as an axis of size one where it was there
-    (``whole``: with all of time). ``carries`` tells whether it gives spikes.
-    """
-
-    key: Any
-    kind: str
-    function: Any
-    axes: tuple[Axes, ...]
-    result_axes: Axes
-    examples: tuple[Any, ...]
-    whole: bool = False
-    carries: str = "real"
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether each step is computed from the same step alone."""
-        return not self.whole
 
 
 class Lowering:
@@ -136,9 +112,3 @@ class Lowering:
         if call.leaf in self.neurons:
             return self.neurons[call.leaf](self, call, *positional, **named)
         return self.regions[call.leaf](self, call, positional, named)
-
-    def on_host(self, call: Call, args: tuple[Any, ...]) -> Any:
-        """A function that no chip computes."""
-        from neurocompile.frontends.pytorch.regions import function_on_host
-
-        return function_on_host(self, call, args)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.frontends.pytorch.operations.hostcalls import function_on_host
 from neurocompile.frontends.pytorch.operations.lowering import LARGEST_MATRIX, Lowering
 from neurocompile.frontends.pytorch.operations.pooling import mean_pool
 from neurocompile.frontends.pytorch.operations.shapes import drop_axis
@@ -93,14 +94,14 @@ def _extreme(name: str) -> Callable[..., Value]:
             shape = (*x.shape[: chosen[0]], 1, *x.shape[chosen[0] + 1 :])
             made = Value(axes, shape, low.terms.extreme(name.removeprefix("a"), x.steps))
             return made if keepdim else drop_axis(low, made, chosen[0])
-        return low.on_host(low.call, (x, dims, keepdim))
+        return function_on_host(low, low.call, (x, dims, keepdim))
 
     return handler
 
 
 def cumsum(low: Lowering, x: Value, dim: int) -> Value:
     if x.axes[dim % len(x.axes)] != "T":
-        return low.on_host(low.call, (x, dim))
+        return function_on_host(low, low.call, (x, dim))
     steps = [x.steps[0]]
     for t in x.steps[1:]:
         steps.append(low.terms.affine([(steps[-1], np.asarray(1.0)), (t, np.asarray(1.0))], 0.0, t.shape))
