@@ -22,7 +22,7 @@ from neurocompile.frontends import load_model
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.frontends.pytorch.layouts import separate
 from neurocompile.models.digits import load_digits_split
-from neurocompile.models.zoo import ZOO, synthetic
+from neurocompile.models.zoo import ZOO
 from neurocompile.reports import plain
 from neurocompile.targets import load_target
 from neurocompile.verbs.pricing import priced
@@ -41,7 +41,7 @@ def _model(name: str, samples: int, seed: int) -> tuple[TorchModel, dict[str, An
         _, _, x, y = load_digits_split()
         return model, {"x": x[:samples], "y": y[:samples]}
     network = ZOO[name]
-    module, inputs = synthetic(network, seed, samples)
+    module, inputs = network.synthetic(seed, samples)
     example = [separate(x, network.layout, network.timesteps) for x in inputs]
     lead = 1 if network.layout == "N" else 2
     shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.zoo [NAME ...] [--json] [--size paper|small] [--seed S] [--samples N] [--write docs/zoo.md]``;
 each network is measured in a process of its own, so that its memory is its own. Networks are untrained, with batch
-norms set so that layers fire (:func:`neurocompile.models.zoo.synthetic`).
+norms set so that layers fire (:meth:`neurocompile.models.zoo.Network.synthetic`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from neurocompile.models.measurement import CHIPS, measure
+from neurocompile.models.measurement import CHIPS
 from neurocompile.models.zoo import ZOO
 from neurocompile.reports import plain
 from neurocompile.verbs.zoo import described
@@ -29,7 +29,7 @@ TIME_LIMIT_S = 1800
 
 def row(name: str, seed: int, samples: int) -> dict[str, Any]:
     """A network, measured in this process."""
-    found: dict[str, Any] = plain(replace(described(ZOO[name]), measured=measure(name, seed, samples)))
+    found: dict[str, Any] = plain(replace(described(ZOO[name]), measured=ZOO[name].measure(seed, samples)))
     return found
 
 

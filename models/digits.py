@@ -1,6 +1,7 @@
 """Small spiking convolutional networks for scikit-learn's handwritten digits (8x8 pixels, 10 classes)."""
 
 from collections.abc import Iterator
+from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from spikingjelly.activation_based.neuron import MPBNLIFNode
 from torch import Tensor, nn
 
 from neurocompile.models.mpbn import NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
+from neurocompile.verbs.networks import Demo
 from neurocompile.vocabulary.mpbn import MPBNLIF
 
 TIMESTEPS = 4
@@ -88,3 +90,10 @@ def load_digits_split() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray
     y = labels.astype(np.int64)
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=0, stratify=y)
     return x_train, y_train, x_test, y_test
+
+
+DEMO = Demo(
+    model=lambda: resources.as_file(resources.files("neurocompile.models") / "checkpoints" / "digits.pt"),
+    data=lambda: load_digits_split()[2:],
+)
+"""What ``neurocompile demo`` shows: the bundled MPBN network, and the digits that it was not trained on."""

@@ -15,11 +15,11 @@ from neurocompile.frontends import Model, live_model
 from neurocompile.frontends.pytorch import separate
 from neurocompile.mapping import plan_cores
 from neurocompile.mapping.host import host_layers
-from neurocompile.models.zoo import ZOO, synthetic
 from neurocompile.program import Program
 from neurocompile.reports.zoo import Measured
 from neurocompile.targets import load_target
 from neurocompile.validation import validate_program
+from neurocompile.verbs.networks import Network
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.program import sizes_of
 from neurocompile.verbs.running import run_program
@@ -30,17 +30,16 @@ CHIPS = ("loihi", "anp-i", "async28")
 """The chips that every network is priced for."""
 
 
-def measure(name: str, seed: int = 0, samples: int = 2) -> Measured:
+def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
     """What it takes and costs, measured in this process.
 
     Args:
-        name: of :data:`neurocompile.models.zoo.ZOO`.
+        network: one of the zoo.
         seed: of weights and inputs.
         samples: how many inputs are run.
     """
-    network = ZOO[name]
     torch.set_num_threads(1)
-    module, inputs = synthetic(network, seed, samples)
+    module, inputs = network.synthetic(seed, samples)
     example = [separate(x, network.layout, network.timesteps) for x in inputs]
     lead = 1 if network.layout == "N" else 2
     shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}

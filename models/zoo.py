@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neurocompile.models import dsr, fsvae, resnet, sddpm, sgad, spiking_diffusion, spiking_gan, vgg
-from neurocompile.models.calibration import calibrate, randomize
+from neurocompile.models.calibration import calibrate, firing_rates, randomize
 from neurocompile.models.configuration import Configuration
+from neurocompile.reports.zoo import Measured
 
-__all__ = ["ZOO", "Network", "images", "synthetic"]
+__all__ = ["ZOO", "Network", "images"]
 
 Sampler = Callable[[int, torch.Generator], tuple[Tensor, ...]]
 
@@ -46,6 +47,33 @@ class Network:
     size: Literal["paper", "small"]
     fires: tuple[float, float] | None = (0.10, 0.15)
 
+    def synthetic(self, seed: int = 0, samples: int = 4) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """The network with random weights that fires as a trained one does, in eval mode, and a few inputs for it.
+
+        Args:
+            seed: of weights and inputs.
+            samples: how many inputs.
+        """
+        random = torch.Generator().manual_seed(seed)
+        inputs = self.samples(samples, random)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self.make().eval().requires_grad_(False)
+        randomize(module, seed)
+        if self.fires is not None:
+            calibrate(module, inputs, *self.fires)
+        return module, inputs
+
+    def firing_rates(self, module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, float]:
+        """The share of places and steps that fire, of each layer of neurons of what :meth:`synthetic` gave."""
+        return firing_rates(module, inputs)
+
+    def measure(self, seed: int = 0, samples: int = 2) -> Measured:
+        """What it takes and costs (:func:`.measurement.measure`)."""
+        from neurocompile.models.measurement import measure  # what only lists networks needs no simulator
+
+        return measure(self, seed, samples)
+
 
 def images(shape: Sequence[int], count: int, random: torch.Generator) -> Tensor:
     """Smooth images ``[count, C, H, W]``, all different: multiples of 1/255 from 0 to 1."""
@@ -63,25 +91,6 @@ def event_frames(shape: Sequence[int], timesteps: int, count: int, random: torch
     smooth = images((shape[0], shape[1], shape[2]), timesteps * count, random)
     counts = ((smooth - 0.7).clamp(min=0) * 20).round()
     return counts.unflatten(0, (timesteps, count))  # type: ignore[no-any-return, no-untyped-call]
-
-
-def synthetic(network: Network, seed: int = 0, samples: int = 4) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """A network with random weights that fires as a trained one does, in eval mode, and a few inputs for it.
-
-    Args:
-        network: of :data:`ZOO`.
-        seed: of weights and inputs.
-        samples: how many inputs.
-    """
-    random = torch.Generator().manual_seed(seed)
-    inputs = network.samples(samples, random)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = network.make().eval().requires_grad_(False)
-    randomize(module, seed)
-    if network.fires is not None:
-        calibrate(module, inputs, *network.fires)
-    return module, inputs
 
 
 # -- what each reads ---------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target, target_names
 from neurocompile.validation import validate_program
+from neurocompile.verbs.networks import DEMOS
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
 from neurocompile.verbs.running import Run, run_program, timing_of
@@ -53,9 +53,7 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
         UsageError: for a chip that does not exist.
         ToolFailed: if the disk does not take the digits.
     """
-    from neurocompile.models.digits import load_digits_split
-
-    _, _, x, y = load_digits_split()
+    x, y = DEMOS["digits"].data()
     if request.write_data is not None:
         write_file(request.write_data, pack_arrays({"x": x, "y": y}))
         return DigitsReport(request.write_data, len(x))
@@ -89,7 +87,7 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
 def _bundled() -> Model:
     from neurocompile.frontends import load_model
 
-    with resources.as_file(resources.files("neurocompile.models") / "checkpoints" / "digits.pt") as file:
+    with DEMOS["digits"].model() as file:
         return load_model(file)
 
 

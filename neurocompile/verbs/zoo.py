@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from neurocompile.errors import Problem, UsageError
 from neurocompile.reports.zoo import NetworkReport, Written, ZooReport
-
-if TYPE_CHECKING:
-    from neurocompile.models.zoo import Network
+from neurocompile.verbs.networks import Network, networks
 
 __all__ = ["ZooRequest", "described", "zoo"]
 
@@ -46,11 +44,9 @@ def zoo(request: ZooRequest) -> ZooReport:
     Raises:
         UsageError: for a network that there is none of, a file that exists, or what takes a name and has none.
     """
-    from neurocompile.models.zoo import ZOO
-
-    name, out = request.name, request.out
-    if name is not None and name not in ZOO:
-        near = [known for known in ZOO if name.split("-")[0] in known] or list(ZOO)
+    known, name, out = networks(), request.name, request.out
+    if name is not None and name not in known:
+        near = [each for each in known if name.split("-")[0] in each] or list(known)
         raise UsageError(Problem("there is no such network", "NAME", name, ", ".join(near), "see neurocompile zoo"))
     if name is None and out is not None:
         fix = "name it: neurocompile zoo NAME"
@@ -62,14 +58,12 @@ def zoo(request: ZooRequest) -> ZooReport:
             Problem("all of them take an hour", "--measure", fix="name one: neurocompile zoo NAME --measure")
         )
     if name is None:
-        return ZooReport(tuple(described(each) for each in ZOO.values() if request.size in (None, each.size)))
-    about = described(ZOO[name])
+        return ZooReport(tuple(described(each) for each in known.values() if request.size in (None, each.size)))
+    about = described(known[name])
     if out is not None:
-        return ZooReport((about,), _written(ZOO[name], out, request.seed, request.samples))
+        return ZooReport((about,), _written(known[name], out, request.seed, request.samples))
     if request.measure:
-        from neurocompile.models.measurement import measure
-
-        about = replace(about, measured=measure(name, request.seed))
+        about = replace(about, measured=known[name].measure(request.seed))
     return ZooReport((about,))
 
 
@@ -92,9 +86,7 @@ def described(network: Network) -> NetworkReport:
 
 def _written(network: Network, out: Path, seed: int, samples: int) -> Written:
     from neurocompile.frontends.pytorch import save
-    from neurocompile.models.calibration import firing_rates
-    from neurocompile.models.zoo import synthetic
 
-    module, inputs = synthetic(network, seed, samples)
+    module, inputs = network.synthetic(seed, samples)
     save(module, out, inputs, layout=network.layout, timesteps=network.timesteps if network.layout == "N" else None)
-    return Written(out, sum(p.numel() for p in module.parameters()), firing_rates(module, inputs))
+    return Written(out, sum(p.numel() for p in module.parameters()), network.firing_rates(module, inputs))

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.zoo import COLUMNS, markdown, row
 from neurocompile.models.calibration import firing_rates
-from neurocompile.models.zoo import ZOO, synthetic
+from neurocompile.models.zoo import ZOO
 
 SMALL = [name for name, network in ZOO.items() if network.size == "small"]
 
@@ -15,13 +15,13 @@ SMALL = [name for name, network in ZOO.items() if network.size == "small"]
 @pytest.mark.parametrize("name", SMALL)
 def test_synthetic_networks_fire(name: str) -> None:
     network = ZOO[name]
-    module, inputs = synthetic(network, seed=1)
+    module, inputs = network.synthetic(seed=1)
     rates = firing_rates(module, inputs)
     low, high = network.fires or (0.01, 0.9)
     within = [low - 0.01 <= rate <= high + 0.01 for rate in rates.values()]
     # What a part that hears itself fires depends on itself.
     assert all(within) or (name.startswith("fsvae") and sum(within) >= 0.7 * len(within)), rates
-    again, same = synthetic(network, seed=1)
+    again, same = network.synthetic(seed=1)
     assert all(torch.equal(a, b) for a, b in zip(inputs, same))
     assert all(torch.equal(a, b) for a, b in zip(module.state_dict().values(), again.state_dict().values()))
 
