@@ -4,8 +4,8 @@ What reaches a layer in step t is the sum of ``gain_k[t] * (W_k s_k[t - delay_k]
 W_k where it lands in the layer, and of the biases that its gains have. Everything that stands between events and a
 neuron is found here, once; whoever needs a layer's weights, sources, gains or places reads them off.
 
-Only what is asked for of single places is computed, and single connections are listed by :meth:`Synapse.listed` alone,
-so that a form costs as much as its graph has nodes, however large these are.
+Where outputs land is computed when it is asked for, and single connections are listed by :meth:`Synapse.listed` alone:
+a form costs what its graph has of nodes, however large these are.
 """
 
 from __future__ import annotations
@@ -140,6 +140,11 @@ class Layer:
         return self.node.inputs[0]
 
     @property
+    def currents(self) -> tuple[str, ...]:
+        """The names of all nodes between its events and its neurons: weights, and wiring."""
+        return (*(synapse.name for synapse in self.synapses), *(node.name for node in self.wiring))
+
+    @property
     def gains(self) -> tuple[Node, ...]:
         """The gains of single steps between its weights and its neurons."""
         return tuple(node for node in self.wiring if isinstance(node.op, Gain))
@@ -222,7 +227,7 @@ def _layer(graph: Graph, node: Node, origins: Mapping[str, tuple[str, int]], ord
                 waiting.append((source, (Wire(each, edge.shape, start, stop), *way)))
                 start = stop
         else:
-            raise InvalidGraph(f"{node.name} reads {name}, a {type(each.op).__name__}, through no weights")
+            raise InvalidGraph(f"{node.name} reads {name} ({type(each.op).__name__}) through no weights")
     synapses.sort(key=lambda each: order[each.name])
     wiring.sort(key=lambda each: order[each.name])
     return Layer(node, graph.edges[node.name].shape, tuple(synapses), tuple(wiring))
@@ -241,7 +246,7 @@ def _synapse(graph: Graph, node: Node, origins: Mapping[str, tuple[str, int]], w
 
 def _check_readers(graph: Graph, layers: Iterable[Layer]) -> None:
     """Every current goes into one layer, in one way; an Output may look at it."""
-    ways = Counter(part.name for layer in layers for part in (*layer.synapses, *layer.wiring))
+    ways = Counter(name for layer in layers for name in layer.currents)
     for node in graph:
         is_current = not graph.edges[node.name].is_event and not isinstance(node.op, Integrator | Output)
         if is_current and ways[node.name] != 1:

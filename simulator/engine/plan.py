@@ -117,11 +117,7 @@ class _Planner:
         self.macs = dict.fromkeys(self.graph.form.counted, 0)
         for fan in found:
             self.macs[fan.layer] += fan.macs_per_step
-        self.synapses = {
-            part.name: layer.synapses
-            for layer in self.graph.form.layers.values()
-            for part in (*layer.synapses, *layer.wiring)
-        }
+        self.layer_of = {name: layer for layer in self.graph.form.layers.values() for name in layer.currents}
         self.cyclic = {
             name
             for group in nx.strongly_connected_components(_wiring(self.graph))
@@ -331,7 +327,7 @@ class _Planner:
     def _leaves(self, current: str) -> list[_Leaf] | None:
         """The layers of weights that make up a current; None if something else stands between."""
         found: list[_Leaf] = []
-        for synapse in self.synapses[current]:
+        for synapse in self.layer_of[current].synapses:
             nodes = [synapse.name, *(wire.node.name for wire in synapse.way)]
             if current not in nodes:
                 continue

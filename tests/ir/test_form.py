@@ -172,10 +172,10 @@ def test_other_numbers_make_another_layer_of_the_same_shape() -> None:
 @pytest.mark.parametrize(
     ("said", "nodes"),
     {
-        "n reads x, a Input, through no weights": [("n", FIRES, "x")],
-        "n reads y, a Integrator, through no weights": [("w", W, "x"), ("y", Integrator(), "w"), ("n", FIRES, "y")],
-        "n reads d, a Delay, through no weights": [("w", W, "x"), ("d", Delay((3,), 1), "w"), ("n", FIRES, "d")],
-        "n reads sum, a Add, through no weights": [("sum", Add(), "x x"), ("n", FIRES, "sum")],
+        "n reads x .Input. through no weights": [("n", FIRES, "x")],
+        "n reads y .Integrator. through no weights": [("w", W, "x"), ("y", Integrator(), "w"), ("n", FIRES, "y")],
+        "n reads d .Delay. through no weights": [("w", W, "x"), ("d", Delay((3,), 1), "w"), ("n", FIRES, "d")],
+        "n reads sum .Add. through no weights": [("sum", Add(), "x x"), ("n", FIRES, "sum")],
         "v has weights, and reads w, a current": [("w", W, "x"), ("v", Scale(np.ones(())), "w"), ("n", FIRES, "v")],
         "v has weights, and reads y, a current": [
             ("w", W, "x"), ("y", Integrator(), "w"), ("v", Scale(np.ones(())), "y"), ("n", FIRES, "v"),
