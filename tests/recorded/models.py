@@ -33,6 +33,7 @@ __all__ = [
     "copied",
     "current_net",
     "damaged",
+    "fan_in_net",
     "gains_net",
     "held",
     "idiom",
@@ -42,7 +43,6 @@ __all__ = [
     "saved",
     "sinking_net",
     "small",
-    "wide_net",
     "with_nan",
     "zoo_data",
 ]
@@ -146,9 +146,10 @@ def big_net() -> nn.Module:
     return nn.Sequential(*wide, layer.Linear(300, 310, step_mode="m"), neuron.IFNode(step_mode="m")).eval()
 
 
-def wide_net(neurons: int) -> nn.Module:
-    """One layer of very many neurons."""
-    return nn.Sequential(layer.Linear(4, neurons, step_mode="m"), neuron.IFNode(step_mode="m")).eval()
+def fan_in_net() -> nn.Module:
+    """More sources for a neuron than a core of nc1 or Loihi has axons."""
+    first = [layer.Linear(5000, 16, step_mode="m"), neuron.IFNode(v_reset=0.0, step_mode="m")]
+    return nn.Sequential(*first, layer.Linear(16, 3, step_mode="m"), neuron.IFNode(v_reset=0.0, step_mode="m")).eval()
 
 
 def biased_net() -> nn.Module:

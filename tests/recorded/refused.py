@@ -327,21 +327,20 @@ refused(
     export m.pt --input-shape 20 --timesteps 3 --target async28 -o out --chips 3 --json
     simulate out --data x.npz --price-as odin""",
 )
+SPIKES = "--input-shape 5000 --timesteps 2 --input spikes"
 refused(
-    "too large for nc1",
-    m.pickled("m.pt", lambda: m.wide_net(70000)),
-    m.arrays("x.npz", 2, 4),
-    """export m.pt --input-shape 4 --timesteps 2 --target nc1 -o out --no-validate --json
+    "too many sources",
+    m.pickled("m.pt", m.fan_in_net),
+    m.small("n.pt"),
+    m.arrays("x.npz", x=np.zeros((2, 5000), bool)),
+    f"""export m.pt {SPIKES} --target nc1 -o out --json
     simulate out --data x.npz --timing
     simulate out --data x.npz
-    export m.pt --input-shape 4 --timesteps 2 --target nc1 --emit rtl -o rtl --no-validate""",
-)
-refused(
-    "too large for loihi",
-    m.pickled("m.pt", lambda: m.wide_net(200000)),
-    """export m.pt --input-shape 4 --timesteps 2 --target loihi --encode host --no-validate
-    export m.pt --input-shape 4 --timesteps 2 --target loihi --no-validate --dry-run
-    export m.pt --input-shape 4 --timesteps 2 --input spikes --target loihi --no-validate --dry-run""",
+    export m.pt {SPIKES} --target nc1 --emit rtl -o rtl
+    export m.pt {SPIKES} --target loihi -o loihi
+    export m.pt {SPIKES} --target loihi -o loihi --dry-run
+    inspect m.pt {SPIKES} --target loihi2
+    export n.pt --target nc1 --input-bits 12 --emit rtl -o rtl""",
 )
 refused(
     "an overflow",
