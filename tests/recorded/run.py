@@ -222,8 +222,9 @@ def _import_all() -> None:
 _CASES: dict[str, Case] = {}
 
 
-def _record(name: str, given: Path | None) -> tuple[str, list[dict[str, Any]]]:
-    return name, ran(_CASES[name], given)
+def _record(name: str, given: Path | None) -> tuple[str, list[dict[str, Any]], float]:
+    before = sum(os.times()[:4])
+    return name, ran(_CASES[name], given), sum(os.times()[:4]) - before
 
 
 def record(cases: Sequence[Case], jobs: int = 2, given: Path | None = None) -> dict[str, Any]:
@@ -233,7 +234,7 @@ def record(cases: Sequence[Case], jobs: int = 2, given: Path | None = None) -> d
     found = {}
     with ProcessPoolExecutor(jobs, get_context("fork")) as workers:
         for each in as_completed([workers.submit(_record, case.name, given) for case in cases]):
-            name, steps = each.result()
+            name, steps, spent = each.result()
             found[name] = steps
-            print(f"{len(found):4} of {len(cases)} {name}", file=sys.stderr, flush=True)
+            print(f"{len(found):4} of {len(cases)} {spent:5.1f} s {name}", file=sys.stderr, flush=True)
     return {case.name: found[case.name] for case in cases}
