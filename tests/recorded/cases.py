@@ -171,12 +171,12 @@ for target in ("loihi", "loihi2"):
         f"export m.pt --target {target} -o emitted --emit netx",
         *both(f"export m.pt --target {target} --encode host -o on-host --overwrite --stock-only"),
         f"export m.pt --target {target} --encode {encode} -o out --json",
-        "validate out --data x.npz --json --backend-samples 2 --lava-python .venv-lava --time-limit 300",
+        "validate out --data x.npz --json --backend-samples 2 --lava-python .venv-lava --time-limit 3000",
         "validate out --reference m.pt --backend-samples 1",
         m.damaged("out/lava/run.py", lambda code: code + b"\n# mine\n"),
         "validate out --data x.npz --backend-samples 1 --json",
         "validate out --data x.npz --backend-samples 1 --trust --json",
-        "validate out --data x.npz --backend-samples 1 --hardware --time-limit 60 --trust",
+        "validate out --data x.npz --backend-samples 1 --hardware --time-limit 3000 --trust",
         "validate out --reference m.pt --json --lava-python nowhere",
     )  # fmt: skip
 case(
@@ -185,7 +185,7 @@ case(
     "export m.pt --target nc1 --emit rtl -o out --json",
     "export m.pt --target nc1 --emit rtl -o again",
     "validate out --data x.npz --json --backend-samples 3",
-    "validate out --reference m.pt --time-limit 200",
+    "validate out --reference m.pt --time-limit 3000",
 )
 
 # -- random networks ---------------------------------------------------------------------------------------------------

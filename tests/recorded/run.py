@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -33,7 +34,7 @@ __all__ = ["ran", "record"]
 ROOT = Path(__file__).parents[2]
 LINKS = {"checkpoints": "models/checkpoints", "old": "tests/data", ".venv-lava": ".venv-lava"}
 """What a case's folder shows of the checkout, under short names: no path says where the checkout is."""
-LIMIT_S = 600
+LIMIT_S = 3600
 PERSONAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "NEUROCOMPILE_LAVA_PYTHON")
 KEPT = 64 * 1024
 """Files of text, up to so many bytes, are kept as they are; of others only what tells that they differ."""
@@ -212,11 +213,13 @@ def _kept(step: Given, kept: Path) -> Given:
 
 
 def _import_all() -> None:
-    """Import whatever a command may import, so that its fork need not."""
+    """Import whatever a command may import, so that its fork need not; and let forks share it."""
     for module in pkgutil.walk_packages(neurocompile.__path__, "neurocompile."):
         if ".runtime" not in module.name:
             with suppress(ImportError):
                 importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()
 
 
 _CASES: dict[str, Case] = {}
