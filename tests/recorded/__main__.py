@@ -1,4 +1,9 @@
-"""Record and compare: python -m tests.recorded OUT.json [--against BEFORE.json], or --compare A.json B.json."""
+"""Record and compare: python -m tests.recorded OUT.json [--against BEFORE.json], or --compare A.json B.json.
+
+On the same machine the same code gives the same recording. ``--given FOLDER`` makes models and data only once, so that
+two versions of the code are given the same files even where the tests that draw them have changed. The exit status is 1
+if anything differs.
+"""
 
 from __future__ import annotations
 
