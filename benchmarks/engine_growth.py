@@ -28,10 +28,11 @@ from torch import nn
 from benchmarks.engine import Setup, calls, frames, interleaved, machine, prepare
 from benchmarks.networks import TIMESTEPS
 from benchmarks.peers import peers
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Array, Conv, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.simulator.engine import Engine
-from neurocompile.targets import Arithmetic, load_target
+from neurocompile.targets import load_target
 
 __all__ = ["conv_layer", "counting", "networks", "rates", "steps"]
 

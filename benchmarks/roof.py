@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.simulator.engine import Engine, engine
-from neurocompile.targets import Arithmetic
 
 __all__ = ["input_channels", "layer_rows", "measure_roof", "silenced", "summary"]
 

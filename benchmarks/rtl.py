@@ -25,7 +25,7 @@ import numpy as np
 from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import Tool, build, run
 from neurocompile.errors import DoesNotFit
-from neurocompile.mapping.nc1 import Nc1
+from neurocompile.targets.nc1.chip import Nc1
 from tests.backends.rtl.networks import Case, random_case, random_chip
 
 __all__ = ["SETS", "Tally", "compare_logs", "sweep"]

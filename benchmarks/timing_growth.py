@@ -22,10 +22,10 @@ import numpy as np
 
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Input, Linear, Neuron, Output
-from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
 from neurocompile.program import Program
 from neurocompile.simulator.timing.nc1 import Nc1Timer
 from neurocompile.targets import load_target
+from neurocompile.targets.nc1.chip import Nc1, map_to_nc1, usual
 
 __all__ = ["measure"]
 
@@ -57,7 +57,7 @@ def network(cores: int, timesteps: int, numbers: Any) -> Nc1:
     graph = Graph([*nodes, Node("output", Output("sum"), (last,))])
     columns, rows = _MESHES[cores]
     held = _NEURONS if cores > 1 else _NEURONS * _LAYERS
-    parameters = Parameters(columns, rows, neurons=held)
+    parameters = usual(columns, rows, neurons=held)
     return map_to_nc1(Program("nc1", arithmetic, timesteps, graph, graph, {}), parameters)
 
 

@@ -13,8 +13,6 @@ from neurocompile.errors import NeurocompileError
 from neurocompile.execution import Executor
 from neurocompile.frontends import Model, live_model
 from neurocompile.frontends.pytorch import separate
-from neurocompile.mapping import plan_cores
-from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.reports.zoo import Measured
 from neurocompile.targets import load_target
@@ -112,9 +110,9 @@ def _on_loihi(model: Model, timesteps: int) -> tuple[int | None, int | None, str
     """The cores and chips that it takes; or why it takes none."""
     try:
         program = compile_graph(model.graph, "loihi", timesteps, Options(), example=model.example, check=False)
-        bits = program.settings["bits"]
-        mapping = plan_cores(program.integer, load_target("loihi"), weight_bits=bits, host=host_layers(program))
-        return len(mapping.cores), mapping.chips, ""
+        placed = load_target("loihi").place(program)
+        assert placed is not None  # its cores are published
+        return len(placed.cores), placed.chips, ""
     except NeurocompileError as error:
         problem = error.problems[0]
         return None, None, f"{problem.where}: {problem.what}"

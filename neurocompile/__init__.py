@@ -60,11 +60,11 @@ class TargetsPackage(ModuleType):
     Python binds a package to its name in its parent once anything imports it: no function of ours would stay there.
     """
 
-    def __call__(self, name: str | None = None) -> TargetsReport:
+    def __call__(self, name: str | None = None, *, toml: bool = False) -> TargetsReport:
         """:func:`neurocompile.api.targets`."""
         from neurocompile.api import targets
 
-        return targets(name)
+        return targets(name, toml=toml)
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.targets import TargetsReport
     from neurocompile.reports.zoo import ZooReport
-    from neurocompile.simulator.timing.clock import Placed
     from neurocompile.validation import Validation
 
 __all__ = ["compile", "demo", "export", "inspect", "load", "simulate", "targets", "validate", "zoo"]
@@ -161,7 +160,7 @@ def simulate(
     real: bool = False,
     price_as: str | None = None,
     timing: bool | None = None,
-    placement: Placed = "in-order",
+    placement: str | None = None,
     timeline: Path_ | bool | None = None,
     threads: int | None = None,
     reference: bool = False,
@@ -177,7 +176,7 @@ def simulate(
         real: run the folded graph in float64 instead of the integers.
         price_as: a target whose prices are taken; None: the program's own.
         timing: whether to time it, on a target with a timing model; None: up to 5 million synapses.
-        placement: of nc1's cores; "balanced" also cuts layers anew.
+        placement: of the cores: "in-order", "snake", "hilbert", on nc1 also "refined" and "balanced"; None: the usual.
         timeline: whether the report holds when what of the first sample happened, for ui.perfetto.dev; a file: write
             it there, too.
         threads: how many samples run at once; None: one for each processor.
@@ -231,8 +230,12 @@ def inspect(
     return run(request)
 
 
-def targets(name: str | None = None) -> TargetsReport:
-    """The chips, with everything that is known of them and where it comes from; with a name, of that one.
+def targets(name: str | None = None, *, toml: bool = False) -> TargetsReport:
+    """The chips, with everything that is known of them and where it comes from.
+
+    Args:
+        name: of one, or the TOML file of one's own; None: all of them.
+        toml: whether to give its file, too, to start one's own from.
 
     Raises:
         UsageError: if there is none of that name.
@@ -240,7 +243,7 @@ def targets(name: str | None = None) -> TargetsReport:
     from neurocompile.verbs.targets import TargetsRequest
     from neurocompile.verbs.targets import targets as run
 
-    return run(TargetsRequest(name=name))
+    return run(TargetsRequest(name=name, toml=toml))
 
 
 def zoo(

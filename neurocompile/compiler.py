@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from neurocompile.data import arrange_inputs
-from neurocompile.errors import Problem, UsageError, naming_lines
+from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Neuron
-from neurocompile.mapping import check_fit
 from neurocompile.mapping.host import encoders
-from neurocompile.passes import REAL_PASSES, CommonThreshold, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
+from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
 from neurocompile.quantization import Method, quantize
-from neurocompile.targets import Arithmetic, Target, load_target
+from neurocompile.targets import Target, load_target
+from neurocompile.targets.base import Encode
 
 __all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph"]
-
-Encode = Literal["graded", "host"]
 
 
 @dataclass(frozen=True)
@@ -99,9 +96,9 @@ def _compiled(
         raise UsageError(
             Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16", "8 is usual")
         )
-    encode = _encoding(target, target.arithmetic, options)
+    encode = _encoding(target, options)
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
-    arithmetic = _plain(target.arithmetic, bits) if options.plain_weights else target.arithmetic
+    arithmetic = target.code.arithmetic(target.arithmetic, bits, options.plain_weights)
     samples = calibration or example or None
     seen = None
     if samples:
@@ -112,25 +109,27 @@ def _compiled(
     steps: tuple[Pass, ...] = (
         QuantizeInputs(seen or {}, options.input_bits),
         FoldScale("fold-scale-2"),
-        Synapses(event_sums=arithmetic.event_sums, step_gains=arithmetic.lif is None),
+        Synapses(event_sums=arithmetic.event_sums),
     )
-    synaptic, more = run_passes(real, steps, after)
+    free, more = run_passes(real, steps, after)
     log += more
-    host = encoders(synaptic) if encode == "host" else frozenset()
-    free = synaptic
-    if arithmetic.lif is not None:
-        synaptic, more = run_passes(synaptic, (CommonThreshold(arithmetic, host),), after)
+    broken = target.code.illegal(target, free, 1.0)
+    try:
+        host = encoders(free) if encode == "host" else frozenset()
+        synaptic, more = run_passes(free, target.code.onto_neurons(arithmetic, host), after)
         log += more
-    quantized = quantize(
-        synaptic,
-        arithmetic,
-        timesteps,
-        bits=bits,
-        per_channel=options.per_channel,
-        method=options.method,
-        calibration=_in_steps(synaptic, seen) if seen and options.method == "membrane" else None,
-        host=host,
-    )
+        quantized = quantize(
+            synaptic,
+            arithmetic,
+            timesteps,
+            bits=bits,
+            per_channel=options.per_channel,
+            method=options.method,
+            calibration=_in_steps(synaptic, seen) if seen and options.method == "membrane" else None,
+            host=host,
+        )
+    except DoesNotFit as error:
+        raise DoesNotFit([*broken, *error.problems]) from error
     log += [f"quantize: {line}" for line in quantized.log]
     if after:
         after("quantize", quantized.graph)
@@ -145,9 +144,10 @@ def _compiled(
         notes=tuple(log),
         example={name: np.asarray(x) for name, x in (example or {}).items()},
         lines=graph.lines,
+        chip=target.data,
     )
-    if check:
-        check_fit(program, target, options.chips)
+    if check and (violations := target.violations(program, options.chips)):
+        raise DoesNotFit(violations)
     return program
 
 
@@ -160,26 +160,16 @@ def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) 
     return {**seen, **run_graph(graph, seen, timesteps).values}
 
 
-def _plain(arithmetic: Arithmetic, bits: int) -> Arithmetic:
-    """The same target with weights that are mantissas alone, and biases that count in steps of a weight."""
-    lif = arithmetic.lif
-    if lif is None:
-        return arithmetic
-    lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min, populations=1)
-    return replace(arithmetic, lif=lif, max_shift=arithmetic.shifts(bits, exponent=None).stop - 1)
-
-
-def _encoding(target: Target, arithmetic: Arithmetic, options: Options) -> Encode | None:
+def _encoding(target: Target, options: Options) -> Encode | None:
     """How real-valued inputs reach the target; None where the program takes them as they are."""
-    if arithmetic.lif is None:
-        if options.encode is not None:
-            fix = "leave it out: its programs take numbers"
-            raise UsageError(Problem(f"{target.name} has no choice of encodings", "--encode", options.encode, fix=fix))
-        return None
-    if options.encode == "graded" and not arithmetic.graded_spikes:
-        what, fix = f"{target.name} has no graded spikes", "use --encode host, or --target loihi2"
-        raise UsageError(Problem(what, "--encode", "graded", "host", fix))
-    return options.encode or ("graded" if arithmetic.graded_spikes else "host")
+    known = target.code.encodings(target)
+    if options.encode is None or options.encode in known:
+        return options.encode or next(iter(known), None)
+    if not known:
+        what, fix = f"{target.name} has no choice of encodings", "leave it out: its programs take numbers"
+        raise UsageError(Problem(what, "--encode", options.encode, fix=fix))
+    what, fix = f"{target.name} has no {options.encode} spikes", f"use --encode {known[0]}, or --target loihi2"
+    raise UsageError(Problem(what, "--encode", options.encode, ", ".join(known), fix))
 
 
 def _real_units(units: Mapping[str, Array], before: Graph, after: Graph) -> dict[str, Array]:

@@ -19,17 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.data import Data, arrange_inputs, pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed, UsageError
 from neurocompile.ir.graph import Graph, InvalidGraph, Node
 from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
 from neurocompile.ir.ops import OPS, Array, Gain, Input, Integrator, MembraneNorm, Neuron
-from neurocompile.targets import Arithmetic
 
 __all__ = ["FORMAT_VERSION", "Program", "is_program", "load_program"]
 
-FORMAT_VERSION = 3
-"""2 has host regions, 3 gains for each step; a program is written in the first version that has all it needs."""
+FORMAT_VERSION = 4
+"""2 has host regions, 3 gains for each step, 4 a target of the user's own; a program is written in the first version
+that has all it needs."""
 _FORMAT = "neurocompile-program"
 
 
@@ -41,6 +42,7 @@ class Program:
     each neuron and integrator the real value of one step of its membrane. ``example`` holds a few samples by input
     name, if the model brought them. ``notes`` is the log of the passes and of quantization; ``settings`` what the user
     chose. ``lines`` are the user's file:line of the layers of the model's graph, by name, which refusals name.
+    ``chip`` is what describes the target, where that was a file of the user's own.
     """
 
     target: str
@@ -53,6 +55,7 @@ class Program:
     notes: tuple[str, ...] = ()
     example: dict[str, Array] = field(default_factory=dict)
     lines: dict[str, str] = field(default_factory=dict)
+    chip: dict[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -97,7 +100,7 @@ class Program:
         arrays: dict[str, Array] = {}
         body: dict[str, Any] = {
             "format": _FORMAT,
-            "version": 3 if self.integer.of(Gain) or self.real.of(Gain) else 2 if self.integer.hosts else 1,
+            "version": self._version,
             "target": self.target,
             "arithmetic": asdict(self.arithmetic),
             "timesteps": self.timesteps,
@@ -108,8 +111,7 @@ class Program:
             "units": {name: _array_to_json(unit, f"units/{name}", arrays) for name, unit in self.units.items()},
             "example": {name: _array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
         }
-        if self.lines:
-            body["lines"] = self.lines
+        body |= {name: value for name, value in (("lines", self.lines), ("chip", self.chip)) if value}
         packed = pack_arrays(arrays)
         files = {"arrays.npz": packed}
         if self.integer.hosts:
@@ -120,6 +122,11 @@ class Program:
         text = json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
         graphs = f"real\n----\n{self.real}\n\ninteger, for {self.target}\n-------\n{self.integer}\n"
         return {"program.json": text.encode(), **files, "graph.txt": graphs.encode()}
+
+    @property
+    def _version(self) -> int:
+        gains = bool(self.integer.of(Gain) or self.real.of(Gain))
+        return 4 if self.chip else 3 if gains else 2 if self.integer.hosts else 1
 
     def save(self, folder: Path, overwrite: bool = False, more: Mapping[str, bytes] | None = None) -> list[str]:
         """Write the folder, complete or not at all; returns the names of its files.
@@ -251,6 +258,7 @@ def load_program(folder: Path) -> Program:
             notes=tuple(body["notes"]),
             example={name: _from_json(x, arrays) for name, x in body["example"].items()},
             lines={str(name): str(line) for name, line in body.get("lines", {}).items()},
+            chip=dict(body.get("chip", {})),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, InvalidGraph) as error:
         what = f"the program is damaged: {type(error).__name__}: {error}"

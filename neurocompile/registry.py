@@ -45,6 +45,10 @@ class Table(Generic[Entry]):
     def __contains__(self, name: object) -> bool:
         return name in self._own or name in self._named
 
+    def home(self, name: str) -> str:
+        """The module of an entry, which is not imported."""
+        return (self._own.get(name) or self._named[name]).partition(":")[0]
+
     def __getitem__(self, name: str) -> Entry:
         """The entry of a name.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from neurocompile.targets import Target, load_target
-from neurocompile.targets.target import COUNTS
+from neurocompile.targets import COUNTS, Target, load_target
 
 __all__ = ["Bill", "Unpriced", "price"]
 
@@ -39,7 +38,7 @@ class Bill:
 
 
 def price(counts: Mapping[str, int], target: Target) -> Bill:
-    """What ``counts`` (by the names of :data:`neurocompile.targets.target.COUNTS`) cost on a target."""
+    """What ``counts`` (by the names of :data:`neurocompile.targets.COUNTS`) cost on a target."""
     unpriced: dict[str, Unpriced] = {}
     estimates = load_target(_ESTIMATES)
     for name in COUNTS:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out, reset, spikes_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
 from neurocompile.simulator.counts import Counts, Fanout, LayerCounts, count_events, fanouts
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Simulation", "State", "simulate_integers"]
 

@@ -12,6 +12,7 @@ from neurocompile.backends.lava.runner import TIME_LIMIT_S, LavaMissing, find_la
 from neurocompile.errors import BadInput, Problem
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
+from neurocompile.targets import target_of
 
 __all__ = ["LavaExecutor", "lava_for"]
 
@@ -108,7 +109,7 @@ def lava_for(
     Raises:
         LavaMissing: if an interpreter was named, and is none.
     """
-    if program.arithmetic.lif is None:
+    if "lava" not in target_of(program).backends:
         return None, ""
     if program.integer.hosts:
         return None, "parts of this network are computed by the host, which a bundle for Lava does not have"

@@ -16,7 +16,7 @@ from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
-from neurocompile.targets import load_target
+from neurocompile.targets import target_of
 
 __all__ = ["Part", "Plan", "Pool", "Population", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
 
@@ -246,7 +246,7 @@ def _is_lava_kernel(op: Any) -> bool:
 
 
 def _check_delays(synapses: list[SynapseLayer], program: Program) -> None:
-    most = load_target(program.target).limits.delay
+    most = target_of(program).limits.delay
     problems = [
         Problem(
             "its spikes would have to wait longer than a synapse can delay them",

@@ -15,6 +15,6 @@ their way back, so that such a network starts anew for each sample.
 ``run_netx.py`` does this in lava-dl's own Python; ``fetch_netx.py`` brings lava-dl's loader there.
 """
 
-from neurocompile.backends.netx.file import problems_with, write_net
+from neurocompile.backends.netx.file import net_files, problems_with, write_net
 
-__all__ = ["problems_with", "write_net"]
+__all__ = ["net_files", "problems_with", "write_net"]

@@ -13,7 +13,7 @@ from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 
-__all__ = ["problems_with", "write_net"]
+__all__ = ["net_files", "problems_with", "write_net"]
 
 # A decay of netx is what is lost of a register in a step, of so many parts.
 _WHOLE = 4096
@@ -23,6 +23,11 @@ def problems_with(program: Program) -> list[Problem]:
     """Everything for which netx cannot load a program, or would not run it exactly; nothing if it can."""
     net = net_of(program)
     return net if isinstance(net, list) else []
+
+
+def net_files(program: Program) -> dict[str, bytes]:
+    """The one file of this backend."""
+    return {"network.net": write_net(program)}
 
 
 def write_net(program: Program) -> bytes:

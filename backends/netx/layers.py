@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.backends.netx.chain import ELSEWHERE, Link, chain_of
 from neurocompile.backends.netx.synapse import dense_fault, kernel_fault
 from neurocompile.errors import Problem
@@ -13,7 +14,6 @@ from neurocompile.ir.arrays import compact
 from neurocompile.ir.ops import Array, Conv, Input, Integrator, Neuron
 from neurocompile.program import Program
 from neurocompile.quantization.silicon import Registers, registers_of, shortfalls
-from neurocompile.targets import Arithmetic, Lif
 
 __all__ = ["Geometry", "Layer", "Net", "net_of"]
 

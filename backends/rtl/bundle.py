@@ -12,9 +12,9 @@ from neurocompile.backends.rtl.image import event_lines, image_lines, sample_lin
 from neurocompile.backends.rtl.runner import parameter_names, sources
 from neurocompile.execution import Executor
 from neurocompile.ir.ops import Array
-from neurocompile.mapping.nc1 import Nc1, Steps, map_to_nc1
 from neurocompile.program import Program
 from neurocompile.simulator.timing.nc1 import Timing, time_on_nc1
+from neurocompile.targets.nc1.chip import Nc1, Steps, map_to_nc1
 
 __all__ = ["Foreseen", "bundle_files", "foresee", "run_files"]
 

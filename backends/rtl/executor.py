@@ -15,8 +15,9 @@ import numpy as np
 from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import TIME_LIMIT_S, Tool, build, run
 from neurocompile.ir.ops import Array, Integrator, Neuron
-from neurocompile.mapping.nc1 import Nc1, map_to_nc1
 from neurocompile.program import Program
+from neurocompile.targets import target_of
+from neurocompile.targets.nc1.chip import Nc1, map_to_nc1
 
 __all__ = ["RtlExecutor", "builds_folder", "read_log", "rtl_for"]
 
@@ -65,7 +66,7 @@ def builds_folder() -> Path:
 
 def rtl_for(program: Program, time_limit_s: float = TIME_LIMIT_S) -> tuple[RtlExecutor | None, str]:
     """The RTL for a program that it runs; or None, and why there is none."""
-    if program.target != "nc1":
+    if "rtl" not in target_of(program).backends:
         return None, ""
     if program.integer.hosts:
         return None, "parts of this network are computed by the host, which the RTL does not have"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir.ops import Array
-from neurocompile.mapping.nc1 import Nc1, Steps
 from neurocompile.simulator.timing.nc1 import Timing
+from neurocompile.targets.nc1.chip import Nc1, Steps
 
 __all__ = ["log_lines"]
 

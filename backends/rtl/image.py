@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir.ops import Array, Neuron
-from neurocompile.mapping.nc1 import DECAY_BITS, Nc1, Parameters, Steps
 from neurocompile.mapping.netlist import Population
+from neurocompile.targets.nc1 import FIXED
+from neurocompile.targets.nc1.chip import Nc1, Parameters, Steps
 
 __all__ = ["event_lines", "image_lines", "sample_lines"]
 
@@ -45,7 +46,7 @@ def image_lines(chip: Nc1) -> Iterator[str]:
 
 def _words(chip: Nc1, core: int) -> Iterator[tuple[int, int, int]]:
     p, routes, partition = chip.parameters, chip.routes, chip.partition
-    group_bits, word_bits, entry_bits = _bits(p.limits.groups), _bits(p.words), _bits(p.fanout)
+    group_bits, word_bits, entry_bits = _bits(p.groups), _bits(p.words), _bits(p.fanout)
     axon_bits, x_bits, y_bits = _bits(p.axons), _bits(p.mesh_x), _bits(p.mesh_y)
     axons = chip.axons_of(core)
     first = routes.word_first[axons.start : axons.stop + 1]
@@ -87,7 +88,7 @@ def _words(chip: Nc1, core: int) -> Iterator[tuple[int, int, int]]:
 
 def _neuron_widths(p: Parameters) -> tuple[int, ...]:
     """Threshold, flip, bias, decay, rest, init."""
-    return p.state_bits + 1, 1, p.state_bits, DECAY_BITS, p.state_bits, p.state_bits
+    return p.state_bits + 1, 1, p.state_bits, int(FIXED["decay_bits"]), p.state_bits, p.state_bits
 
 
 def _neurons(population: Population, p: Parameters) -> Array:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from neurocompile.errors import Problem, ToolFailed
-from neurocompile.mapping.nc1 import Parameters
+from neurocompile.targets.nc1.chip import Parameters
 
 __all__ = ["TIME_LIMIT_S", "Tool", "build", "parameter_names", "run", "sources", "synthesize"]
 

@@ -20,10 +20,8 @@ __all__ = ["command"]
 @click.option("--timing/--no-timing", default=None, help="Time it on nc1 or Loihi (default: up to 5 million synapses).")
 @click.option(
     "--placement",
-    type=click.Choice(["in-order", "hilbert", "refined", "balanced"]),
-    default="in-order",
-    show_default=True,
-    help="Of nc1's cores; balanced also cuts layers anew.",
+    type=click.Choice(["in-order", "snake", "hilbert", "refined", "balanced"]),
+    help="Of the cores (default: in-order on nc1, snake on Loihi); nc1's refined and balanced look at the traffic.",
 )
 @click.option(
     "--timeline",

@@ -12,7 +12,8 @@ __all__ = ["command"]
 
 
 @click.command("targets")
-@click.argument("name", required=False)
+@click.argument("name", required=False, metavar="[NAME|FILE.toml]")
+@click.option("--toml", is_flag=True, help="With NAME: print its file, to start one of your own from.")
 @output_options
 def command(**options: Any) -> int:
     """List the chips; with NAME, everything that is known of one and where it comes from."""

@@ -1,18 +1,7 @@
-"""Does the network fit the chip, how much of it does it take, and which neurons go to which core?"""
+"""Cutting a network into cores and placing these: boxes where kernels are stored, lists where single synapses are."""
 
-from neurocompile.mapping.cores import Core, Fullest, LayerCores, Mapping, map_to_cores, plan_cores
-from neurocompile.mapping.fit import Needs, check_fit, chips_needed, fit_problems, needs_of
+from neurocompile.mapping.boxes import cut_boxes
+from neurocompile.mapping.fit import Needs, needs_of
+from neurocompile.mapping.lists import partition_balanced, partition_in_order, placed_lists
 
-__all__ = [
-    "Core",
-    "Fullest",
-    "LayerCores",
-    "Mapping",
-    "Needs",
-    "check_fit",
-    "chips_needed",
-    "fit_problems",
-    "map_to_cores",
-    "needs_of",
-    "plan_cores",
-]
+__all__ = ["Needs", "cut_boxes", "needs_of", "partition_balanced", "partition_in_order", "placed_lists"]

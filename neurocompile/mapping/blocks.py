@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from neurocompile.ir.ops import Array
+from neurocompile.ir.placed import Bounds, Excess, Resource
 from neurocompile.mapping.fields import BoxSums, Interval, outer
 from neurocompile.mapping.layers import Layer
 
-__all__ = ["Bounds", "Cut", "Excess", "Resource", "cut_layers"]
+__all__ = ["Cut", "cut_layers"]
 
-Resource: TypeAlias = Literal["neurons", "synapse memory", "input axons", "output axons"]
-Bounds: TypeAlias = Mapping[Resource, int]
-"""What one core holds of each resource; one that is absent binds nothing."""
 Needs: TypeAlias = dict[Resource, Array]
 Shape = tuple[int, ...]
 
 _SHORT_AXIS = 64
-
-
-@dataclass(frozen=True)
-class Excess:
-    """A single neuron that no core holds: what it takes of a resource."""
-
-    layer: str
-    resource: Resource
-    needed: int
-    held: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Which core of a partition goes to which place of a mesh."""
+"""Which core goes to which place of a mesh, whoever cut the network into cores."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from neurocompile.ir.ops import Array
+from neurocompile.limits import Limits
 
-__all__ = ["PLACEMENTS", "along_hilbert_curve", "hops", "in_order", "refined"]
+__all__ = ["PLACEMENTS", "Place", "along_hilbert_curve", "hops", "in_order", "refined", "snake", "spread"]
 
 _ROUNDS = 40
 
@@ -17,6 +18,13 @@ def in_order(cores: int, mesh: tuple[int, int]) -> Array:
     """Row after row, west to east: ``place[core]``, places numbered likewise."""
     _check(cores, mesh)
     return np.arange(cores)
+
+
+def snake(cores: int, mesh: tuple[int, int]) -> Array:
+    """Row after row, west to east, then east to west: cores that follow one another lie side by side."""
+    _check(cores, mesh)
+    row, along = np.divmod(np.arange(cores), mesh[0])
+    return np.asarray(row * mesh[0] + np.where(row % 2 == 0, along, mesh[0] - 1 - along))
 
 
 def along_hilbert_curve(cores: int, mesh: tuple[int, int]) -> Array:
@@ -38,6 +46,31 @@ def along_hilbert_curve(cores: int, mesh: tuple[int, int]) -> Array:
         x, y = x + side * to_x, y + side * to_y
     inside = (x < mesh[0]) & (y < mesh[1])
     return np.asarray((y * mesh[0] + x)[inside][:cores])
+
+
+Place = tuple[int, tuple[int, int] | None, int]
+"""The chip, the tile on it (steps east, steps south), and the core in the tile."""
+
+
+def spread(cores: int, limits: Limits, placement: str) -> list[Place]:
+    """Cores over as many chips as they take, tile after tile in the order of a placement.
+
+    Args:
+        cores: how many.
+        limits: with the cores of a chip (None: all are on one) and its mesh; without a mesh there are no tiles, and
+            cores are numbered on the chip.
+        placement: of :data:`PLACEMENTS`.
+    """
+    held, mesh, own = limits.cores, limits.mesh, limits.cores_per_tile
+    chips = [divmod(number, held) if held is not None else (0, number) for number in range(cores)]
+    if mesh is None or own is None:
+        return [(chip, None, here) for chip, here in chips]
+    order = PLACEMENTS[placement](mesh[0] * mesh[1], mesh).tolist()
+    found: list[Place] = []
+    for chip, here in chips:
+        row, along = divmod(order[here // own], mesh[0])
+        found.append((chip, (along, row), here % own))
+    return found
 
 
 def hops(traffic: Array, place: Array, mesh: tuple[int, int]) -> int:
@@ -102,6 +135,7 @@ def _check(cores: int, mesh: tuple[int, int]) -> None:
 
 PLACEMENTS: Mapping[str, Callable[[int, tuple[int, int]], Array]] = {
     "in-order": in_order,
+    "snake": snake,
     "hilbert": along_hilbert_curve,
 }
 """Placements that need no traffic."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.form import Layer
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Integrator, Neuron
 from neurocompile.quantization.rows import Rows, rows_of
 from neurocompile.quantization.silicon import Shortfall, shortfalls
-from neurocompile.targets import Arithmetic
 
 __all__ = ["CommonThreshold", "membrane_factors"]
 

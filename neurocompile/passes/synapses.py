@@ -66,13 +66,11 @@ class Synapses:
 
     Raises:
         DoesNotFit: for max-pooling of currents, layers behind a membrane readout, loops of currents, delayed biases,
-            matrices above ``largest_matrix`` numbers, max-pooling of sums where events are not summed, and Gains on
-            a target without ``step_gains``.
+            matrices above ``largest_matrix`` numbers, and max-pooling of sums where events are not summed.
     """
 
     largest_matrix: int = 1 << 26
     event_sums: bool = True
-    step_gains: bool = True
     name: str = "synapses"
 
     def run(self, graph: Graph) -> tuple[Graph, list[str]]:
@@ -87,8 +85,6 @@ class Synapses:
                 if graph.edges[node.name].is_event
                 and not isinstance(graph[node.inputs[0]].op, Neuron | Input | MaxPool)
             ]  # fmt: skip
-        if not self.step_gains:
-            problems += [_no_gains(node) for node in graph.of(Gain)]
         changed: dict[str, Node | None] = {}
         for node in graph.of(Neuron, Integrator):
             try:
@@ -108,17 +104,6 @@ class Synapses:
         ]
         nodes = {node.name: node for node in (*kept, *build.added)}
         return Graph(nodes.values(), graph.hosts.values()).rewritten({}), build.log()
-
-
-def _no_gains(node: Node) -> Problem:
-    gains = node.op.gains if isinstance(node.op, Gain) else np.ones(1)
-    return Problem(
-        "its currents have another gain at each step, and the neurons of this chip take synapses as they are",
-        node.name,
-        f"{gains.min():.4g} to {gains.max():.4g} over {len(gains)} steps",
-        "one gain for all steps",
-        "compile for a target without a neuron of its own (generic), or train without temporal gains",
-    )
 
 
 _INSTEAD = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.form import Layer, Synapse
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply, without_bias
@@ -23,7 +24,6 @@ from neurocompile.ir.ops import (
     Output,
     Scale,
 )
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Interval", "current_ranges", "event_ranges", "membrane_bounds"]
 

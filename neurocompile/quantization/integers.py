@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.ir.arrays import compact, compact_over_time
 from neurocompile.ir.ops import Array, Gain, Integrator, Neuron
-from neurocompile.targets import Arithmetic, Lif
 
 __all__ = ["aligned_unit", "in_silicon", "integer_gain", "integer_parameters", "off_grid"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import Problem
 from neurocompile.ir.form import Layer
 from neurocompile.ir.graph import Node
@@ -18,7 +19,6 @@ from neurocompile.quantization.integers import aligned_unit, in_silicon, integer
 from neurocompile.quantization.rows import Rows, row_groups, rows_of
 from neurocompile.quantization.scales import Method, group_scales
 from neurocompile.quantization.silicon import shortfalls
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Choices", "Fitted", "fit_layer"]
 

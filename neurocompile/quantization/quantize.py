@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit, Problem, UsageError
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.graph import Graph, Node
@@ -14,7 +15,6 @@ from neurocompile.ir.ops import Array, Neuron, Output
 from neurocompile.quantization.bounds import event_ranges
 from neurocompile.quantization.layer import Choices, fit_layer
 from neurocompile.quantization.scales import Method
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Quantization", "quantize"]
 

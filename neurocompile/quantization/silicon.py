@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.ir.ops import Array, Integrator, Neuron
-from neurocompile.targets import Arithmetic, Lif
 
 __all__ = ["Registers", "Shortfall", "registers_of", "shortfalls"]
 

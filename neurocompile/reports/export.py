@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neurocompile.errors import Problem
-from neurocompile.mapping.cores import Mapping
+from neurocompile.ir.placed import Placed
 from neurocompile.reports.base import Report
 from neurocompile.reports.plain import HIDDEN, INLINED, OMITTED
 from neurocompile.reports.program import HostRegionReport, Placement, Sizes
@@ -54,7 +54,7 @@ class ExportReport(Report):
     weight_bits: int
     cores: int | None
     chips: int
-    mapping: Mapping | None
+    mapping: Placed | None
     host_regions: tuple[HostRegionReport, ...]
     files: tuple[str, ...]
     notes: tuple[str, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neurocompile.errors import Problem
-from neurocompile.mapping.cores import Mapping
+from neurocompile.ir.placed import Placed
 from neurocompile.reports.base import Report
 from neurocompile.reports.plain import HIDDEN, INLINED
 from neurocompile.reports.program import HostRegionReport, Placement, Sizes
@@ -36,6 +36,6 @@ class InspectReport(Report):
     integer_graph: tuple[str, ...] | None
     notes: tuple[str, ...]
     host_regions: tuple[HostRegionReport, ...]
-    mapping: Mapping | None
+    mapping: Placed | None
     does_not_fit: tuple[Problem, ...]
     placement: Placement | None = field(metadata=HIDDEN)

@@ -5,24 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neurocompile.reports.base import Report
-from neurocompile.reports.plain import HIDDEN, INLINED
-from neurocompile.targets.events import AsyncEvents
-from neurocompile.targets.target import Target
+from neurocompile.reports.plain import HIDDEN, OMITTED
+from neurocompile.targets import Target
 
-__all__ = ["TargetReport", "TargetsReport"]
-
-
-@dataclass(frozen=True)
-class TargetReport:
-    """A chip, and what single events on it cost, if that was published."""
-
-    target: Target = field(metadata=INLINED)
-    events: AsyncEvents | None
+__all__ = ["TargetsReport"]
 
 
 @dataclass(frozen=True)
 class TargetsReport(Report):
-    """Chips by name; ``one`` if a single one was asked for."""
+    """Chips by name; ``one`` if a single one was asked for, ``toml`` the file that describes it, if that was."""
 
-    targets: dict[str, TargetReport]
+    targets: dict[str, Target]
     one: bool = field(metadata=HIDDEN)
+    toml: str | None = field(default=None, metadata=OMITTED)

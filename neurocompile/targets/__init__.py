@@ -1,10 +1,32 @@
-"""Chips as data: one TOML file each, with arithmetic, limits and prices, and where every constant comes from."""
+"""Chips as data: a TOML file each, with arithmetic, limits and prices, and where every constant comes from.
+
+Files lie beside the code of their family. ``neurocompile.targets()`` and ``neurocompile.targets("loihi")`` say what is
+known of them, as the command does.
+"""
 
 import sys
 
 from neurocompile import TargetsPackage
-from neurocompile.targets.target import Arithmetic, Constant, Lif, Limits, Target, load_target, target_names
+from neurocompile.arithmetic import Arithmetic, Lif
+from neurocompile.limits import Limits
+from neurocompile.targets.base import COUNTS, FAMILIES, Family, Target
+from neurocompile.targets.events import Constant
+from neurocompile.targets.reading import load_events, load_target, target_names, target_of, toml_of
 
-__all__ = ["Arithmetic", "Constant", "Lif", "Limits", "Target", "load_target", "target_names"]
+__all__ = [
+    "COUNTS",
+    "FAMILIES",
+    "Arithmetic",
+    "Constant",
+    "Family",
+    "Lif",
+    "Limits",
+    "Target",
+    "load_events",
+    "load_target",
+    "target_names",
+    "target_of",
+    "toml_of",
+]
 
 sys.modules[__name__].__class__ = TargetsPackage

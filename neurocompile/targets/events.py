@@ -1,18 +1,29 @@
-"""What single events cost on an asynchronous chip, as a target's TOML file has it (docs/timing.md)."""
+"""Constants with their sources; and what single events cost on an asynchronous chip (docs/timing.md)."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any
 
-from neurocompile.errors import Problem, UsageError
-from neurocompile.targets.target import Constant
+__all__ = ["EVENTS", "HOPS", "PARTS", "AsyncEvents", "AsyncMesh", "Constant", "constant", "events_of"]
 
-__all__ = ["AsyncEvents", "AsyncMesh", "load_events"]
+
+@dataclass(frozen=True)
+class Constant:
+    """A published number: nominal value with bounds (equal to it where none are known), unit, basis and source.
+
+    ``basis`` is measured, simulated or derived; ``scope`` is "per event" or "all-in" (with ``covers`` in it).
+    """
+
+    nominal: float
+    min: float
+    max: float
+    unit: str
+    basis: str
+    scope: str
+    source: str
+    covers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class AsyncEvents:
 
     Attributes:
         mesh: of the chip.
-        energy: of each of the events of :data:`neurocompile.simulator.timing.asynchronous.EVENTS`, in pJ.
+        energy: of each of the events of :data:`EVENTS`, in pJ.
         latency: of each of them and of ``link_cycle``, the time from one message on a link to the next, in ns.
         barrier: the time between two steps in ns, by the number of tiles in use: from that many on.
         static: the power of a chip that does nothing, in mW, if it was published.
@@ -66,28 +77,33 @@ class AsyncEvents:
         return round(1000 * self.barrier[max((n for n in self.barrier if n <= tiles), default=min(self.barrier))])
 
 
-@cache
-def load_events(target: str) -> AsyncEvents:
-    """The events of a target.
+HOPS = ("hop_north", "hop_east", "hop_south", "hop_west")
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "synapse": ("synapse_dense", "synapse_sparse", "synapse_conv"),
+    "soma": ("neuron_access", "neuron_update", "neuron_spike"),
+    "network": ("message_out", "message_in", "tile", *HOPS),
+}
+"""The parts of an asynchronous chip, and the events that cost energy in them."""
 
-    Raises:
-        UsageError: for a target without any.
-    """
-    file = resources.files("neurocompile.targets").joinpath(f"{target}.toml")
-    data = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
-    if "events" not in data:
-        fix = "use loihi-sanafe"
-        raise UsageError(Problem("this target says nothing of the time of single events", "target", target, fix=fix))
-    mesh = {name: value for name, value in data["mesh"].items() if name != "source"}
-    latency = {name: _constant(event["latency"]) for name, event in data["events"].items()}
-    energy = {name: _constant(event["energy"]) for name, event in data["events"].items() if "energy" in event}
-    scale = {"us": 1000.0, "ns": 1.0}[data["barrier"]["unit"]]
-    barrier = {n: scale * each for n, each in zip(data["barrier"]["tiles"], data["barrier"]["latency"])}
-    static = _constant(data["static"]) if "static" in data else None
-    return AsyncEvents(AsyncMesh(**mesh), energy, latency, barrier, static)
+EVENTS = tuple(name for names in PARTS.values() for name in names)
 
 
-def _constant(data: Mapping[str, Any]) -> Constant:
+def constant(data: Mapping[str, Any]) -> Constant:
+    """A published number, as a file has it; the bounds are the nominal value where the file has none."""
     nominal = float(data["nominal"])
     low, high = float(data.get("min", nominal)), float(data.get("max", nominal))
-    return Constant(nominal, low, high, data["unit"], data["basis"], data["scope"], data["source"])
+    covers = tuple(data.get("covers", ()))
+    return Constant(nominal, low, high, data["unit"], data["basis"], data["scope"], data["source"], covers)
+
+
+def events_of(data: Mapping[str, Any]) -> AsyncEvents | None:
+    """The events of a target's file; None if it has none."""
+    if "events" not in data:
+        return None
+    mesh = {name: value for name, value in data["mesh"].items() if name != "source"}
+    latency = {name: constant(event["latency"]) for name, event in data["events"].items()}
+    energy = {name: constant(event["energy"]) for name, event in data["events"].items() if "energy" in event}
+    scale = {"us": 1000.0, "ns": 1.0}[data["barrier"]["unit"]]
+    barrier = {n: scale * each for n, each in zip(data["barrier"]["tiles"], data["barrier"]["latency"])}
+    static = constant(data["static"]) if "static" in data else None
+    return AsyncEvents(AsyncMesh(**mesh), energy, latency, barrier, static)

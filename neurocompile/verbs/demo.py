@@ -13,7 +13,6 @@ from neurocompile.ir.ops import Add, SumPool
 from neurocompile.program import Program
 from neurocompile.reports.demo import Chip, Conventional, DemoReport, DigitsReport
 from neurocompile.simulator.counts import fanouts
-from neurocompile.simulator.timing.clock import PLACED
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target, target_names
@@ -21,7 +20,7 @@ from neurocompile.validation import validate_program
 from neurocompile.verbs.networks import DEMOS
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
-from neurocompile.verbs.running import Run, run_program, timing_of
+from neurocompile.verbs.running import Run, run_program
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DemoRequest", "demo"]
 
 _TIMED = 64
+_PLACEMENTS = ("in-order", "hilbert", "refined", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def _bundled() -> Model:
 
 def _own(target: Target, model: Model, options: Options, data: Data, shown: Progress) -> Run | None:
     """A chip with neurons of its own counts what a program for it does; None: it counts what any program does."""
-    if target.arithmetic is None or target.arithmetic.lif is None:
+    if not target.code.encodings(target):
         return None
     program = compile_graph(model.graph, target.name, model.timesteps, options, example=model.example)
     with shown(f"simulating {target.name}", len(data)) as step:
@@ -106,8 +106,8 @@ def _on_nc1(model: Model, data: Data, options: Options) -> dict[str, TimingRepor
         return {}
     program = compile_graph(model.graph, "nc1", model.timesteps, options, example=model.example)
     few = data.part(0, _TIMED)
-    clocks = {placement: run_program(program, few, timing=True, placement=placement).clock for placement in PLACED}
-    return {placement: timing_of(clock) for placement, clock in clocks.items() if clock is not None}
+    clocks = {placement: run_program(program, few, timing=True, placement=placement).clock for placement in _PLACEMENTS}
+    return {placement: clock.report() for placement, clock in clocks.items() if clock is not None}
 
 
 def _chip(target: Target) -> Chip:

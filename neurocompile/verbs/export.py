@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurocompile.backends.emit import check_emitters, emitted_files
+from neurocompile.backends.base import check_emitters, emitted_files
 from neurocompile.compiler import PASS_NAMES
 from neurocompile.data import Data
 from neurocompile.errors import DoesNotFit, Problem, UsageError
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Integrator, Neuron
-from neurocompile.mapping import chips_needed, fit_problems
 from neurocompile.program import Program, check_free
 from neurocompile.reports.export import ExportReport, LayerUnits
-from neurocompile.targets import load_target
+from neurocompile.targets import load_target, target_of
 from neurocompile.validation import Validation, silence, validate_program
 from neurocompile.verbs.compile import CompileRequest, calibration_of, compiled
 from neurocompile.verbs.given import model_of
@@ -65,13 +64,13 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         TypeError: for a live module that goes into no folder.
     """
     target = load_target(request.target)
-    emit = check_emitters(target.name, target.emits if request.emit is None else request.emit)
+    emit = check_emitters(target, target.emits if request.emit is None else request.emit)
     printed = _printer(request.print_ir_after)
     out = None if request.dry_run else _folder(request)
     model = model_of(request.model, request, request.calibrate)
     given = calibration_of(request, model)
     program = compiled(request, model, given, plain_weights="netx" in emit, after=printed, check=False)
-    excess = fit_problems(program, target, request.chips)
+    excess = target.violations(program, request.chips)
     if excess and out is not None:
         raise DoesNotFit(excess)
     placement = placement_of(program, request.stock_only)
@@ -88,7 +87,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         sizes=sizes_of(program),
         weight_bits=program.settings["bits"],
         cores=None if mapping is None else len(mapping.cores),
-        chips=chips_needed(program.integer, target) or 1 if mapping is None else mapping.chips,
+        chips=target.chips_needed(program) or 1 if mapping is None else mapping.chips,
         mapping=mapping,
         host_regions=host_regions(program),
         files=tuple(files),
@@ -136,9 +135,8 @@ def _later(program: Program) -> str:
     """Where a program is compared with what runs it besides the simulator, if anything does."""
     if program.integer.hosts:
         return ""
-    if program.target == "nc1":
-        return "`neurocompile validate` runs its RTL"
-    return "`neurocompile validate` runs it in Lava" if program.arithmetic.lif is not None else ""
+    said = {"rtl": "`neurocompile validate` runs its RTL", "lava": "`neurocompile validate` runs it in Lava"}
+    return next((said[name] for name in target_of(program).backends if name in said), "")
 
 
 def _layers(program: Program) -> Iterator[LayerUnits]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph
-from neurocompile.mapping import fit_problems
 from neurocompile.passes import REAL_PASSES, run_passes
 from neurocompile.program import Program, is_program, load_program
 from neurocompile.reports.inspect import InspectReport
@@ -97,7 +96,7 @@ def _of_model(request: InspectRequest) -> _Found:
     except DoesNotFit as error:
         return _Found(graph, tuple(notes), model.timesteps, None, error.problems)
     try:
-        problems = tuple(fit_problems(program, load_target(program.target), request.chips))
+        problems = tuple(load_target(request.target).violations(program, request.chips))
     except DoesNotFit as error:
         problems = error.problems
     return _Found(graph, program.notes, model.timesteps, program, problems)

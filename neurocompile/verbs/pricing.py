@@ -9,16 +9,15 @@ from typing import Any
 from neurocompile.ir.graph import Node
 from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.labels import accuracy_of
-from neurocompile.mapping import chips_needed, fit_problems
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.reports.simulate import LayerReport, PerSample, SimulateReport, Totals, Updates
 from neurocompile.simulator.counts import LayerCounts
 from neurocompile.simulator.energy import Bill, price
 from neurocompile.simulator.timing.report import TimingReport
-from neurocompile.targets import Target, load_target
+from neurocompile.targets import Target, load_target, target_of
 from neurocompile.verbs.program import host_regions
-from neurocompile.verbs.running import Run, timing_of
+from neurocompile.verbs.running import Run
 
 __all__ = ["priced"]
 
@@ -26,12 +25,12 @@ __all__ = ["priced"]
 def priced(run: Run, price_as: str | None = None, timeline: dict[str, Any] | None = None) -> SimulateReport:
     """The report of a run: counts summed over all samples, and their price on a target (None: the program's own)."""
     program, counts = run.program, run.counts.layers
-    target = load_target(price_as or program.target)
+    target = load_target(price_as) if price_as else target_of(program)
     totals = _summed(counts.values(), sum(run.spike_counts.values()))
     on_host = [counts[name] for name in host_layers(program) if name in counts]
     host = _summed(on_host, sum(int(layer.spikes.sum()) for layer in on_host)) if on_host else None
     bill = _bill(_without(totals, host), target) if counts else Bill()
-    timing = timing_of(run.clock) if run.clock is not None and target.name == program.target else None
+    timing = run.clock.report() if run.clock is not None and target.name == program.target else None
     fits, chips = _fit(program, target)
     places = sum(run.places(name) for name in run.spike_counts)
     return SimulateReport(
@@ -125,9 +124,8 @@ def _fit(program: Program, target: Target) -> tuple[bool | None, int | None]:
     """Whether it fits on one chip (None where the limits are not known), and how many chips it takes at least."""
     if target.is_unlimited:
         return True, 1
-    bits = program.settings.get("bits") if program.target == target.name else None
-    needed = chips_needed(program.integer, target, weight_bits=bits, host=host_layers(program))
-    return None if needed is None else not fit_problems(program, target, 1), needed
+    needed = target.chips_needed(program)
+    return None if needed is None else not target.violations(program), needed
 
 
 def _layers(run: Run, target: Target) -> Iterable[LayerReport]:

@@ -6,13 +6,12 @@ from math import prod
 from typing import Literal
 
 from neurocompile.errors import naming_lines
-from neurocompile.mapping import needs_of, plan_cores
-from neurocompile.mapping.cores import Mapping
-from neurocompile.mapping.host import host_layers
+from neurocompile.ir.placed import Placed
+from neurocompile.mapping import needs_of
 from neurocompile.program import Program
 from neurocompile.reports.program import HostRegionReport, HostWork, LayerPlace, OnSilicon, Placement, Sizes
 from neurocompile.simulator.counts import fanouts, stored_synapses
-from neurocompile.targets import load_target
+from neurocompile.targets import target_of
 
 __all__ = ["cores_of", "host_regions", "placement_of", "sizes_of"]
 
@@ -43,17 +42,14 @@ def host_regions(program: Program) -> tuple[HostRegionReport, ...]:
     )
 
 
-def cores_of(program: Program) -> Mapping | None:
-    """The mapping of a program to its target's cores; None where these are not published.
+def cores_of(program: Program) -> Placed | None:
+    """Where a program is on its target's cores; None where these are not published.
 
     Raises:
-        DoesNotFit: as :func:`neurocompile.mapping.plan_cores` does.
+        DoesNotFit: for what no number of its chips could hold.
     """
-    target = load_target(program.target)
-    if target.limits.cores is None:
-        return None
     with naming_lines(program.lines):
-        return plan_cores(program.integer, target, weight_bits=program.settings["bits"], host=host_layers(program))
+        return target_of(program).place(program)
 
 
 def placement_of(program: Program, stock_only: bool = False) -> Placement:
@@ -63,7 +59,7 @@ def placement_of(program: Program, stock_only: bool = False) -> Placement:
         DoesNotFit: for what the chip's neurons cannot do at all; with ``stock_only``, for layers that they cannot do
             without help.
     """
-    if program.arithmetic.lif is None:
+    if "lava" not in target_of(program).backends:
         return Placement()
     from neurocompile.backends.lava import check_stock, plan_of
 

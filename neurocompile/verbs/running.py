@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -16,19 +16,14 @@ from neurocompile.ir.ops import Array, Neuron
 from neurocompile.labels import check_labels
 from neurocompile.program import Program
 from neurocompile.simulator.counts import Counts, stored_synapses
-from neurocompile.simulator.timing.clock import Clock, Placed
-from neurocompile.simulator.timing.loihi import LoihiClock
-from neurocompile.simulator.timing.nc1 import timing_missing
-from neurocompile.simulator.timing.report import BusyCore, BusyLink, BusyPlace, Cycles, Events, Spread, TimingReport
+from neurocompile.simulator.timing.clock import CLOCKS, Clock
+from neurocompile.targets import target_of
 from neurocompile.verbs.progress import Step
 
-__all__ = ["TIMED", "Run", "run_program", "timeline_of", "timing_of"]
+__all__ = ["Run", "run_program"]
 
 # Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
-
-TIMED = ("nc1", "loihi")
-"""The targets with a timing model."""
 
 # Every synapse is listed for a timing model, so that larger networks are timed only if that is asked for.
 _TIMED_SYNAPSES = 5_000_000
@@ -49,7 +44,7 @@ class Run:
     arithmetic: Literal["integers", "float64"]
     engine: str
     spike_counts: dict[str, int]
-    clock: Clock | LoihiClock | None = None
+    clock: Clock | None = None
     untimed: str = ""
     counts: Counts = field(default_factory=Counts)
     overflows: int = 0
@@ -80,7 +75,7 @@ def run_program(
     threads: int | None = None,
     reference: bool = False,
     timing: bool | None = None,
-    placement: Placed = "in-order",
+    placement: str | None = None,
     timeline: bool = False,
     progress: Step | None = None,
 ) -> Run:
@@ -95,7 +90,7 @@ def run_program(
         threads: how many samples run at once.
         reference: by the NumPy reference.
         timing: whether to time it.
-        placement: of the cores of nc1.
+        placement: of the cores.
         timeline: keep the events of the first sample in ``clock``.
         progress: called with the number of samples done since the last call.
 
@@ -147,14 +142,13 @@ def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | No
 # -- when things happen ------------------------------------------------------------------------------------------------
 
 
-def clock_for(
-    program: Program, timing: bool | None, placement: Placed, timeline: bool
-) -> tuple[Clock | LoihiClock | None, str]:
+def clock_for(program: Program, timing: bool | None, placement: str | None, timeline: bool) -> tuple[Clock | None, str]:
     """What times a program; or why nothing does."""
-    if program.target not in TIMED:
+    name = target_of(program).clock
+    if not name:
         return None, ""
-    asked = timing or timeline
-    why = timing_missing()
+    kind, asked = CLOCKS[name], timing or timeline
+    why = kind.missing()
     if timing is False:
         why = "it was not asked for"
     elif program.integer.hosts:
@@ -165,43 +159,12 @@ def clock_for(
         raise UsageError(Problem(f"it cannot be timed: {why}", program.target, fix="leave out --timing and --timeline"))
     if why:
         return None, why
-    if program.target == "nc1":
-        return Clock(program, placement, timeline), ""
+    if placement is not None and placement not in kind.placements:
+        fix = "leave out --placement for the usual one"
+        raise UsageError(Problem("cores are not placed so", "--placement", placement, ", ".join(kind.placements), fix))
     try:
-        return LoihiClock(program, timeline), ""
+        return kind(program, placement, timeline), ""
     except DoesNotFit as error:
         if asked:
             raise
         return None, str(error.problems[0])
-
-
-def timing_of(clock: Clock | LoihiClock) -> TimingReport:
-    """What a clock reports."""
-    found = clock.summary()
-    basis, cores, steps, hops = (found.pop(name) for name in ("basis", "cores", "steps", "hops"))
-    own: Cycles | Events
-    if isinstance(clock, Clock):
-        link, place = found.pop("heaviest_link"), found.pop("fullest_core")
-        spread = Spread(**found.pop("cycles_per_sample"))
-        heaviest = BusyLink(tuple(link.pop("from")), **link)
-        own = Cycles(
-            mesh=tuple(found.pop("mesh")), cycles_per_sample=spread, heaviest_link=heaviest,
-            fullest_core=BusyPlace(tuple(place["place"]), place["busy"]), **found,
-        )  # fmt: skip
-    else:
-        spread, bounds = Spread(**found.pop("latency_ns_per_sample")), tuple(found.pop("energy_pj_bounds"))
-        core = BusyCore(**found.pop("fullest_core"))
-        own = Events(latency_ns_per_sample=spread, energy_pj_bounds=bounds, fullest_core=core, **found)
-    return TimingReport(basis, cores, steps, hops, own)
-
-
-def timeline_of(clock: Clock | LoihiClock) -> dict[str, Any]:
-    """The first sample's timeline, in the Chrome trace-event format."""
-    from neurocompile.simulator.timing.timeline import trace_events, trace_events_on_loihi
-
-    first: Any = clock.first
-    if isinstance(clock, Clock):
-        unit, events = "one cycle is shown as a microsecond", trace_events(clock.chip, first)
-    else:
-        unit, events = "microseconds", trace_events_on_loihi(clock.mapped, first)
-    return {"displayTimeUnit": "ns", "otherData": {"unit": unit}, "traceEvents": list(events)}

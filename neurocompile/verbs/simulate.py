@@ -11,12 +11,11 @@ from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 from neurocompile.reports.simulate import SimulateReport
-from neurocompile.simulator.timing.clock import Placed
-from neurocompile.targets import load_target
+from neurocompile.targets import load_target, target_names, target_of
 from neurocompile.verbs.given import Inputs, data_of, program_of
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
-from neurocompile.verbs.running import TIMED, run_program, timeline_of
+from neurocompile.verbs.running import run_program
 
 __all__ = ["SimulateRequest", "simulate"]
 
@@ -33,7 +32,7 @@ class SimulateRequest:
         real: run the folded graph in float64 instead of the integers (nothing is counted then but spikes).
         price_as: a target whose prices are taken; None: the program's own.
         timing: whether to time it, on a target with a timing model; None: if it is not too large.
-        placement: of nc1's cores; "balanced" also cuts layers anew.
+        placement: of the cores, as the clock of the target takes it; None: the usual one.
         timeline: whether to keep when what of the first sample happened, for ui.perfetto.dev; a file: write it there,
             too.
         threads: how many samples run at once; None: one for each processor.
@@ -48,7 +47,7 @@ class SimulateRequest:
     real: bool = False
     price_as: str | None = None
     timing: bool | None = None
-    placement: Placed = "in-order"
+    placement: str | None = None
     timeline: Path | bool | None = None
     threads: int | None = None
     reference: bool = False
@@ -70,16 +69,17 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
     program = program_of(request.program)
     data = data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
     wants_timeline = bool(request.timeline)
-    if wants_timeline and (program.target not in TIMED or request.real or request.stream):
+    if wants_timeline and (not target_of(program).clock or request.real or request.stream):
+        timed = [name for name in target_names() if load_target(name).clock]
         what, fix = "there is no timing model for this", "export for one of these, and leave out --real and --stream"
-        raise UsageError(Problem(what, "--timeline", program.target, ", ".join(TIMED), fix))
+        raise UsageError(Problem(what, "--timeline", program.target, ", ".join(timed), fix))
     with (progress or silent)("simulating", len(data)) as step:
         run = run_program(
             program, data, real=request.real, keep_spikes=bool(request.spikes), stream=request.stream,
             threads=request.threads, reference=request.reference, timing=request.timing, placement=request.placement,
             timeline=wants_timeline, progress=step,
         )  # fmt: skip
-    timeline = timeline_of(run.clock) if wants_timeline and run.clock is not None else None
+    timeline = run.clock.timeline() if wants_timeline and run.clock is not None else None
     if isinstance(request.spikes, Path):
         write_file(request.spikes, pack_arrays(run.spikes))
     if isinstance(request.timeline, Path) and timeline is not None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput, Problem, ToolFailed
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
 from neurocompile.simulator.counts import Counts, LayerCounts
 from neurocompile.simulator.engine.plan import Machine, Plan, make_plan
-from neurocompile.targets import Arithmetic
 
 _native: Any = None
 with suppress(ImportError):

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.simulator.engine.events import Range
 from neurocompile.simulator.engine.scatter import planes
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Bounds", "by_channel", "in_registers", "parameters", "whole"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.form import Wire
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import (
@@ -46,7 +47,6 @@ from neurocompile.simulator.engine.scatter import (
     safe_events,
     tables,
 )
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Machine", "Plan", "make_plan"]
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem, ToolFailed
 from neurocompile.ir.ops import Array
-from neurocompile.targets.events import AsyncEvents, AsyncMesh, load_events
+from neurocompile.targets import load_events
+from neurocompile.targets.events import EVENTS, HOPS, PARTS, AsyncEvents, AsyncMesh
 
 _native: Any = None
 with suppress(ImportError):
@@ -30,18 +31,9 @@ __all__ = [
 
 Routing = Literal["links", "density", "sanafe"]
 
-_HOPS = ("hop_north", "hop_east", "hop_south", "hop_west")
 PORTS = ("north", "east", "south", "west")
 """Outputs of a router; those that follow lead into the cores of its tile. North is where y grows."""
 
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "synapse": ("synapse_dense", "synapse_sparse", "synapse_conv"),
-    "soma": ("neuron_access", "neuron_update", "neuron_spike"),
-    "network": ("message_out", "message_in", "tile", *_HOPS),
-}
-"""The parts of a chip, and the events that cost energy in them."""
-
-EVENTS = tuple(name for names in PARTS.values() for name in names)
 KINDS = PARTS["synapse"]
 """Kinds of synapses, by how a core stores them."""
 
@@ -292,7 +284,7 @@ class AsyncTimer:
         self.chip, self.barrier = chip, events.barrier_picoseconds(chip.tiles)
         costs = {
             "access": "neuron_access", "update": "neuron_update", "spike": "neuron_spike", "message_out": "message_out",
-            "tile": "tile", "link_cycle": "link_cycle", **{name: name for name in _HOPS},
+            "tile": "tile", "link_cycle": "link_cycle", **{name: name for name in HOPS},
         }  # fmt: skip
         self._growth: tuple[float, float] = (0.0, 0.0)
         self._steps = 0
@@ -373,7 +365,7 @@ class AsyncTimer:
 
 
 _EACH = ("threshold", "bias", "reset", "subtracts", "start")
-_CAUSES = ("message_out", *KINDS, *_HOPS)
+_CAUSES = ("message_out", *KINDS, *HOPS)
 
 
 def _memories(chip: AsyncChip, events: AsyncEvents, routing: Routing) -> dict[str, Any]:

@@ -1,49 +1,20 @@
-"""How long a program takes on nc1, sample after sample, and what it waited for."""
+"""What a clock is: it says when things happen on a chip, sample after sample. A target names its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any, Protocol
 
 from neurocompile.ir.ops import Array
-from neurocompile.mapping.nc1 import Nc1, Steps, map_to_nc1
-from neurocompile.mapping.placement import refined
 from neurocompile.program import Program
-from neurocompile.simulator.timing.nc1 import PORTS, Nc1Timer, Timing
+from neurocompile.registry import Table
+from neurocompile.simulator.timing.report import TimingReport
 
-__all__ = ["PLACED", "Clock", "Placed"]
-
-Placed = Literal["in-order", "hilbert", "refined", "balanced"]
-PLACED: tuple[Placed, ...] = ("in-order", "hilbert", "refined", "balanced")
-"""How cores can be placed. "refined" starts in order and looks at the traffic of the first samples that are run;
-"balanced" first cuts the network anew, so that with these samples all cores have about as much to do."""
+__all__ = ["CLOCKS", "Clock", "ClockKind"]
 
 
-class Clock:
-    """Times the samples of a program, in as many turns as they come.
-
-    Args:
-        program: compiled for nc1.
-        placement: of its cores.
-        keep: keep the events of the first sample, for a timeline.
-
-    Raises:
-        DoesNotFit: for what nc1 does not do or hold.
-        ToolFailed: without the compiled timing simulator.
-    """
-
-    def __init__(self, program: Program, placement: Placed = "in-order", keep: bool = False) -> None:
-        self._placement = placement
-        self.chip: Nc1 = map_to_nc1(program, placement="hilbert" if placement == "hilbert" else "in-order")
-        self._timer: Nc1Timer | None = None
-        self._keep = keep
-        self.first: Timing | None = None
-        self._cycles: list[Array] = []
-        self._flits = np.zeros((self.chip.parameters.cores, len(PORTS)), np.int64)
-        self._words, self._stalled, self._blocked = np.zeros((3, self.chip.parameters.cores), np.int64)
-        self._hops = 0
+class Clock(Protocol):
+    """Times the samples of a program, in as many turns as they come."""
 
     def take(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array]) -> None:
         """Time some samples.
@@ -52,78 +23,41 @@ class Clock:
             inputs: integers of the program, ``[N, T or 1, *shape]``.
             spikes: of every layer of neurons, ``[N, T, *shape]``.
         """
-        if self._keep and self.first is None:
-            self._take({n: x[:1] for n, x in inputs.items()}, {n: x[:1] for n, x in spikes.items()}, True)
-            inputs, spikes = ({name: x[1:] for name, x in arrays.items()} for arrays in (inputs, spikes))
-        self._take(inputs, spikes, False)
 
-    def _take(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array], keep: bool) -> None:
-        if not len(next(iter(inputs.values()))):
-            return
-        timesteps = self.chip.program.timesteps
-        given = {name: np.broadcast_to(x, (len(x), timesteps, *x.shape[2:])) for name, x in inputs.items()}
-        if self._timer is None and self._placement == "balanced":
-            self.chip = self.chip.balanced(given, spikes)
-        steps = self.chip.steps_of(given, spikes)
-        if self._timer is None:
-            if self._placement in ("refined", "balanced"):
-                place = refined(traffic_of(self.chip, steps), self.chip.place, self.chip.parameters.mesh)
-                self.chip = self.chip.placed(place)
-                steps = self.chip.steps_of(given, spikes)
-            self._timer = Nc1Timer(self.chip)
-        timing = self._timer.run(steps, events=keep)
-        if keep:
-            self.first = timing
-        after = timing.quiet[steps.steps - 1 :: steps.steps] + self.chip.parameters.barrier + 2
-        self._cycles.append(after - timing.start[:: steps.steps])
-        self._flits += timing.flits
-        self._words += timing.words
-        self._stalled += timing.stalled
-        self._blocked += timing.blocked
-        self._hops += timing.hops
+    def report(self) -> TimingReport:
+        """How long they took, and what they waited for."""
 
-    def summary(self) -> dict[str, Any]:
-        """Cycles, and where they went; counts are sums over all samples."""
-        cycles = np.concatenate([np.zeros(0, np.int64), *self._cycles])
-        links = self._flits[:, : PORTS.index("local")]
-        place, output = np.unravel_index(int(links.argmax()), links.shape)
-        core = int(self._words.argmax())
-        total = int(cycles.sum())
-        return {
-            "basis": "cycle-exact: the same cycles as the RTL's (docs/nc1.md)",
-            "mesh": list(self.chip.parameters.mesh),
-            "cores": self.chip.partition.cores,
-            "placement": self._placement,
-            "steps": self.chip.steps,
-            "cycles": total,
-            "cycles_per_sample": {"mean": float(cycles.mean()), "min": int(cycles.min()), "max": int(cycles.max())},
-            "hops": self._hops,
-            "flits": int(self._flits[:, PORTS.index("local")].sum()),
-            "words": int(self._words.sum()),
-            "heaviest_link": {
-                "from": self._at(int(place)), "output": PORTS[output], "flits": int(links.max()),
-                "busy": float(links.max() / total),
-            },
-            "fullest_core": {"place": self._at(core), "busy": float(self._words[core] / total)},
-            "stalled": int(self._stalled.sum()),
-            "blocked": int(self._blocked.sum()),
-        }  # fmt: skip
-
-    def _at(self, place: int) -> list[int]:
-        return [place % self.chip.parameters.mesh_x, place // self.chip.parameters.mesh_x]
+    def timeline(self) -> dict[str, Any]:
+        """What happened when in the first sample, in the Chrome trace-event format, if that was to be kept."""
 
 
-def traffic_of(chip: Nc1, steps: Steps) -> Array:
-    """Flits from core to core, ``[cores + 1, cores + 1]``, the host last."""
-    cores, width = chip.partition.cores, chip.parameters.cores
-    found = np.zeros((cores + 1, cores + 1), np.int64)
-    found[cores, :cores] = np.bincount(chip.core_at[steps.host_core], minlength=cores)
-    place = np.repeat(np.arange(steps.samples * steps.steps * width) % width, np.diff(steps.vector_first))
-    for core in range(cores):
-        mine = place == chip.place[core]
-        lanes = (steps.bits[mine][:, None] >> np.arange(chip.parameters.lanes)) & 1
-        group, lane = np.nonzero(lanes)
-        fires = np.bincount(steps.group[mine][group] * chip.parameters.lanes + lane, minlength=chip.parameters.neurons)
-        first, rows = chip.fanout_of(core)
-        np.add.at(found[core], chip.routes.entry_core[rows], np.repeat(fires, np.diff(first)))
-    return found
+class ClockKind(Protocol):
+    """What makes a clock for a program."""
+
+    placements: tuple[str, ...]
+
+    def missing(self) -> str:
+        """Why there is no such clock here; empty if there is."""
+
+    def __call__(self, program: Program, placement: str | None = None, keep: bool = False) -> Clock:
+        """A clock.
+
+        Args:
+            program: compiled for a target that names this clock.
+            placement: of its cores, one of ``placements``; None: the usual one.
+            keep: keep the events of the first sample, for a timeline.
+
+        Raises:
+            DoesNotFit: for what the chip does not do or hold.
+            ToolFailed: if something is missing that it needs.
+        """
+
+
+CLOCKS: Table[ClockKind] = Table(
+    "neurocompile.clocks",
+    {
+        "cycles": "neurocompile.simulator.timing.cycles:CycleClock",
+        "events": "neurocompile.simulator.timing.events:EventClock",
+    },
+)
+"""Clocks by the names that targets call them."""

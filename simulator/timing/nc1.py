@@ -11,7 +11,7 @@ import numpy as np
 
 from neurocompile.errors import Problem, ToolFailed
 from neurocompile.ir.ops import Array
-from neurocompile.mapping.nc1 import Nc1, Steps
+from neurocompile.targets.nc1.chip import Nc1, Steps
 
 _native: Any = None
 with suppress(ImportError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["BusyCore", "BusyLink", "BusyPlace", "Cycles", "Events", "Spread", "TimingReport"]
+__all__ = ["BusyCore", "BusyLink", "BusyPlace", "Cycles", "Events", "Figures", "Spread", "TimingReport"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ class Events:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What any other clock knows: how long it took, in cycles or in time, and whatever else it says, by name."""
+
+    cycles: int | None = None
+    latency_ns: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TimingReport:
     """What a clock reports.
 
@@ -99,14 +108,14 @@ class TimingReport:
     cores: int
     steps: int
     hops: int
-    own: Cycles | Events = field(metadata={"json": "**"})
+    own: Cycles | Events | Figures = field(metadata={"json": "**"})
 
     @property
     def cycles(self) -> int | None:
         """Of all samples; None where there is no global clock."""
-        return self.own.cycles if isinstance(self.own, Cycles) else None
+        return None if isinstance(self.own, Events) else self.own.cycles
 
     @property
     def latency_ns(self) -> float | None:
         """Of all samples; None where the length of a cycle is the user's."""
-        return self.own.latency_ns if isinstance(self.own, Events) else None
+        return None if isinstance(self.own, Cycles) else self.own.latency_ns

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir.ops import Array
-from neurocompile.mapping.nc1 import Nc1
-from neurocompile.simulator.timing.asynchronous import AsyncTiming
+from neurocompile.simulator.timing.asynchronous import AsyncChip, AsyncTiming
 from neurocompile.simulator.timing.asynchronous import critical_path as async_critical_path
-from neurocompile.simulator.timing.loihi import OnLoihi
 from neurocompile.simulator.timing.nc1 import PORTS, Timing
+from neurocompile.targets.nc1.chip import Nc1
 
-__all__ = ["Leg", "critical_path", "trace_events", "trace_events_on_loihi"]
+__all__ = ["Leg", "as_trace", "critical_path", "trace_async_events", "trace_events"]
 
 _STEPS, _CORES, _LINKS = range(3)
 _UNITS = ("sweep", "sending", "synapses")
@@ -125,6 +124,11 @@ def _place(chip: Nc1, place: int) -> str:
     return "the host" if place < 0 else f"({place % chip.parameters.mesh_x}, {place // chip.parameters.mesh_x})"
 
 
+def as_trace(events: Iterator[dict[str, Any]], unit: str) -> dict[str, Any]:
+    """A whole file: the events, and what a unit of their time is."""
+    return {"displayTimeUnit": "ns", "otherData": {"unit": unit}, "traceEvents": list(events)}
+
+
 def _named(process: int, name: str, tracks: dict[int, str]) -> Iterator[dict[str, Any]]:
     yield {"name": "process_name", "ph": "M", "pid": process, "tid": 0, "args": {"name": name}}
     for number, track in tracks.items():
@@ -136,14 +140,14 @@ def _slice(process: int, track: int, name: str, start: float, duration: float, *
     return {**found, "args": about} if about else found
 
 
-def trace_events_on_loihi(mapped: OnLoihi, timing: AsyncTiming) -> Iterator[dict[str, Any]]:
+def trace_async_events(chip: AsyncChip, timing: AsyncTiming) -> Iterator[dict[str, Any]]:
     """The slices of an asynchronous chip, in true microseconds: steps, what each core works on, who waits for whom.
 
     Args:
-        mapped: the program on its cores; the last of them stands for the host.
+        chip: the program on its cores; the last of them stands for the host.
         timing: with events.
     """
-    chip, unit = mapped.chip, 1e-6  # of picoseconds
+    unit = 1e-6  # of picoseconds
     yield from _named(_STEPS, "steps", {0: "step", 1: "waits for"})
     for step, (start, quiet) in enumerate(zip(timing.start.tolist(), timing.quiet.tolist())):
         yield _slice(_STEPS, 0, f"step {step}", start * unit, (quiet - start) * unit)

@@ -7,6 +7,7 @@ import random
 import time
 from itertools import product
 from math import ceil, prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,14 +30,27 @@ from neurocompile.ir.ops import (
     Reshape,
     Scale,
 )
-from neurocompile.mapping import Mapping, chips_needed, map_to_cores, plan_cores
-from neurocompile.targets import Limits, Target, load_target
+from neurocompile.ir.placed import Placed
+from neurocompile.limits import Limits
+from neurocompile.mapping import cut_boxes
+from neurocompile.targets import Target, load_target
 from tests.mapping.brute_force import Expected, elements
 from tests.mapping.networks import random_graph, resnet20
 
 BITS = 5
 FIRE = Neuron(np.asarray(1))
 quickly = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+def plan_cores(graph: Graph, target: Target, **options: Any) -> Placed:
+    return cut_boxes(graph, target.limits, target.name, **options)
+
+
+def map_to_cores(graph: Graph, target: Target, chips: int = 1, **options: Any) -> Placed:
+    placed = plan_cores(graph, target, **options)
+    if problems := placed.problems(chips):
+        raise DoesNotFit(problems)
+    return placed
 
 
 def chip(
@@ -114,7 +128,7 @@ def test_cores_hold_what_a_count_of_every_connection_says(seed: int) -> None:
     _check_limits(mapping, expected)
 
 
-def _check_limits(mapping: Mapping, expected: Expected) -> None:
+def _check_limits(mapping: Placed, expected: Expected) -> None:
     """What is over a limit is told, and single neurons are over it."""
     limits = mapping.limits
     bounds = {
@@ -125,7 +139,7 @@ def _check_limits(mapping: Mapping, expected: Expected) -> None:
     }
     told = {(excess.layer, excess.resource): excess.needed for excess in mapping.excesses}
     for core in mapping.cores:
-        for resource, need in core.needs().items():
+        for resource, need in core.needs.items():
             bound = bounds[resource]
             assert bound is None or need <= bound or (core.layer, resource) in told
     for layer in mapping.layers:
@@ -370,7 +384,7 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
 def test_as_many_chips_as_it_takes() -> None:
     graph = chain((20,), dense(30, 20))
     target = chip(neurons=3, cores=4)
-    assert plan_cores(graph, target, weight_bits=8).chips == chips_needed(graph, target) == 3
+    assert plan_cores(graph, target, weight_bits=8).chips == 3
     assert len(map_to_cores(graph, target, weight_bits=8, chips=3).cores) == 10
     with pytest.raises(DoesNotFit, match="--chips 3"):
         map_to_cores(graph, target, weight_bits=8, chips=2)

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Add, Array, Delay, Input, Linear, Neuron, Output
-from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
 from neurocompile.mapping.netlist import netlist_of
 from neurocompile.program import Program
-from neurocompile.targets import Arithmetic, load_target
+from neurocompile.targets import load_target
+from neurocompile.targets.nc1.chip import Nc1, map_to_nc1, usual
 from tests.backends.rtl.networks import Case, random_case, random_chip
 
 SMALL = {"lanes": 4, "neurons": 64, "axons": 600, "words": 2048, "fanout": 512}
@@ -117,7 +118,7 @@ def test_events_through_axons_and_words_do_what_the_graph_does(seed: int) -> Non
 @given(seed=st.integers(0, 10**6))
 def test_every_neuron_has_one_place_and_no_core_holds_too_much(seed: int) -> None:
     _, chip = drawn(seed)
-    limits, partition, routes = chip.partition.limits, chip.partition, chip.routes
+    limits, partition, routes = chip.parameters, chip.partition, chip.routes
     places: set[tuple[int, int]] = set()
     for name, core in partition.core.items():
         here = set(zip(core.tolist(), partition.slot[name].tolist()))
@@ -192,11 +193,11 @@ def test_what_a_core_cannot_hold_is_refused_by_name() -> None:
     graph = loop(2, 2)
     program = Program("nc1", arithmetic(), 4, graph, graph, {})
     with pytest.raises(DoesNotFit, match=r"n0: 2 of its neurons need more input axons.*got 4; allowed: 3"):
-        map_to_nc1(program, Parameters(lanes=2, axons=3))
+        map_to_nc1(program, usual(lanes=2, axons=3))
     with pytest.raises(DoesNotFit, match=r"n0: 2 of its neurons need more synapse words"):
-        map_to_nc1(program, Parameters(lanes=2, words=3))
+        map_to_nc1(program, usual(lanes=2, words=3))
     with pytest.raises(DoesNotFit, match="takes more cores than the mesh has"):
-        map_to_nc1(program, Parameters(lanes=2, neurons=2, mesh_x=1, mesh_y=1))
+        map_to_nc1(program, usual(lanes=2, neurons=2, mesh_x=1, mesh_y=1))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.ops import Add, Array, Gain, Input, Integrator, Linear, Neuron, Output
@@ -14,7 +15,7 @@ from neurocompile.quantization import event_ranges, quantize
 from neurocompile.quantization.bounds import current_ranges
 from neurocompile.quantization.integers import integer_gain
 from neurocompile.simulator import simulate_integers
-from neurocompile.targets import Arithmetic, load_target
+from neurocompile.targets import load_target
 
 GENERIC = load_target("generic").arithmetic
 assert isinstance(GENERIC, Arithmetic)

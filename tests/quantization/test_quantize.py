@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
@@ -18,7 +19,7 @@ from neurocompile.quantization import event_ranges, membrane_bounds, quantize
 from neurocompile.quantization.bounds import _pushed, current_ranges
 from neurocompile.quantization.rows import row_groups, rows_of
 from neurocompile.simulator import simulate_integers
-from neurocompile.targets import Arithmetic, load_target
+from neurocompile.targets import load_target
 
 GENERIC = load_target("generic").arithmetic
 assert isinstance(GENERIC, Arithmetic)

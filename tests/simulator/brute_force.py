@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import (
     Add,
@@ -31,7 +32,6 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
-from neurocompile.targets import Arithmetic
 
 __all__ = ["Walk", "neuron_step", "walk"]
 

@@ -22,11 +22,11 @@ from typing import Any
 import click
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir import Graph
 from neurocompile.ir.ops import Neuron
 from neurocompile.simulator.counts import Counts
 from neurocompile.simulator.reference import Simulation, State, simulate_integers
-from neurocompile.targets import Arithmetic
 from tests.simulator.random_graphs import CASES, RandomNetwork, firing_rates, random_integer_network
 
 __all__ = ["Compared", "Tally", "check", "compare", "network_of", "streamed", "sweep"]

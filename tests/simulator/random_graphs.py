@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
@@ -38,7 +39,6 @@ from neurocompile.ir.ops import (
 )
 from neurocompile.ir.shapes import output_shape
 from neurocompile.simulator.reference import Simulation, simulate_integers
-from neurocompile.targets import Arithmetic
 
 __all__ = ["CASES", "HIGH", "LOW", "RandomNetwork", "firing_rates", "random_integer_network", "samples"]
 

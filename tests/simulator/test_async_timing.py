@@ -27,7 +27,7 @@ from neurocompile.simulator.timing.asynchronous import (
     load_events,
     map_synapses,
 )
-from neurocompile.targets.target import Constant
+from neurocompile.targets import Constant
 from tests.simulator import async_reference as reference
 
 STEPS = 3

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import (
@@ -35,7 +36,7 @@ from neurocompile.ir.shapes import output_shape
 from neurocompile.models.digits import load_digits_split
 from neurocompile.simulator.counts import fanouts
 from neurocompile.simulator.reference import simulate_integers
-from neurocompile.targets import Arithmetic, load_target
+from neurocompile.targets import load_target
 from tests.backends.lava.test_bundle import program_of
 from tests.simulator.brute_force import walk
 from tests.simulator.engine_sweep import Tally, check, compare, network_of, streamed

@@ -14,12 +14,10 @@ import neurocompile
 from neurocompile.data import Data, arrange_inputs
 from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.frontends.pytorch import TorchModel
-from neurocompile.mapping import plan_cores
-from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
-from neurocompile.simulator.timing.asynchronous import load_events
-from neurocompile.simulator.timing.loihi import CONSTANTS, LoihiClock, map_to_loihi
-from neurocompile.targets import load_target
+from neurocompile.reports import plain
+from neurocompile.simulator.timing.events import EventClock, on_cores
+from neurocompile.targets import load_events, load_target
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.running import run_program
 
@@ -37,10 +35,10 @@ def digits() -> tuple[Program, Data]:
 def test_messages_meet_as_many_synapses_as_the_engine_counted(digits: tuple[Program, Data]) -> None:
     program, data = digits
     result = run_program(program, data)
-    assert isinstance(result.clock, LoihiClock)
-    timing = result.clock.summary()
+    assert isinstance(result.clock, EventClock)
+    timing = result.plain(clock.report())
     assert timing["synaptic_events"] == int(result.counts.total("sops").sum())
-    mapped = map_to_loihi(program)
+    mapped = on_cores(program)
     sent = 0
     spikes = run_program(program, data, keep_spikes=True).spikes
     for name, population in mapped.netlist.populations.items():
@@ -55,8 +53,8 @@ def test_messages_meet_as_many_synapses_as_the_engine_counted(digits: tuple[Prog
 def test_energy_is_what_happened_times_the_constants(digits: tuple[Program, Data]) -> None:
     program, data = digits
     clock = run_program(program, data).clock
-    assert isinstance(clock, LoihiClock)
-    timing, events = clock.summary(), load_events(CONSTANTS)
+    assert isinstance(clock, EventClock)
+    timing, events = plain(clock.report()), load_events("loihi-sanafe")
     parts = timing["energy_pj_by_part"]
     assert parts["synapse"] == pytest.approx(timing["synaptic_events"] * events.energy["synapse_dense"].nominal)
     low, high = timing["energy_pj_bounds"]
@@ -75,19 +73,18 @@ def test_a_sample_takes_as_long_alone_as_behind_others(digits: tuple[Program, Da
     program, data = digits
     together = run_program(program, data).clock
     alone = [run_program(program, data.part(k, k + 1)).clock for k in range(3)]
-    assert isinstance(together, LoihiClock)
+    assert isinstance(together, EventClock)
     latencies = np.concatenate(together._latencies)
     for k, clock in enumerate(alone):
-        assert isinstance(clock, LoihiClock)
-        assert clock.summary()["latency_ns"] == pytest.approx(latencies[k] / 1000)
+        assert isinstance(clock, EventClock)
+        assert plain(clock.report())["latency_ns"] == pytest.approx(latencies[k] / 1000)
 
 
 def test_every_neuron_is_on_the_core_that_the_mapping_gave_it(digits: tuple[Program, Data]) -> None:
     program, _ = digits
-    mapped = map_to_loihi(program)
-    mapping = plan_cores(
-        program.integer, load_target("loihi"), weight_bits=program.settings["bits"], host=host_layers(program)
-    )
+    mapped = on_cores(program)
+    mapping = load_target("loihi").place(program)
+    assert mapping is not None
     sizes = np.diff(mapped.chip.neuron_first)
     assert sizes[:-1].tolist() == [core.neurons for core in mapping.cores]
     assert mapped.chip.cores == len(mapping.cores) + 1
@@ -110,7 +107,7 @@ def test_a_timeline_of_what_cannot_be_timed_is_refused(
     digits: tuple[Program, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, data = digits
-    monkeypatch.setattr("neurocompile.verbs.running.timing_missing", lambda: "nothing is compiled")
+    monkeypatch.setattr("neurocompile.simulator.timing.events.timing_missing", lambda: "nothing is compiled")
     with pytest.raises(UsageError, match="it cannot be timed: nothing is compiled"):
         run_program(program, data, timeline=True)
     assert run_program(program, data).untimed == "nothing is compiled"

@@ -13,10 +13,10 @@ import pytest
 import neurocompile
 from neurocompile.data import Data
 from neurocompile.program import Program
-from neurocompile.simulator.timing.clock import Clock
-from neurocompile.simulator.timing.loihi import LoihiClock
+from neurocompile.simulator.timing.cycles import CycleClock
+from neurocompile.simulator.timing.events import EventClock
 from neurocompile.simulator.timing.nc1 import PORTS
-from neurocompile.simulator.timing.timeline import critical_path, trace_events, trace_events_on_loihi
+from neurocompile.simulator.timing.timeline import critical_path, trace_async_events, trace_events
 from neurocompile.verbs.running import run_program
 from tests.cli.helpers import done, refused, result
 
@@ -48,7 +48,7 @@ def apart(tracks: dict[int, list[tuple[float, float]]], slack: float = 0) -> Non
 
 def test_slices_of_nc1_are_what_was_counted() -> None:
     _, _, clock = timed("nc1")
-    assert isinstance(clock, Clock)
+    assert isinstance(clock, CycleClock)
     timing, chip = clock.first, clock.chip
     assert timing is not None
     events = list(trace_events(chip, timing))
@@ -79,7 +79,7 @@ def test_slices_of_nc1_are_what_was_counted() -> None:
 
 def test_the_critical_path_of_a_step_goes_from_its_first_cycle_to_its_last() -> None:
     _, _, clock = timed("nc1")
-    assert isinstance(clock, Clock)
+    assert isinstance(clock, CycleClock)
     timing = clock.first
     assert timing is not None
     for step in range(len(timing.start)):
@@ -91,10 +91,10 @@ def test_the_critical_path_of_a_step_goes_from_its_first_cycle_to_its_last() -> 
 
 def test_slices_of_loihi_are_what_was_counted() -> None:
     _, _, clock = timed("loihi")
-    assert isinstance(clock, LoihiClock)
+    assert isinstance(clock, EventClock)
     timing = clock.first
     assert timing is not None
-    events = list(trace_events_on_loihi(clock.mapped, timing))
+    events = list(trace_async_events(clock.mapped.chip, timing))
     apart(slices(events, CORES), slack=2e-6)
     received = {track // 2: runs for track, runs in slices(events, CORES).items() if track % 2}
     for core in range(clock.mapped.chip.cores - 1):

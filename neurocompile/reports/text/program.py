@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from neurocompile.reports.text.parts import number, percent, table
 
 if TYPE_CHECKING:
-    from neurocompile.mapping.cores import Mapping
+    from neurocompile.ir.placed import Placed
     from neurocompile.reports.program import HostRegionReport, Placement, Sizes
     from neurocompile.reports.text.parts import Part
 
@@ -20,7 +20,7 @@ def sizes(found: Sizes) -> str:
     return f"{found.neurons:,} neurons, {found.synapses:,} synapses from {found.weights:,} stored weights"
 
 
-def cores(mapping: Mapping) -> Iterator[Part]:
+def cores(mapping: Placed) -> Iterator[Part]:
     """The cores of each layer, and the fullest of them."""
     made = table(
         "cores", "layer", "cores", "block", "neurons", "synapse memory", "input axons", "output axons", "bound by",

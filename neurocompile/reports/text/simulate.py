@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from neurocompile.reports.text.parts import energy, number, percent, table
 from neurocompile.reports.text.program import host_regions
-from neurocompile.simulator.timing.report import Cycles
+from neurocompile.simulator.timing.report import Cycles, Events
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.text.parts import Part
     from neurocompile.simulator.energy import Unpriced
-    from neurocompile.simulator.timing.report import Events, TimingReport
+    from neurocompile.simulator.timing.report import Figures, TimingReport
 
 __all__ = ["text", "unpriced"]
 
@@ -82,7 +82,9 @@ def _timing(timing: TimingReport, samples: int) -> Iterator[tuple[str, str]]:
     """How long an inference takes, and what it waits for."""
     if isinstance(timing.own, Cycles):
         return _cycles(timing, timing.own, samples)
-    return _events(timing, timing.own, samples)
+    if isinstance(timing.own, Events):
+        return _events(timing, timing.own, samples)
+    return _figures(timing.own, samples)
 
 
 def _cycles(timing: TimingReport, own: Cycles, samples: int) -> Iterator[tuple[str, str]]:
@@ -91,6 +93,15 @@ def _cycles(timing: TimingReport, own: Cycles, samples: int) -> Iterator[tuple[s
     yield "fullest core", f"({full.place[0]}, {full.place[1]}) of {timing.cores}: synapses busy {full.busy:.0%}"
     yield "heaviest link", f"{link.output} of ({link.place[0]}, {link.place[1]}): busy {link.busy:.0%}"
     yield "flits, links each crosses", f"{number(own.flits / samples)}, {timing.hops / max(own.flits, 1):.2f}"
+
+
+def _figures(own: Figures, samples: int) -> Iterator[tuple[str, str]]:
+    if own.cycles is not None:
+        yield "cycles", number(own.cycles / samples)
+    if own.latency_ns is not None:
+        yield "latency", f"{own.latency_ns / samples / 1000:,.1f} us"
+    for name, value in own.figures.items():
+        yield name, number(value)
 
 
 def _events(timing: TimingReport, own: Events, samples: int) -> Iterator[tuple[str, str]]:

@@ -6,27 +6,30 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from neurocompile.reports.text.parts import table
-from neurocompile.targets.target import COUNTS
+from neurocompile.targets import COUNTS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from neurocompile.reports.targets import TargetReport, TargetsReport
+    from neurocompile.reports.targets import TargetsReport
     from neurocompile.reports.text.parts import Part
+    from neurocompile.targets import Target
     from neurocompile.targets.events import AsyncEvents
-    from neurocompile.targets.target import Target
 
 __all__ = ["text"]
 
 
 def text(report: TargetsReport) -> Iterator[Part]:
     """A line for each chip; of a single one everything."""
+    if report.toml is not None:
+        yield report.toml.rstrip()
+        return
     if report.one:
-        for found in report.targets.values():
-            yield from _one(found)
+        for target in report.targets.values():
+            yield from _one(target)
         return
     listed = table("targets", "name", "pJ/SOP", "neurons a chip", "synapses a chip", "")
-    for target in (found.target for found in report.targets.values()):
+    for target in report.targets.values():
         price = target.prices.get("sop")
         listed.add_row(
             target.name,
@@ -46,8 +49,7 @@ def _limit(target: Target, value: int | None) -> str:
     return "no limit" if target.is_unlimited else "unknown"
 
 
-def _one(found: TargetReport) -> Iterator[Part]:
-    target = found.target
+def _one(target: Target) -> Iterator[Part]:
     yield f"{target.name}: {target.description}"
     if target.arithmetic is not None:
         published = target.arithmetic.published
@@ -67,8 +69,8 @@ def _one(found: TargetReport) -> Iterator[Part]:
     yield _prices(target)
     for count, price in target.prices.items():
         yield f"  {COUNTS[count]}: {price.source}"
-    if found.events is not None:
-        yield from _events(found.events)
+    if target.events is not None:
+        yield from _events(target.events)
 
 
 def _prices(target: Target) -> Table:

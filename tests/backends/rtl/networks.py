@@ -25,11 +25,11 @@ from neurocompile.ir.ops import (
     Reshape,
     Scale,
 )
-from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
 from neurocompile.mapping.placement import in_order
 from neurocompile.program import Program
 from neurocompile.simulator.reference import Simulation, simulate_integers
 from neurocompile.targets import load_target
+from neurocompile.targets.nc1.chip import Nc1, Parameters, map_to_nc1, usual
 
 __all__ = ["MESHES", "Case", "random_case", "random_chip"]
 
@@ -119,7 +119,7 @@ def random_case(r: random.Random, large: bool = False) -> Case:
 
 def random_chip(r: random.Random, program: Program, mesh: tuple[int, int], parameters: Mapping[str, Any]) -> Nc1:
     """The program on a mesh, spread over as many cores as there are (or nearly), in a random order."""
-    base = Parameters(mesh_x=mesh[0], mesh_y=mesh[1], **parameters)
+    base = usual(mesh_x=mesh[0], mesh_y=mesh[1], **parameters)
     held, found = base.neurons, None
     while held >= base.lanes:
         try:
@@ -135,7 +135,7 @@ def random_chip(r: random.Random, program: Program, mesh: tuple[int, int], param
     if r.random() < 0.7:
         r.shuffle(places)
     place = in_order(found.partition.cores, base.mesh)
-    return replace(found, parameters=base).placed(np.asarray(places)[place])
+    return replace(found, parameters=base).moved(np.asarray(places)[place])
 
 
 def map_error(program: Program, parameters: Parameters) -> Any:

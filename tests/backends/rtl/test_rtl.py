@@ -23,10 +23,10 @@ from neurocompile.errors import DoesNotFit, ToolFailed
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Add, Delay, Input, Linear, Neuron, Output
-from neurocompile.mapping.nc1 import Nc1, Parameters, map_to_nc1
 from neurocompile.program import Program
 from neurocompile.simulator.timing.nc1 import time_on_nc1
 from neurocompile.targets import load_target
+from neurocompile.targets.nc1.chip import Nc1, map_to_nc1, usual
 from tests.backends.rtl.networks import Case, random_case, random_chip
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
@@ -142,7 +142,7 @@ def test_synthesized_gates_do_the_same_without_a_latch(builds: Path) -> None:
 def test_a_missing_tool_and_a_broken_run_are_clear_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolFailed, match="there is no verilator here"):
-        build(Parameters(), tmp_path)
+        build(usual(), tmp_path)
 
 
 def test_a_run_without_its_files_says_which_is_missing(builds: Path, tmp_path: Path) -> None:
@@ -197,12 +197,12 @@ def test_a_full_mesh_under_the_worst_traffic_finishes(builds: Path) -> None:
     """16 cores, every neuron to every core and to the host at every step, one place in each FIFO."""
     need("iverilog")
     program = everyone_to_everyone(32, 2, 2)
-    parameters = Parameters(
+    parameters = usual(
         4, 4, lanes=2, neurons=4, axons=256, words=512, fanout=64, router_depth=1, input_depth=1, spike_depth=1
     )
     chip = map_to_nc1(program, parameters)
     assert chip.partition.cores == 16
-    chip = chip.placed(np.random.default_rng(0).permutation(16))
+    chip = chip.moved(np.random.default_rng(0).permutation(16))
     foreseen = foresee(chip, {"x": np.ones((1, 2, 32))})
     assert (foreseen.timing.fullest == 1).mean() > 0.5
     assert foreseen.timing.waiting.sum() > foreseen.timing.cycles
@@ -217,7 +217,7 @@ def test_a_full_mesh_under_the_worst_traffic_finishes(builds: Path) -> None:
 
 def test_a_step_that_takes_too_long_is_reported_by_both(builds: Path) -> None:
     program = everyone_to_everyone(16, 1, 2)
-    chip = map_to_nc1(program, Parameters(2, 2, lanes=2, neurons=4, axons=64, words=512, fanout=64))
+    chip = map_to_nc1(program, usual(2, 2, lanes=2, neurons=4, axons=64, words=512, fanout=64))
     foreseen = foresee(chip, {"x": np.ones((1, 2, 16))})
     with pytest.raises(ToolFailed, match="step 0 has not ended after 20 cycles"):
         time_on_nc1(chip, foreseen.steps, limit=20)

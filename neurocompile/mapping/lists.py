@@ -1,38 +1,25 @@
-"""Which neurons go to which core, one population after the other; and what each core then holds, synapse by synapse.
+"""Cutting into lists: which neurons go to which core, one population after the other, synapse by synapse.
 
 A core updates ``lanes`` neurons at a time, a *group*, and a word of its synapse memory holds the weights of one axon
-for one group.
+for one group. A limit that is None binds nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array
+from neurocompile.ir.placed import Core, Placed, Resource, bounds_of, layer_cores
+from neurocompile.limits import Limits
 from neurocompile.mapping.netlist import Netlist, Population
+from neurocompile.mapping.placement import Place
 
-__all__ = ["CoreLimits", "Partition", "Routes", "partition_balanced", "partition_in_order", "routes_of"]
-
-
-@dataclass(frozen=True)
-class CoreLimits:
-    """What a core holds: neurons, input axons, words of ``lanes`` weights, fan-out entries (of a neuron to a core)."""
-
-    lanes: int
-    neurons: int
-    axons: int
-    words: int
-    fanout: int
-
-    @property
-    def groups(self) -> int:
-        """Of neurons that are updated together."""
-        return self.neurons // self.lanes
+__all__ = ["Partition", "Routes", "partition_balanced", "partition_in_order", "placed_lists", "routes_of"]
 
 
 @dataclass(frozen=True)
@@ -40,14 +27,17 @@ class Partition:
     """Where each neuron is: ``core[population][neuron]``, and ``slot``, its number in the core.
 
     ``groups[core]`` are the groups in use; ``owner[core]`` names the population of each. A group has neurons of one
-    population only; its last may be short.
+    population only; its last may be short. ``axons`` and ``words`` are the input axons and the words of synapse memory
+    of each core.
     """
 
-    limits: CoreLimits
+    limits: Limits
     core: Mapping[str, Array]
     slot: Mapping[str, Array]
     groups: Array
     owner: tuple[tuple[str, ...], ...]
+    axons: Array
+    words: Array
 
     @property
     def cores(self) -> int:
@@ -76,7 +66,7 @@ class Routes:
     word_weights: Array
 
 
-def partition_in_order(netlist: Netlist, limits: CoreLimits) -> Partition:
+def partition_in_order(netlist: Netlist, limits: Limits) -> Partition:
     """Fill one core after the other, in the order of the populations, as far as all limits allow.
 
     Within a population neurons follow one another place by place, the channels of a place side by side, so that the
@@ -88,7 +78,7 @@ def partition_in_order(netlist: Netlist, limits: CoreLimits) -> Partition:
     return _within_fanout(netlist, _Groups(netlist, limits))
 
 
-def partition_balanced(netlist: Netlist, limits: CoreLimits, cores: int, fired: Mapping[str, Array]) -> Partition:
+def partition_balanced(netlist: Netlist, limits: Limits, cores: int, fired: Mapping[str, Array]) -> Partition:
     """The same order, cut so that the busiest core reads as few words as so many cores allow.
 
     Args:
@@ -117,11 +107,19 @@ def partition_balanced(netlist: Netlist, limits: CoreLimits, cores: int, fired: 
     return best
 
 
+# More than any core has: what a limit is that binds nothing.
+_UNBOUND = 1 << 40
+
+
+def _most(limit: int | None) -> int:
+    return _UNBOUND if limit is None else limit
+
+
 def _within_fanout(
     netlist: Netlist, groups: _Groups, load: Mapping[str, Array] | None = None, most_load: float = np.inf
 ) -> Partition:
     """Cores filled with fewer neurons of the populations that would take more fan-out entries than a core has."""
-    most = {population.name: groups.limits.groups for population in _on_chip(netlist)}
+    most = {population.name: groups.most for population in _on_chip(netlist)}
     while True:
         found = groups.filled(most, load, most_load)
         crowded = _crowded(netlist, found)
@@ -131,7 +129,7 @@ def _within_fanout(
             if most[name] == 1:
                 what = "its neurons reach more cores than a core has fan-out entries"
                 fix = "use more fan-out entries, or smaller layers behind this one"
-                raise DoesNotFit(Problem(what, name, limit=f"{groups.limits.fanout} entries", fix=fix))
+                raise DoesNotFit(Problem(what, name, limit=f"{groups.limits.output_axons_per_core} entries", fix=fix))
             most[name] = -(-most[name] // 2)
 
 
@@ -155,17 +153,19 @@ class _Groups:
     ``words[groups]``: the neurons that each group hears, and how many words that takes.
     """
 
-    def __init__(self, netlist: Netlist, limits: CoreLimits) -> None:
+    def __init__(self, netlist: Netlist, limits: Limits) -> None:
         self.netlist, self.limits = netlist, limits
+        self.lanes = limits.lanes or 1
+        self.most = _most(limits.neurons_per_core) // self.lanes
         self.rank = {population.name: _order(population) for population in _on_chip(netlist)}
         self.sources: dict[str, list[tuple[str, Array, Array, Array]]] = {name: [] for name in netlist.populations}
         for name, population in netlist.populations.items():
-            groups = -(-population.size // limits.lanes)
+            groups = -(-population.size // self.lanes)
             heard: dict[str, list[Array]] = {}
             for projection in netlist.projections:
                 if projection.target == name:
                     size = netlist.populations[projection.source].size
-                    group = self.rank[name][projection.post] // limits.lanes
+                    group = self.rank[name][projection.post] // self.lanes
                     heard.setdefault(projection.source, []).append(np.unique(group * size + projection.pre))
             for source, parts in heard.items():
                 size = netlist.populations[source].size
@@ -178,7 +178,7 @@ class _Groups:
         """How many words each group has read when neurons have fired so often, ``[groups]`` by population."""
         found = {}
         for name in self.rank:
-            total = np.zeros(-(-self.netlist.populations[name].size // self.limits.lanes))
+            total = np.zeros(-(-self.netlist.populations[name].size // self.lanes))
             for source, start, pre, _ in self.sources[name]:
                 sums = np.concatenate([[0], np.cumsum(fired[source][pre])])
                 total += sums[start[1:]] - sums[start[:-1]]
@@ -189,15 +189,17 @@ class _Groups:
         self, most: Mapping[str, int], load: Mapping[str, Array] | None = None, most_load: float = np.inf
     ) -> Partition:
         """One core after the other, with at most so many groups of a population, and so much load."""
-        limits = self.limits
+        lanes, most_axons = self.lanes, _most(self.limits.input_axons_per_core)
+        most_words = _most(self.limits.synapse_words_per_core)
         seen = {name: np.full(population.size, -1) for name, population in self.netlist.populations.items()}
         owner: list[list[str]] = []
+        held: list[tuple[int, int]] = []  # axons and words of each core
         axons = words = 0
         busy = 0.0
         core: dict[str, Array] = {}
         slot: dict[str, Array] = {}
         for name, rank in self.rank.items():
-            groups = -(-len(rank) // limits.lanes)
+            groups = -(-len(rank) // lanes)
             of_group, at = np.empty(groups, np.int64), np.empty(groups, np.int64)
             own = 0
             for group in range(groups):
@@ -206,29 +208,36 @@ class _Groups:
                 more_busy = 0.0 if load is None else float(load[name][group])
                 number = len(owner) - 1
                 new = sum(int((seen[source][pre] != number).sum()) for source, pre in heard)
-                full = not owner or len(owner[-1]) == limits.groups or own == most[name]
-                full = full or words + more_words > limits.words or axons + new > limits.axons
+                full = not owner or len(owner[-1]) == self.most or own == most[name]
+                full = full or words + more_words > most_words or axons + new > most_axons
                 if full or busy + more_busy > most_load:
                     owner.append([])
+                    held.append((0, 0))
                     number, axons, words, own, busy = len(owner) - 1, 0, 0, 0, 0.0
                     new = sum(len(pre) for _, pre in heard)
-                    _check_alone(name, new, more_words, limits)
+                    _check_alone(name, new, more_words, self.limits)
                 for source, pre in heard:
                     seen[source][pre] = number
                 axons, words, own, busy = axons + new, words + more_words, own + 1, busy + more_busy
+                held[-1] = axons, words
                 of_group[group], at[group] = number, len(owner[-1])
                 owner[-1].append(name)
-            where = rank // limits.lanes
+            where = rank // lanes
             core[name] = of_group[where]
-            slot[name] = at[where] * limits.lanes + rank % limits.lanes
-        return Partition(limits, core, slot, np.array([len(each) for each in owner]), tuple(map(tuple, owner)))
+            slot[name] = at[where] * lanes + rank % lanes
+        groups_of, of_axons = np.array([len(each) for each in owner]), np.array(held, np.int64).reshape(-1, 2)
+        return Partition(self.limits, core, slot, groups_of, tuple(map(tuple, owner)), *of_axons.T)
 
 
-def _check_alone(name: str, axons: int, words: int, limits: CoreLimits) -> None:
+def _check_alone(name: str, axons: int, words: int, limits: Limits) -> None:
+    pairs = (
+        ("input axons", axons, _most(limits.input_axons_per_core)),
+        ("synapse words", words, _most(limits.synapse_words_per_core)),
+    )
     problems = [
-        Problem(f"{limits.lanes} of its neurons need more {what} than a core has", name, str(needed), str(held),
+        Problem(f"{limits.lanes or 1} of its neurons need more {what} than a core has", name, str(needed), str(held),
                 "use a smaller kernel or fewer channels in front of this layer, or larger cores")
-        for what, needed, held in (("input axons", axons, limits.axons), ("synapse words", words, limits.words))
+        for what, needed, held in pairs
         if needed > held
     ]  # fmt: skip
     if problems:
@@ -237,12 +246,17 @@ def _check_alone(name: str, axons: int, words: int, limits: CoreLimits) -> None:
 
 def _crowded(netlist: Netlist, partition: Partition) -> list[str]:
     """The populations that share a core with more fan-out entries than it has."""
+    full = np.flatnonzero(_entries(netlist, partition) > _most(partition.limits.output_axons_per_core))
+    return sorted({name for core in full for name in partition.owner[core]})
+
+
+def _entries(netlist: Netlist, partition: Partition) -> Array:
+    """The fan-out entries of each core: pairs of a neuron and a core that it reaches, or the host."""
     entries = np.zeros(partition.cores, np.int64)
     for name, pairs in _reached(netlist, partition).items():
         if name in partition.core:
             np.add.at(entries, partition.core[name][pairs // (partition.cores + 1)], 1)
-    full = np.flatnonzero(entries > partition.limits.fanout)
-    return sorted({name for core in full for name in partition.owner[core]})
+    return entries
 
 
 def _reached(netlist: Netlist, partition: Partition) -> dict[str, Array]:
@@ -256,6 +270,41 @@ def _reached(netlist: Netlist, partition: Partition) -> dict[str, Array]:
         found[name].append(np.arange(netlist.populations[name].size) * places + partition.cores)
     empty = np.zeros(0, np.int64)
     return {name: np.unique(np.concatenate([*parts, empty])) for name, parts in found.items()}
+
+
+def placed_lists(
+    netlist: Netlist, partition: Partition, place: Sequence[Place], target: str, weight_bits: int
+) -> Placed:
+    """A partition on the cores of a chip.
+
+    Args:
+        netlist: that was cut.
+        partition: of it.
+        place: of each core.
+        target: the name of the chip.
+        weight_bits: bits of a stored weight.
+    """
+    limits = partition.limits
+    lanes, entries = limits.lanes or 1, _entries(netlist, partition)
+    neurons = np.zeros(partition.cores, np.int64)
+    for core in partition.core.values():
+        neurons += np.bincount(core, minlength=partition.cores)
+    cores = []
+    for number, at in enumerate(place):
+        needs: dict[Resource, int] = {
+            "neurons": int(neurons[number]),
+            "synapse memory": int(partition.words[number]) * lanes * weight_bits // 8,
+            "input axons": int(partition.axons[number]),
+            "output axons": int(entries[number]),
+        }
+        cores.append(Core(*at, tuple(dict.fromkeys(partition.owner[number])), needs))
+    bounds, layers = bounds_of(limits, weight_bits), []
+    for name, core in partition.core.items():
+        own, held = np.unique(core, return_counts=True)
+        found = layer_cores(name, netlist.populations[name].shape, (int(held.max()),), [cores[k] for k in own], bounds)
+        layers.append(replace(found, neurons=len(core)))
+    listed = {name: (core, partition.slot[name]) for name, core in partition.core.items()}
+    return Placed(target, limits, weight_bits, (), tuple(layers), tuple(cores), (), listed)
 
 
 def routes_of(netlist: Netlist, partition: Partition) -> Routes:
@@ -286,7 +335,8 @@ def _words(
     netlist: Netlist, partition: Partition, reached: Mapping[str, Array], row: Array, starts: Mapping[str, int]
 ) -> tuple[Array, Array, Array]:
     """The words of all axons, sorted by axon, then by group: row of the axon, group, weights."""
-    lanes, groups, places = partition.limits.lanes, partition.limits.groups, partition.cores + 1
+    lanes, places = partition.limits.lanes or 1, partition.cores + 1
+    groups = int(partition.groups.max(initial=1))
     none: tuple[Any, ...] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, lanes), np.int16))
     parts = [none]
     for projection in netlist.projections:

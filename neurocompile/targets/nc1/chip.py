@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,45 +10,50 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
-from neurocompile.ir.ops import Array, Input, Integrator, Neuron
-from neurocompile.mapping.netlist import Netlist, Population, netlist_of
-from neurocompile.mapping.partition import (
-    CoreLimits,
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Array, Gain, Input, Integrator, Neuron
+from neurocompile.ir.placed import Placed
+from neurocompile.limits import Limits
+from neurocompile.mapping.lists import (
     Partition,
     Routes,
     partition_balanced,
     partition_in_order,
+    placed_lists,
     routes_of,
 )
+from neurocompile.mapping.netlist import Netlist, Population, netlist_of
 from neurocompile.mapping.placement import PLACEMENTS
 from neurocompile.program import Program
+from neurocompile.targets.base import Target
+from neurocompile.targets.reading import load_target, target_of
 
-__all__ = ["DECAY_BITS", "KINDS", "Nc1", "Parameters", "Steps", "map_to_nc1"]
+__all__ = ["KINDS", "Nc1", "Parameters", "Steps", "illegal", "map_to", "map_to_nc1", "parameters_of", "usual"]
 
-DECAY_BITS = 18
 KINDS = 16
 _STEP_BITS = 16
+"""Kinds of neurons in a core, bits of a step's number: no parameters of the RTL."""
 
 
 @dataclass(frozen=True)
 class Parameters:
     """The parameters of the RTL, as docs/nc1.md names them."""
 
-    mesh_x: int = 2
-    mesh_y: int = 2
-    lanes: int = 8
-    neurons: int = 256
-    axons: int = 4096
-    words: int = 16384
-    fanout: int = 4096
-    router_depth: int = 4
-    input_depth: int = 8
-    spike_depth: int = 4
-    weight_bits: int = 8
-    payload_bits: int = 9
-    acc_bits: int = 24
-    state_bits: int = 24
-    barrier: int = 4
+    mesh_x: int
+    mesh_y: int
+    lanes: int
+    neurons: int
+    axons: int
+    words: int
+    fanout: int
+    router_depth: int
+    input_depth: int
+    spike_depth: int
+    weight_bits: int
+    payload_bits: int
+    acc_bits: int
+    state_bits: int
+    barrier: int
 
     def __post_init__(self) -> None:
         power = self.lanes & (self.lanes - 1) == 0
@@ -68,9 +73,56 @@ class Parameters:
         return self.mesh_x * self.mesh_y
 
     @property
-    def limits(self) -> CoreLimits:
+    def groups(self) -> int:
+        """Of neurons that a core updates together."""
+        return self.neurons // self.lanes
+
+    @property
+    def limits(self) -> Limits:
         """What a core holds."""
-        return CoreLimits(self.lanes, self.neurons, self.axons, self.words, self.fanout)
+        return Limits(
+            neurons_per_core=self.neurons,
+            input_axons_per_core=self.axons,
+            output_axons_per_core=self.fanout,
+            synapse_words_per_core=self.words,
+            lanes=self.lanes,
+            cores=self.cores,
+            cores_per_tile=1,
+            mesh=self.mesh,
+        )
+
+
+def parameters_of(target: Target, mesh: tuple[int, int] | None = None) -> Parameters:
+    """The RTL's parameters for a chip of this family.
+
+    Args:
+        target: of the family nc1.
+        mesh: columns and rows; None: the target's own, else those that the RTL has by itself, 2 x 2.
+    """
+    limits, arithmetic = target.limits, target.arithmetic
+    assert arithmetic is not None
+    columns, rows = mesh or limits.mesh or (2, 2)
+    held = {
+        "lanes": limits.lanes,
+        "neurons": limits.neurons_per_core,
+        "axons": limits.input_axons_per_core,
+        "words": limits.synapse_words_per_core,
+        "fanout": limits.output_axons_per_core,
+    }
+    return Parameters(
+        mesh_x=columns,
+        mesh_y=rows,
+        weight_bits=arithmetic.weight_bits_max,
+        acc_bits=arithmetic.accumulator_bits,
+        state_bits=arithmetic.state_bits,
+        **{name: limit for name, limit in held.items() if limit is not None},
+        **target.parameters,
+    )
+
+
+def usual(mesh_x: int = 2, mesh_y: int = 2, **others: int) -> Parameters:
+    """The parameters of the target nc1, but for some."""
+    return replace(parameters_of(load_target("nc1")), mesh_x=mesh_x, mesh_y=mesh_y, **others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +168,14 @@ class Nc1:
         found[self.place] = np.arange(len(self.place))
         return found
 
-    def placed(self, place: Array) -> Nc1:
+    @cached_property
+    def placed(self) -> Placed:
+        """Where every neuron is, and what each core holds."""
+        where = [(0, (int(at % self.parameters.mesh_x), int(at // self.parameters.mesh_x)), 0) for at in self.place]
+        target = self.program.target
+        return placed_lists(self.netlist, self.partition, where, target, self.parameters.weight_bits)
+
+    def moved(self, place: Array) -> Nc1:
         """The same cores elsewhere."""
         return replace(self, place=np.asarray(place))
 
@@ -196,7 +255,7 @@ class Nc1:
         """What samples do on the chip; the arguments are those of :meth:`fired`."""
         fired = self.fired(inputs, spikes)
         samples = len(next(iter(fired.values())))
-        groups, lanes, cores = self.parameters.limits.groups, self.parameters.lanes, self.parameters.cores
+        groups, lanes, cores = self.parameters.groups, self.parameters.lanes, self.parameters.cores
         keys, lane, sent = [], [], []
         for name, events in fired.items():
             sample, t, neuron = np.nonzero(events)
@@ -231,64 +290,126 @@ def map_to_nc1(program: Program, parameters: Parameters | None = None, placement
     """Cut a program into cores and place them on a mesh.
 
     Args:
-        program: compiled for nc1.
-        parameters: of the chip; None: the usual cores, and the smallest square mesh (or one row less) that holds them.
+        program: compiled for a chip of this family.
+        parameters: of the chip; None: the target's cores, and its mesh, or the smallest square (or one row less) that
+            holds them.
         placement: of :data:`neurocompile.mapping.placement.PLACEMENTS`.
 
     Raises:
         DoesNotFit: with everything that nc1 does not do, or that its memories do not hold.
     """
+    if parameters is not None:
+        return _mapped(program, parameters, placement, grows=False)
+    return map_to(target_of(program), program, placement)
+
+
+def map_to(target: Target, program: Program, placement: str = "in-order") -> Nc1:
+    """As :func:`map_to_nc1`, on a chip that need not be the one that the program was compiled for."""
+    return _mapped(program, parameters_of(target), placement, grows=target.limits.mesh is None)
+
+
+def _mapped(program: Program, given: Parameters, placement: str, grows: bool) -> Nc1:
     graph = program.integer
-    if graph.hosts:
-        what = "parts of this network are computed by the host, and nc1 is exported without one"
-        raise DoesNotFit(Problem(what, ", ".join(graph.hosts), fix="neurocompile simulate runs chip and host in turns"))
-    given = parameters or Parameters()
-    problems = [problem for node in graph.of(Neuron, Integrator) for problem in _cannot(node.name, node.op, given)]
-    problems += [
-        Problem("its numbers are wider than the payload of an event", node.name, f"{node.op.low:g} to {node.op.high:g}",
-                f"{-(1 << given.payload_bits - 1)} to {(1 << given.payload_bits - 1) - 1}", "use --input-bits 8")
-        for node in graph.of(Input) if isinstance(node.op, Input)
-        if max(-node.op.low - 1, node.op.high) >= 1 << given.payload_bits - 1
-    ]  # fmt: skip
+    problems = [*_hosted(graph), *illegal(graph, given, 1 << program.arithmetic.decay_fraction)]
+    try:
+        netlist = netlist_of(graph, program.timesteps)
+        partition = partition_in_order(netlist, given.limits)
+        if grows:
+            side = max(1, int(np.ceil(np.sqrt(partition.cores))))
+            given = replace(given, mesh_x=side, mesh_y=-(-partition.cores // side))
+        if partition.cores > given.cores:
+            what, fix = "the network takes more cores than the mesh has", "use a larger mesh or larger cores"
+            mesh = f"{given.mesh_x} x {given.mesh_y}"
+            raise DoesNotFit(Problem(what, "the network", str(partition.cores), mesh, fix))
+        place = PLACEMENTS[placement](partition.cores, given.mesh)
+        found = Nc1(program, given, netlist, partition, routes_of(netlist, partition), place)
+        _check_tables(found)
+    except DoesNotFit as error:
+        raise DoesNotFit(list(dict.fromkeys([*problems, *error.problems]))) from error
     if problems:
         raise DoesNotFit(problems)
-    netlist = netlist_of(graph, program.timesteps)
-    partition = partition_in_order(netlist, given.limits)
-    if parameters is None:
-        side = max(1, int(np.ceil(np.sqrt(partition.cores))))
-        given = replace(given, mesh_x=side, mesh_y=-(-partition.cores // side))
-    elif partition.cores > given.cores:
-        raise DoesNotFit(Problem("the network takes more cores than the mesh has", "the network", str(partition.cores),
-                                 f"{given.mesh_x} x {given.mesh_y}", "use a larger mesh or larger cores"))  # fmt: skip
-    place = PLACEMENTS[placement](partition.cores, given.mesh)
-    found = Nc1(program, given, netlist, partition, routes_of(netlist, partition), place)
-    _check_tables(found)
     return found
 
 
-def _cannot(name: str, op: Any, parameters: Parameters) -> list[Problem]:
-    """What nc1's neurons do not do of the neuron equation."""
-    one = 1 << 16
-    least, most = -(1 << parameters.state_bits - 1), (1 << parameters.state_bits - 1) - 1
+def _hosted(graph: Graph) -> list[Problem]:
+    """Regions of a host, which the chip is exported without."""
+    if not graph.hosts:
+        return []
+    what = "parts of this network are computed by the host, and nc1 is exported without one"
+    return [Problem(what, ", ".join(graph.hosts), fix="neurocompile simulate runs chip and host in turns")]
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+
+def illegal(graph: Graph, parameters: Parameters, one: float) -> list[Problem]:
+    """Everything in a graph in synaptic form that nc1's neurons and events do not do.
+
+    Args:
+        graph: real, or in integers.
+        parameters: of the chip.
+        one: what a decay of 1 is in it.
+    """
     found = []
+    for node in graph.of(Neuron, Integrator):
+        op: Any = node.op
+        rules = (*(_NEURONS if isinstance(op, Neuron) else ()), *((_biases,) if one != 1 else ()))
+        found += [Problem(what, node.name, fix=fix) for rule in rules for what, fix in rule(op, parameters, one)]
+    payloads = 1 << parameters.payload_bits - 1
+    found += [
+        Problem("its numbers are wider than the payload of an event", node.name, f"{node.op.low:g} to {node.op.high:g}",
+                f"{-payloads} to {payloads - 1}", "use --input-bits 8")
+        for node in graph.of(Input) if isinstance(node.op, Input)
+        if max(-node.op.low - 1, node.op.high) >= payloads
+    ]  # fmt: skip
+    found += [
+        Problem("its gain differs from step to step, which no synapse's does", node.name, fix="use another target")
+        for node in graph.of(Gain)
+    ]
+    return found
+
+
+_Broken = Iterator[tuple[str, str]]
+
+
+def _current(op: Neuron, parameters: Parameters, one: float) -> _Broken:
+    if np.any(op.current_decay) or np.any(op.input_bias):
+        yield "it has a synaptic current", "use neurons without one, or --target generic"
+
+
+def _refractory(op: Neuron, parameters: Parameters, one: float) -> _Broken:
+    if op.refractory:
+        yield "it has a refractory time", "use --target generic"
+
+
+def _deaf(op: Neuron, parameters: Parameters, one: float) -> _Broken:
+    if op.deaf:
+        what = "it does not hear its current in the step after a spike (a reset that falls one step late)"
+        yield what, "reset in the step of the spike, or use --target generic"
+
+
+def _signed(op: Neuron, parameters: Parameters, one: float) -> _Broken:
+    if op.negative_threshold is not None:
+        yield "it fires negative spikes", "use --target generic"
+
+
+def _partial_reset(op: Neuron, parameters: Parameters, one: float) -> _Broken:
+    if op.reset == "by" and np.any(op.keep != one):
+        yield "its reset leaves a part of the membrane", "use --target generic"
+
+
+_NEURONS = (_current, _refractory, _deaf, _signed, _partial_reset)
+"""What nc1's neurons do not do of the neuron equation, a rule each."""
+
+
+def _biases(op: Any, parameters: Parameters, one: float) -> _Broken:
+    """Registers, which only integers have."""
+    least, most = -(1 << parameters.state_bits - 1), (1 << parameters.state_bits - 1) - 1
+    values = [op.bias]
     if isinstance(op, Neuron):
-        if np.any(op.current_decay) or np.any(op.input_bias):
-            found.append(("it has a synaptic current", "use neurons without one, or --target generic"))
-        if op.refractory:
-            found.append(("it has a refractory time", "use --target generic"))
-        if op.deaf:
-            what = "it does not hear its current in the step after a spike (a reset that falls one step late)"
-            found.append((what, "reset in the step of the spike, or use --target generic"))
-        if op.negative_threshold is not None:
-            found.append(("it fires negative spikes", "use --target generic"))
-        if op.reset == "by" and np.any(op.keep != one):
-            found.append(("its reset leaves a part of the membrane", "use --target generic"))
-        values = [op.bias, op.v_init, op.amount if op.reset == "by" else op.v_reset]
-    else:
-        values = [op.bias]
+        values += [op.v_init, op.amount if op.reset == "by" else op.v_reset]
     if any(np.min(value) < least or np.max(value) > most for value in values):
-        found.append((f"a bias or reset exceeds its register of {parameters.state_bits} bits", "scale the layer down"))
-    return [Problem(what, name, fix=fix) for what, fix in found]
+        yield f"a bias or reset exceeds its register of {parameters.state_bits} bits", "scale the layer down"
 
 
 def _check_tables(chip: Nc1) -> None:

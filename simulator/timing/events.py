@@ -1,4 +1,4 @@
-"""A program on Loihi, in picoseconds and picojoules, by the timing model of asynchronous chips (docs/timing.md)."""
+"""A program on an asynchronous chip (Loihi), in picoseconds and picojoules, by the timing model of docs/timing.md."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array, Integrator, MaxPool
-from neurocompile.mapping import plan_cores
+from neurocompile.ir.placed import Placed
 from neurocompile.mapping.host import host_layers
 from neurocompile.mapping.netlist import Netlist, netlist_of
+from neurocompile.mapping.placement import PLACEMENTS
 from neurocompile.program import Program
 from neurocompile.simulator.timing.asynchronous import (
     PARTS,
@@ -20,19 +21,19 @@ from neurocompile.simulator.timing.asynchronous import (
     AsyncChip,
     AsyncTimer,
     AsyncTiming,
-    load_events,
     map_synapses,
 )
-from neurocompile.targets import load_target
+from neurocompile.simulator.timing.nc1 import timing_missing
+from neurocompile.simulator.timing.report import BusyCore, Events, Spread, TimingReport
+from neurocompile.simulator.timing.timeline import as_trace, trace_async_events
+from neurocompile.targets import Target, load_events, target_of
+from neurocompile.targets.events import AsyncEvents, AsyncMesh
 
-__all__ = ["LoihiClock", "OnLoihi", "map_to_loihi"]
-
-CONSTANTS = "loihi-sanafe"
-"""The target whose events cost energy and time."""
+__all__ = ["EventClock", "OnCores", "on_cores"]
 
 
 @dataclass(frozen=True, eq=False)
-class OnLoihi:
+class OnCores:
     """Populations on cores, numbered one after the other: neuron n of a population is ``first[population] + n``.
 
     Inputs (of the network, and layers that the host computes) send from a core of their own, which stands for the
@@ -52,54 +53,67 @@ class OnLoihi:
         return self.netlist.timesteps + self.netlist.latency
 
 
-def map_to_loihi(program: Program) -> OnLoihi:
-    """The cores that :func:`neurocompile.mapping.plan_cores` gives the program, synapse by synapse.
+def _events_of(target: Target) -> AsyncEvents:
+    """What single events cost: as the target says, or the one that it names."""
+    return target.events or load_events(target.timed_as or target.name)
+
+
+def on_cores(program: Program, placement: str | None = None) -> OnCores:
+    """A program on the cores where its target places it, synapse by synapse.
+
+    Args:
+        program: compiled for an asynchronous chip.
+        placement: of :data:`neurocompile.mapping.placement.PLACEMENTS`; None: the target's usual one.
 
     Raises:
         DoesNotFit: for what no core holds, and for max-pools, which no core has.
+        UsageError: if nothing is known of the events of the target.
     """
-    graph, host = program.integer, host_layers(program)
+    graph, host, target = program.integer, host_layers(program), target_of(program)
     if pools := graph.of(MaxPool):
-        what = "no core of Loihi does a max-pool"
+        what = f"no core of {target.name} does a max-pool"
         raise DoesNotFit(Problem(what, ", ".join(n.name for n in pools), fix="use average pooling"))
     netlist = netlist_of(graph, program.timesteps, relays=False, host=host)
-    mapping = plan_cores(graph, load_target("loihi"), weight_bits=program.settings["bits"], host=host)
-    if mapping.excesses:
-        raise DoesNotFit(mapping.problems(mapping.chips))
+    placed = target.place(program, placement)
+    assert placed is not None  # a target with a clock has cores
+    if placed.excesses:
+        raise DoesNotFit(placed.problems(placed.chips))
     sizes = [population.size for population in netlist.populations.values()]
     first = dict(zip(netlist.populations, np.cumsum([0, *sizes]).tolist()))
-    core = np.full(sum(sizes), len(mapping.cores))
-    shapes = {layer.layer: layer.shape for layer in mapping.layers}
-    for number, each in enumerate(mapping.cores):
-        box = tuple(slice(*interval) for interval in each.block)
-        shape = shapes[each.layer]
-        neurons = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)[box].ravel()
-        core[first[each.layer] + neurons] = number
-    mesh = load_events(CONSTANTS).mesh
-    tiles = [each.tile or (0, 0) for each in mapping.cores]
-    x = np.array([tile[0] + each.chip * mesh.width for tile, each in zip(tiles, mapping.cores)], np.int64)
-    y = np.array([mesh.height - 1 - tile[1] for tile in tiles], np.int64)
-    place = (x * mesh.height + y) * mesh.cores_per_tile + np.array([each.core for each in mapping.cores], np.int64)
-    chips = mapping.chips
-    free = np.setdiff1d(np.arange(mesh.cores * chips + 1), place)[0]
-    if free == mesh.cores * chips:  # no core is left for what the host sends
-        chips += 1
-    wide = replace(mesh, width=mesh.width * chips)
+    core = np.full(sum(sizes), len(placed.cores))
+    for layer in placed.layers:
+        core[first[layer.layer] : first[layer.layer] + netlist.populations[layer.layer].size] = placed.of(layer.layer)[
+            0
+        ]
+    wide, place = _on_mesh(placed, _events_of(target).mesh)
     pre, post = (
         np.concatenate([np.zeros(0, np.int64), *parts])
         for parts in zip(
             *((first[each.source] + each.pre, first[each.target] + each.post) for each in netlist.projections)
         )
     )
-    chip = map_synapses(wide, core, pre, post, place=np.append(place, free))
-    return OnLoihi(program, netlist, first, chip, mapping.chips)
+    return OnCores(program, netlist, first, map_synapses(wide, core, pre, post, place=place), placed.chips)
 
 
-class LoihiClock:
+def _on_mesh(placed: Placed, mesh: AsyncMesh) -> tuple[AsyncMesh, Array]:
+    """The meshes of all chips side by side, and the place of each core there; the host's is the first that is free."""
+    tiles = [core.tile or (0, 0) for core in placed.cores]
+    x = np.array([tile[0] + core.chip * mesh.width for tile, core in zip(tiles, placed.cores)], np.int64)
+    y = np.array([mesh.height - 1 - tile[1] for tile in tiles], np.int64)
+    place = (x * mesh.height + y) * mesh.cores_per_tile + np.array([core.core for core in placed.cores], np.int64)
+    chips = placed.chips
+    free = np.setdiff1d(np.arange(mesh.cores * chips + 1), place)[0]
+    if free == mesh.cores * chips:  # no core is left for what the host sends
+        chips += 1
+    return replace(mesh, width=mesh.width * chips), np.append(place, free)
+
+
+class EventClock:
     """Times the samples of a program, in as many turns as they come; each starts when the one before has ended.
 
     Args:
-        program: compiled for loihi.
+        program: compiled for an asynchronous chip.
+        placement: of its cores, one of ``placements``; None: as the target places them.
         keep: keep the events of the first sample, for a timeline.
 
     Raises:
@@ -107,9 +121,14 @@ class LoihiClock:
         ToolFailed: without the compiled timing simulator.
     """
 
-    def __init__(self, program: Program, keep: bool = False) -> None:
-        self.mapped = map_to_loihi(program)
-        self._events = load_events(CONSTANTS)
+    placements = tuple(PLACEMENTS)
+    """How cores can be placed."""
+
+    def __init__(self, program: Program, placement: str | None = None, keep: bool = False) -> None:
+        self.mapped = on_cores(program, placement)
+        target = target_of(program)
+        self._events = _events_of(target)
+        self._constants = target.name if target.events is not None else target.timed_as
         self._timer = AsyncTimer(self.mapped.chip, self._events)
         self._keep = keep
         self.first: AsyncTiming | None = None
@@ -117,6 +136,11 @@ class LoihiClock:
         self._parts = {name: np.zeros(3) for name in PARTS}
         self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0}
         self._working = np.zeros(self.mapped.chip.cores, np.int64)
+
+    @staticmethod
+    def missing() -> str:
+        """Why there is no such clock here."""
+        return timing_missing()
 
     def take(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array]) -> None:
         """Time some samples.
@@ -169,26 +193,29 @@ class LoihiClock:
             return None
         return self._events.static.nominal * 1e-3 * picoseconds * self.mapped.chips  # mW ps = 1e-3 pJ
 
-    def summary(self) -> dict[str, Any]:
-        """Latency and energy, and where they went; counts and energies are sums over all samples."""
+    def timeline(self) -> dict[str, Any]:
+        """What happened when in the first sample, in the Chrome trace-event format."""
+        assert self.first is not None  # it was kept
+        return as_trace(trace_async_events(self.mapped.chip, self.first), "microseconds")
+
+    def report(self) -> TimingReport:
+        """Latency and energy, and where they went."""
         latency = np.concatenate([np.zeros(0, np.int64), *self._latencies])
         total = np.sum(list(self._parts.values()), 0)
         busiest = int(self._working.argmax())
-        return {
-            "basis": f"timing model: published constants of {CONSTANTS}, event by event (docs/timing.md)",
-            "cores": self.mapped.chip.cores - 1,
-            "chips": self.mapped.chips,
-            "steps": self.mapped.steps,
-            "latency_ns": float(latency.sum() / 1000),
-            "latency_ns_per_sample": {
-                "mean": float(latency.mean() / 1000),
-                "min": float(latency.min() / 1000),
-                "max": float(latency.max() / 1000),
-            },
-            "energy_pj": float(total[1]),
-            "energy_pj_bounds": [float(total[0]), float(total[2])],
-            "static_pj": self._static_pj(int(latency.sum())),
-            "energy_pj_by_part": {name: float(found[1]) for name, found in self._parts.items()},
-            **self._counts,
-            "fullest_core": {"core": busiest, "busy": float(self._working[busiest] / latency.sum())},
-        }
+        own = Events(
+            chips=self.mapped.chips,
+            latency_ns=float(latency.sum() / 1000),
+            latency_ns_per_sample=Spread(
+                float(latency.mean() / 1000), float(latency.min() / 1000), float(latency.max() / 1000)
+            ),
+            energy_pj=float(total[1]),
+            energy_pj_bounds=(float(total[0]), float(total[2])),
+            static_pj=self._static_pj(int(latency.sum())),
+            energy_pj_by_part={name: float(found[1]) for name, found in self._parts.items()},
+            messages=self._counts["messages"],
+            synaptic_events=self._counts["synaptic_events"],
+            fullest_core=BusyCore(busiest, float(self._working[busiest] / latency.sum())),
+        )
+        basis = f"timing model: published constants of {self._constants}, event by event (docs/timing.md)"
+        return TimingReport(basis, self.mapped.chip.cores - 1, self.mapped.steps, self._counts["hops"], own)

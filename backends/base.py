@@ -1,0 +1,70 @@
+"""What a backend is: it makes the files of a Program that another tool runs. A target names its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
+from neurocompile.program import Program
+from neurocompile.registry import Table
+from neurocompile.targets import Target, load_target, target_names
+
+__all__ = ["EMITTERS", "Emitter", "check_emitters", "emitted_files"]
+
+Emitter: TypeAlias = Callable[[Program], dict[str, bytes]]
+"""The files of a Program, by path below a folder of the backend's name; DoesNotFit for what it cannot express."""
+
+EMITTERS: Table[Emitter] = Table(
+    "neurocompile.emitters",
+    {
+        "lava": "neurocompile.backends.lava:bundle_files",
+        "netx": "neurocompile.backends.netx:net_files",
+        "rtl": "neurocompile.backends.rtl:bundle_files",
+    },
+)
+"""What ``--emit`` takes."""
+
+
+def check_emitters(target: Target, names: Iterable[str]) -> tuple[str, ...]:
+    """The backends that were asked for, once each.
+
+    Raises:
+        UsageError: for names that are none, and for those that the target does not name.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    problems = [
+        Problem("no such backend", "--emit", name, ", ".join(EMITTERS), "name one, or leave it out")
+        for name in wanted
+        if name not in EMITTERS
+    ]
+    if not problems:
+        problems = [
+            Problem(f"{name} does not run programs for {target.name}", "--emit", name, fix=_instead(name))
+            for name in wanted
+            if name not in target.backends
+        ]
+    if problems:
+        raise UsageError(problems)
+    return wanted
+
+
+def _instead(backend: str) -> str:
+    """The targets whose programs a backend runs."""
+    known = [name for name in target_names() if backend in load_target(name).backends]
+    return f"use --target {' or --target '.join(known)}" if known else "leave it out"
+
+
+def emitted_files(program: Program, names: Iterable[str]) -> dict[str, bytes]:
+    """The files of backends, by path below the Program's folder.
+
+    Raises:
+        DoesNotFit: for what a backend cannot express.
+    """
+    names = tuple(names)
+    if program.integer.hosts and names:
+        what = "parts of this network are computed by the host, and such a bundle has no host"
+        fix = "leave it out: `neurocompile simulate` runs chip and host in turns"
+        raise DoesNotFit(Problem(what, ", ".join(program.integer.hosts), f"--emit {','.join(names)}", fix=fix))
+    with naming_lines(program.lines):
+        return {f"{name}/{path}": content for name in names for path, content in EMITTERS[name](program).items()}

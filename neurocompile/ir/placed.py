@@ -1,0 +1,267 @@
+"""Where every neuron of a network is on the cores of so many chips, and what each core then holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from neurocompile.errors import Problem
+from neurocompile.ir.ops import Array
+from neurocompile.limits import Limits
+
+__all__ = [
+    "Bounds",
+    "Core",
+    "Excess",
+    "Fullest",
+    "LayerCores",
+    "Placed",
+    "Resource",
+    "bounds_of",
+    "layer_cores",
+    "nearest_limit",
+]
+
+Resource: TypeAlias = Literal["neurons", "synapse memory", "input axons", "output axons"]
+Bounds: TypeAlias = Mapping[Resource, int]
+"""What one core holds of each resource; one that is absent binds nothing."""
+
+# What is wrong with a neuron that is too large, and what to do.
+_TOO_LARGE: dict[Resource, tuple[str, str]] = {
+    "neurons": ("a core holds no neuron", "use another target"),
+    "synapse memory": (
+        "the synapses of one of its neurons alone do not fit into a core's synapse memory",
+        "use fewer bits a weight, a smaller kernel or fewer channels in front of this layer",
+    ),
+    "input axons": (
+        "one of its neurons has more sources than a core has input axons",
+        "use a smaller kernel, fewer channels or groups of channels in front of this layer",
+    ),
+    "output axons": (
+        "one of its neurons reaches more cores than it has output axons",
+        "use smaller layers behind this one, or put a smaller layer between",
+    ),
+}
+
+
+def bounds_of(limits: Limits, weight_bits: int) -> Bounds:
+    """The published limits of one core; synapse memory in bytes."""
+    memory = limits.synapse_bytes_per_core
+    if memory is None and limits.synapse_words_per_core is not None:
+        memory = limits.synapse_words_per_core * (limits.lanes or 1) * weight_bits // 8
+    held: dict[Resource, int | None] = {
+        "neurons": limits.neurons_per_core,
+        "synapse memory": memory,
+        "input axons": limits.input_axons_per_core,
+        "output axons": limits.output_axons_per_core,
+    }
+    return {resource: limit for resource, limit in held.items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A single neuron that no core holds: what it takes of a resource."""
+
+    layer: str
+    resource: Resource
+    needed: int
+    held: int
+
+
+@dataclass(frozen=True)
+class Core:
+    """One core in use: where it is, whose neurons it holds, and what they need.
+
+    ``chip`` counts from 0, ``tile`` is (steps east, steps south) and ``core`` the number in the tile; where tiles are
+    not published there is no tile and ``core`` is the number on the chip. A core that was cut as a box has neurons of
+    one layer, and ``block`` has (start, stop) for each axis of the layer's :attr:`LayerCores.shape`.
+    """
+
+    chip: int
+    tile: tuple[int, int] | None
+    core: int
+    layers: tuple[str, ...]
+    needs: Mapping[Resource, int]
+    block: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def layer(self) -> str:
+        """The names of its layers."""
+        return ", ".join(self.layers)
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons and integrators."""
+        return self.needs["neurons"]
+
+    @property
+    def synapse_bytes(self) -> int:
+        """Synapse memory."""
+        return self.needs["synapse memory"]
+
+    @property
+    def input_axons(self) -> int:
+        """Elements of sources that it hears."""
+        return self.needs["input axons"]
+
+    @property
+    def output_axons(self) -> int:
+        """Pairs of its neurons and cores that they reach."""
+        return self.needs["output axons"]
+
+    def as_json(self) -> dict[str, Any]:
+        """It as plain data."""
+        return {
+            "chip": self.chip,
+            "tile": None if self.tile is None else list(self.tile),
+            "core": self.core,
+            "layer": self.layer,
+            "block": None if self.block is None else [list(interval) for interval in self.block],
+            "neurons": self.neurons,
+            "synapse_bytes": self.synapse_bytes,
+            "input_axons": self.input_axons,
+            "output_axons": self.output_axons,
+        }
+
+
+@dataclass(frozen=True)
+class LayerCores:
+    """The cores of one layer.
+
+    ``shape`` is the shape in which it is cut (its own, or the one in front of a reshape), ``block`` the largest block.
+    ``neurons`` and ``synapse_bytes`` are sums over its cores, ``input_axons`` and ``output_axons`` the largest of any.
+    ``bound`` is the limit that one of its cores comes nearest to, ``percent`` how near; None without limits.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    block: tuple[int, ...]
+    cores: int
+    neurons: int
+    synapse_bytes: int
+    input_axons: int
+    output_axons: int
+    bound: Resource | None
+    percent: float | None
+
+
+@dataclass(frozen=True)
+class Fullest:
+    """The core that comes nearest to a limit: ``percent`` of the resource is taken."""
+
+    core: Core
+    resource: Resource
+    percent: float
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A network on the cores of as many chips as it takes.
+
+    ``excesses`` are single neurons that no core holds, the worst of each layer and resource: with any, this is what the
+    other limits ask for, and cannot be built. ``listed`` has for each layer that was cut into lists the core of each
+    neuron and its slot there, ``[size]`` each.
+    """
+
+    target: str
+    limits: Limits
+    weight_bits: int
+    host: tuple[str, ...]
+    layers: tuple[LayerCores, ...]
+    cores: tuple[Core, ...]
+    excesses: tuple[Excess, ...] = ()
+    listed: Mapping[str, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+
+    def of(self, layer: str) -> tuple[Array, Array]:
+        """The core of each neuron of a layer (an index into ``cores``), and its slot there, ``[size]`` each."""
+        if layer in self.listed:
+            return self.listed[layer]
+        shape = next(each.shape for each in self.layers if each.layer == layer)
+        numbers = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+        core, slot = np.zeros((2, numbers.size), np.int64)
+        for number, each in enumerate(self.cores):
+            if each.layers == (layer,) and each.block is not None:
+                own = numbers[tuple(slice(*interval) for interval in each.block)].ravel()
+                core[own], slot[own] = number, np.arange(len(own))
+        return core, slot
+
+    @property
+    def chips(self) -> int:
+        """The least number of chips with so many cores."""
+        return max((core.chip for core in self.cores), default=0) + 1
+
+    @property
+    def fullest(self) -> Fullest | None:
+        """The core with the highest utilization of any resource, the first of equals; None without cores or limits."""
+        bounds = bounds_of(self.limits, self.weight_bits)
+        found = [nearest for core in self.cores if (nearest := nearest_limit(core, bounds))]
+        return max(found, key=lambda nearest: nearest.percent, default=None)
+
+    def problems(self, chips: int) -> list[Problem]:
+        """Everything that keeps it from so many chips."""
+        return [*map(self._excess, self.excesses), *self._too_many_cores(chips)]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data, the same for the same network."""
+        full = self.fullest
+        return {
+            "target": self.target,
+            "weight_bits": self.weight_bits,
+            "chips": self.chips,
+            "cores": len(self.cores),
+            "host": list(self.host),
+            "fullest": None if full is None else {**vars(full), "core": full.core.as_json()},
+            "layers": [
+                {**asdict(layer), "shape": list(layer.shape), "block": list(layer.block)} for layer in self.layers
+            ],
+            "excesses": [asdict(excess) for excess in self.excesses],
+            "placement": [core.as_json() for core in self.cores],
+        }
+
+    def _excess(self, excess: Excess) -> Problem:
+        what, fix = _TOO_LARGE[excess.resource]
+        unit = "bytes" if excess.resource == "synapse memory" else excess.resource
+        return Problem(what, excess.layer, f"{excess.needed} {unit}", f"{excess.held} {unit} a core", fix)
+
+    def _too_many_cores(self, chips: int) -> list[Problem]:
+        held = self.limits.cores
+        if held is None or self.chips <= chips:
+            return []
+        limit = f"{held} a chip" + (f", {held * chips} on {chips} chips" if chips > 1 else "")
+        many = f"use --chips {self.chips} (at least), a smaller network, or simulate --price-as {self.target}"
+        what = f"{self.target} does not have so many cores"
+        found = [Problem(what, "the network", f"{len(self.cores)} cores", limit, many)]
+        for layer in self.layers:
+            if layer.cores > held * chips:
+                why = f"this layer alone takes more cores than that (it is bound by {layer.bound})"
+                alone = f"use --chips {-(-layer.cores // held)} (at least) for this layer alone, or a smaller layer"
+                found.append(Problem(why, layer.layer, f"{layer.cores} cores", limit, alone))
+        return found
+
+
+def layer_cores(
+    layer: str, shape: tuple[int, ...], block: tuple[int, ...], cores: Sequence[Core], bounds: Bounds
+) -> LayerCores:
+    """What the cores of one layer need together."""
+    nearest = max((nearest_limit(core, bounds) for core in cores), key=lambda found: found.percent if found else 0.0)
+    return LayerCores(
+        layer=layer,
+        shape=shape,
+        block=block,
+        cores=len(cores),
+        neurons=sum(core.neurons for core in cores),
+        synapse_bytes=sum(core.synapse_bytes for core in cores),
+        input_axons=max(core.input_axons for core in cores),
+        output_axons=max(core.output_axons for core in cores),
+        bound=nearest.resource if nearest else None,
+        percent=nearest.percent if nearest else None,
+    )
+
+
+def nearest_limit(core: Core, bounds: Bounds) -> Fullest | None:
+    """The resource of which a core takes the largest part."""
+    parts = [Fullest(core, name, 100 * need / bounds[name]) for name, need in core.needs.items() if name in bounds]
+    return max(parts, key=lambda found: found.percent, default=None)

@@ -1,0 +1,37 @@
+"""What a chip holds: one type for those that are cut into boxes and for those that are cut into lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one chip holds, and each of its cores; None where it was never published, or nothing binds.
+
+    ``mesh`` is the number of tiles (east-west, north-south), each of ``cores_per_tile`` cores. Synapse memory is in
+    bytes, or in words of ``lanes`` weights, where neurons are updated ``lanes`` at a time; an output axon is an entry
+    that leads from a neuron to a core. ``delay`` is the longest synaptic delay in steps beyond the one that every
+    synapse takes.
+    """
+
+    neurons: int | None = None
+    synapses: int | None = None
+    cores: int | None = None
+    neurons_per_core: int | None = None
+    synapse_bytes_per_core: int | None = None
+    synapse_words_per_core: int | None = None
+    input_axons_per_core: int | None = None
+    output_axons_per_core: int | None = None
+    lanes: int | None = None
+    cores_per_tile: int | None = None
+    mesh: tuple[int, int] | None = None
+    delay: int | None = None
+    source: str = ""
+
+    @property
+    def bound_chips(self) -> bool:
+        """Whether a network can be too large for one chip: something of a whole chip is limited."""
+        return any(each is not None for each in (self.neurons, self.synapses, self.cores))

@@ -1,0 +1,92 @@
+"""Cutting into boxes: which neurons go to which core of a chip that stores kernels, and what each core then holds.
+
+The resource model. Each core holds a block of one layer: a box of its channels, rows and columns. It needs
+
+- *neurons*: one compartment for each neuron or integrator of the block.
+- *input axons*: one for each element of a source (a neuron, wherever it is, or an input) that has at least one stored
+  synapse, zero weights included, into the block. An element that reaches the block in several ways, over a delay or
+  through a second layer of weights, is one. Pools, sums and delays of spikes have no compartments: an element of a pool
+  stands for all neurons of its window. Name a node in ``host`` to have its elements arrive as they are.
+- *output axons*: one for each pair of a neuron of the block and a core that it reaches, its own included. Readers are
+  therefore cut first. Spikes that only the host reads are not counted.
+- *synapse memory*: each entry takes the weight's bits and the index of its neuron, ``ceil(log2(neurons of the core))``
+  bits. What axons cost beside their entries is not counted.
+
+  - A convolution stores its kernel once for each distinct pattern of taps, as population axons share it. Along one axis
+    a source position meets, within the block, a set of taps (all of them inside, fewer at a border, every other one
+    under a stride); equal sets are stored once. The entries are the sum over the patterns of rows and of columns of
+    their taps, times the block's output channels, times the input channels of their group. Transposed convolutions
+    likewise.
+  - A scale (one weight for each event) stores one entry for each channel where its weight is the same all over the
+    channel, else one for each neuron.
+  - A matrix shares nothing: one entry for each stored synapse. If it stores all its synapses, and the neurons that it
+    feeds are a run, an axon's entries are a run too and need no index.
+  - A convolution whose outputs are wired to the block along no axes shares nothing.
+
+A layer is cut into equal blocks (the last of an axis may be shorter): the fewest that keep every limit, then those with
+the fewest input axons, then the least memory. Where output axons are limited the network is also cut with a price on
+axons (a reader's input axons are output axons of those that it reads), and the plan with fewer cores in all is taken.
+A limit that is not published does not bind. Cores are taken in order, layer after layer, along a snake through the
+tiles of each chip (west to east, then east to west), so that layers that follow one another lie side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.placed import Core, LayerCores, Placed, Resource, bounds_of, layer_cores
+from neurocompile.limits import Limits
+from neurocompile.mapping.blocks import Cut, cut_layers
+from neurocompile.mapping.fields import Interval
+from neurocompile.mapping.layers import layers_of
+from neurocompile.mapping.placement import spread
+
+__all__ = ["cut_boxes"]
+
+
+def cut_boxes(
+    graph: Graph, limits: Limits, target: str, *, weight_bits: int, host: frozenset[str] = frozenset(),
+    placement: str = "snake",
+) -> Placed:  # fmt: skip
+    """Cut an integer graph in synaptic form into boxes, on as many chips as it takes.
+
+    What no number of chips mends is in ``excesses`` of what is returned.
+
+    Args:
+        graph: ``Program.integer``.
+        limits: that bind.
+        target: the name of the chip, for those who read about it.
+        weight_bits: bits of a stored weight.
+        host: names of neurons, integrators or other nodes that are computed elsewhere: they take no core, and what they
+            emit arrives over input axons.
+        placement: of :data:`neurocompile.mapping.placement.PLACEMENTS`.
+
+    Raises:
+        DoesNotFit: if a layer's connections follow no axes and are too many to be listed.
+        ValueError: if ``host`` names what the graph does not have.
+    """
+    unknown = sorted(name for name in host if name not in graph)
+    if unknown:
+        raise ValueError(f"not in the graph: {', '.join(unknown)}")
+    bounds = bounds_of(limits, weight_bits)
+    cuts, excesses = cut_layers(layers_of(graph, host), bounds, weight_bits)
+    places = iter(spread(sum(cut.cores for cut in cuts), limits, placement))
+    cores: list[Core] = []
+    layers: list[LayerCores] = []
+    for cut in cuts:
+        own = [Core(*next(places), (cut.layer.name,), needs, block) for block, needs in _blocks(cut)]
+        cores += own
+        layers.append(layer_cores(cut.layer.name, cut.layer.space, cut.block, own, bounds))
+    return Placed(target, limits, weight_bits, tuple(sorted(host)), tuple(layers), tuple(cores), tuple(excesses))
+
+
+def _blocks(cut: Cut) -> Iterator[tuple[tuple[Interval, ...], dict[Resource, int]]]:
+    """Each block of a cut, and what it needs."""
+    columns: tuple[Resource, ...] = ("neurons", "synapse memory", "input axons", "output axons")
+    needs = np.stack([cut.needs[resource].reshape(-1) for resource in columns], axis=1).tolist()
+    for block, need in zip(product(*cut.intervals), needs):
+        yield block, dict(zip(columns, need))
