@@ -115,7 +115,8 @@ def _parsed(path: Path) -> Data:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise BadInput(Problem("no such file", str(path), fix="check the path, or see neurocompile targets")) from None
+        fix = "check the path, or see neurocompile targets"
+        raise UsageError(Problem("unknown target: there is no such file", "--target", str(path), fix=fix)) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         fix = "start from one that works: neurocompile targets loihi --toml"
         raise BadInput(Problem(f"this is no TOML file: {error}", str(path), fix=fix)) from error
