@@ -17,7 +17,7 @@ def _names(context: click.Context, option: click.Parameter, given: str | None) -
 
 @click.command("export")
 @click.argument("model", type=path)
-@click.option("--target", default="generic", show_default=True, help="A name from `neurocompile targets`, or FILE.toml.")
+@click.option("--target", default="generic", show_default=True, help="From `neurocompile targets`, or FILE.toml.")
 @click.option("-o", "--output", "out", type=path, help="The folder to write (default: MODEL's name).")
 @click.option("--bits", type=int, help="Width of a weight, 2 to 16 (default: the target's).")
 @click.option("--per", "per_channel", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True,

@@ -36,7 +36,7 @@ def test_messages_meet_as_many_synapses_as_the_engine_counted(digits: tuple[Prog
     program, data = digits
     result = run_program(program, data)
     assert isinstance(result.clock, EventClock)
-    timing = result.plain(clock.report())
+    timing = plain(result.clock.report())
     assert timing["synaptic_events"] == int(result.counts.total("sops").sum())
     mapped = on_cores(program)
     sent = 0
