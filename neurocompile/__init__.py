@@ -5,6 +5,7 @@ The public names are resolved when they are first used, so that ``import neuroco
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-class TargetsPackage(ModuleType):
+class _TargetsPackage(ModuleType):
     """``neurocompile.targets``, which is a package and, called, the verb of the same name.
 
     Python binds a package to its name in its parent once anything imports it: no function of ours would stay there.
@@ -65,6 +66,18 @@ class TargetsPackage(ModuleType):
         from neurocompile.api import targets
 
         return targets(name, toml=toml)
+
+
+class _Package(ModuleType):
+    """This package, which makes ``targets`` callable as soon as Python binds it here."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "targets" and isinstance(value, ModuleType):
+            value.__class__ = _TargetsPackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -173,7 +173,7 @@ class Placed:
     layers: tuple[LayerCores, ...]
     cores: tuple[Core, ...]
     excesses: tuple[Excess, ...] = ()
-    listed: Mapping[str, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+    listed: Mapping[str, tuple[Array, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, layer: str) -> tuple[Array, Array]:
         """The core of each neuron of a layer (an index into ``cores``), and its slot there, ``[size]`` each."""

@@ -4,9 +4,6 @@ Files lie beside the code of their family. ``neurocompile.targets()`` and ``neur
 known of them, as the command does.
 """
 
-import sys
-
-from neurocompile import TargetsPackage
 from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.limits import Limits
 from neurocompile.targets.base import COUNTS, FAMILIES, Family, Target
@@ -28,5 +25,3 @@ __all__ = [
     "target_of",
     "toml_of",
 ]
-
-sys.modules[__name__].__class__ = TargetsPackage
