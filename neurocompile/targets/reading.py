@@ -153,7 +153,7 @@ def _merged(base: Data, own: Data) -> Data:
     merged = {**base, **own}
     for key, value in own.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        if both and "nominal" not in value:
+        if both and "nominal" not in base[key]:
             merged[key] = _merged(base[key], value)
             if "source" in base[key] and "source" not in value:
                 merged[key]["source"] = ""

@@ -1,5 +1,7 @@
 """A chip that another package brings: its file, one rule, a clock and a backend."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from neurocompile.errors import Problem
@@ -12,7 +14,7 @@ from neurocompile.targets.keys import Key
 class Toy(Family):
     """Neurons without a synaptic current."""
 
-    parameters = {"events_a_cycle": Key(low=1, high=64, needed=True)}
+    parameters: ClassVar = {"events_a_cycle": Key(low=1, high=64, needed=True)}
 
     def illegal(self, target, graph, one):
         """Every neuron with a current."""

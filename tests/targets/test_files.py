@@ -1,0 +1,172 @@
+"""A chip that a TOML file of the user's own describes: compiled for, run and priced by; and what is wrong in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neurocompile
+from neurocompile.errors import BadInput, UsageError
+from neurocompile.program import load_program
+from neurocompile.targets import load_target, target_names, target_of, toml_of
+from tests.cli.helpers import SHAPE, STEPS, done, refused, result, saved, small_net
+
+SMALL = """
+family = "loihi"
+description = "half a Loihi"
+
+[limits]
+mesh = [2, 2]
+cores = 16
+neurons_per_core = 4
+
+[prices.sop]
+nominal = 20.0
+unit = "pJ"
+basis = "derived"
+scope = "per event"
+source = "a data sheet"
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return saved(small_net(), tmp_path / "net.pt")
+
+
+def file(folder: Path, text: str, name: str = "mine.toml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def data(folder: Path) -> Path:
+    np.savez(folder / "x.npz", x=np.random.default_rng(0).uniform(0, 1, (4, STEPS, *SHAPE)))
+    return folder / "x.npz"
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_the_file_of_every_target_is_a_start(name: str, tmp_path: Path) -> None:
+    known, again = load_target(name), load_target(str(file(tmp_path, toml_of(name))))
+    assert (again.arithmetic, again.limits, again.prices) == (known.arithmetic, known.limits, known.prices)
+    assert (again.family, again.clock, again.events) == (known.family, known.clock, known.events)
+    named = load_target(str(file(tmp_path, toml_of(name), f"{name}.toml")))
+    assert named.name == f"{name}.toml"  # not to be taken for the other
+
+
+def test_another_mesh_other_limits_and_other_prices_of_a_family(model: Path, tmp_path: Path) -> None:
+    mine = file(tmp_path, SMALL)
+    body = result("export", model, "--target", mine, "-o", tmp_path / "out", "--emit", "lava")
+    assert body["target"] == "mine"
+    assert body["cores"] == sum(-(-layer["neurons"] // 4) for layer in body["mapping"]["layers"]) > 1
+    assert {core["tile"][0] for core in body["mapping"]["placement"]} == {0}
+    mine.unlink()  # the program knows its chip
+    program = load_program(tmp_path / "out")
+    assert target_of(program).limits.mesh == (2, 2)
+    assert target_of(program).limits.input_axons_per_core == load_target("loihi").limits.input_axons_per_core
+    ran = result("simulate", tmp_path / "out", "--data", data(tmp_path))
+    spike = load_target("loihi").prices["spike"].nominal
+    assert ran["energy_pj_by_term"]["sop"] == 20.0 * ran["sops"]
+    on_chip = ran["spikes"] - ran["host"]["spikes"]
+    assert ran["energy_pj_by_term"]["spike"] == pytest.approx(spike * on_chip)
+    assert ran["timing"]["cores"] == body["cores"]
+    known = json.loads(
+        done("simulate", tmp_path / "out", "--data", data(tmp_path), "--price-as", "loihi", "--json").out
+    )
+    assert known["energy_pj"] != ran["energy_pj"]
+
+
+def test_a_fixed_mesh_of_nc1(model: Path, tmp_path: Path) -> None:
+    small = 'family = "nc1"\n[limits]\nmesh = [1, 1]\ncores = 1\nneurons_per_core = 8\n'
+    errors = refused(4, "export", model, "--target", file(tmp_path, small), "-o", tmp_path / "out")
+    assert any("more cores than the mesh" in error["what"] for error in errors)
+    large = file(tmp_path, small.replace("[1, 1]", "[2, 2]").replace("cores = 1", "cores = 4"))
+    body = result("export", model, "--target", large, "-o", tmp_path / "out")
+    assert 1 < body["cores"] <= 4
+    assert "rtl/image.txt" in body["files"]
+
+
+def test_a_price_list_alone(model: Path, tmp_path: Path) -> None:
+    prices = file(tmp_path, SMALL[SMALL.index("[prices") :])
+    done("export", model, "-o", tmp_path / "out")
+    ran = result("simulate", tmp_path / "out", "--data", data(tmp_path), "--price-as", prices)
+    assert ran["energy_pj"] == 20.0 * ran["sops"]
+    assert ran["target"] == "mine"
+    (error,) = refused(2, "export", model, "--target", prices, "-o", tmp_path / "other")
+    assert "price list" in error["what"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("cores = 16", 'cores = "16"'), ("limits.cores", "'16'", "whole number from 1")),
+        (("cores = 16", "cores = 0"), ("limits.cores", "0", "from 1")),
+        (("cores = 16", "cores = true"), ("limits.cores", "True", "whole number")),
+        (("mesh = [2, 2]", "mesh = [2, 2, 2]"), ("limits.mesh", "[2, 2, 2]", "two whole numbers")),
+        (("cores = 16", "coers = 16"), ("limits.coers", "16", "cores")),
+        (('basis = "derived"', 'basis = "guessed"'), ("prices.sop.basis", "guessed", "measured")),
+        (("nominal = 20.0", "nominal = 20.0\nmin = 30.0"), ("prices.sop", "30", "min <= nominal")),
+        (("nominal = 20.0\n", ""), ("prices.sop.nominal", "nothing", "number")),
+        (("[prices.sop]", "[prices.sops]"), ("prices.sops", "nominal", "sop")),
+        (('family = "loihi"', 'family = "loihi9"'), ("family", "loihi9", "nc1")),
+        (('family = "loihi"', 'family = "loihi"\nlike = "loihi9"'), ("like", "loihi9", "loihi2")),
+        (('family = "loihi"', 'family = "loihi"\nchips = 3'), ("chips", "3", "family")),
+        (("[limits]", "[arithmetic]\nweight_bits = 40\n[limits]"), ("arithmetic", "nothing", "whole number")),
+        (("[limits]", "[parameters]\nbarrier = 3\n[limits]"), ("parameters.barrier", "3", "")),
+        (("[limits]", "limits = 3\n#"), ("limits", "3", "[limits]")),
+    ],
+)
+def test_what_is_wrong_names_key_value_and_range(
+    change: tuple[str, str], says: tuple[str, str, str], tmp_path: Path
+) -> None:
+    wrong = file(tmp_path, SMALL.replace(*change))
+    with pytest.raises(BadInput) as error:
+        load_target(str(wrong))
+    key, value, allowed = says
+    found = [problem for problem in error.value.problems if key in problem.what]
+    assert found, error.value
+    assert any(value in problem.actual and allowed in problem.limit for problem in found), error.value
+    assert all(problem.where == str(wrong) and problem.fix for problem in error.value.problems)
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    wrong = file(tmp_path, SMALL.replace("cores = 16", "cores = -1").replace("pJ", "").replace('"derived"', "3"))
+    errors = refused(6, "targets", wrong)
+    assert {"limits.cores", "prices.sop.basis"} <= {error["what"].split()[0] for error in errors}
+
+
+@pytest.mark.parametrize(
+    "text", ["family = ", "\x00", "[limits", 'family = "priced"\n[limits]\ncores = 99999999999999999999']
+)
+def test_no_toml_file_is_refused_as_such(text: str, tmp_path: Path) -> None:
+    refused(6, "targets", file(tmp_path, text))
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load_target(str(tmp_path / "none.toml"))
+    os.mkdir(tmp_path / "folder.toml")
+    with pytest.raises(BadInput, match="no TOML file"):
+        load_target(str(tmp_path / "folder.toml"))
+
+
+def test_lanes_of_nc1_and_the_arithmetic_of_its_rtl(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"limits\.lanes must be a power of two"):
+        load_target(str(file(tmp_path, 'family = "nc1"\n[limits]\nlanes = 3\n')))
+    own = toml_of("nc1").replace("decay_fraction = 16", "decay_fraction = 12")
+    with pytest.raises(BadInput, match=r"arithmetic\.decay_fraction is fixed in the RTL"):
+        load_target(str(file(tmp_path, own)))
+
+
+def test_a_source_does_not_stay_with_another_number(tmp_path: Path) -> None:
+    assert load_target("loihi").limits.source
+    assert load_target(str(file(tmp_path, SMALL))).limits.source == ""
+
+
+def test_python_takes_a_file_as_well(model: Path, tmp_path: Path) -> None:
+    program = neurocompile.compile(model, str(file(tmp_path, SMALL)))
+    assert program.target == "mine"
+    assert neurocompile.targets(str(tmp_path / "mine.toml")).targets["mine"].limits.cores == 16
