@@ -17,10 +17,10 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from neurocompile.frontends import Reference, load_model
+from neurocompile.frontends import load_model
 from neurocompile.frontends.pytorch.pickles import unpickle
 from neurocompile.frontends.pytorch.symbolic.plain import module_of
-from neurocompile.ir import interpret
+from neurocompile.ir import Trace, interpret
 from neurocompile.ir.ops import Array
 from neurocompile.models.digits import load_digits_split
 from neurocompile.passes import REAL_PASSES, run_passes
@@ -68,7 +68,7 @@ def compare(samples: int) -> list[dict[str, Any]]:
     ]
 
 
-def _run_with_spikingjelly_fold(module: nn.Module, x: Array, normalize_residual: bool) -> Reference:
+def _run_with_spikingjelly_fold(module: nn.Module, x: Array, normalize_residual: bool) -> Trace:
     """What the folded torch module gives in float64 for ``x[N, T, ...]``."""
     folded = copy.deepcopy(module).double()
     fired: dict[str, Array] = {}
@@ -82,7 +82,7 @@ def _run_with_spikingjelly_fold(module: nn.Module, x: Array, normalize_residual:
             node.register_forward_hook(hear(path))
     with torch.no_grad():
         output = folded(torch.from_numpy(x).transpose(0, 1))
-    return Reference({"output": output.numpy()}, fired)
+    return Trace(outputs={"output": output.numpy()}, spikes=fired)
 
 
 if __name__ == "__main__":

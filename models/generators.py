@@ -18,13 +18,13 @@ from torch.nn.functional import interpolate
 
 import neurocompile
 from neurocompile.data import arrange_inputs
-from neurocompile.execution import Executor
 from neurocompile.frontends import live_model
 from neurocompile.frontends.base import Layout
 from neurocompile.ir.ops import Array
 from neurocompile.models import fsvae, sddpm, sgad, spiking_diffusion, spiking_gan
 from neurocompile.models.digits import load_digits_split
 from neurocompile.program import Program
+from neurocompile.simulator.execution import IntegerExecutor
 
 __all__ = [
     "CHECKPOINTS",
@@ -141,7 +141,7 @@ def compiled(part: Part, target: str = "generic") -> Program:
 
 def in_program(program: Program) -> Network:
     """What a program computes, host regions included."""
-    executor = Executor(program)
+    executor = IntegerExecutor(program)
 
     def run(*arrays: Array) -> Array:
         named = dict(zip(program.input_shapes, arrays, strict=True))

@@ -10,17 +10,17 @@ import torch
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data, arrange_inputs
 from neurocompile.errors import NeurocompileError
-from neurocompile.execution import Executor
 from neurocompile.frontends import Model, live_model
 from neurocompile.frontends.pytorch import separate
 from neurocompile.program import Program
 from neurocompile.reports.zoo import Measured
+from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.targets import load_target
-from neurocompile.validation import validate_program
 from neurocompile.verbs.networks import Network
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.program import sizes_of
 from neurocompile.verbs.running import run_program
+from neurocompile.verbs.validate import validate_program
 
 __all__ = ["CHIPS", "measure"]
 
@@ -76,11 +76,11 @@ def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
         on_chip_fraction=(sops + macs) / (sops + macs + host_macs),
         energy_pj={chip: cost.per_sample.energy_pj for chip, cost in costs.items()},
         energy_is_lower_bound={chip: cost.bill.is_lower_bound for chip, cost in costs.items()},
-        spikes_compared=lowering.comparison.compared,
-        spikes_differing=lowering.comparison.mismatches,
-        ties=lowering.comparison.ties,
+        spikes_compared=lowering.compared,
+        spikes_differing=lowering.mismatches,
+        ties=lowering.ties,
         output_error=lowering.output_error,
-        spikes_differing_int8=quantization.comparison.mismatches,
+        spikes_differing_int8=quantization.mismatches,
         export_s=export_s,
         export_cpu_s=export_cpu_s,
         memory_mb=memory_mb,
@@ -96,7 +96,7 @@ def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
 def _engine_against_reference(program: Program, data: Data) -> tuple[int, int]:
     """Every spike and membrane of one sample, from both simulators: how many were compared, how many differ."""
     one = data.part(0, 1).inputs
-    fast, slow = (Executor(program, reference=r).run(one, membranes=True) for r in (False, True))
+    fast, slow = (IntegerExecutor(program, reference=r).run(one, membranes=True) for r in (False, True))
     names = list(slow.spikes)
     compared = sum(slow.spikes[name].size + slow.membranes[name].size for name in names)
     differing = sum(

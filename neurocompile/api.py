@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from neurocompile.ir.ops import Array, Read
 from neurocompile.program import Program, load_program
-from neurocompile.verbs.given import EXAMPLES, data_of, program_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from neurocompile.reports.inspect import InspectReport
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.targets import TargetsReport
+    from neurocompile.reports.validation import Validation
     from neurocompile.reports.zoo import ZooReport
-    from neurocompile.validation import Validation
 
 __all__ = ["compile", "demo", "export", "inspect", "load", "simulate", "targets", "validate", "zoo"]
 
@@ -300,49 +299,56 @@ def demo(
 
 def validate(
     program: Program | Path_,
-    x: Inputs,
-    y: Any = None,
+    x: Inputs | None = None,
+    y: Array | None = None,
     *,
     reference: nn.Module | Model | Path_ | None = None,
-    recorded: Mapping[str, Array] | None = None,
+    recorded: Mapping[str, Array] | Path_ | None = None,
+    hardware: bool = False,
+    time_limit_s: float = 600.0,
+    backend_samples: int | None = None,
+    lava_python: Path_ | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
     layout: Layout | None = None,
     readout: Read | None = None,
-    lava_python: Path_ | None = None,
-    backend_samples: int = 128,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
 ) -> Validation:
-    """Compare a program with the torch model that it was made from, with Lava, and with recorded spikes.
+    """Compare a program with the model that it was made from, with Lava or RTL, and with recorded spikes.
 
     Args:
         program: compiled for any target, or its folder (then the bundle in it is run).
-        x: samples (:func:`simulate`).
+        x: samples (:func:`simulate`); None: those that the program brought along.
         y: labels, if any.
-        reference: the torch model, or its file; None: the lowering is not checked.
-        recorded: what hardware fired, ``[N, T, ...]`` by layer.
-        layout: how the reference takes time and batch.
-        readout: how its output is read.
-        lava_python: Python 3.10 with Lava, for programs for Loihi; None: ``.venv-lava``, if there is one.
-        backend_samples: how many samples Lava runs, at most.
-    """
-    from neurocompile.backends.lava.executor import lava_for
-    from neurocompile.frontends import Model, live_model, load_model
-    from neurocompile.validation import validate_program
+        reference: the model, or its file; None: the lowering is not checked.
+        recorded: what hardware fired, ``[N, T, ...]`` by layer, or an npz file of it.
+        hardware: run on Loihi itself, where the machine has one.
+        time_limit_s: that one run of Lava or the RTL may take before it is killed.
+        backend_samples: how many samples these run, at most; None: 128 or 4; 0: none.
+        lava_python: Python 3.10 with Lava, or its environment; None: ``.venv-lava``, if there is one.
+        input_shape: of a reference whose file does not say, without batch and time.
+        timesteps: T, likewise.
+        layout: how the reference takes time and batch; None: found out.
+        readout: how its output is read; None: its mean.
+        carries: "spikes" if its inputs are 0 or 1; None: what the file says, or as they are in ``x``.
+        arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
+        trust: unpickle anything, run any bundle: whatever code they hold.
 
-    folder = Path(program) if isinstance(program, str | os.PathLike) else None
-    program = program_of(_given(program))
-    python = None if lava_python is None else Path(lava_python)
-    backend, without = lava_for(program, python, folder) if backend_samples else (None, "left out")
-    shapes, steps = program.input_shapes, program.timesteps
-    data = data_of(_given(x), shapes, steps, y, program.lines)
-    if isinstance(reference, str | os.PathLike):
-        otherwise = next(iter(shapes.values())), steps
-        reference = load_model(Path(reference), layout=layout, readout=readout, otherwise=otherwise)
-    elif reference is not None and not isinstance(reference, Model):
-        example = data.part(0, EXAMPLES).inputs
-        reference = live_model(
-            reference, example, input_shape=dict(shapes), timesteps=steps, layout=layout, readout=readout
-        )
-    settings: Any = {"backend": backend, "backend_samples": backend_samples, "without_backend": without}
-    return validate_program(program, data, reference, recorded, **settings)
+    Raises:
+        UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.validate.validate`.
+    """
+    from neurocompile.verbs.validate import ValidateRequest
+    from neurocompile.verbs.validate import validate as run
+
+    request = ValidateRequest(
+        program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
+        hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
+        lava_python=_given(lava_python), input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout,
+        carries=carries, arch=arch, trust=trust,
+    )  # fmt: skip
+    return run(request)
 
 
 def _given(value: Given | Path_) -> Given | Path:

@@ -8,11 +8,12 @@ sum that it is in. Real-valued inputs cost multiply-accumulates (MACs) instead, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from neurocompile.ir.counts import Counts
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
@@ -28,47 +29,7 @@ from neurocompile.ir.ops import (
     SumPool,
 )
 
-__all__ = ["Counts", "Fanout", "LayerCounts", "count_events", "fanouts", "stored_synapses"]
-
-
-@dataclass
-class LayerCounts:
-    """Counts of one layer, one whole number a sample ``[N]`` each."""
-
-    sops: Array
-    sops_nonzero: Array
-    macs: Array
-    spikes: Array
-    active: Array
-    inactive: Array
-
-    @staticmethod
-    def zero(samples: int) -> LayerCounts:
-        """Nothing counted yet."""
-        return LayerCounts(*(np.zeros(samples, np.int64) for _ in range(6)))
-
-
-@dataclass
-class Counts:
-    """The counts of every layer: of each neuron (integrator) with its synapses, of each sum of events."""
-
-    layers: dict[str, LayerCounts] = field(default_factory=dict)
-
-    def total(self, name: str) -> Array:
-        """One of the counts summed over layers, ``[N]``."""
-        return np.asarray(np.sum([getattr(layer, name) for layer in self.layers.values()], axis=0, dtype=np.int64))
-
-    def joined(self, other: Counts) -> Counts:
-        """These samples and then the other's."""
-        if not self.layers:
-            return other
-        return Counts(
-            {
-                name: LayerCounts(*(np.concatenate(pair) for pair in zip(vars(layer).values(), vars(more).values())))
-                for name, layer in self.layers.items()
-                for more in (other.layers[name],)
-            }
-        )
+__all__ = ["Fanout", "count_events", "fanouts", "stored_synapses"]
 
 
 @dataclass(frozen=True)

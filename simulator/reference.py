@@ -6,37 +6,21 @@ Engines that are faster are compared with this one, integer for integer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
+from neurocompile.ir.counts import Counts, LayerCounts
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out, reset, spikes_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
-from neurocompile.simulator.counts import Counts, Fanout, LayerCounts, count_events, fanouts
+from neurocompile.ir.trace import Trace
+from neurocompile.simulator.counts import Fanout, count_events, fanouts
 
-__all__ = ["Simulation", "State", "simulate_integers"]
+__all__ = ["State", "simulate_integers"]
 
 State = dict[str, dict[str, Array]]
-
-
-@dataclass
-class Simulation:
-    """What a run left behind; arrays are ``[N, T, *shape]``, outputs in real units ``[N, *shape]``.
-
-    ``membranes`` holds h, ``potentials`` what is left of it after the reset (of an integrator both are y).
-    ``overflows`` counts the register values that met the end of their range (0 for what the compiler has proved).
-    """
-
-    outputs: dict[str, Array]
-    spikes: dict[str, Array]
-    membranes: dict[str, Array]
-    potentials: dict[str, Array]
-    counts: Counts
-    overflows: int = 0
-    state: State = field(default_factory=dict)
 
 
 def simulate_integers(
@@ -47,7 +31,7 @@ def simulate_integers(
     membranes: bool = False,
     state: State | None = None,
     found: list[Fanout] | None = None,
-) -> Simulation:
+) -> Trace:
     """Run an integer graph.
 
     Args:
@@ -55,11 +39,11 @@ def simulate_integers(
         arithmetic: of its target.
         inputs: integers ``inputs[name][N, T, *shape]``.
         membranes: whether to keep the membranes and potentials of every neuron and integrator.
-        state: what an earlier run left (``--stream``); None: everything at rest.
+        state: where an earlier run ended (at first {}), left where this one ends; None: everything at rest.
         found: the graph's fan-outs, if they are at hand.
     """
     batch, timesteps = next(iter(inputs.values())).shape[:2]
-    machine = _Machine(graph, arithmetic, batch, state or {})
+    machine = _Machine(graph, arithmetic, batch, {} if state is None else state)
     found = fanouts(graph) if found is None else found
     counts = Counts({name: LayerCounts.zero(batch) for name in graph.form.counted})
     trace: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Output)}
@@ -74,14 +58,13 @@ def simulate_integers(
             steps.append(machine.membrane[name])
             left[name].append(machine.state[name]["y" if "y" in machine.state[name] else "v"])
     stacked = {name: np.stack(steps, axis=1) for name, steps in trace.items()}
-    return Simulation(
+    return Trace(
         outputs={n.name: read_out(n.op, stacked[n.name]) for n in graph.of(Output) if isinstance(n.op, Output)},
         spikes={n.name: stacked[n.name].astype(np.int8) for n in graph.of(Neuron)},
         membranes={name: np.stack(steps, axis=1) for name, steps in kept.items()},
         potentials={name: np.stack(steps, axis=1) for name, steps in left.items()},
         counts=counts,
         overflows=machine.overflows,
-        state=machine.state,
     )
 
 

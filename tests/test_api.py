@@ -42,7 +42,7 @@ def test_from_module_to_proof(tmp_path: Path) -> None:
         validation = neurocompile.validate(program, x, reference=reference, recorded=result.spikes)
         by_name = {stage.name: stage for stage in validation.stages}
         assert by_name["lowering"].passed
-        assert by_name["lowering"].comparison.compared == 20 * 4 * 5
+        assert by_name["lowering"].compared == 20 * 4 * 5
         assert by_name["recorded"].passed
 
 

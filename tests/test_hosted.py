@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.errors import BadInput, UnsupportedModel, UsageError
-from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import Hosted, run_graph
 from neurocompile.ir.graph import Graph, InvalidGraph
 from neurocompile.ir.ops import Input, Neuron, Output
 from neurocompile.program import load_program
+from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.simulator.reference import simulate_integers
 from neurocompile.verbs.program import host_regions
 from neurocompile.vocabulary.feedback import Feedback
@@ -123,10 +123,10 @@ def test_exact_and_in_integers(seed: int) -> None:
     found = neurocompile.validate(program, inputs, reference=model)
     lowering, quantization = found.stages[:2]
     assert lowering.passed
-    assert lowering.comparison.mismatches == 0
-    assert lowering.comparison.compared == 30 * STEPS * (6 + 6 + 8)
-    assert all(0.02 < rate < 0.9 for rate in lowering.comparison.firing_rates.values()), lowering.comparison
-    assert quantization.comparison.mismatches < 0.05 * quantization.comparison.compared
+    assert lowering.mismatches == 0
+    assert lowering.compared == 30 * STEPS * (6 + 6 + 8)
+    assert all(0.02 < rate < 0.9 for rate in lowering.firing_rates.values()), lowering
+    assert quantization.mismatches < 0.05 * quantization.compared
 
 
 def test_spikes_are_those_of_straight_lines() -> None:
@@ -164,7 +164,7 @@ def test_spikes_are_those_of_straight_lines() -> None:
 def test_a_file_needs_no_class_and_is_run_as_reference(saved: Path, tmp_path: Path) -> None:
     program = neurocompile.compile(saved)
     inputs = given(20, seed=9)
-    assert neurocompile.validate(program, inputs, reference=saved).stages[0].comparison.mismatches == 0
+    assert neurocompile.validate(program, inputs, reference=saved).stages[0].mismatches == 0
     live = neurocompile.validate(program, inputs, reference=mixed(), layout="TN")
     assert live.stages[0].passed
     program.save(tmp_path / "out")
@@ -194,11 +194,9 @@ def test_an_altered_host_region_is_refused(saved: Path, tmp_path: Path) -> None:
 def test_stages_count_as_one_network_would(saved: Path, reference: bool) -> None:
     """Given what the hosts feed, the same graph in one piece does and counts the same."""
     program, inputs = neurocompile.compile(saved), given(8, seed=3)
-    executor = Executor(program, reference=reference)
+    executor = IntegerExecutor(program, reference=reference)
     done = executor.run(inputs, membranes=True)
-    hosted = Hosted(program.integer, STEPS)
-    fed = hosted.run(inputs, lambda stage, x: Executor(program)._turn(stage.number, stage.graph, x, WANTED, None)).fed
-    whole = {name: program.integers_of(name, {**inputs, **fed}[name])[0] for name in program.inputs}
+    whole = {name: program.integers_of(name, {**inputs, **done.values}[name])[0] for name in program.inputs}
     plain = Graph(iter(program.integer))
     known = simulate_integers(plain, program.arithmetic, whole, membranes=True)
     for name in known.spikes:
@@ -208,13 +206,6 @@ def test_stages_count_as_one_network_would(saved: Path, reference: bool) -> None
         for kind, expected in vars(counts).items():
             assert np.array_equal(getattr(done.counts.layers[name], kind), expected), (name, kind)
     assert done.fired == {name: int(x.sum()) for name, x in known.spikes.items()}
-
-
-class _Wanted:
-    spikes, membranes, threads = True, False, 1
-
-
-WANTED: Any = _Wanted()
 
 
 def test_threads_and_batches_change_nothing(saved: Path) -> None:
@@ -307,8 +298,8 @@ def test_every_layout(layout: Any) -> None:
     program = neurocompile.compile(model, calibrate=x)
     stage = neurocompile.validate(program, x, reference=model).stages[0]
     assert stage.passed
-    assert stage.comparison.compared == 6 * STEPS * (4 * 20 + 3 * 2 * 3)
-    assert all(0.05 < rate < 0.95 for rate in stage.comparison.firing_rates.values())
+    assert stage.compared == 6 * STEPS * (4 * 20 + 3 * 2 * 3)
+    assert all(0.05 < rate < 0.95 for rate in stage.firing_rates.values())
     (region,) = program.integer.hosts.values()
     assert region.per_step == (layout == "loop")
     functional.reset_net(net)

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.errors import BadInput, ToolFailed, UnsupportedModel, UsageError
-from neurocompile.execution import Executor
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import run_graph
 from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRead, HostRegion
 from neurocompile.program import Program, _digest, load_program
+from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.vocabulary.feedback import Feedback
 
 STEPS = 4
@@ -65,8 +65,8 @@ def lowered(net: nn.Module, *shapes: tuple[int, ...]) -> TorchModel:
 
 def exact(program: Program, inputs: Any, reference: Any, **options: Any) -> None:
     stage = neurocompile.validate(program, inputs, reference=reference, **options).stages[0]
-    assert stage.passed, (stage.reason, stage.comparison.first)
-    assert all(0.02 < rate < 0.95 for rate in stage.comparison.firing_rates.values()), stage.comparison.firing_rates
+    assert stage.passed, (stage.reason, stage.first_divergence)
+    assert all(0.02 < rate < 0.95 for rate in stage.firing_rates.values()), stage.firing_rates
 
 
 @neurocompile.host
@@ -398,7 +398,7 @@ def test_a_clipped_input_counts_once() -> None:
     program, x = neurocompile.compile(lowered(Net()), calibrate=given() / 2), given()
     outside = program.integers_of("x_seq", x)[1]
     assert outside > 0
-    assert Executor(program).run({"x_seq": x}).clipped == outside
+    assert IntegerExecutor(program).run({"x_seq": x}).clipped == outside
 
 
 def test_without_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

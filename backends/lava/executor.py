@@ -1,4 +1,4 @@
-"""Lava as an executor that a validation compares with."""
+"""Lava as an executor of programs for Loihi."""
 
 from __future__ import annotations
 
@@ -8,57 +8,56 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neurocompile.backends.lava.bundle import bundle_files
-from neurocompile.backends.lava.runner import TIME_LIMIT_S, LavaMissing, find_lava_python, run_bundle
+from neurocompile.backends.lava.runner import LavaMissing, find_lava_python, run_bundle
 from neurocompile.errors import BadInput, Problem
 from neurocompile.ir.ops import Array
+from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
+from neurocompile.simulator.base import Runner, RunnerSettings
 from neurocompile.targets import target_of
 
-__all__ = ["LavaExecutor", "lava_for"]
+__all__ = ["LAVA", "LavaExecutor"]
 
 
 @dataclass
 class LavaExecutor:
-    """Runs a Program's bundle: the one in ``folder``, or else one made for it.
+    """Runs a Program's bundle: the one in its folder, or else one made for it.
 
     A bundle is code. What is in the folder runs only if it is what this package writes, or if it is trusted.
     """
 
     program: Program
     python: Path
-    folder: Path | None = None
-    hardware: bool = False
-    time_limit_s: float = TIME_LIMIT_S
-    trust: bool = False
-    stage: str = field(default="backend", init=False)
-    samples: int = field(default=128, init=False)
-    cycles: tuple[int, int] = field(default=(0, 0), init=False)
+    settings: RunnerSettings = RunnerSettings()
     _made: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
-        """What the program is compared with."""
-        where = "on Loihi" if self.hardware else "fixed-point simulation"
-        return f"Lava, {where}"
+        """What it is."""
+        return "Lava, on Loihi" if self.settings.hardware else "Lava, fixed-point simulation"
 
-    def run(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Spikes, and membranes after the reset, ``[N, T, ...]`` by layer."""
-        found = run_bundle(self._bundle(), inputs, self.python, hardware=self.hardware, time_limit_s=self.time_limit_s)
-        kinds = {kind: {} for kind in ("spikes", "membranes")}  # type: dict[str, dict[str, Array]]
+    def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
+        """Run samples ``inputs[name][N, T, *shape]``, in real units: outputs, spikes, membranes after the reset."""
+        whole, clipped = self.program.integers(inputs)
+        hardware, limit = self.settings.hardware, self.settings.time_limit_s
+        found = run_bundle(self._bundle(), whole, self.python, hardware=hardware, time_limit_s=limit)
+        kinds: dict[str, dict[str, Array]] = {kind: {} for kind in ("outputs", "spikes", "membranes")}
         for key, values in found.items():
             kind, _, name = key.partition("/")
             if kind in kinds:
                 kinds[kind][name] = values
-        return kinds["spikes"], kinds["membranes"]
+        outputs, spikes, left = kinds.values()
+        return Trace(outputs=outputs, spikes=spikes, potentials=left, clipped=clipped)
 
     def _bundle(self) -> Path:
-        given = self.folder is not None and (self.folder / "run.py").exists()
-        if self.trust and given and self.folder is not None:
-            return self.folder
+        folder = None if self.settings.folder is None else self.settings.folder / "lava"
+        given = folder if folder is not None and (folder / "run.py").exists() else None
+        if self.settings.trust and given:
+            return given
         if self._made is None:
             files = bundle_files(self.program)
-            if given and self.folder is not None:
-                files = _with_data_of(self.folder, files)
+            if given:
+                files = _with_data_of(given, files)
             self._made = tempfile.TemporaryDirectory(prefix="neurocompile-bundle-")
             for name, content in files.items():
                 path = Path(self._made.name) / name
@@ -88,37 +87,24 @@ def _with_data_of(folder: Path, ours: Mapping[str, bytes]) -> dict[str, bytes]:
     return {**ours, **{name: (folder / name).read_bytes() for name in data}}
 
 
-def lava_for(
-    program: Program,
-    python: Path | None = None,
-    folder: Path | None = None,
-    hardware: bool = False,
-    time_limit_s: float = TIME_LIMIT_S,
-    trust: bool = False,
-) -> tuple[LavaExecutor | None, str]:
-    """Lava for a program that it runs; or None, and why there is none.
-
-    Args:
-        program: compiled.
-        python: the interpreter that has Lava, which must then exist; None: the one that is found.
-        folder: of the Program, whose bundle is run; None: one is made.
-        hardware: run on Loihi.
-        time_limit_s: of each run.
-        trust: run the folder's code even if it is not what this package writes.
+def _open(program: Program, settings: RunnerSettings) -> LavaExecutor | str:
+    """Lava for a program that it runs, or why there is none.
 
     Raises:
         LavaMissing: if an interpreter was named, and is none.
     """
     if "lava" not in target_of(program).backends:
-        return None, ""
+        return ""
     if program.integer.hosts:
-        return None, "parts of this network are computed by the host, which a bundle for Lava does not have"
+        return "parts of this network are computed by the host, which a bundle for Lava does not have"
     try:
-        found = find_lava_python(python)
+        return LavaExecutor(program, find_lava_python(settings.lava_python), settings)
     except LavaMissing as missing:
-        if python is not None:
+        if settings.lava_python is not None:
             raise
         (problem,) = missing.problems
-        return None, f"{problem.what} ({problem.where}): {problem.fix}"
-    bundle = None if folder is None else folder / "lava"
-    return LavaExecutor(program, found, bundle, hardware, time_limit_s, trust), ""
+        return f"{problem.what} ({problem.where}): {problem.fix}"
+
+
+LAVA = Runner("backend", 128, _open)
+"""Runs programs for Loihi."""

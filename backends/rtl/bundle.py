@@ -10,9 +10,9 @@ import numpy as np
 from neurocompile.backends.rtl.expected import log_lines
 from neurocompile.backends.rtl.image import event_lines, image_lines, sample_lines
 from neurocompile.backends.rtl.runner import parameter_names, sources
-from neurocompile.execution import Executor
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
+from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.simulator.timing.nc1 import Timing, time_on_nc1
 from neurocompile.targets.nc1.chip import Nc1, Steps, map_to_nc1
 
@@ -110,7 +110,7 @@ class Foreseen:
 def foresee(chip: Nc1, samples: Mapping[str, Array]) -> Foreseen:
     """Run samples ``[n, T, ...]``, in real units, in the functional engine and the timing simulator."""
     program = chip.program
-    done = Executor(program).run(samples, membranes=True)
+    done = IntegerExecutor(program).run(samples, membranes=True)
     inputs, _ = program.integers(samples)
     inputs = {name: np.broadcast_to(x, (len(x), program.timesteps, *x.shape[2:])) for name, x in inputs.items()}
     steps = chip.steps_of(inputs, done.spikes)

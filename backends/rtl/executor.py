@@ -1,4 +1,4 @@
-"""nc1's RTL as an executor that a validation compares with."""
+"""nc1's RTL as an executor of programs for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +15,35 @@ import numpy as np
 from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import TIME_LIMIT_S, Tool, build, run
 from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
+from neurocompile.simulator.base import Runner, RunnerSettings
 from neurocompile.targets import target_of
 from neurocompile.targets.nc1.chip import Nc1, map_to_nc1
 
-__all__ = ["RtlExecutor", "builds_folder", "read_log", "rtl_for"]
+__all__ = ["RTL", "RtlExecutor", "builds_folder", "read_log"]
 
 
 @dataclass
 class RtlExecutor:
     """Runs a Program's integers in the RTL, and compares every cycle with the timing simulator's on the way.
 
-    ``cycles`` are how many lines of logs were compared (spike vectors, events, rests) and how many differ.
+    The moments of its traces are the lines of logs that were compared: spike vectors, events, rests.
     """
 
     program: Program
     tool: Tool
     time_limit_s: float = TIME_LIMIT_S
-    stage: str = field(default="rtl", init=False)
-    samples: int = field(default=4, init=False)
-    cycles: tuple[int, int] = field(default=(0, 0), init=False)
 
     @property
     def name(self) -> str:
-        """What the program is compared with."""
+        """What it is."""
         return f"nc1's RTL in {'Verilator' if self.tool == 'verilator' else 'Icarus Verilog'}"
 
-    def run(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Spikes, and membranes after the reset, ``[N, T, ...]`` by layer, for integers ``inputs[name][N, T, ...]``."""
+    def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
+        """Run samples ``inputs[name][N, T, *shape]``, in real units: spikes, membranes after the reset, moments."""
         chip = map_to_nc1(self.program)
-        real = {name: x * self.program.inputs[name].unit for name, x in inputs.items()}
-        files = run_files(chip, foresee(chip, real))
+        files = run_files(chip, foresee(chip, inputs))
         with tempfile.TemporaryDirectory(prefix="neurocompile-rtl-") as folder:
             for name, content in files.items():
                 (Path(folder) / name).write_bytes(content)
@@ -54,8 +52,8 @@ class RtlExecutor:
             log = (Path(folder) / "log.txt").read_text()
         lines, expected = log.splitlines(), files["expected.txt"].decode().splitlines()
         differing = sum(a != b for a, b in zip(lines, expected)) + abs(len(lines) - len(expected))
-        self.cycles = self.cycles[0] + len(expected), self.cycles[1] + differing
-        return read_log(chip, log, len(next(iter(inputs.values()))))
+        spikes, left = read_log(chip, log, len(next(iter(inputs.values()))))
+        return Trace(spikes=spikes, potentials=left, moments=len(expected), moments_differing=differing)
 
 
 def builds_folder() -> Path:
@@ -64,17 +62,21 @@ def builds_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "neurocompile" / "nc1"
 
 
-def rtl_for(program: Program, time_limit_s: float = TIME_LIMIT_S) -> tuple[RtlExecutor | None, str]:
-    """The RTL for a program that it runs; or None, and why there is none."""
+def _open(program: Program, settings: RunnerSettings) -> RtlExecutor | str:
+    """The RTL for a program that it runs, or why there is none."""
     if "rtl" not in target_of(program).backends:
-        return None, ""
+        return ""
     if program.integer.hosts:
-        return None, "parts of this network are computed by the host, which the RTL does not have"
+        return "parts of this network are computed by the host, which the RTL does not have"
     tools: tuple[Tool, ...] = ("verilator", "iverilog")
     for tool in tools:
         if shutil.which(tool):
-            return RtlExecutor(program, tool, time_limit_s), ""
-    return None, "there is neither Verilator nor Icarus Verilog here: install one (in the checkout: make system)"
+            return RtlExecutor(program, tool, settings.time_limit_s)
+    return "there is neither Verilator nor Icarus Verilog here: install one (in the checkout: make system)"
+
+
+RTL = Runner("rtl", 4, _open)
+"""Runs programs for nc1."""
 
 
 def read_log(chip: Nc1, log: str, samples: int) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -56,10 +56,4 @@ def model_options(function: Function) -> Function:
     return function
 
 
-def model_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of ``load_model`` out of a command's options."""
-    names = ("input_shape", "timesteps", "layout", "readout", "carries", "arch", "trust")
-    return {name: options[name] for name in names}
-
-
 path = click.Path(path_type=Path)

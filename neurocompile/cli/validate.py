@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.backend import lava_options
-from neurocompile.cli.options import model_arguments, model_options, output_options, path
+from neurocompile.cli.options import model_options, output_options, path
 
 __all__ = ["command"]
 
@@ -17,7 +16,13 @@ __all__ = ["command"]
 @click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from.")
 @click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer.")
 @click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples).")
-@lava_options
+@click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one.")
+@click.option("--time-limit", "time_limit_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
+              metavar="S", help="Seconds that one run of Lava or the RTL may take before it is killed.")  # fmt: skip
+@click.option("--backend-samples", type=click.IntRange(0), metavar="N",
+              help="How many samples Lava (default: 128) or the RTL (4) runs (0: none).")  # fmt: skip
+@click.option("--lava-python", type=path, metavar="PATH",
+              help="Python 3.10 with Lava, or its environment (default: .venv-lava).")  # fmt: skip
 @model_options
 @output_options
 def command(**options: Any) -> int:
@@ -28,47 +33,8 @@ def command(**options: Any) -> int:
     integers and the timing simulator against the Verilog, every spike, membrane and cycle), recorded (the integers
     against the hardware, every spike).
     """
-    from neurocompile.cli import console
-    from neurocompile.cli.backend import executor_for
-    from neurocompile.data import load_arrays, load_data
-    from neurocompile.errors import Problem, UsageError
-    from neurocompile.program import load_program
-    from neurocompile.reports.text.validation import details, stages
-    from neurocompile.validation import validate_program
-    from neurocompile.verbs.progress import silent
+    from neurocompile.cli.console import finish, watching
+    from neurocompile.verbs.validate import ValidateRequest, validate
 
-    program = load_program(options["program"])
-    backend, without = executor_for(program, options["program"], options)
-    if options["reference"] is None and options["recorded"] is None and backend is None:
-        fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
-        raise UsageError(Problem("nothing to compare with", actual=without, fix=fix))
-    data = (
-        load_data(options["data"], program.input_shapes, program.timesteps, program.lines)
-        if options["data"]
-        else program.example_data()
-    )
-    if data is None:
-        raise UsageError(Problem("the program brought no samples of its own", fix="give --data X.npz"))
-    recorded = load_arrays(options["recorded"]) if options["recorded"] else None
-    model = None
-    if options["reference"]:
-        from neurocompile.frontends import load_model
-
-        otherwise = next(iter(program.input_shapes.values())), program.timesteps
-        model = load_model(options["reference"], **model_arguments(options), otherwise=otherwise)
-    with (console.watching(options["as_json"]) or silent)("comparing", len(data)) as step:
-        validation = validate_program(
-            program,
-            data,
-            model,
-            recorded,
-            step,
-            backend=backend,
-            backend_samples=options["backend_samples"],
-            without_backend=without,
-        )
-    if options["as_json"]:
-        console.print_json("validate", validation.as_json(), ok=validation.passed)
-    else:
-        console.show([stages(validation, f"{len(data)} samples, {program.timesteps} steps"), *details(validation)])
-    return 0 if validation.passed else 5
+    as_json = options.pop("as_json")
+    return finish("validate", validate(ValidateRequest(**options), watching(as_json)), as_json)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from neurocompile.frontends.base import Frontend, Model, Reference, Settings
+from neurocompile.frontends.base import Frontend, Model, Settings
 from neurocompile.ir.ops import Array
 from neurocompile.registry import Table
 
-__all__ = ["FRONTENDS", "Frontend", "Model", "Reference", "Settings", "live_model", "load_model"]
+__all__ = ["FRONTENDS", "Frontend", "Model", "Settings", "live_model", "load_model"]
 
 # Asked last: it answers for all that no other knows, says best what is wrong with it, and imports torch.
 _LAST = "pytorch"

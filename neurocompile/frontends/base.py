@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Read
+from neurocompile.ir.trace import Trace
 
-__all__ = ["Carries", "Frontend", "Layout", "Model", "Reference", "Settings"]
+__all__ = ["Carries", "Frontend", "Layout", "Model", "Settings"]
 
 Carries = Literal["real", "spikes"]
 Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
 
 
-@dataclass
-class Reference:
-    """What the source of a model computed, in network time.
-
-    ``spikes[layer][N, T, ...]`` are 0 or 1 (or -1); ``margins[layer]`` is the membrane minus the threshold in the
-    units of the source, where it lets that be seen; ``thresholds[layer]`` is the size of that threshold.
-    """
-
-    outputs: dict[str, Array]
-    spikes: dict[str, Array]
-    margins: dict[str, Array] = field(default_factory=dict)
-    thresholds: dict[str, float] = field(default_factory=dict)
-
-
 @runtime_checkable
 class Model(Protocol):
-    """A network as its source has it, ready to be compiled.
+    """A network as its source has it, ready to be compiled, and an executor: its source can be run for reference.
 
     ``input_shapes`` are without time and batch, ``timesteps`` is T; ``example`` holds a few samples ``[n, ...]`` or
     ``[n, T, ...]`` for each input, if the source brings any; ``notes`` are what its owner should know.
@@ -44,11 +31,18 @@ class Model(Protocol):
     notes: list[str]
 
     @property
+    def name(self) -> str:
+        """What runs the source, and in which numbers."""
+
+    @property
     def graph(self) -> Graph:
         """The network."""
 
-    def run(self, inputs: Mapping[str, Array]) -> Reference:
-        """Run the source itself, not the graph, in float64 from fresh state, on ``inputs[name][N, T, ...]``."""
+    def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
+        """Run the source itself, not the graph, in float64 from fresh state, on ``inputs[name][N, T, ...]``.
+
+        ``membranes``: whether these are wanted, too, where the source lets them be seen.
+        """
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ reads), the stage is run once for each step: what lies after that step cannot ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import networkx as nx
 import numpy as np
@@ -19,22 +18,11 @@ from neurocompile.errors import BadInput, Problem
 from neurocompile.hosted.session import HostSession, sessions
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.host import HostRegion
-from neurocompile.ir.interpret import Run, interpret, read_out
+from neurocompile.ir.interpret import interpret, read_out
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Op, Output
+from neurocompile.ir.trace import Trace, beside
 
-__all__ = ["ChipRun", "Hosted", "Stage", "run_graph"]
-
-
-class ChipRun(Protocol):
-    """What running a stage of the chip left: outputs by name, spikes ``[N, T, *shape]`` by layer."""
-
-    @property
-    def outputs(self) -> Mapping[str, Array]:
-        """``[N, *shape]``, or with time."""
-
-    @property
-    def spikes(self) -> Mapping[str, Array]:
-        """0 or 1 (or -1)."""
+__all__ = ["Hosted", "Stage", "run_graph"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +38,7 @@ class Stage:
     loop: bool = False
 
 
-@dataclass
-class HostedRun:
-    """What all stages left."""
-
-    outputs: dict[str, Array] = field(default_factory=dict)
-    runs: dict[int, ChipRun] = field(default_factory=dict)
-    fed: dict[str, Array] = field(default_factory=dict)
+OnChip = Callable[[Stage, Mapping[str, Array]], Trace]
 
 
 class Hosted:
@@ -76,8 +58,8 @@ class Hosted:
     def _sessions(self) -> dict[str, HostSession]:
         return sessions(self.graph.hosts.values(), self.timesteps)
 
-    def run(self, inputs: Mapping[str, Array], on_chip: Callable[[Stage, Mapping[str, Array]], ChipRun]) -> HostedRun:
-        """Run all stages.
+    def run(self, inputs: Mapping[str, Array], on_chip: OnChip) -> Trace:
+        """Run all stages; ``values`` of the trace has what host regions fed, by name.
 
         Args:
             inputs: what the user gives, ``[N, T, *shape]``, real.
@@ -88,7 +70,7 @@ class Hosted:
             BadInput: if a region cannot be run, or gives the chip what is no number, or no spike.
         """
         self._check_inputs(inputs)
-        done = HostedRun()
+        done: dict[int, Trace] = {}
         known: dict[str, Array] = dict(inputs)
         for stage in self.stages:
             if stage.loop:
@@ -98,41 +80,29 @@ class Hosted:
                 self._turn(stage, known, done, on_chip)
             for region in stage.regions:
                 known[region.name] = self._computed(region, self._given(region, known))
+        whole = beside(done.values())
         for region in self.graph.hosts.values():
             value = known[region.name]
             if region.name in self.graph:
-                done.fed[region.name] = self._over_time(region, value)
+                whole.values[region.name] = self._over_time(region, value)
             if region.output:
-                done.outputs[region.output] = read_out(Output(region.read), value) if region.timed else value
+                whole.outputs[region.output] = read_out(Output(region.read), value) if region.timed else value
         for name in self.graph.host_reads:
-            done.outputs.pop(name, None)
-        return done
+            whole.outputs.pop(name, None)
+        return whole
 
-    def _turn(
-        self,
-        stage: Stage,
-        known: dict[str, Array],
-        done: HostedRun,
-        on_chip: Callable[[Stage, Mapping[str, Array]], ChipRun],
-    ) -> None:
+    def _turn(self, stage: Stage, known: dict[str, Array], done: dict[int, Trace], on_chip: OnChip) -> None:
         assert stage.graph is not None
         given = {}
         for node in stage.graph.of(Input):
             region = self.graph.hosts.get(node.name)
             given[node.name] = known[node.name] if region is None else self._over_time(region, known[node.name])
         run = on_chip(stage, given)
-        done.runs[stage.number] = run
-        done.outputs |= run.outputs
+        done[stage.number] = run
         known |= run.outputs
         known |= {name: _worth(self.graph[name].op, fired) for name, fired in run.spikes.items()}
 
-    def _loop(
-        self,
-        stage: Stage,
-        known: dict[str, Array],
-        done: HostedRun,
-        on_chip: Callable[[Stage, Mapping[str, Array]], ChipRun],
-    ) -> None:
+    def _loop(self, stage: Stage, known: dict[str, Array], done: dict[int, Trace], on_chip: OnChip) -> None:
         samples = len(next(iter(known.values())))
         for region in stage.regions:
             known[region.name] = np.zeros((samples, self.timesteps, *region.shape))
@@ -182,21 +152,16 @@ class Hosted:
         return np.broadcast_to(value[:, None], (len(value), self.timesteps, *value.shape[1:]))
 
 
-def run_graph(graph: Graph, inputs: Mapping[str, Array], timesteps: int) -> Run:
-    """:func:`neurocompile.ir.interpret.interpret`, with what the host computes in between.
-
-    ``values`` of the run has what host regions fed, by name.
-    """
+def run_graph(graph: Graph, inputs: Mapping[str, Array], timesteps: int) -> Trace:
+    """:func:`neurocompile.ir.interpret.interpret`, with what the host computes in between."""
     if not graph.hosts:
         return interpret(graph, inputs, timesteps)
-    done = Hosted(graph, timesteps).run(inputs, lambda stage, given: _interpreted(stage, given, timesteps))
-    spikes = {name: fired for run in done.runs.values() for name, fired in run.spikes.items()}
-    return Run(done.outputs, spikes, {}, done.fed)
 
+    def on_chip(stage: Stage, given: Mapping[str, Array]) -> Trace:
+        assert stage.graph is not None
+        return interpret(stage.graph, given, timesteps)
 
-def _interpreted(stage: Stage, given: Mapping[str, Array], timesteps: int) -> Run:
-    assert stage.graph is not None
-    return interpret(stage.graph, given, timesteps)
+    return Hosted(graph, timesteps).run(inputs, on_chip)
 
 
 def _worth(op: Op, fired: Array) -> Array:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
+from neurocompile.ir.trace import Trace
 
-__all__ = ["Run", "interpret", "read_out", "reset", "spikes_of", "step"]
-
-
-@dataclass
-class Run:
-    """What a run left behind; every array is ``[N, T, *shape]``, an output ``[N, *shape]`` unless it is a sequence.
-
-    ``membranes`` holds h, the membrane before the reset; ``values`` what else was asked for by name.
-    """
-
-    outputs: dict[str, Array]
-    spikes: dict[str, Array] = field(default_factory=dict)
-    membranes: dict[str, Array] = field(default_factory=dict)
-    values: dict[str, Array] = field(default_factory=dict)
+__all__ = ["interpret", "read_out", "reset", "spikes_of", "step"]
 
 
 def interpret(
@@ -34,8 +21,11 @@ def interpret(
     *,
     membranes: bool = False,
     values: frozenset[str] = frozenset(),
-) -> Run:
-    """Run a real graph on ``inputs[name][N, T, *shape]`` for ``timesteps`` steps, states cleared before the first."""
+) -> Trace:
+    """Run a real graph on ``inputs[name][N, T, *shape]`` for ``timesteps`` steps, states cleared before the first.
+
+    ``membranes`` asks for these, ``values`` for what else is wanted by name, ``[N, T, *shape]``.
+    """
     batch = len(next(iter(inputs.values())))
     state: dict[str, dict[str, Array]] = {}
     past: dict[str, list[Array]] = {name: [] for node in graph.of(Delay) for name in node.inputs}
@@ -77,7 +67,7 @@ def interpret(
         for name, history in past.items():
             history.append(now[name])
     stacked = {name: np.stack(steps, axis=1) for name, steps in trace.items()}
-    return Run(
+    return Trace(
         outputs={n.name: read_out(n.op, stacked[n.name]) for n in graph.of(Output) if isinstance(n.op, Output)},
         spikes={node.name: stacked[node.name].astype(np.int8) for node in graph.of(Neuron)},
         membranes={name: np.stack(steps, axis=1) for name, steps in membrane.items() if steps},

@@ -8,8 +8,8 @@ from pathlib import Path
 from neurocompile.reports.base import Report
 from neurocompile.reports.plain import HIDDEN
 from neurocompile.reports.simulate import SimulateReport
+from neurocompile.reports.validation import Validation
 from neurocompile.simulator.timing.report import TimingReport
-from neurocompile.validation import Validation
 
 __all__ = ["Chip", "Conventional", "DemoReport", "DigitsReport"]
 

@@ -10,7 +10,7 @@ from neurocompile.ir.placed import Placed
 from neurocompile.reports.base import Report
 from neurocompile.reports.plain import HIDDEN, INLINED, OMITTED
 from neurocompile.reports.program import HostRegionReport, Placement, Sizes
-from neurocompile.validation import Validation
+from neurocompile.reports.validation import Validation
 
 __all__ = ["ExportReport", "LayerUnits"]
 

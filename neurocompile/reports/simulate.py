@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from neurocompile.ir.counts import Counts
 from neurocompile.ir.ops import Array
 from neurocompile.reports.base import Report
 from neurocompile.reports.plain import HIDDEN, INLINED
 from neurocompile.reports.program import HostRegionReport
-from neurocompile.simulator.counts import Counts
 from neurocompile.simulator.energy import Bill
 from neurocompile.simulator.timing.report import TimingReport
 

@@ -1,16 +1,7 @@
 """Proof: what two executors did, compared spike by spike."""
 
-from neurocompile.validation.compare import Comparison, Divergence, compare_spikes
+from neurocompile.validation.rules import BitExact, Exact, Faithful, Recorded, Rule
 from neurocompile.validation.silence import silence
-from neurocompile.validation.stages import Backend, Stage, Validation, validate_program
+from neurocompile.validation.stages import Pair, compare_pairs
 
-__all__ = [
-    "Backend",
-    "Comparison",
-    "Divergence",
-    "Stage",
-    "Validation",
-    "compare_spikes",
-    "silence",
-    "validate_program",
-]
+__all__ = ["BitExact", "Exact", "Faithful", "Pair", "Recorded", "Rule", "compare_pairs", "silence"]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from neurocompile.program import Program
-from neurocompile.validation.compare import Comparison
+from neurocompile.reports.validation import Stage
 
 __all__ = ["silence"]
 
 
-def silence(program: Program, quantization: Comparison | None = None) -> list[str]:
+def silence(program: Program, quantization: Stage | None = None) -> list[str]:
     """A line for each layer that does nothing in the program and does something in the model, with what would help.
 
     Args:
         program: what was compiled.
-        quantization: the program's spikes beside those of the folded graph in float64, if both were run.
+        quantization: the stage that compared the program with the folded graph in float64, if it ran.
     """
     found = []
     for node in program.integer:

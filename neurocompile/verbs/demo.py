@@ -16,11 +16,11 @@ from neurocompile.simulator.counts import fanouts
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target, target_names
-from neurocompile.validation import validate_program
 from neurocompile.verbs.networks import DEMOS
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
 from neurocompile.verbs.running import Run, run_program
+from neurocompile.verbs.validate import validate_program
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model

@@ -19,12 +19,14 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.program import Program, check_free
 from neurocompile.reports.export import ExportReport, LayerUnits
+from neurocompile.reports.validation import Validation
 from neurocompile.targets import load_target, target_of
-from neurocompile.validation import Validation, silence, validate_program
+from neurocompile.validation import silence
 from neurocompile.verbs.compile import CompileRequest, calibration_of, compiled
 from neurocompile.verbs.given import model_of
 from neurocompile.verbs.program import cores_of, host_regions, placement_of, sizes_of
 from neurocompile.verbs.progress import Progress, silent
+from neurocompile.verbs.validate import validate_program
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -94,7 +96,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         notes=program.notes,
         placement=placement,
         inputs={name: op.carries for name, op in program.inputs.items()},
-        warnings=(*model.notes, *silence(program, None if validation is None else validation.stages[1].comparison)),
+        warnings=(*model.notes, *silence(program, None if validation is None else validation.stages[1])),
         validation=validation,
         errors=tuple(excess),
         timesteps=program.timesteps,

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from neurocompile.ir.counts import LayerCounts
 from neurocompile.ir.graph import Node
 from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.labels import accuracy_of
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.reports.simulate import LayerReport, PerSample, SimulateReport, Totals, Updates
-from neurocompile.simulator.counts import LayerCounts
 from neurocompile.simulator.energy import Bill, price
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target, target_of

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
-
-import numpy as np
 
 from neurocompile.data import Data
 from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
-from neurocompile.execution import Execution, Executor
 from neurocompile.hosted import run_graph
+from neurocompile.ir.counts import Counts
 from neurocompile.ir.ops import Array, Neuron
+from neurocompile.ir.trace import Trace, joined
 from neurocompile.labels import check_labels
 from neurocompile.program import Program
-from neurocompile.simulator.counts import Counts, stored_synapses
+from neurocompile.simulator.counts import stored_synapses
+from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.simulator.timing.clock import CLOCKS, Clock
 from neurocompile.targets import target_of
 from neurocompile.verbs.progress import Step
@@ -51,14 +51,6 @@ class Run:
     clipped: int = 0
     outputs: dict[str, Array] = field(default_factory=dict)
     spikes: dict[str, Array] = field(default_factory=dict)
-
-    def add(self, done: Execution) -> None:
-        """Count some more samples."""
-        self.counts = self.counts.joined(done.counts)
-        self.overflows += done.overflows
-        self.clipped += done.clipped
-        for name, count in done.fired.items():
-            self.spike_counts[name] += count
 
     def places(self, layer: str) -> int:
         """How many spikes a layer could have fired."""
@@ -103,14 +95,14 @@ def run_program(
     check_labels(program, data)
     if real and stream:
         raise UsageError(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
-    executor = None if real else Executor(program, reference=reference, stream=stream)
+    executor = None if real else IntegerExecutor(program, reference=reference, stream=stream)
     silent = {node.name: 0 for node in program.integer.of(Neuron)}
     engine = "float64" if executor is None else executor.name
     run = Run(program, len(data), data.labels, "float64" if real else "integers", engine, silent)
     if not (real or stream):
         with naming_lines(program.lines):
             run.clock, run.untimed = clock_for(program, timing, placement, timeline)
-    done: list[Execution] = []
+    done: list[Trace] = []
     chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
     for start in range(0, len(data), chunk):
         inputs = data.part(start, start + chunk).inputs
@@ -121,22 +113,19 @@ def run_program(
             found = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
             if run.clock is not None:
                 run.clock.take(program.integers(inputs)[0], found.spikes)
-        run.add(found)
-        done.append(Execution(found.outputs, found.spikes if keep_spikes else {}))
-    run.outputs, run.spikes = _joined([each.outputs for each in done]), _joined([each.spikes for each in done])
+        done.append(replace(found, spikes=found.spikes if keep_spikes else {}, values={}))
+    whole = joined(done)
+    run.spike_counts |= whole.fired
+    run.counts, run.overflows, run.clipped = whole.counts, whole.overflows, whole.clipped
+    run.outputs, run.spikes = whole.outputs, whole.spikes
     return run
 
 
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
-
-
-def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | None) -> Execution:
-    done = run_graph(program.real, inputs, program.timesteps)
+def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | None) -> Trace:
+    found = run_graph(program.real, inputs, program.timesteps)
     if progress:
         progress(len(next(iter(inputs.values()))))
-    fired = {name: int((spikes != 0).sum()) for name, spikes in done.spikes.items()}
-    return Execution(done.outputs, done.spikes, fired)
+    return found
 
 
 # -- when things happen ------------------------------------------------------------------------------------------------

@@ -4,6 +4,6 @@ It equals :func:`neurocompile.simulator.reference.simulate_integers` in every sp
 says how it works.
 """
 
-from neurocompile.simulator.engine.engine import Engine, EngineMissing, Run, Stream, engine_missing
+from neurocompile.simulator.engine.engine import Engine, EngineMissing, Stream, engine_missing
 
-__all__ = ["Engine", "EngineMissing", "Run", "Stream", "engine_missing"]
+__all__ = ["Engine", "EngineMissing", "Stream", "engine_missing"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -13,17 +12,18 @@ import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.ir.counts import Counts, LayerCounts
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
-from neurocompile.simulator.counts import Counts, LayerCounts
+from neurocompile.ir.trace import Trace
 from neurocompile.simulator.engine.plan import Machine, Plan, make_plan
 
 _native: Any = None
 with suppress(ImportError):
     _native = import_module("neurocompile.simulator.engine._native")
 
-__all__ = ["Engine", "EngineMissing", "Run", "Stream", "engine_missing"]
+__all__ = ["Engine", "EngineMissing", "Stream", "engine_missing"]
 
 _COUNTS = ("sops", "sops_nonzero", "spikes", "active", "inactive")
 
@@ -45,49 +45,6 @@ class Stream:
 
     steps: int
     native: Any
-
-
-@dataclass
-class Run:
-    """What a run left behind, as :class:`neurocompile.simulator.reference.Simulation` has it.
-
-    Arrays are ``[N, T, *shape]``, outputs in real units; ``counted`` is ``[N, layers, 5]``: SOPs, SOPs with weights
-    that are not zero, spikes, active and inactive updates.
-    """
-
-    graph: Graph
-    plan: Plan
-    steps: int
-    sequences: dict[str, Array]
-    spikes: dict[str, Array]
-    membranes: dict[str, Array]
-    potentials: dict[str, Array]
-    counted: Array
-    overflowed: Array
-
-    @cached_property
-    def outputs(self) -> dict[str, Array]:
-        """What each output reads."""
-        found = {}
-        for node in self.graph.of(Output):
-            assert isinstance(node.op, Output)
-            found[node.name] = read_out(node.op, self.sequences[node.name].astype(np.float64))
-        return found
-
-    @cached_property
-    def counts(self) -> Counts:
-        """Of each layer and sample."""
-        layers = {}
-        samples = len(self.counted)
-        for k, name in enumerate(self.plan.layers):
-            each = {which: self.counted[:, k, i].copy() for i, which in enumerate(_COUNTS)}
-            layers[name] = LayerCounts(macs=np.full(samples, self.plan.macs[name] * self.steps, np.int64), **each)
-        return Counts(layers)
-
-    @property
-    def overflows(self) -> int:
-        """The register values that met the end of their range."""
-        return int(self.overflowed.sum())
 
 
 class Engine:
@@ -137,7 +94,7 @@ class Engine:
         stream: Stream | None = None,
         steps: int | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Run:
+    ) -> Trace:
         """Run samples, each from rest unless there is a ``stream``.
 
         Args:
@@ -157,37 +114,35 @@ class Engine:
         if stream is not None and stream.steps != steps:
             what = "the stream was made for another number of steps"
             raise BadInput(Problem(what, "stream", str(steps), str(stream.steps), "make another"))
-        run = Run(self.graph, plan, steps, {}, {}, {}, {}, np.zeros((samples, len(plan.layers), 5), np.int64),
-                  np.zeros(samples, np.int64))  # fmt: skip
-        numbers: list[tuple[int, Array]] = []
-        fired: list[tuple[int, Array]] = []
-        traces: list[tuple[int, Array, Array]] = []
 
         def room(name: str, kind: Any) -> Array:
             return np.empty((samples, steps, *self.graph.edges[name].shape), kind)
 
-        for node in self.graph.of(Output):
-            run.sequences[node.name] = room(node.name, np.int64)
-            numbers.append((plan.index[node.inputs[0]], run.sequences[node.name]))
-        if spikes:
-            for node in self.graph.of(Neuron):
-                run.spikes[node.name] = room(node.name, np.int8)
-                fired.append((plan.index[node.name], run.spikes[node.name]))
-        if membranes:
-            for node in self.graph.of(Neuron, Integrator):
-                run.membranes[node.name], run.potentials[node.name] = (room(node.name, np.int64) for _ in range(2))
-                traces.append((plan.index[node.name], run.membranes[node.name], run.potentials[node.name]))
+        sequences = {node.name: room(node.name, np.int64) for node in self.graph.of(Output)}
+        fired = {node.name: room(node.name, np.int8) for node in self.graph.of(Neuron)} if spikes else {}
+        stateful = self.graph.of(Neuron, Integrator) if membranes else []
+        held, left = ({node.name: room(node.name, np.int64) for node in stateful} for _ in range(2))
+        counted, overflows = np.zeros((samples, len(plan.layers), 5), np.int64), np.zeros(samples, np.int64)
         into = {
-            "numbers": numbers,
-            "spikes": fired,
-            "traces": traces,
+            "numbers": [(plan.index[self.graph[name].inputs[0]], x) for name, x in sequences.items()],
+            "spikes": [(plan.index[name], x) for name, x in fired.items()],
+            "traces": [(plan.index[name], held[name], left[name]) for name in held],
             "layers": [plan.index[name] for name in plan.layers],
-            "counted": run.counted,
-            "overflows": run.overflowed,
+            "counted": counted,
+            "overflows": overflows,
         }
         if samples:
             native.run(given, into, threads, None if stream is None else stream.native, progress)
-        return run
+        counts = _counts(plan, counted, steps)
+        return Trace(
+            outputs={name: _read(self.graph, name, x) for name, x in sequences.items()},
+            spikes=fired,
+            membranes=held,
+            potentials=left,
+            fired={node.name: int(counts.layers[node.name].spikes.sum()) for node in self.graph.of(Neuron)},
+            counts=counts,
+            overflows=int(overflows.sum()),
+        )
 
     def profile(
         self, inputs: Mapping[str, Array], *, steps: int | None = None, threads: int = 1, repeats: int = 1
@@ -255,3 +210,18 @@ class Engine:
         if problems:
             raise BadInput(problems)
         return arranged, samples, steps
+
+
+def _counts(plan: Plan, counted: Array, steps: int) -> Counts:
+    """Of each layer, out of ``counted[N, layers, 5]`` in the order of ``_COUNTS``."""
+    layers = {}
+    for k, name in enumerate(plan.layers):
+        each = {which: counted[:, k, i].copy() for i, which in enumerate(_COUNTS)}
+        layers[name] = LayerCounts(macs=np.full(len(counted), plan.macs[name] * steps, np.int64), **each)
+    return Counts(layers)
+
+
+def _read(graph: Graph, name: str, sequence: Array) -> Array:
+    op = graph[name].op
+    assert isinstance(op, Output)
+    return read_out(op, sequence.astype(np.float64))

@@ -17,9 +17,11 @@ import pytest
 import neurocompile
 from neurocompile import api
 from neurocompile.cli.app import _COMMANDS
-from neurocompile.errors import DoesNotFit
+from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.reports import Report, plain
 from neurocompile.reports.simulate import SimulateReport
+from tests.backends.lava.against import need_lava
+from tests.backends.rtl.test_rtl import need
 from tests.cli.helpers import Data, done, exported, npz, refused, run
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
@@ -28,30 +30,17 @@ TERMINAL = {"--json", "--debug", "--help"}
 """What is about the terminal alone."""
 
 FIELDS = {"--input": "carries", "--output": "out", "--per": "per_channel", "--no-validate": "validate",
-          "demo --target": "targets"}  # fmt: skip
+          "demo --target": "targets", "--time-limit": "time_limit_s"}  # fmt: skip
 """Fields of a request that are not called as the option is."""
 
-KEYWORDS = {"simulate": {"data": "x", "labels": "y"}}
+KEYWORDS = {verb: {"data": "x", "labels": "y"} for verb in ("simulate", "validate")}
 """Arguments of a function that are not called as the field is."""
 
-IN_PYTHON = {"simulate": {"labels"}}
+IN_PYTHON = {"simulate": {"labels"}, "validate": {"labels"}}
 """Fields without an option: a file of data has its labels with it."""
 
 DEFAULTS = {("simulate", "spikes"): True}
 """Where Python's default is another: without a file, spikes have nowhere to stay in the shell."""
-
-
-def _verbs() -> list[str]:
-    found = [name for name in _COMMANDS if _module(name) is not None]
-    assert set(_COMMANDS) - set(found) <= {"validate"}
-    return found
-
-
-def _module(verb: str) -> Any:
-    try:
-        return import_module(f"neurocompile.verbs.{verb}")
-    except ModuleNotFoundError:
-        return None
 
 
 def _command(verb: str) -> click.Command:
@@ -72,9 +61,9 @@ def _defaults(verb: str) -> dict[str, Any]:
     return _command(verb).make_context(verb, needed).params
 
 
-@pytest.mark.parametrize("verb", _verbs())
+@pytest.mark.parametrize("verb", _COMMANDS)
 def test_every_option_is_a_field_and_a_keyword_with_the_same_default(verb: str) -> None:
-    request = getattr(_module(verb), f"{verb.capitalize()}Request")
+    request = getattr(import_module(f"neurocompile.verbs.{verb}"), f"{verb.capitalize()}Request")
     known = {field.name: field for field in fields(request)}
     keywords = inspect.signature(getattr(api, verb)).parameters
     defaults = _defaults(verb)
@@ -224,6 +213,42 @@ def test_export_of_what_does_not_fit(tmp_path: Path) -> None:
     report = neurocompile.export(CHECKPOINTS / "digits.pt", tmp_path / "out", "odin", dry_run=True)
     assert report.errors
     same(report, "export", CHECKPOINTS / "digits.pt", "--target", "odin", "--dry-run", "-o", tmp_path / "out")
+
+
+def test_validate(program: Path, model: Path, data: Data, tmp_path: Path) -> None:
+    given = "validate", program, "--data", data.path
+    same(neurocompile.validate(program, data.path, reference=model), *given, "--reference", model)
+    same(neurocompile.validate(program, reference=model), "validate", program, "--reference", model)
+    fired = dict(neurocompile.simulate(program, data.path).spikes)
+    fired["3"] = 1 - fired["3"]
+    file = npz(tmp_path / "fired.npz", **fired)
+    same(neurocompile.validate(program, data.path, recorded=file), *given, "--recorded", file)
+    report = neurocompile.validate(neurocompile.load(program), data.x, data.y, recorded=fired)
+    assert report == neurocompile.validate(program, data.path, recorded=file)
+    assert report.exit_code == 5
+
+
+@pytest.mark.parametrize("target", ["loihi", "nc1"])
+def test_validate_where_something_else_runs_it(target: str, model: Path, data: Data, tmp_path: Path) -> None:
+    if target == "loihi":
+        need_lava()
+    else:
+        need("iverilog")
+    out = exported(model, tmp_path / "out", "--target", target)
+    given = "validate", out, "--data", data.path
+    report = neurocompile.validate(out, data.path, backend_samples=2, time_limit_s=500)
+    assert [stage.samples for stage in report.stages] == [0, 0, 2]
+    same(report, *given, "--backend-samples", "2", "--time-limit", "500")
+    left_out = neurocompile.validate(out, data.path, reference=model, backend_samples=0)
+    same(left_out, *given, "--reference", model, "--backend-samples", "0")
+    assert left_out.stages[2].reason == "left out (--backend-samples 0)"
+
+
+def test_nothing_to_compare_with(program: Path, data: Data) -> None:
+    with pytest.raises(UsageError) as raised:
+        neurocompile.validate(program, data.path)
+    errors = refused(2, "validate", program, "--data", data.path)
+    assert errors == [problem.as_json() for problem in raised.value.problems]
 
 
 def test_inspect(model: Path, program: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_loop_over_single_step_nodes(tmp_path: Path) -> None:
     program = neurocompile.compile(tmp_path / "model.pt")
     validation = neurocompile.validate(program, x.numpy(), reference=tmp_path / "model.pt")
     assert validation.stages[0].passed
-    assert validation.stages[0].comparison.compared == N * T * 23
+    assert validation.stages[0].compared == N * T * 23
     functional.reset_net(net)
     with torch.no_grad():
         expected = net.double()(x.double()).numpy()
@@ -268,7 +268,7 @@ def test_a_whole_number_that_is_embedded_and_added_everywhere(side: int, tmp_pat
     data = {"x": x.numpy(), "t": t.numpy()}
     stage = neurocompile.validate(program, data, reference=tmp_path / "model.pt").stages[0]
     assert stage.passed
-    assert stage.comparison.compared == N * T * 4 * side * side
+    assert stage.compared == N * T * 4 * side * side
     functional.reset_net(net)
     with torch.no_grad():
         expected = net.double()(x.double(), t).numpy()
@@ -319,7 +319,7 @@ def test_float32_spikes_that_are_fed_back(tmp_path: Path) -> None:
     program = neurocompile.compile(tmp_path / "model.pt")
     stage = neurocompile.validate(program, x.numpy(), reference=net, layout="TN").stages[0]
     assert stage.passed
-    assert stage.comparison.compared == N * T * 9
+    assert stage.compared == N * T * 9
 
 
 def test_arguments_without_names() -> None:

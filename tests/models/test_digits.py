@@ -14,7 +14,7 @@ from benchmarks.mpbn_folding import compare
 from neurocompile.data import arrange_inputs
 from neurocompile.frontends import load_model
 from neurocompile.models import digits
-from neurocompile.validation import validate_program
+from neurocompile.verbs.validate import validate_program
 from neurocompile.vocabulary.mpbn import MPBNLIF
 
 CHECKPOINTS = Path(digits.__file__).parent / "checkpoints"
@@ -33,15 +33,15 @@ def test_every_held_out_digit(name: str) -> None:
     data = arrange_inputs({"x": x, "y": y}, program.input_shapes, program.timesteps, "digits")
     validation = validate_program(program, data, model)
     lowering, quantization, _ = validation.stages
-    assert (lowering.comparison.mismatches, lowering.comparison.ties) == (0, 0)
-    assert lowering.comparison.compared == 6_566_400
+    assert (lowering.mismatches, lowering.ties) == (0, 0)
+    assert lowering.compared == 6_566_400
     assert validation.accuracy_reference == pytest.approx(record["accuracy"], abs=1e-6)
     assert validation.accuracy_reference >= 0.98
     assert validation.passed
     if name in ("digits-4bit", "digits-2bit"):
         # Trained with quantized weights, on inputs of a grid: only thresholds, biases and decays are rounded.
-        assert quantization.comparison.mismatches <= 1e-6 * quantization.comparison.compared
-    rates = lowering.comparison.firing_rates
+        assert quantization.mismatches <= 1e-6 * quantization.compared
+    rates = lowering.firing_rates
     assert all(0.05 < rate < 0.3 for rate in rates.values()), rates
 
 

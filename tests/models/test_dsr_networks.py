@@ -272,9 +272,9 @@ def test_a_small_network_compiles_exactly(name: str, tmp_path: Any) -> None:
     for reference in (net, tmp_path / "model.pt"):
         lowering = neurocompile.validate(program, x_seq[0].numpy(), reference=reference).stages[0]
         assert lowering.passed
-        assert (lowering.comparison.mismatches, lowering.comparison.ties) == (0, 0)
-        assert all(0.05 < rate < 0.6 for rate in lowering.comparison.firing_rates.values())
-        assert lowering.comparison.compared > 10_000
+        assert (lowering.mismatches, lowering.ties) == (0, 0)
+        assert all(0.05 < rate < 0.6 for rate in lowering.firing_rates.values())
+        assert lowering.compared > 10_000
 
 
 # -- the readouts ------------------------------------------------------------------------------------------------------

@@ -272,9 +272,9 @@ def test_a_small_network_compiles_exactly(name: str) -> None:
     program = neurocompile.compile(net, input_shape=configuration.image, timesteps=configuration.timesteps)
     lowering = neurocompile.validate(program, x_seq[0].numpy(), reference=net).stages[0]
     assert lowering.passed
-    assert (lowering.comparison.mismatches, lowering.comparison.ties) == (0, 0)
-    assert all(0.05 < rate < 0.6 for rate in lowering.comparison.firing_rates.values())
-    assert lowering.comparison.compared > 10_000
+    assert (lowering.mismatches, lowering.ties) == (0, 0)
+    assert all(0.05 < rate < 0.6 for rate in lowering.firing_rates.values())
+    assert lowering.compared > 10_000
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------------

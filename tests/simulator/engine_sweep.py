@@ -25,8 +25,8 @@ import numpy as np
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir import Graph
 from neurocompile.ir.ops import Neuron
-from neurocompile.simulator.counts import Counts
-from neurocompile.simulator.reference import Simulation, State, simulate_integers
+from neurocompile.ir.trace import Trace, joined
+from neurocompile.simulator.reference import State, simulate_integers
 from tests.simulator.random_graphs import CASES, RandomNetwork, firing_rates, random_integer_network
 
 __all__ = ["Compared", "Tally", "check", "compare", "network_of", "streamed", "sweep"]
@@ -73,7 +73,7 @@ class Compared:
                 self.hold(kind, name + what, ours[name], known[name])
 
 
-def compare(run: Any, known: Simulation) -> Compared:
+def compare(run: Any, known: Trace) -> Compared:
     """Everything that an engine's run holds against the reference's."""
     done = Compared()
     done.hold_all("spikes", run.spikes, known.spikes)
@@ -88,24 +88,14 @@ def compare(run: Any, known: Simulation) -> Compared:
     return done
 
 
-def streamed(graph: Graph, arithmetic: Arithmetic, inputs: dict[str, Any]) -> Simulation:
+def streamed(graph: Graph, arithmetic: Arithmetic, inputs: dict[str, Any]) -> Trace:
     """The reference with its state carried from one sample to the next."""
-    state: State | None = None
-    runs: list[Simulation] = []
+    state: State = {}
+    runs = []
     for k in range(len(next(iter(inputs.values())))):
         part = {name: x[k : k + 1] for name, x in inputs.items()}
         runs.append(simulate_integers(graph, arithmetic, part, membranes=True, state=state))
-        # The reference goes on changing what it was given.
-        state = {name: {key: value.copy() for key, value in each.items()} for name, each in runs[-1].state.items()}
-    counts = Counts()
-    for run in runs:
-        counts = counts.joined(run.counts)
-
-    def joined(what: str) -> dict[str, Any]:
-        return {name: np.concatenate([getattr(run, what)[name] for run in runs]) for name in getattr(runs[0], what)}
-
-    kinds = ("outputs", "spikes", "membranes", "potentials")
-    return Simulation(*map(joined, kinds), counts, sum(run.overflows for run in runs))
+    return joined(runs)
 
 
 def check(network: RandomNetwork, isas: Sequence[str], threads: int = 1, stream: bool = False) -> list[Compared]:

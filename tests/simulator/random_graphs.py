@@ -38,7 +38,8 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
-from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.ir.trace import Trace
+from neurocompile.simulator.reference import simulate_integers
 
 __all__ = ["CASES", "HIGH", "LOW", "RandomNetwork", "firing_rates", "random_integer_network", "samples"]
 
@@ -88,7 +89,7 @@ class RandomNetwork:
     inputs: dict[str, Array]
     cases: frozenset[str]
     edge: str
-    known: Simulation
+    known: Trace
 
     @property
     def is_calibrated(self) -> bool:
@@ -99,7 +100,7 @@ class RandomNetwork:
         return f"{self.graph}\n{self.arithmetic}\nedge case: {self.edge or 'none'}"
 
 
-def firing_rates(run: Simulation) -> dict[str, float]:
+def firing_rates(run: Trace) -> dict[str, float]:
     """The share of steps in which a neuron of each layer fires."""
     return {name: float((spikes != 0).mean()) for name, spikes in run.spikes.items()}
 
@@ -242,7 +243,7 @@ class _Draw:
             symmetric=self.chance(30),
         )
 
-    def count_cases(self, graph: Graph, arithmetic: Arithmetic, known: Simulation) -> None:
+    def count_cases(self, graph: Graph, arithmetic: Arithmetic, known: Trace) -> None:
         self.mark(f"rounding {arithmetic.rounding}")
         self.mark(f"overflow {arithmetic.overflow}")
         self.mark(f"current {arithmetic.current_overflow or 'as the membrane'}")
@@ -692,7 +693,7 @@ class _Tuning:
         self.one = 2**arithmetic.decay_fraction
         self.wanted: dict[str, float] = {}
 
-    def run(self) -> Simulation:
+    def run(self) -> Trace:
         """Parameters for all; the run of the finished graph."""
         draw = self.draw
         outputs = [n.name for n in draw.nodes.values() if isinstance(n.op, Output)]
@@ -723,7 +724,7 @@ class _Tuning:
             self.spread(name)
         return self.simulated(outputs, counts=True)
 
-    def simulated(self, wanted: Sequence[str], counts: bool = False) -> Simulation:
+    def simulated(self, wanted: Sequence[str], counts: bool = False) -> Trace:
         graph = self.draw.graph(wanted)
         found = None if counts else []
         return simulate_integers(graph, self.arithmetic, self.inputs, membranes=True, found=found)

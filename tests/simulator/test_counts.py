@@ -16,10 +16,11 @@ from neurocompile.errors import DoesNotFit
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph
 from neurocompile.ir.ops import Neuron
+from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
 from neurocompile.quantization import Method
 from neurocompile.quantization.bounds import Interval, current_ranges, event_ranges, membrane_bounds
-from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.simulator.reference import simulate_integers
 from neurocompile.targets import load_target
 from tests.exactness import lowered
 from tests.networks import WANTED, random_network
@@ -68,7 +69,7 @@ def run_case(source: random.Random, wanted: str) -> str:
     return "compared"
 
 
-def check_walk(graph: Graph, run: Simulation, one: Walk, sample: int) -> None:
+def check_walk(graph: Graph, run: Trace, one: Walk, sample: int) -> None:
     """The same spikes, membranes and counts for one sample."""
     for name, steps in one.membranes.items():
         for t, values in enumerate(steps):
@@ -84,7 +85,7 @@ def check_walk(graph: Graph, run: Simulation, one: Walk, sample: int) -> None:
         assert ours == counts, name
 
 
-def check_bounds(program: Program, run: Simulation) -> None:
+def check_bounds(program: Program, run: Trace) -> None:
     """Every membrane lies within what the compiler has proved, and that within the register."""
     graph, arithmetic = program.integer, program.arithmetic
     events = event_ranges(graph)

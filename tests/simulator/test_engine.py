@@ -382,7 +382,9 @@ def test_samples_that_share_weights_are_as_they_are_alone(kind: str, threads: in
     for k in range(19):
         alone = engine.run({"x": x[k : k + 1]})
         assert np.array_equal(alone.spikes["n"][0], together.spikes["n"][k])
-        assert np.array_equal(alone.counted[0], together.counted[k])
+        for name, counts in alone.counts.layers.items():
+            for kind, counted in vars(counts).items():
+                assert counted[0] == vars(together.counts.layers[name])[kind][k], (name, kind)
 
 
 # -- small graphs, one thing each --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """PyTorch and SpikingJelly: live modules and the files they are kept in."""
 
-from neurocompile.frontends.base import Frontend, Layout, Reference
+from neurocompile.frontends.base import Frontend, Layout
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.files import from_live, load, save
 from neurocompile.frontends.pytorch.layouts import separate
@@ -11,7 +11,6 @@ from neurocompile.frontends.pytorch.onhost import host
 __all__ = [
     "LAYOUTS",
     "Layout",
-    "Reference",
     "TorchModel",
     "equation",
     "frontend",

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel
-from neurocompile.frontends.base import Carries, Layout, Reference
+from neurocompile.frontends.base import Carries, Layout
 from neurocompile.frontends.pytorch.axes import axes_of
 from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.layouts import (
@@ -28,11 +28,8 @@ from neurocompile.frontends.pytorch.lower import Lowered, lower
 from neurocompile.frontends.pytorch.places import kinds_of, place_of
 from neurocompile.frontends.pytorch.proof import (
     INPUTS,
-    OUTPUTS,
-    OUTPUTS_IN_FLOAT32,
     agrees,
     check_recorded,
-    near,
     prove,
     random_given,
 )
@@ -42,9 +39,10 @@ from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.trace import Trace, generalized, settled
 from neurocompile.frontends.pytorch.whole import again_of, whole_modules
 from neurocompile.hosted import run_graph
+from neurocompile.ir import trace as ir_trace
+from neurocompile.ir.compare import Comparison, compare_spikes, near, tolerance_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Neuron, Read
-from neurocompile.validation.compare import Comparison, compare_spikes
 
 __all__ = ["TorchModel", "of_symbolic"]
 
@@ -75,7 +73,12 @@ class TorchModel:
     proof: Comparison = field(default_factory=Comparison)
     notes: list[str] = field(default_factory=list)
     recorded_inputs: dict[str, Array] = field(default_factory=dict)
-    recording: Reference | None = None
+    recording: ir_trace.Trace | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is as an executor."""
+        return "pytorch, float64"
 
     @property
     def graph(self) -> Graph:
@@ -148,7 +151,7 @@ class TorchModel:
         carries: dict[str, Carries],
         example: dict[str, Array],
         module_kinds: Mapping[str, str],
-        recorded: tuple[dict[str, Array], Reference],
+        recorded: tuple[dict[str, Array], ir_trace.Trace],
         recorded_read: Read | None,
     ) -> TorchModel:
         """A model from its file: lowered, and held against what the live module did.
@@ -189,9 +192,8 @@ class TorchModel:
                 raise NotTheSame(Problem(text, found.first.layer, f"step {found.first.step}", fix=_FIX_FILE))
             if outputs is run.outputs and read != recorded_read:
                 continue
-            rough = any(region.precision == "float32" for region in made.graph.hosts.values())
             for name, values in told.outputs.items():
-                if not near(values[~tied], outputs[name][~tied], OUTPUTS_IN_FLOAT32 if rough else OUTPUTS):
+                if not near(values[~tied], outputs[name][~tied], tolerance_of(made.graph)):
                     raise NotTheSame(Problem(f"{what} not give what the live module gave", name, fix=_FIX_FILE))
         return made
 
@@ -200,8 +202,11 @@ class TorchModel:
         """What was recorded, to be run again."""
         return Replay(self.trace, self.layout, self.timesteps, self.input_shapes, self.read, self.lowered)
 
-    def run(self, inputs: Mapping[str, Array]) -> Reference:
-        """Run what was recorded, by torch in float64, on ``inputs[name][N, T, ...]``; states are cleared before."""
+    def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> ir_trace.Trace:
+        """Run what was recorded, by torch in float64, on ``inputs[name][N, T, ...]``; states are cleared before.
+
+        Membranes are told by their margins, where the model lets them be seen, whether they are asked for or not.
+        """
         return self.replay.run(inputs) if self.symbolic is None else self.symbolic.run(inputs)
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, registered_equation
 from neurocompile.frontends.pytorch.onhost import OnHost
 from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references
 from neurocompile.frontends.pytorch.vocabulary import KINDS, OPERATIONS, VIEWS
+from neurocompile.ir import trace as ir_trace
 from neurocompile.ir.host import host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Integrator, Neuron
 
@@ -289,10 +289,10 @@ def neuron_of(plain: Mapping[str, Any], timesteps: int) -> Recorded:
     return made
 
 
-def recording_of(content: Mapping[str, Any]) -> tuple[dict[str, Array], Reference]:
+def recording_of(content: Mapping[str, Any]) -> tuple[dict[str, Array], ir_trace.Trace]:
     """What the live module did with its example: the inputs ``[N, T, ...]``, and what came of them."""
     plain = content["recording"]
     found = {
         kind: {str(name): x.numpy() for name, x in plain[kind].items()} for kind in ("inputs", "outputs", "spikes")
     }
-    return found["inputs"], Reference(found["outputs"], found["spikes"])
+    return found["inputs"], ir_trace.Trace(outputs=found["outputs"], spikes=found["spikes"])

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel, naming_lines
-from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.live import FIX_FAULT, Live, flat
 from neurocompile.frontends.pytorch.places import forward_of, place_of
 from neurocompile.frontends.pytorch.record import Recording
@@ -18,18 +17,16 @@ from neurocompile.frontends.pytorch.replay import Replay
 from neurocompile.frontends.pytorch.symbolic import Listening, SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, references, same_bits
 from neurocompile.hosted import run_graph
+from neurocompile.ir import trace as ir_trace
+from neurocompile.ir.compare import Comparison, compare_spikes, near, tolerance_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.interpret import Run, interpret
+from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Neuron
-from neurocompile.validation.compare import Comparison, compare_spikes
 
-__all__ = ["INPUTS", "OUTPUTS", "OUTPUTS_IN_FLOAT32", "agrees", "check_recorded", "near", "prove", "random_given"]
+__all__ = ["INPUTS", "agrees", "check_recorded", "prove", "random_given"]
 
 # Networks with more neurons than this are held against the live model on fewer inputs.
 _LARGE = 1_000_000
-# How far outputs may be from the live module's, as a share of the largest; where ONNX Runtime computes in float32.
-OUTPUTS = 1e-9
-OUTPUTS_IN_FLOAT32 = 1e-5
 INPUTS = ("example", "fresh", "extreme")
 _SHOWN = {
     "example": "the example",
@@ -46,8 +43,7 @@ _FIX_HIDDEN = (
 def agrees(live: Live, found: SymbolicModel) -> bool:
     """Whether a symbolic trace's graph does what the live module does, at a second call, too."""
     size = sum(prod(found.graph.edges[node.name].shape) for node in found.graph.of(Neuron))
-    rough = any(region.precision == "float32" for region in found.graph.hosts.values())
-    bound = OUTPUTS_IN_FLOAT32 if rough else OUTPUTS
+    bound = tolerance_of(found.graph)
     casts = False
     for kind in INPUTS if size <= _LARGE else ("example",):
         inputs, run = live.mixed(2, kind), None
@@ -77,7 +73,7 @@ def agrees(live: Live, found: SymbolicModel) -> bool:
     return True
 
 
-def prove(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], Reference]:
+def prove(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], ir_trace.Trace]:
     """Hold what was recorded, and the graph, against the live module: the example, fresh, zero and large inputs.
 
     Returns:
@@ -87,11 +83,11 @@ def prove(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], Refer
         return _held(live, made)
 
 
-def _held(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], Reference]:
+def _held(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], ir_trace.Trace]:
     graph, trace, found = made.lowered.graph, made.trace, Comparison()
     size = sum(prod(graph.edges[node.name].shape) for node in graph.of(Neuron))
     batch = trace.batch if trace.fixed else 2
-    recorded: dict[str, tuple[dict[str, Array], Reference]] = {}
+    recorded: dict[str, tuple[dict[str, Array], ir_trace.Trace]] = {}
     for seed, kind in enumerate(INPUTS):
         inputs = live.mixed(batch, kind)
         try:
@@ -160,12 +156,11 @@ def _first_difference(
 
 
 def _same_graph(
-    live: Live, graph: Graph, found: Comparison, inputs: Mapping[str, Array], expected: Reference, kind: str
+    live: Live, graph: Graph, found: Comparison, inputs: Mapping[str, Array], expected: ir_trace.Trace, kind: str
 ) -> None:
     run = run_graph(graph, inputs, live.timesteps)
     order = [node.name for node in graph.of(Neuron) if node.name in expected.spikes]
-    rough = any(region.precision == "float32" for region in graph.hosts.values())
-    bound = OUTPUTS_IN_FLOAT32 if rough else OUTPUTS
+    bound = tolerance_of(graph)
     tied = np.zeros(len(next(iter(inputs.values()))), bool)
     before = found.mismatches
     if order:
@@ -191,7 +186,7 @@ def _same_graph(
 
 
 def _check_ties(
-    live: Live, graph: Graph, inputs: Mapping[str, Array], expected: Reference, run: Run, kind: str
+    live: Live, graph: Graph, inputs: Mapping[str, Array], expected: ir_trace.Trace, run: ir_trace.Trace, kind: str
 ) -> None:
     """Where both membranes are the threshold itself, there is no rounding to excuse another spike."""
     membranes = interpret(graph, inputs, live.timesteps, membranes=True).membranes
@@ -207,15 +202,6 @@ def _check_ties(
             what = f"the compiled network compares a membrane that is its threshold otherwise, on {_SHOWN[kind]}"
             told = f"{run.spikes[name][tuple(wrong[0])]} at step {step}, neuron {where}"
             raise NotTheSame(Problem(what, name, told, str(expected.spikes[name][tuple(wrong[0])]), FIX_FAULT))
-
-
-def near(a: Array, b: Array, bound: float) -> bool:
-    """Whether values are the same but for ``bound`` as a share of the largest, or infinite or no numbers in both."""
-    if a.shape != b.shape:
-        return False
-    size = max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0)))
-    with np.errstate(invalid="ignore"):
-        return bool(np.all((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound * size)))
 
 
 def _same_spikes(expected: Mapping[str, Array], found: Mapping[str, Array]) -> bool:

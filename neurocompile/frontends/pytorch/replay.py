@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from neurocompile.frontends.base import Layout, Reference
+from neurocompile.frontends.base import Layout
 from neurocompile.frontends.pytorch.axes import Axes
 from neurocompile.frontends.pytorch.emit import SILENT, Fired
 from neurocompile.frontends.pytorch.layouts import arrange, to_network_time
 from neurocompile.frontends.pytorch.live import tensors_of
 from neurocompile.frontends.pytorch.lower import Lowered
 from neurocompile.frontends.pytorch.trace import Trace, references
+from neurocompile.ir import trace as ir_trace
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Neuron, Output, Read
 
@@ -36,7 +37,7 @@ class Replay:
     read: Read | None
     lowered: Lowered
 
-    def run(self, inputs: Mapping[str, Array]) -> Reference:
+    def run(self, inputs: Mapping[str, Array]) -> ir_trace.Trace:
         """Run what was recorded, by torch in float64, on ``inputs[name][N, T, ...]``; states are cleared before."""
         parts = []
         total = len(next(iter(inputs.values())))
@@ -49,10 +50,10 @@ class Replay:
             count = len(next(iter(part.values())))
             if count < size:
                 part = {name: np.concatenate([x, np.repeat(x[-1:], size - count, 0)]) for name, x in part.items()}
-            parts.append(self._cut(self._run(part), count))
-        return _together(parts)
+            parts.append(self._run(part).first(count))
+        return ir_trace.joined(parts)
 
-    def _run(self, inputs: Mapping[str, Array]) -> Reference:
+    def _run(self, inputs: Mapping[str, Array]) -> ir_trace.Trace:
         batch = len(next(iter(inputs.values())))
         given = {name: as_given(self.trace, self.layout, name, x) for name, x in inputs.items()}
         returned, watched = self.trace.run(given, batch, self.watch)
@@ -75,26 +76,26 @@ class Replay:
     def _calls(self) -> dict[int, Any]:
         return {call.out: call for call in self.trace.calls}
 
-    def reference(self, returned: Any, watched: Mapping[int, torch.Tensor]) -> Reference:
+    def reference(self, returned: Any, watched: Mapping[int, torch.Tensor]) -> ir_trace.Trace:
         """What forward returned, and the values that were watched, in network time."""
         flat = [list(tensors_of(one)) for one in returned]
         outputs = {}
         for number, (_, axes) in enumerate(self.lowered.outputs):
             name = "output" if number == 0 else f"output.{number + 1}"
             outputs[name] = self._output([one[number] for one in flat], axes)
-        found = Reference(outputs, {})
+        spikes, margins, thresholds = {}, {}, {}
         for layer, where in self.lowered.fired.items():
-            found.spikes[layer] = self._steps(where, lambda number: torch.sign(watched[number].double())).astype(
+            spikes[layer] = self._steps(where, lambda number: torch.sign(watched[number].double())).astype(
                 np.int8
             )
             margin = self._margin(where, watched)
             if margin is not None:
-                found.margins[layer] = margin
+                margins[layer] = margin
                 op = self.lowered.graph[layer].op
                 assert isinstance(op, Neuron)
                 size = np.abs(op.threshold)
-                found.thresholds[layer] = float(size[np.isfinite(size)].min(initial=1.0))
-        return found
+                thresholds[layer] = float(size[np.isfinite(size)].min(initial=1.0))
+        return ir_trace.Trace(outputs=outputs, spikes=spikes, margins=margins, thresholds=thresholds)
 
     def _output(self, parts: Sequence[torch.Tensor], axes: tuple[Axes, ...]) -> Array:
         how = Output(self.read or "mean")
@@ -139,14 +140,6 @@ class Replay:
 
         return self._steps(where, margin, silent=np.inf)
 
-    def _cut(self, reference: Reference, count: int) -> Reference:
-        def cut(arrays: Mapping[str, Array]) -> dict[str, Array]:
-            return {name: x[:count] for name, x in arrays.items()}
-
-        return replace(
-            reference, outputs=cut(reference.outputs), spikes=cut(reference.spikes), margins=cut(reference.margins)
-        )
-
 
 def as_given(trace: Trace, layout: Layout, name: str, x: Array) -> list[torch.Tensor]:
     """An input ``[N, T, ...]`` as the values of a trace."""
@@ -158,13 +151,3 @@ def as_given(trace: Trace, layout: Layout, name: str, x: Array) -> list[torch.Te
         return [(tensor.transpose(0, 1) if at == 1 else tensor[:, 0]).contiguous()]
     tensors = arrange(x, layout)
     return [t.long() for t in tensors] if name in trace.whole else tensors
-
-
-def _together(parts: Sequence[Reference]) -> Reference:
-    if len(parts) == 1:
-        return parts[0]
-
-    def joined(kind: str) -> dict[str, Array]:
-        return {name: np.concatenate([getattr(p, kind)[name] for p in parts]) for name in getattr(parts[0], kind)}
-
-    return Reference(joined("outputs"), joined("spikes"), joined("margins"), parts[0].thresholds)

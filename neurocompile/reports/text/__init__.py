@@ -20,6 +20,7 @@ _WRITERS = {
     "InspectReport": "inspect",
     "SimulateReport": "simulate",
     "TargetsReport": "targets",
+    "Validation": "validation",
     "ZooReport": "zoo",
 }
 """The module that writes a report, loaded when it is needed."""

@@ -10,41 +10,47 @@ from neurocompile.reports.text.parts import number, percent, table, verdict
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from neurocompile.ir.compare import Divergence
     from neurocompile.reports.text.parts import Part
-    from neurocompile.validation import Comparison, Divergence, Stage, Validation
+    from neurocompile.reports.validation import Stage, Validation
 
-__all__ = ["details", "stages"]
+__all__ = ["stages", "text"]
+
+
+def text(report: Validation) -> Iterator[Part]:
+    """The stages, the layers, the accuracy, and what differs first, or why something did not run."""
+    yield stages(report, f"{report.samples} samples, {report.timesteps} steps")
+    yield _rates(report)
+    if report.accuracy_program is not None:
+        before, after = percent(report.accuracy_reference), percent(report.accuracy_program)
+        yield f"accuracy: reference {before}, program {after}"
+    for stage in report.stages:
+        for line in _lines(stage):
+            yield f"{stage.name}: {line}"
 
 
 def stages(validation: Validation, title: str) -> Table:
     """A row for each stage."""
     made = table(title, "stage", "against", "spikes compared", "differing", "ties", "", words=2)
     for stage in validation.stages:
-        c = stage.comparison
+        share = stage.mismatches / stage.compared if stage.compared else 0.0
         made.add_row(
             stage.name,
             stage.against or stage.reason,
-            number(c.compared),
-            number(c.mismatches) if stage.name != "quantization" else _differing(c),
-            number(c.ties),
+            number(stage.compared),
+            number(stage.mismatches) if stage.name != "quantization" else f"{share:.2%}",
+            number(stage.ties),
             verdict(stage.passed),
         )
     return made
 
 
-def details(validation: Validation) -> Iterator[Part]:
-    """The layers, the accuracy, and for each stage what differs first, or why it did not run."""
-    lowering, quantization = (stage.comparison for stage in validation.stages[:2])
-    rates = table("layers", "layer", "firing rate", "integers agree")
+def _rates(validation: Validation) -> Table:
+    lowering, quantization = validation.stages[:2]
+    made = table("layers", "layer", "firing rate", "integers agree")
     for name, rate in (lowering if lowering.compared else quantization).firing_rates.items():
-        rates.add_row(name, percent(rate), percent(quantization.agreement.get(name)))
-    yield rates
-    if validation.accuracy_program is not None:
-        before, after = percent(validation.accuracy_reference), percent(validation.accuracy_program)
-        yield f"accuracy: reference {before}, program {after}"
-    for stage in validation.stages:
-        for line in _lines(stage):
-            yield f"{stage.name}: {line}"
+        made.add_row(name, percent(rate), percent(quantization.agreement.get(name)))
+    return made
 
 
 def _lines(stage: Stage) -> Iterator[str]:
@@ -56,17 +62,12 @@ def _lines(stage: Stage) -> Iterator[str]:
         yield f"{stage.cycle_mismatches:,} of {stage.cycles_compared:,} {what}"
     if stage.first_membrane is not None:
         yield f"first membrane that differs: {_place(stage.first_membrane)}"
-    first = stage.comparison.first
+    first = stage.first_divergence
     if first is not None and stage.passed is False:
         margin = "" if first.margin is None else f", {first.margin:+.3g} from the threshold"
         yield f"first difference in {_place(first)}{margin}"
     elif stage.passed is not True and stage.reason:
         yield stage.reason
-
-
-def _differing(comparison: Comparison) -> str:
-    share = sum(comparison.differing.values()) / comparison.compared if comparison.compared else 0.0
-    return f"{share:.2%}"
 
 
 def _place(d: Divergence) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Add, Array, Conv, Delay, Input, Integrator, Linear, Neuron, Output, Reshape
+from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
-from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.simulator.reference import simulate_integers
 from neurocompile.targets import load_target
 
 __all__ = ["KINDS", "Case", "program_of", "random_case"]
@@ -235,7 +236,7 @@ class _Draw:
             bias = bias >> 1 << 1
         return np.asarray(np.clip(bias, -4095, 4095)) << 6
 
-    def _run(self, node: Node, x: Array) -> Simulation:
+    def _run(self, node: Node, x: Array) -> Trace:
         graph = Graph([*self.nodes, node, Node("output", Output(), (node.name,))])
         assert LOIHI2 is not None
         return simulate_integers(graph, LOIHI2, {"input": x}, membranes=True)

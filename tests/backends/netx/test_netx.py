@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from neurocompile.backends.netx import write_net
-from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.ir.trace import Trace
+from neurocompile.simulator.reference import simulate_integers
 from tests.backends.netx.lava import CHECKOUT, need_lava, run_in_lava
 from tests.backends.netx.nets import KINDS, Case, random_case
 
@@ -29,12 +30,12 @@ def lava() -> None:
     need_lava()
 
 
-def simulated(case: Case) -> Simulation:
+def simulated(case: Case) -> Trace:
     program = case.program
     return simulate_integers(program.integer, program.arithmetic, {"input": case.x}, membranes=True)
 
 
-def is_calibrated(simulation: Simulation) -> bool:
+def is_calibrated(simulation: Trace) -> bool:
     return all(0.02 <= spikes.mean() <= 0.8 for spikes in simulation.spikes.values())
 
 

@@ -25,9 +25,10 @@ from neurocompile.ir.ops import (
     Reshape,
     Scale,
 )
+from neurocompile.ir.trace import Trace
 from neurocompile.mapping.placement import in_order
 from neurocompile.program import Program
-from neurocompile.simulator.reference import Simulation, simulate_integers
+from neurocompile.simulator.reference import simulate_integers
 from neurocompile.targets import load_target
 from neurocompile.targets.nc1.chip import Nc1, Parameters, map_to_nc1, usual
 
@@ -47,7 +48,7 @@ class Case:
 
     program: Program
     inputs: dict[str, Array]
-    known: Simulation
+    known: Trace
     mood: str
 
     @property

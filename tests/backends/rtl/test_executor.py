@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from neurocompile.backends.rtl import runner
-from neurocompile.backends.rtl.executor import RtlExecutor, rtl_for
+from neurocompile.backends.rtl.executor import RTL, RtlExecutor
 from neurocompile.data import Data
-from neurocompile.validation import Stage, Validation, validate_program
+from neurocompile.reports import plain
+from neurocompile.reports.validation import Stage, Validation
+from neurocompile.simulator.base import RunnerSettings
+from neurocompile.verbs.validate import validate_program
 from tests.backends.rtl.networks import Case, random_case
 from tests.backends.rtl.test_rtl import need
 
@@ -32,7 +35,7 @@ def ordinary(seed: int) -> Case:
 def validated(case: Case) -> tuple[Validation, Stage]:
     inputs = {name: x.astype(float) for name, x in case.inputs.items()}
     backend = RtlExecutor(case.program, "iverilog")
-    found = validate_program(case.program, Data(inputs, None, "the samples"), backend=backend)
+    found = validate_program(case.program, Data(inputs, None, "the samples"), opened=[(RTL, backend)])
     return found, next(stage for stage in found.stages if stage.name == "rtl")
 
 
@@ -42,10 +45,10 @@ def test_the_rtl_is_a_stage_that_compares_spikes_membranes_and_cycles(seed: int)
     case = ordinary(seed)
     _, stage = validated(case)
     assert stage.passed
-    assert stage.comparison.compared == sum(spikes.size for spikes in case.known.spikes.values())
+    assert stage.compared == sum(spikes.size for spikes in case.known.spikes.values())
     assert stage.membranes_compared == sum(v.size for v in case.known.potentials.values())
     assert stage.cycles_compared > 20
-    assert stage.as_json()["cycle_mismatches"] == 0
+    assert plain(stage)["cycle_mismatches"] == 0
 
 
 @pytest.mark.parametrize(
@@ -69,13 +72,13 @@ def test_a_chip_with_one_thing_wrong_fails(
     assert not found.passed
     if shows_in == "cycles":
         assert stage.cycle_mismatches > 0
-        assert (stage.comparison.mismatches, stage.membrane_mismatches) == (0, 0)
+        assert (stage.mismatches, stage.membrane_mismatches) == (0, 0)
 
 
 def test_without_a_simulator_the_stage_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = ordinary(1)
     monkeypatch.setenv("PATH", str(tmp_path))
-    executor, why = rtl_for(case.program)
-    assert executor is None
+    why = RTL.open(case.program, RunnerSettings())
+    assert isinstance(why, str)
     assert "make system" in why
-    assert rtl_for(replace(case.program, target="generic")) == (None, "")
+    assert RTL.open(replace(case.program, target="generic"), RunnerSettings()) == ""

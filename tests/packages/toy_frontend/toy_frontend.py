@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.frontends import Frontend, Reference, Settings
+from neurocompile.frontends import Frontend, Settings
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Input, Integrator, Linear, Neuron, Output
+from neurocompile.ir.trace import Trace
 
 __all__ = ["frontend"]
 
@@ -31,6 +32,7 @@ class ToyModel:
     timesteps: int
     example: dict[str, Array]
     notes: list[str] = field(default_factory=list)
+    name: str = "plain Python, float64"
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -49,11 +51,15 @@ class ToyModel:
             ]
         )
 
-    def run(self, inputs: Mapping[str, Array]) -> Reference:
+    def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
         samples = [self._sample(steps) for steps in inputs["x"].tolist()]
         spikes, margins = (np.array([sample[part] for sample in samples]) for part in (0, 1))
-        outputs = {"output": spikes.mean(1)}
-        return Reference(outputs, {"lif": spikes.astype(np.int8)}, {"lif": margins}, {"lif": self.threshold})
+        return Trace(
+            outputs={"output": spikes.mean(1)},
+            spikes={"lif": spikes.astype(np.int8)},
+            margins={"lif": margins},
+            thresholds={"lif": self.threshold},
+        )
 
     def _sample(self, steps: list[list[float]]) -> tuple[list[list[float]], list[list[float]]]:
         v = [0.0] * len(self.weights)

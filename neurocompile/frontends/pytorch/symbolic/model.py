@@ -13,7 +13,7 @@ from spikingjelly.activation_based import neuron
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
-from neurocompile.frontends.base import Carries, Layout, Reference
+from neurocompile.frontends.base import Carries, Layout
 from neurocompile.frontends.pytorch.axes import Axes, axes_of, from_layout, to_layout
 from neurocompile.frontends.pytorch.layouts import arranged_shape, in_order, likely_layouts
 from neurocompile.frontends.pytorch.symbolic.lower import lower, unsupported_modules
@@ -23,6 +23,7 @@ from neurocompile.frontends.pytorch.symbolic.trace import check_module, prepare,
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
+from neurocompile.ir.trace import Trace
 
 __all__ = ["Listening", "SymbolicModel"]
 
@@ -44,7 +45,7 @@ class SymbolicModel:
     read: Read | None = None
     carries: Carries = "real"
     example: dict[str, Array] = field(default_factory=dict)
-    recording: Reference | None = None
+    recording: Trace | None = None
 
     def __post_init__(self) -> None:
         batch = 3 if self.timesteps != 3 else 2
@@ -129,7 +130,7 @@ class SymbolicModel:
         """The layers whose neuron class the user registered."""
         return [path for path, module in self.traced.named_modules() if is_registered(module)]
 
-    def run(self, inputs: Mapping[str, Array]) -> Reference:
+    def run(self, inputs: Mapping[str, Array]) -> Trace:
         """Run torch in float64 on ``inputs[name][N, T, ...]``, in any order; states are cleared before."""
         if self.recording is not None:
             raise BadInput(Problem("a model with registered neurons was saved with a recording, which cannot be run"))
@@ -152,7 +153,12 @@ class SymbolicModel:
             outputs = {}
             for number, (value, names) in enumerate(zip(values, axes)):
                 outputs["output" if number == 0 else f"output.{number + 1}"] = self._read(value, names, batch)
-            return Reference(outputs, heard.spikes(self.timesteps), heard.margins(self.timesteps), heard.thresholds)
+            return Trace(
+                outputs=outputs,
+                spikes=heard.spikes(self.timesteps),
+                margins=heard.margins(self.timesteps),
+                thresholds=heard.thresholds,
+            )
 
     def outputs_of(self, returned: Sequence[Any], batch: int) -> dict[str, Array]:
         """What forward returned (at each step, where it is called for each) as outputs of the network."""

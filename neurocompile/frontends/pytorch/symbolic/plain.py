@@ -14,7 +14,6 @@ import torch
 from torch import fx, nn
 
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.frontends.base import Reference
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.onhost import OnHost, is_host
 from neurocompile.frontends.pytorch.symbolic.lower import FUNCTIONS, METHODS
@@ -24,6 +23,7 @@ from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, Recorded, i
 from neurocompile.frontends.pytorch.symbolic.trace import cleaned, is_leaf, prepare, trace_module
 from neurocompile.ir.host import HostRegion, host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Integrator, Neuron, Read
+from neurocompile.ir.trace import Trace
 from neurocompile.vocabulary.feedback import Feedback
 
 __all__ = ["FORMAT", "VERSION", "check_plain", "module_of", "recording_from_plain", "recording_to_plain", "to_plain"]
@@ -187,7 +187,7 @@ def _argument_to_plain(value: Any) -> Any:
     return value
 
 
-def recording_to_plain(reference: Reference) -> dict[str, Any]:
+def recording_to_plain(reference: Trace) -> dict[str, Any]:
     """A reference run as tensors."""
 
     def tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
@@ -387,7 +387,9 @@ def _argument_from_plain(value: Any, made: Mapping[str, fx.Node]) -> Any:
     return {key: _argument_from_plain(item, made) for key, item in value["items"].items()}
 
 
-def recording_from_plain(plain: Mapping[str, Any]) -> Reference:
+def recording_from_plain(plain: Mapping[str, Any]) -> Trace:
     """The reference run that a file holds."""
-    arrays = {kind: {name: x.numpy() for name, x in plain[kind].items()} for kind in ("outputs", "spikes", "margins")}
-    return Reference(arrays["outputs"], arrays["spikes"], arrays["margins"], dict(plain["thresholds"]))
+    arrays: dict[str, Any] = {
+        kind: {name: x.numpy() for name, x in plain[kind].items()} for kind in ("outputs", "spikes", "margins")
+    }
+    return Trace(**arrays, thresholds=dict(plain["thresholds"]))

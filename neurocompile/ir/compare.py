@@ -1,19 +1,23 @@
-"""Spikes against spikes, down to the first neuron that differs."""
+"""Arrays against arrays: spikes, down to the first neuron that differs, and outputs, by the largest error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array
 
-__all__ = ["TIE", "Comparison", "Divergence", "compare_spikes"]
+__all__ = ["TIE", "Comparison", "Divergence", "compare_spikes", "near", "output_error", "tolerance_of"]
 
 TIE = 1e-9
-"""Two correct float64 computations may differ where |h - threshold| <= TIE * max(1, |threshold|)."""
+"""How far two correct float64 computations may differ: spikes where |h - threshold| <= TIE * max(1, |threshold|),
+outputs by this part of the largest."""
+
+# So far may whatever comes after a host region differ that ONNX Runtime has in float32 only.
+_IN_FLOAT32 = 1e-5
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,6 @@ class Divergence:
     expected: int
     actual: int
     margin: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """For ``first_divergence``."""
-        return {**asdict(self), "neuron": list(self.neuron)}
 
 
 @dataclass
@@ -132,3 +132,30 @@ def _first(differs: Mapping[str, Array], order: Sequence[str], sample: int) -> t
     steps = {name: np.flatnonzero(differs[name][sample].reshape(differs[name].shape[1], -1).any(1)) for name in order}
     earliest = min(int(found[0]) for found in steps.values() if found.size)
     return earliest, next(name for name in order if steps[name].size and int(steps[name][0]) == earliest)
+
+
+def tolerance_of(graph: Graph) -> float:
+    """How far a real graph's outputs may be from the model's, as a part of the largest, and ties from the threshold."""
+    return _IN_FLOAT32 if any(region.precision == "float32" for region in graph.hosts.values()) else TIE
+
+
+def output_error(expected: Array, actual: Array) -> float:
+    """How far outputs are off, as a part of the largest expected one (at least 1); infinite for another shape.
+
+    What is infinite, or no number, in both is the same.
+    """
+    if expected.shape != actual.shape:
+        return np.inf
+    known = np.asarray(expected, np.float64)
+    same = (known == actual) | (np.isnan(known) & np.isnan(actual))
+    if same.all():
+        return 0.0
+    error = float(np.abs(known[~same] - actual[~same]).max()) / max(
+        1.0, float(np.abs(known[np.isfinite(known)]).max(initial=0.0))
+    )
+    return np.inf if np.isnan(error) else error
+
+
+def near(expected: Array, actual: Array, bound: float) -> bool:
+    """Whether outputs are the same but for ``bound`` as a part of the largest."""
+    return output_error(expected, actual) <= bound

@@ -1,0 +1,243 @@
+"""``neurocompile validate``: a Program against its model, against what else runs it, against what hardware did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurocompile.data import Data, load_arrays
+from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.frontends.base import Model
+from neurocompile.ir.compare import tolerance_of
+from neurocompile.ir.ops import Array, Neuron
+from neurocompile.labels import check_labels
+from neurocompile.program import Program
+from neurocompile.reports.validation import Stage, Validation
+from neurocompile.simulator.base import EXECUTORS, Executor, Runner, RunnerSettings
+from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Recording
+from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
+from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, data_of, program_of
+from neurocompile.verbs.progress import Progress, Step, silent
+
+if TYPE_CHECKING:
+    from neurocompile.verbs.given import Source
+
+__all__ = ["ValidateRequest", "opened_for", "validate", "validate_program"]
+
+Opened = tuple[Runner, Executor | str]
+"""An entry of the table of executors with what runs a program, or why it does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateRequest(ModelOptions):
+    """What is compared with what; what a reference may not say about itself is as for any model.
+
+    Attributes:
+        program: compiled, or its folder (then the files in it are what other tools run).
+        reference: the model that the program was made from; None: the lowering is not checked.
+        recorded: what hardware fired for these data, ``[N, T, ...]`` by layer, or an npz file of it.
+        data: samples; None: those that the program brought along.
+        labels: of the samples, if any; an npz file has its own.
+        hardware: run on Loihi itself, where the machine has one.
+        time_limit_s: that one run of another tool may take before it is killed.
+        backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4).
+        lava_python: Python 3.10 with Lava, or its environment; None: the one that is found.
+        trust: also run a bundle that is not what this package writes.
+    """
+
+    program: Program | Path
+    reference: Source | None = None
+    recorded: Mapping[str, Array] | Path | None = None
+    data: Inputs | None = None
+    labels: Array | None = None
+    hardware: bool = False
+    time_limit_s: float = 600.0
+    backend_samples: int | None = None
+    lava_python: Path | None = None
+
+
+def validate(request: ValidateRequest, progress: Progress | None = None) -> Validation:
+    """Run every stage that can run.
+
+    Raises:
+        UsageError: if there is nothing to compare with, or no data.
+        BadInput: if data, reference or recording do not belong to the program.
+        ToolFailed: if Lava or the RTL fails, or takes too long.
+    """
+    program = program_of(request.program)
+    left_out = "left out (--backend-samples 0)" if request.backend_samples == 0 else ""
+    opened = [] if left_out else opened_for(program, _settings(request))
+    if request.reference is None and request.recorded is None and not _running(opened):
+        fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
+        raise UsageError(Problem("nothing to compare with", actual=left_out or _reasons(opened), fix=fix))
+    data = _data(request, program)
+    recorded = load_arrays(request.recorded) if isinstance(request.recorded, Path) else request.recorded
+    reference = _reference(request, program, data)
+    with (progress or silent)("comparing", len(data)) as step:
+        return validate_program(program, data, reference, recorded, step, opened=opened, without_backend=left_out)
+
+
+def opened_for(program: Program, settings: RunnerSettings) -> list[Opened]:
+    """What runs a program besides the simulator, and what would if it could.
+
+    Raises:
+        LavaMissing: if an interpreter was named, and is none.
+    """
+    found = []
+    for name in EXECUTORS:
+        runner = EXECUTORS[name]
+        executor = runner.open(program, settings)
+        if executor != "":
+            most = runner.samples if settings.samples is None else settings.samples
+            found.append((replace(runner, samples=most), executor))
+    return found
+
+
+def validate_program(
+    program: Program,
+    data: Data,
+    reference: Model | None = None,
+    recorded: Mapping[str, Array] | None = None,
+    progress: Step | None = None,
+    *,
+    opened: Sequence[Opened] = (),
+    without_backend: str = "",
+) -> Validation:
+    """Compare a program that is at hand; the rule of each stage is in :mod:`neurocompile.validation.rules`.
+
+    Args:
+        program: compiled.
+        data: inputs ``[N, T, ...]`` and labels, if any.
+        reference: the model that the program was made from; None: the lowering is not checked.
+        recorded: spikes ``[N, T, ...]`` by layer that hardware fired for these data.
+        progress: called with the number of samples done since the last call.
+        opened: what else runs the program (:func:`opened_for`).
+        without_backend: why nothing else does.
+
+    Raises:
+        BadInput: if the reference or the recording does not belong to this program.
+    """
+    check_labels(program, data)
+    order, target = tuple(node.name for node in program.real.of(Neuron)), program.target
+    real, integers = RealExecutor(program), IntegerExecutor(program)
+    planned: list[Pair | Stage] = []
+    if reference is None:
+        reason = "no reference model was given"
+        planned.append(Stage("lowering", target, "pytorch, float64", reason=reason))
+    else:
+        _check_reference(program, reference)
+        planned.append(Pair("lowering", real, reference, Exact(order, tolerance_of(program.real))))
+    planned.append(Pair("quantization", integers, real, Faithful(order)))
+    planned += _runner_stages(integers, order, target, opened, without_backend)
+    if recorded is not None:
+        _check_recording(program, data, recorded)
+        planned.append(Pair("recorded", integers, Recording(recorded), Recorded(order)))
+    stages = compare_pairs(planned, target, data, progress)
+    (_, of_reference), (after, before) = (stage.accuracies for stage in stages[:2])
+    before = before if of_reference is None else of_reference
+    return Validation(stages, before, after, samples=len(data), timesteps=program.timesteps)
+
+
+def _running(opened: Sequence[Opened]) -> bool:
+    return any(not isinstance(executor, str) for _, executor in opened)
+
+
+def _reasons(opened: Sequence[Opened]) -> str:
+    return "; ".join(why for _, why in opened if isinstance(why, str))
+
+
+def _runner_stages(
+    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], without: str
+) -> list[Pair | Stage]:
+    """A stage for each that runs the program, or would; one for all, "backend", where none does."""
+    if not _running(opened):
+        none = f"target {target} has no executor besides the simulator"
+        return [Stage("backend", target, "", reason=without or _reasons(opened) or none)]
+    return [
+        Stage(runner.stage, target, "", reason=executor)
+        if isinstance(executor, str)
+        else Pair(runner.stage, integers, executor, BitExact(order), runner.samples)
+        for runner, executor in opened
+    ]
+
+
+# -- what is given -----------------------------------------------------------------------------------------------------
+
+
+def _settings(request: ValidateRequest) -> RunnerSettings:
+    return RunnerSettings(
+        samples=request.backend_samples,
+        time_limit_s=request.time_limit_s,
+        lava_python=request.lava_python,
+        hardware=request.hardware,
+        folder=request.program if isinstance(request.program, Path) else None,
+        trust=request.trust,
+    )
+
+
+def _data(request: ValidateRequest, program: Program) -> Data:
+    if request.data is not None:
+        return data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
+    data = program.example_data()
+    if data is None:
+        raise UsageError(Problem("the program brought no samples of its own", fix="give --data X.npz"))
+    return data
+
+
+def _reference(request: ValidateRequest, program: Program, data: Data) -> Model | None:
+    """The model; what it does not say of its inputs and steps is as in the program."""
+    if request.reference is None:
+        return None
+    from neurocompile.frontends import live_model, load_model
+
+    said = {field.name: getattr(request, field.name) for field in fields(ModelOptions)}
+    if isinstance(request.reference, Path):
+        return load_model(
+            request.reference, **said, otherwise=(next(iter(program.input_shapes.values())), program.timesteps)
+        )
+    if isinstance(request.reference, Model):
+        return request.reference
+    said |= {"input_shape": dict(program.input_shapes), "timesteps": program.timesteps}
+    return live_model(request.reference, data.part(0, EXAMPLES).inputs, **said)
+
+
+def _check_reference(program: Program, reference: Model) -> None:
+    pairs = (
+        ("a number of steps", reference.timesteps, program.timesteps),
+        ("inputs", dict(reference.input_shapes), program.input_shapes),
+    )
+    fix = "give the model that was exported"
+    problems = [
+        Problem(f"the reference has {what} that the program has not", "--reference", str(a), str(b), fix)
+        for what, a, b in pairs
+        if a != b
+    ]
+    if problems:
+        raise BadInput(problems)
+
+
+def _check_recording(program: Program, data: Data, recorded: Mapping[str, Array]) -> None:
+    layers = {node.name for node in program.integer.of(Neuron)}
+    problems = []
+    for name, spikes in recorded.items():
+        if name not in layers:
+            fix = "name recorded layers as `simulate --spikes` does"
+            problems.append(Problem("the program has no such layer", name, limit=", ".join(sorted(layers)), fix=fix))
+            continue
+        if spikes.dtype.kind not in "fiub" or not np.isin(spikes, (-1, 0, 1)).all():
+            fix = "record 1 for a spike and 0 for none"
+            problems.append(Problem("what was recorded are no spikes", name, str(spikes.dtype), "-1, 0 or 1", fix))
+            continue
+        shape = (len(data), program.timesteps, *program.integer.edges[name].shape)
+        if spikes.shape != shape:
+            fix = "record [samples, steps, ...] in network time"
+            problems.append(Problem("recorded spikes have the wrong shape", name, str(spikes.shape), str(shape), fix))
+    if not recorded:
+        fix = "record at least one layer"
+        problems.append(Problem("the recording is empty", "--recorded", limit=", ".join(sorted(layers)), fix=fix))
+    if problems:
+        raise BadInput(problems)
