@@ -1,7 +1,8 @@
 """What an executor is: anything that does with samples what a network does, and tells it as a Trace.
 
 PyTorch, the real graph, the reference, the engine, Lava, the RTL and a recording are all of this kind. Those that run a
-Program besides the simulator stand in a table; an installed package adds one by an entry point::
+Program besides the simulator stand in a table of the verb that compares them (``verbs/validate.py``); an installed
+package adds one by an entry point::
 
     [options.entry_points]
     neurocompile.executors =
@@ -18,9 +19,8 @@ from typing import Protocol
 from neurocompile.ir.ops import Array
 from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
-from neurocompile.registry import Table
 
-__all__ = ["EXECUTORS", "Executor", "Runner", "RunnerSettings"]
+__all__ = ["Executor", "Runner", "RunnerSettings"]
 
 
 class Executor(Protocol):
@@ -73,13 +73,3 @@ class Runner:
     stage: str
     samples: int
     open: Callable[[Program, RunnerSettings], Executor | str]
-
-
-EXECUTORS: Table[Runner] = Table(
-    "neurocompile.executors",
-    {
-        "lava": "neurocompile.backends.lava.executor:LAVA",
-        "rtl": "neurocompile.backends.rtl.executor:RTL",
-    },
-)
-"""What runs programs besides the simulator, by name."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir.counts import Counts
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
@@ -56,12 +57,12 @@ def fanouts(graph: Graph) -> list[Fanout]:
     """Every place where events meet weights in an integer graph."""
     real = _real_elements(graph)
     found = []
-    for layer in graph.form.layers.values():
+    for layer in form_of(graph).layers.values():
         for synapse in layer.synapses:
             ones = _stored(synapse.op), _nonzero(synapse.op)
             stored, nonzero = (_adjoint(each, synapse.reads.shape, synapse.gives) for each in ones)
             found.append(Fanout(synapse.name, layer.name, synapse.event, stored, nonzero, real[synapse.event]))
-    for node in graph.form.sums:
+    for node in form_of(graph).sums:
         for event in node.inputs:
             stored = _adjoint(node.op, graph.edges[event].shape, graph.edges[node.name].shape)
             found.append(Fanout(node.name, node.name, event, stored, stored, real[event]))

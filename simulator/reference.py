@@ -11,6 +11,7 @@ import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.counts import Counts, LayerCounts
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out, reset, spikes_of
 from neurocompile.ir.kernels import apply
@@ -45,7 +46,7 @@ def simulate_integers(
     batch, timesteps = next(iter(inputs.values())).shape[:2]
     machine = _Machine(graph, arithmetic, batch, {} if state is None else state)
     found = fanouts(graph) if found is None else found
-    counts = Counts({name: LayerCounts.zero(batch) for name in graph.form.counted})
+    counts = Counts({name: LayerCounts.zero(batch) for name in form_of(graph).counted})
     trace: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Output)}
     kept: dict[str, list[Array]] = {n.name: [] for n in graph.of(Neuron, Integrator)} if membranes else {}
     left: dict[str, list[Array]] = {name: [] for name in kept}

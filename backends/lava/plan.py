@@ -10,6 +10,7 @@ import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir import form
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Conv, Input, Integrator, MaxPool, Neuron
 from neurocompile.mapping.depths import Hop, layer_depths
@@ -152,8 +153,8 @@ def plan_of(program: Program) -> Plan:
     Raises:
         DoesNotFit: for loops that are shorter than their synapses, and delays that no synapse has.
     """
-    graph, layers = program.integer, program.integer.form.layers
-    pools = graph.form.pools
+    graph, layers = program.integer, form_of(program.integer).layers
+    pools = form_of(graph).pools
     host = host_layers(program)
     on_chip = [layer for name, layer in layers.items() if name not in host]
     hops = [Hop(each.source, layer.name, 1, each.delay) for layer in on_chip for each in layer.synapses]
@@ -196,14 +197,14 @@ def check_stock(plan: Plan) -> None:
 
 def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
     """The layers of weights that feed one layer, as if they took no time (for the host)."""
-    layer = program.integer.form.layers[name]
+    layer = form_of(program.integer).layers[name]
     depths = {synapse.source: 0 for synapse in layer.synapses} | {name: 1}
     return [_synapse(program, layer, synapse, depths, frozenset()) for synapse in layer.synapses]
 
 
 def _bits_of(graph: Graph, name: str) -> int:
     """How wide the graded spikes of a source are; 0 for ordinary ones."""
-    op = graph[graph.form.emitter(name)].op
+    op = graph[form_of(graph).emitter(name)].op
     if isinstance(op, Neuron):
         return 8 if op.negative_threshold is not None else 0
     assert isinstance(op, Input)
@@ -218,7 +219,7 @@ def _source(graph: Graph, node: Node) -> Source:
 
 def _pool(graph: Graph, name: str, depths: Mapping[str, int]) -> Pool:
     op: Any = graph[name].op
-    source, delay = graph.form.pools[name]
+    source, delay = form_of(graph).pools[name]
     reads, shape = graph.edges[graph[name].inputs[0]].shape, graph.edges[name].shape
     depth = depths[name]
     return Pool(name, shape, reads, source, op, depth, depth - depths[source] + delay, _bits_of(graph, source))
@@ -269,7 +270,7 @@ def _population(program: Program, layer: form.Layer, depth: int, on_host: bool) 
     registers = registers_of(op, program.arithmetic)
     if registers is not None:
         parts = _parts(name, registers, shape)
-        if not parts or name not in {source for source, _ in program.integer.form.pools.values()}:
+        if not parts or name not in {source for source, _ in form_of(program.integer).pools.values()}:
             return Population(name, shape, op, depth, "stock", registers, (), parts)
         several = Shortfall("a max-pool reads its neurons, which have several decays", "use one decay")
         return Population(name, shape, op, depth, "own", None, (several,))
@@ -293,7 +294,7 @@ def _parts(name: str, registers: Registers, shape: Shape) -> tuple[Part, ...]:
 def _quieted(program: Program, populations: list[Population], hops: list[Hop]) -> list[Population]:
     """Where delayed spikes of a stock population could be ones from before the run, a process that waits for it."""
     early = _early(program, populations, hops)
-    delayed = {program.integer.form.emitter(hop.source) for hop in hops if hop.delay}
+    delayed = {form_of(program.integer).emitter(hop.source) for hop in hops if hop.delay}
     return [
         replace(p, kind="own", registers=None, missing=(QUIET,), parts=()) if p.name in delayed & early else p
         for p in populations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurocompile.errors import Problem
-from neurocompile.ir.form import Layer, Synapse
+from neurocompile.ir.form import Layer, Synapse, form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import (
     Add,
@@ -78,7 +78,7 @@ def chain_of(graph: Graph) -> tuple[list[Link], list[Problem]]:
             problems.append(Problem(what, ", ".join(names), str(len(names)), "1", ELSEWHERE))
     links: list[Link] = []
     before = next((node.name for node in graph.of(Input)), "")
-    for layer in graph.form.layers.values():
+    for layer in form_of(graph).layers.values():
         if layer.name in readers:
             continue
         link = _link(graph, layer, problems)
@@ -97,7 +97,7 @@ def chain_of(graph: Graph) -> tuple[list[Link], list[Problem]]:
 def _readers(graph: Graph) -> dict[str, str]:
     """Memoryless integrators of spikes, and the scales that they read: each with the population behind it."""
     found: dict[str, str] = {}
-    for layer in graph.form.layers.values():
+    for layer in form_of(graph).layers.values():
         (synapse, *others) = layer.synapses
         plain = not (others or layer.wiring or synapse.delay) and isinstance(synapse.op, Scale)
         silent = isinstance(layer.op, Integrator) and not np.any(layer.op.decay)
@@ -137,7 +137,7 @@ def _ends(graph: Graph, last: str, readers: Mapping[str, str]) -> list[Problem]:
     """Outputs that read anything but the last population."""
     problems = []
     for node in graph.of(Output):
-        source, _ = graph.form.origins[node.inputs[0]]
+        source, _ = form_of(graph).origins[node.inputs[0]]
         read = readers.get(source, source)
         if read != last and type(graph[source].op) not in _ABSENT:
             what = "netx gives the spikes or the membranes of the last layer only"

@@ -37,7 +37,7 @@ from neurocompile.ir.ops import (
     SumPool,
 )
 
-__all__ = ["Layer", "Synapse", "SynapticForm", "Wire"]
+__all__ = ["Layer", "Synapse", "SynapticForm", "Wire", "form_of"]
 
 Shape = tuple[int, ...]
 
@@ -176,7 +176,7 @@ class SynapticForm:
 
     @staticmethod
     def of(graph: Graph) -> SynapticForm:
-        """Find the layers of a graph (use :attr:`Graph.form`, which keeps them), and verify that there is nothing else.
+        """Find the layers of a graph (use :func:`form_of`, which keeps them), and verify that there is nothing else.
 
         Raises:
             InvalidGraph: if a current is read by anything but one layer, once; if weights read currents, or have a
@@ -200,6 +200,15 @@ class SynapticForm:
         while name in self.pools:
             name, _ = self.pools[name]
         return name
+
+
+def form_of(graph: Graph) -> SynapticForm:
+    """A graph as layers of neurons with their synapses; the graph keeps it, so that it is found and verified once.
+
+    Raises:
+        InvalidGraph: if it is in no synaptic form, into which the synapses pass brings a graph.
+    """
+    return graph.kept(SynapticForm.of)
 
 
 def _origin(graph: Graph, name: str) -> tuple[str, int]:

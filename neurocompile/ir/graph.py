@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
 
 import networkx as nx
 import numpy as np
@@ -29,10 +29,9 @@ from neurocompile.ir.ops import (
 from neurocompile.ir.shapes import output_shape
 from neurocompile.ir.text import node_text, region_text
 
-if TYPE_CHECKING:
-    from neurocompile.ir.form import SynapticForm
-
 __all__ = ["Edge", "Graph", "InvalidGraph", "Node"]
+
+Made = TypeVar("Made")
 
 # Operations that hand events on as events: they only sum, pick, copy or move them.
 _EVENT_OPS = (Add, Concat, Delay, MaxPool, Reshape, SumPool, Upsample)
@@ -105,6 +104,7 @@ class Graph:
                 if source not in given:
                     raise InvalidGraph(f"{node.name} reads {source!r}, which does not exist")
         self._nodes = {name: given[name] for name in _step_order(given)}
+        self._made: dict[Callable[[Graph], Any], Any] = {}
         self.edges: Mapping[str, Edge] = _infer_edges(self._nodes)
         self.hosts: Mapping[str, HostRegion] = {region.name: region for region in hosts}
         _check_hosts(self._nodes, self.edges, self.hosts)
@@ -138,16 +138,12 @@ class Graph:
                 readers[source].append(node)
         return {name: tuple(found) for name, found in readers.items()}
 
-    @cached_property
-    def form(self) -> SynapticForm:
-        """The graph as layers of neurons with their synapses, found once.
-
-        Raises:
-            InvalidGraph: if it is in no synaptic form, into which the synapses pass brings a graph.
-        """
-        from neurocompile.ir.form import SynapticForm
-
-        return SynapticForm.of(self)
+    def kept(self, made_of: Callable[[Graph], Made]) -> Made:
+        """What a function makes of this graph, which never changes: made once."""
+        if made_of not in self._made:
+            self._made[made_of] = made_of(self)
+        made: Made = self._made[made_of]
+        return made
 
     @property
     def lines(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from neurocompile.errors import DoesNotFit, Problem
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Input
 
@@ -25,7 +26,7 @@ def encoders(graph: Graph) -> frozenset[str]:
     Raises:
         DoesNotFit: for layers that read spikes of the chip as well: the host could not compute them beforehand.
     """
-    form = graph.form
+    form = form_of(graph)
     found, problems = set(), []
     for layer in form.layers.values():
         real = [synapse for synapse in layer.synapses if synapse.reads.carries == "real"]

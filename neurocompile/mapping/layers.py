@@ -17,6 +17,7 @@ import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir import form
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import (
     Add,
@@ -215,7 +216,7 @@ def layers_of(graph: Graph, host: frozenset[str]) -> list[Layer]:
         DoesNotFit: if a layer's wiring follows no axes and is too large to be listed.
     """
     layers, problems = [], []
-    for layer in graph.form.layers.values():
+    for layer in form_of(graph).layers.values():
         if layer.name in host:
             continue
         try:
@@ -245,7 +246,7 @@ class _Feeds:
             for source, inner in self._events(synapse.event, frozenset()):
                 ways.setdefault(source, []).append(_along(placed(wired(fields, inner), index, space), space))
         sources = {source: self._source(source, found, space) for source, found in ways.items()}
-        on_chip = tuple(name for name in sources if name not in self.host and name in self.graph.form.layers)
+        on_chip = tuple(name for name in sources if name not in self.host and name in form_of(self.graph).layers)
         return Layer(layer.name, space, tuple(synapses), sources, on_chip)
 
     def _events(self, name: str, behind: frozenset[str]) -> Iterator[tuple[str, Wiring]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.connections import connections
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Conv, Gain, Input, Integrator, MaxPool, Neuron, Output
 from neurocompile.mapping.depths import Hop, layer_depths
@@ -109,7 +110,7 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
         DoesNotFit: for loops that are shorter than their synapses, for max-pools of numbers, and for gains that differ
             from step to step.
     """
-    form = graph.form
+    form = form_of(graph)
     layers = [node.name for node in graph.of(Neuron, Integrator, MaxPool) if node.name not in host]
     wires = [wire for name in layers for wire in _into(graph, name)]
     problems = [
@@ -164,7 +165,7 @@ def _later(populations: dict[str, Population], projections: list[Projection], na
 
 def _into(graph: Graph, name: str) -> Iterator[_Wire]:
     """The synapses that feed a layer, or a max-pool."""
-    form = graph.form
+    form = form_of(graph)
     if name in form.pools:
         op: Any = graph[name].op
         shape = graph.edges[graph[name].inputs[0]].shape

@@ -9,7 +9,7 @@ import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.arrays import compact
-from neurocompile.ir.form import Layer
+from neurocompile.ir.form import Layer, form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Integrator, Neuron
 from neurocompile.quantization.rows import Rows, rows_of
@@ -43,7 +43,7 @@ class CommonThreshold:
         """Rewrite all neurons that the chip can hold afterwards."""
         changed: dict[str, Node | None] = {}
         log = []
-        for layer in (each for each in graph.form.layers.values() if each.name not in self.host):
+        for layer in (each for each in form_of(graph).layers.values() if each.name not in self.host):
             if isinstance(layer.op, Integrator):
                 log += _said(layer.node, shortfalls(layer.op, self.arithmetic))
                 continue

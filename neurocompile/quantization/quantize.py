@@ -9,6 +9,7 @@ from typing import Any
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit, Problem, UsageError
 from neurocompile.ir.arrays import compact
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Neuron, Output
@@ -74,7 +75,7 @@ def quantize(
     final: dict[str, Node | None] = {}
     log = []
     overflows = False
-    for layer in graph.form.layers.values():
+    for layer in form_of(graph).layers.values():
         fitted = fit_layer(layer, choices, events, seen)
         problems += fitted.problems
         overflows |= fitted.overflows
@@ -110,5 +111,5 @@ def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, bits: int, se
 def _calibrate(graph: Graph, calibration: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:
     """The events ``[N, T, *shape]`` that every layer with weights reads on the calibration data."""
     assert calibration is not None
-    read = frozenset(synapse.event for layer in graph.form.layers.values() for synapse in layer.synapses)
+    read = frozenset(synapse.event for layer in form_of(graph).layers.values() for synapse in layer.synapses)
     return interpret(graph, calibration, timesteps, values=read).values

@@ -116,7 +116,8 @@ def _parsed(path: Path) -> Data:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         fix = "check the path, or see neurocompile targets"
-        raise UsageError(Problem("unknown target: there is no such file", "--target", str(path), fix=fix)) from None
+        known = ", ".join(sorted(_files()))
+        raise UsageError(Problem("unknown target: no such file", "--target", str(path), known, fix)) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         fix = "start from one that works: neurocompile targets loihi --toml"
         raise BadInput(Problem(f"this is no TOML file: {error}", str(path), fix=fix)) from error

@@ -16,8 +16,9 @@ from neurocompile.ir.compare import tolerance_of
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.labels import check_labels
 from neurocompile.program import Program
+from neurocompile.registry import Table
 from neurocompile.reports.validation import Stage, Validation
-from neurocompile.simulator.base import EXECUTORS, Executor, Runner, RunnerSettings
+from neurocompile.simulator.base import Executor, Runner, RunnerSettings
 from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Recording
 from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
 from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, data_of, program_of
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     from neurocompile.verbs.given import Source
 
 __all__ = ["ValidateRequest", "opened_for", "validate", "validate_program"]
+
+EXECUTORS: Table[Runner] = Table(
+    "neurocompile.executors",
+    {
+        "lava": "neurocompile.backends.lava.executor:LAVA",
+        "rtl": "neurocompile.backends.rtl.executor:RTL",
+    },
+)
+"""What runs programs besides the simulator, by name."""
 
 Opened = tuple[Runner, Executor | str]
 """An entry of the table of executors with what runs a program, or why it does not."""

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
-from neurocompile.ir.form import Wire
+from neurocompile.ir.form import Wire, form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import (
     WEIGHT_OPS,
@@ -114,10 +114,10 @@ class _Planner:
         found = fanouts(self.graph)
         self.fan_of = {fan.node: fan for fan in found}
         self.fans = [(fan, fan.event) for fan in found if fan.node == fan.layer]
-        self.macs = dict.fromkeys(self.graph.form.counted, 0)
+        self.macs = dict.fromkeys(form_of(self.graph).counted, 0)
         for fan in found:
             self.macs[fan.layer] += fan.macs_per_step
-        self.layer_of = {name: layer for layer in self.graph.form.layers.values() for name in layer.currents}
+        self.layer_of = {name: layer for layer in form_of(self.graph).layers.values() for name in layer.currents}
         self.cyclic = {
             name
             for group in nx.strongly_connected_components(_wiring(self.graph))
@@ -166,7 +166,7 @@ class _Planner:
         Currents that others read than a fast layer become sums, ``planned`` here.
         """
         needed: set[str] = set()
-        waiting = [*(node.name for node in self.graph.of(Input, Output)), *self.graph.form.counted]
+        waiting = [*(node.name for node in self.graph.of(Input, Output)), *form_of(self.graph).counted]
         while waiting:
             name = waiting.pop()
             if name in needed:

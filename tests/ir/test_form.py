@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from neurocompile.ir import Graph, InvalidGraph, Node, form
+from neurocompile.ir.form import form_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
     WEIGHT_OPS,
@@ -65,8 +66,8 @@ def reached(graph: Graph, name: str, weights: str) -> Array:
 def test_a_form_lists_the_connections_that_the_graph_has() -> None:
     moved = 0
     for graph in graphs():
-        assert list(graph.form.layers) == [node.name for node in graph.of(Neuron, Integrator)]
-        for layer in graph.form.layers.values():
+        assert list(form_of(graph).layers) == [node.name for node in graph.of(Neuron, Integrator)]
+        for layer in form_of(graph).layers.values():
             nodes = between(graph, layer.current)
             order = [node for node in graph if node.name in nodes]
             assert [synapse.node for synapse in layer.synapses] == [n for n in order if isinstance(n.op, WEIGHT_OPS)]
@@ -85,7 +86,7 @@ def test_a_form_lists_the_connections_that_the_graph_has() -> None:
 def test_a_way_leads_from_weights_to_neurons_and_says_which_part_of_a_concatenation_it_is() -> None:
     longest = 0
     for graph in graphs():
-        for layer in graph.form.layers.values():
+        for layer in form_of(graph).layers.values():
             for synapse in layer.synapses:
                 names = [synapse.name, *(wire.node.name for wire in synapse.way)]
                 assert names[-1] == layer.current
@@ -104,17 +105,17 @@ def test_a_way_leads_from_weights_to_neurons_and_says_which_part_of_a_concatenat
 def test_sources_are_what_is_behind_reshapes_and_delays() -> None:
     delayed = 0
     for graph in graphs():
-        for layer in graph.form.layers.values():
+        for layer in form_of(graph).layers.values():
             for synapse in layer.synapses:
                 name, delay = synapse.event, 0
                 while isinstance(op := graph[name].op, Delay | Reshape):
                     delay += op.steps if isinstance(op, Delay) else 0
                     name = graph[name].inputs[0]
-                assert (synapse.source, synapse.delay) == (name, delay) == graph.form.origins[synapse.event]
+                assert (synapse.source, synapse.delay) == (name, delay) == form_of(graph).origins[synapse.event]
                 delayed += delay > 0
         events = [node for node in graph if graph.edges[node.name].is_event]
-        assert set(graph.form.pools) == {node.name for node in events if isinstance(node.op, MaxPool)}
-        assert [*graph.form.sums] == [node for node in events if isinstance(node.op, SumPool | Add)]
+        assert set(form_of(graph).pools) == {node.name for node in events if isinstance(node.op, MaxPool)}
+        assert [*form_of(graph).sums] == [node for node in events if isinstance(node.op, SumPool | Add)]
     assert delayed > 20
 
 
@@ -133,15 +134,15 @@ def test_pools_of_pools_hand_on_one_neurons_spikes() -> None:
         ("w", Scale(np.asarray(2)), "x"), ("n", FIRES, "w"), ("p", pool, "n"), ("later", Delay((3, 4), 2), "p"),
         ("q", pool, "later"), ("v", Scale(np.asarray(1)), "q"), ("m", FIRES, "v"), shape=(3, 8),
     )  # fmt: skip
-    assert graph.form.pools == {"p": ("n", 0), "q": ("p", 2)}
-    assert [graph.form.emitter(name) for name in ("q", "p", "n", "x")] == ["n", "n", "n", "x"]
-    assert graph.form.layers["m"].synapses[0].source == "q"
+    assert form_of(graph).pools == {"p": ("n", 0), "q": ("p", 2)}
+    assert [form_of(graph).emitter(name) for name in ("q", "p", "n", "x")] == ["n", "n", "n", "x"]
+    assert form_of(graph).layers["m"].synapses[0].source == "q"
 
 
 def test_a_form_is_found_once_and_nothing_of_it_can_be_changed() -> None:
     graph = layer(("w", W, "x"), ("v", W, "x"), ("c", Concat(0), "w v"), ("n", FIRES, "c"))
-    found = graph.form
-    assert graph.form is found
+    found = form_of(graph)
+    assert form_of(graph) is found
     (first, second) = found.layers["n"].synapses
     assert second.lands is second.lands is not None
     assert second.lands.tolist() == [3, 4, 5]
@@ -154,7 +155,7 @@ def test_a_form_is_found_once_and_nothing_of_it_can_be_changed() -> None:
 
 def test_other_numbers_make_another_layer_of_the_same_shape() -> None:
     gain = Gain(np.ones(3))
-    old = layer(("w", W, "x"), ("g", gain, "w"), ("n", FIRES, "g")).form.layers["n"]
+    old = form_of(layer(("w", W, "x"), ("g", gain, "w"), ("n", FIRES, "g"))).layers["n"]
     nodes = {
         "w": replace(old.synapses[0].node, op=replace(W, weight=W.weight * 2)),
         "g": replace(old.wiring[0], op=Gain(np.full(3, 7))),
@@ -191,12 +192,12 @@ def test_what_is_no_synaptic_form_is_named(said: str, nodes: list[Any]) -> None:
     graph = layer(*nodes)
     for _ in range(2):
         with pytest.raises(InvalidGraph, match=said.strip()):
-            _ = graph.form
+            _ = form_of(graph)
 
 
 def test_an_output_may_look_at_a_current() -> None:
     graph = layer(("w", W, "x"), ("n", FIRES, "w"), ("seen", Output("sequence"), "w"))
-    assert graph.form.layers["n"].synapses[0].name == "w"
+    assert form_of(graph).layers["n"].synapses[0].name == "w"
 
 
 def deep(stages: int = 34) -> Graph:
@@ -226,7 +227,7 @@ def test_the_form_of_a_large_network_lists_nothing(monkeypatch: pytest.MonkeyPat
     assert sum(graph.edges[name].size for name in (f"n{k}" for k in range(34))) > 2_000_000
     tracemalloc.start()
     try:
-        found = graph.form
+        found = form_of(graph)
         assert all(synapse.lands is None for each in found.layers.values() for synapse in each.synapses)
         _, peak = tracemalloc.get_traced_memory()
     finally:

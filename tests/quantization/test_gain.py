@@ -10,6 +10,7 @@ import pytest
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node, interpret
+from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Add, Array, Gain, Input, Integrator, Linear, Neuron, Output
 from neurocompile.quantization import event_ranges, quantize
 from neurocompile.quantization.bounds import current_ranges
@@ -54,7 +55,7 @@ def test_integers_follow_the_reals_and_their_bounds(seed: int, rounding: str) ->
     spikes = interpret(graph, {"x": x}, STEPS).spikes["neuron"]
     assert (done.spikes["neuron"] == spikes).mean() > 0.99
     assert 0.05 < spikes.mean() < 0.95
-    ranges = current_ranges(made.graph.form.layers["neuron"], event_ranges(made.graph))
+    ranges = current_ranges(form_of(made.graph).layers["neuron"], event_ranges(made.graph))
     for name in ("fc", "sum"):
         reach = ranges[name]
         probe = made.graph.rewritten({}, [Node("probe", Output("sequence"), (name,))])

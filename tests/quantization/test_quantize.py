@@ -13,6 +13,7 @@ from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
+from neurocompile.ir.form import form_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Add, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.quantization import event_ranges, membrane_bounds, quantize
@@ -110,7 +111,7 @@ def test_synapses_that_meet_share_a_scale() -> None:
             Node("output", Output(), ("output.integrator",)),
         ]
     )
-    conv, fc = row_groups(rows_of(graph.form.layers["neuron"]), together=False)
+    conv, fc = row_groups(rows_of(form_of(graph).layers["neuron"]), together=False)
     assert len(set(conv)) == 3
     np.testing.assert_array_equal(fc, np.repeat(conv, 16))
     units = quantize(graph, GENERIC, 4, bits=8).units["neuron"]
@@ -215,7 +216,7 @@ def test_bounds_hold_over_long_runs(reset: str, flip: bool) -> None:
             Node("output", Output(), ("output.integrator",)),
         ]
     )
-    current = current_ranges(graph.form.layers["neuron"], event_ranges(graph))["w"]
+    current = current_ranges(form_of(graph).layers["neuron"], event_ranges(graph))["w"]
     reach = membrane_bounds(op, current, (neurons,), GENERIC, steps)
     ends = np.stack([np.full((steps, neurons), end) for end in (-3, 9)])
     x = {"x": np.concatenate((ends, rng.integers(-3, 10, (6, steps, neurons))))}

@@ -15,6 +15,7 @@ from neurocompile.compiler import Options, compile_graph
 from neurocompile.errors import DoesNotFit
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph
+from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Neuron
 from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
@@ -89,7 +90,7 @@ def check_bounds(program: Program, run: Trace) -> None:
     """Every membrane lies within what the compiler has proved, and that within the register."""
     graph, arithmetic = program.integer, program.arithmetic
     events = event_ranges(graph)
-    for layer in graph.form.layers.values():
+    for layer in form_of(graph).layers.values():
         current = current_ranges(layer, events)[layer.current]
         bounds = membrane_bounds(layer.op, current, layer.shape, arithmetic, program.timesteps)
         seen = run.membranes[layer.name]
