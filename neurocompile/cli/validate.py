@@ -16,13 +16,13 @@ __all__ = ["command"]
 @click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from.")
 @click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer.")
 @click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples).")
-@click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one.")
-@click.option("--time-limit", "time_limit_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
-              metavar="S", help="Seconds that one run of Lava or the RTL may take before it is killed.")  # fmt: skip
-@click.option("--backend-samples", type=click.IntRange(0), metavar="N",
-              help="How many samples Lava (default: 128) or the RTL (4) runs (0: none).")  # fmt: skip
 @click.option("--lava-python", type=path, metavar="PATH",
               help="Python 3.10 with Lava, or its environment (default: .venv-lava).")  # fmt: skip
+@click.option("--backend-samples", type=click.IntRange(0), metavar="N",
+              help="How many samples Lava (default: 128) or the RTL (4) runs (0: none).")  # fmt: skip
+@click.option("--time-limit", "time_limit_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
+              metavar="S", help="Seconds that one run of Lava or the RTL may take before it is killed.")  # fmt: skip
+@click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one.")
 @model_options
 @output_options
 def command(**options: Any) -> int:

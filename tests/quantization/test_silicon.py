@@ -14,7 +14,7 @@ from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Add, Input, Integrator, Linear, Neuron, Output, Scale
 from neurocompile.program import Program
 from neurocompile.quantization.silicon import registers_of, shortfalls
-from neurocompile.simulator import simulate_integers
+from neurocompile.simulator.reference import State, simulate_integers
 from tests.backends.lava.networks import deep_network
 
 
@@ -125,12 +125,13 @@ def test_a_current_is_never_allowed_to_wrap() -> None:
     neuron = Neuron(np.asarray(1.0), decay=np.asarray(0.5), current_decay=np.asarray(0.9))
     program = compiled(weights, neuron, steps=50)
     assert "of their bits" in "\n".join(program.notes)
-    run = simulate_integers(program.integer, program.arithmetic, {"x": np.ones((1, 50, 3000), np.int64)})
+    left: State = {}
+    simulate_integers(program.integer, program.arithmetic, {"x": np.ones((1, 50, 3000), np.int64)}, state=left)
     op: Any = program.integer["n"].op
     layer: Any = program.integer["fc"].op
     expected = np.zeros(2, np.int64)
     for _ in range(50):
         kept = expected * int(op.current_decay)
         expected = np.sign(kept) * (np.abs(kept) >> 12) + (layer.weight.sum(1) << op.shift)
-    np.testing.assert_array_equal(run.state["n"]["i"][0], expected)
+    np.testing.assert_array_equal(left["n"]["i"][0], expected)
     assert np.abs(expected).max() < 2**23

@@ -85,9 +85,8 @@ class Replay:
             outputs[name] = self._output([one[number] for one in flat], axes)
         spikes, margins, thresholds = {}, {}, {}
         for layer, where in self.lowered.fired.items():
-            spikes[layer] = self._steps(where, lambda number: torch.sign(watched[number].double())).astype(
-                np.int8
-            )
+            fired = self._steps(where, lambda number: torch.sign(watched[number].double()))
+            spikes[layer] = fired.astype(np.int8)
             margin = self._margin(where, watched)
             if margin is not None:
                 margins[layer] = margin
