@@ -114,7 +114,7 @@ def test_a_signal_in_the_middle_of_the_work(
 
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what it runs in the background so
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("neurocompile.verbs.validate.validate_program", interrupted)
+    monkeypatch.setattr("neurocompile.verbs.export.validate_program", interrupted)
     error = refused(130, "export", model, "-o", tmp_path / "out")[0]
     assert error["what"] == "interrupted"
     assert os.listdir(tmp_path) == []
