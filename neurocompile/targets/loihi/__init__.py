@@ -52,7 +52,7 @@ def _gains(graph: Graph) -> list[Problem]:
         Problem(what, node.name, f"{g.min():.4g} to {g.max():.4g} over {len(g)} steps", "one gain for all steps", fix)
         for node in graph.of(Gain)
         if isinstance(node.op, Gain)
-        for g in (node.op.gains,)
+        for g in (node.op.gains / 2.0**node.op.fraction,)
     ]
 
 
