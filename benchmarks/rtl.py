@@ -26,7 +26,8 @@ from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.runner import Tool, build, run
 from neurocompile.errors import DoesNotFit
 from neurocompile.targets.nc1.chip import Nc1
-from tests.backends.rtl.networks import Case, random_case, random_chip
+from tests.random_networks.graphs import Drawn
+from tests.random_networks.nc1 import random_case, random_chip
 
 __all__ = ["SETS", "Tally", "compare_logs", "sweep"]
 
@@ -99,7 +100,7 @@ def compare_logs(expected: str, got: str, lanes: int, tally: Tally) -> None:
             tally.cycle_mismatches += 1
 
 
-def one(case: Case, chip: Nc1, folder: Path, builds: Path, tool: Tool, tally: Tally) -> None:
+def one(case: Drawn, chip: Nc1, folder: Path, builds: Path, tool: Tool, tally: Tally) -> None:
     """Run a network in the RTL and compare."""
     given = {name: x.astype(np.float64) for name, x in case.inputs.items()}
     folder.mkdir(parents=True, exist_ok=True)

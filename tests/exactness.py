@@ -28,10 +28,11 @@ from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph, interpret
 from neurocompile.passes import REAL_PASSES, run_passes
 from neurocompile.vocabulary.mpbn import MPBNLIF
-from tests import networks
-from tests.draws import Function
-from tests.networks import HIGH, LOW, WANTED, Network, random_network
-from tests.neurons import Own
+from tests.random_networks import modules
+from tests.random_networks.choices import calibrated
+from tests.random_networks.modules import WANTED, Network, random_network
+from tests.random_networks.neurons import Own
+from tests.random_networks.spellings import Function
 
 __all__ = ["Recorded", "Tally", "check", "compare", "record", "sweep"]
 
@@ -96,7 +97,7 @@ def record(network: Network) -> Recorded:
         )
     for surrogate in {id(n.surrogate_function): n.surrogate_function for n in nodes.values()}.values():
         surrogate.register_forward_hook(lambda module, args, out: margins.setdefault(running[-1], []).append(args[0]))
-    returned = networks.forward(model, network)
+    returned = modules.forward(model, network)
     steps, batch = network.timesteps, len(next(iter(network.inputs.values())))
     found = Recorded(_outputs(returned, network), {}, {}, {})
     for path, outs in fired.items():
@@ -229,7 +230,7 @@ def lowered(network: Network) -> TorchModel:
 def leave_states(network: Network) -> None:
     """As after a training step: memories of another batch, with gradients."""
     inputs = {name: x[:1] for name, x in network.inputs.items()}
-    given = [networks.arranged(x, network.layout) for x in inputs.values()]
+    given = [modules.arranged(x, network.layout) for x in inputs.values()]
     dtype = next(network.module.parameters()).dtype
     given = [(x[0] if network.layout == "loop" else x).to(dtype) for x in given]
     network.module(*given)
@@ -247,11 +248,8 @@ def check(network: Network, tally: Tally, states: bool = False) -> TorchModel:
     tally.networks += 1
     tally.samples += len(next(iter(network.inputs.values())))
     tally.by_case.update(network.cases)
-    rates = networks.firing_rates(expected.spikes)
-    if network.edge:
-        tally.edge_cases += 1
-    elif all(LOW <= rate <= HIGH for rate in rates.values()):
-        tally.calibrated += 1
+    tally.edge_cases += bool(network.edge)
+    tally.calibrated += not network.edge and calibrated(expected.spikes)
     for stage, graph in (("lowered", model.graph), ("folded", folded)):
         _compare_graph(stage, graph, network, expected, tally)
     return model
@@ -265,7 +263,7 @@ def _compare_graph(stage: str, graph: Graph, network: Network, expected: Recorde
     tally.mismatches += mismatches
     tally.ties += int(tied.sum())
     tally.failures += [f"{stage}: {line}" for line in where]
-    if networks.GRID in network.cases and tied.any():  # there a tie is >= taken for >, or the reverse
+    if modules.GRID in network.cases and tied.any():  # there a tie is >= taken for >, or the reverse
         tally.failures.append(f"{stage}: {int(tied.sum())} ties where all sums are exact")
     names = ["output", *(f"output.{n}" for n in range(2, len(expected.outputs) + 1))]
     assert set(run.outputs) == set(names)

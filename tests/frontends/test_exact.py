@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.exactness import OUTPUT, Tally, check, sweep
-from tests.networks import WANTED, random_network
+from tests.random_networks.modules import WANTED, random_network
 
 SLICE, ALL = 60, 400
 EXHAUSTIVE = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}

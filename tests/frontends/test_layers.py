@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import interpret
 from neurocompile.passes import REAL_PASSES, run_passes
-from tests.draws import Constants, Draw, Function, SeqToAnn, Weighted, fill
+from tests.random_networks.spellings import Constants, Draw, Function, SeqToAnn, Weighted, fill
 
 TOLERANCE = 1e-12
 Make = Callable[[], nn.Module]

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from neurocompile.errors import UnsupportedModel
 from neurocompile.vocabulary.mpbn import MPBNLIF
-from tests.draws import Draw, fill
 from tests.exactness import Tally, check, lowered
-from tests.networks import Network, calibrate, inputs
-from tests.neurons import Own
+from tests.random_networks.modules import Network, calibrate, inputs
+from tests.random_networks.neurons import Own
+from tests.random_networks.spellings import Draw, fill
 
 T = 4
 

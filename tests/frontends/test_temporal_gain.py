@@ -17,7 +17,7 @@ from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.ir.ops import Gain, Scale
 from neurocompile.models.sddpm import TemporalGain
 from tests.exactness import Tally, check
-from tests.networks import Network
+from tests.random_networks.modules import Network
 
 STEPS = 4
 

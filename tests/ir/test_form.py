@@ -33,8 +33,7 @@ from neurocompile.ir.ops import (
     Scale,
     SumPool,
 )
-from tests.mapping.networks import random_graph
-from tests.simulator.random_graphs import random_integer_network
+from tests.random_networks.engine import random_graph, random_integer_network
 
 
 def graphs() -> list[Graph]:

@@ -26,7 +26,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from tests.exactness import lowered
-from tests.networks import random_network
+from tests.random_networks.modules import random_network
 
 
 def test_every_operation_of_random_networks() -> None:

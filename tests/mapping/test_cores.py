@@ -22,6 +22,7 @@ from neurocompile.ir.ops import (
     Conv,
     Delay,
     Input,
+    Integrator,
     Linear,
     MaxPool,
     Neuron,
@@ -35,7 +36,8 @@ from neurocompile.limits import Limits
 from neurocompile.mapping import cut_boxes
 from neurocompile.targets import Target, load_target
 from tests.mapping.brute_force import Expected, elements
-from tests.mapping.networks import random_graph, resnet20
+from tests.random_networks.engine import random_graph
+from tests.random_networks.graphs import Build
 
 BITS = 5
 FIRE = Neuron(np.asarray(1))
@@ -401,6 +403,27 @@ def test_the_fullest_core() -> None:
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------------
+
+
+def resnet20(widths: tuple[int, int, int], size: int = 32) -> Graph:
+    """A ResNet-20 with residual blocks of spikes: skips are scales, or strided 1x1 convolutions."""
+    b = Build(random.Random(0), np.random.default_rng(0))
+
+    def neuron(name: str, *currents: str) -> str:
+        return b.add(name, Neuron(np.asarray(100)), b.sum(f"{name}.add", *currents))
+
+    event = b.add("input", Input((3, size, size)))
+    event = neuron("stem", b.conv("stem.conv", event, widths[0], 3, padding=1))
+    for stage, width in enumerate(widths):
+        for block in range(3):
+            name, stride = f"stage{stage}.{block}", 2 if stage and not block else 1
+            first = neuron(f"{name}.first", b.conv(f"{name}.conv1", event, width, 3, stride, 1))
+            second = b.conv(f"{name}.conv2", first, width, 3, padding=1)
+            skip = f"{name}.skip"
+            skip = b.conv(skip, event, width, 1, 2) if stride == 2 else b.add(skip, Scale(np.asarray(3)), event)
+            event = neuron(f"{name}.second", second, skip)
+    b.add("output", Output(), b.add("membrane", Integrator(), b.linear("classes", event, 10)))
+    return b.graph()
 
 
 def test_a_resnet20_fits_two_loihi_chips() -> None:

@@ -16,21 +16,14 @@ from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Add, Array, Delay, Input, Linear, Neuron, Output
 from neurocompile.mapping.netlist import netlist_of
-from neurocompile.program import Program
-from neurocompile.targets import load_target
 from neurocompile.targets.nc1.chip import Nc1, map_to_nc1, usual
-from tests.backends.rtl.networks import Case, random_case, random_chip
+from tests.random_networks.graphs import Drawn, arithmetic_of, program_of, whole_neuron
+from tests.random_networks.nc1 import random_case, random_chip
 
 SMALL = {"lanes": 4, "neurons": 64, "axons": 600, "words": 2048, "fanout": 512}
 
 
-def arithmetic() -> Arithmetic:
-    found = load_target("nc1").arithmetic
-    assert found is not None
-    return found
-
-
-def drawn(seed: int, mesh: tuple[int, int] = (8, 8)) -> tuple[Case, Nc1]:
+def drawn(seed: int, mesh: tuple[int, int] = (8, 8)) -> tuple[Drawn, Nc1]:
     """The first network from a seed on that fits."""
     while True:
         r = random.Random(seed)
@@ -62,7 +55,7 @@ def walk(chip: Nc1, inputs: dict[str, Array]) -> dict[str, Array]:
                     events = inputs[population.layer][sample, t].ravel()
                 else:
                     core, slot = chip.partition.core[name], chip.partition.slot[name]
-                    events = _update(population.op, population.shape, sums[core, slot], v, name, arithmetic())
+                    events = _update(population.op, population.shape, sums[core, slot], v, name, arithmetic_of("nc1"))
                 fired[name][sample, t] = events
                 for neuron in np.flatnonzero(events):
                     for entry in range(routes.first[name][neuron], routes.first[name][neuron + 1]):
@@ -168,8 +161,7 @@ def test_a_balanced_cut_does_the_same_and_its_busiest_core_reads_no_more_words(s
 
 def loop(delay: int, layers: int) -> Graph:
     """Layers one behind the other, the last of which feeds the first."""
-    zero, one = np.asarray(0), np.asarray(1)
-    neuron = Neuron(one, zero, current_decay=zero, gain=one, bias=zero, input_bias=zero, v_reset=zero, v_init=zero)
+    neuron = whole_neuron(1, 1, decay=0)
     matrix = np.eye(2, dtype=np.int64)
     nodes = [Node("x", Input((2,), "spikes", 1.0, 0, 1)), Node("w", Linear(matrix), ("x",))]
     nodes += [Node("back", Delay((2,), delay), (f"n{layers - 1}",)), Node("w.back", Linear(matrix), ("back",))]
@@ -191,7 +183,7 @@ def test_a_loop_of_more_layers_than_its_delay_is_refused_and_others_wait_in_rela
 
 def test_what_a_core_cannot_hold_is_refused_by_name() -> None:
     graph = loop(2, 2)
-    program = Program("nc1", arithmetic(), 4, graph, graph, {})
+    program = program_of(graph, 4, "nc1")
     with pytest.raises(DoesNotFit, match=r"n0: 2 of its neurons need more input axons.*got 4; allowed: 3"):
         map_to_nc1(program, usual(lanes=2, axons=3))
     with pytest.raises(DoesNotFit, match=r"n0: 2 of its neurons need more synapse words"):
@@ -214,6 +206,5 @@ def test_what_a_core_cannot_hold_is_refused_by_name() -> None:
 def test_neurons_that_nc1_does_not_have_are_refused(changed: dict[str, Any], says: str) -> None:
     graph = loop(2, 2)
     nodes = [replace(n, op=replace(n.op, **changed)) if n.name == "n1" else n for n in graph]
-    odd = Graph(nodes)
     with pytest.raises(DoesNotFit, match=f"n1: .*{says}"):
-        map_to_nc1(Program("nc1", arithmetic(), 4, odd, odd, {}))
+        map_to_nc1(program_of(Graph(nodes), 4, "nc1"))

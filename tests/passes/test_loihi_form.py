@@ -31,11 +31,10 @@ from neurocompile.ir.shapes import output_shape
 from neurocompile.passes import CommonThreshold, Synapses
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.passes.compose import as_weights, compose
-from neurocompile.targets import load_target
-from tests.backends.lava.networks import deep_network
+from tests.random_networks.graphs import arithmetic_of
+from tests.random_networks.loihi import deep_network
 
-ARITHMETIC = load_target("loihi2").arithmetic
-assert ARITHMETIC is not None
+ARITHMETIC = arithmetic_of("loihi2")
 
 
 def rewritten(graph: Graph) -> Graph:

@@ -30,7 +30,7 @@ from neurocompile.ir.ops import (
 )
 from neurocompile.passes import REAL_PASSES, FoldScale, PassFailed, QuantizeInputs, Synapses, run_passes
 from tests.exactness import lowered
-from tests.networks import GRID, random_network
+from tests.random_networks.modules import GRID, random_network
 
 GOLDEN = """\
 input : real[1, 4, 4] = Input(shape=(1, 4, 4))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.form import form_of
@@ -16,10 +13,9 @@ from neurocompile.quantization import event_ranges, quantize
 from neurocompile.quantization.bounds import current_ranges
 from neurocompile.quantization.integers import integer_gain
 from neurocompile.simulator import simulate_integers
-from neurocompile.targets import load_target
+from tests.random_networks.graphs import arithmetic_of
 
-GENERIC = load_target("generic").arithmetic
-assert isinstance(GENERIC, Arithmetic)
+GENERIC = arithmetic_of()
 STEPS = 6
 
 
@@ -43,7 +39,7 @@ def layer(gains: Array, bias: Array, seed: int, high: int = 1) -> Graph:
 @pytest.mark.parametrize("rounding", ["nearest", "floor", "zero"])
 @pytest.mark.parametrize("seed", range(4))
 def test_integers_follow_the_reals_and_their_bounds(seed: int, rounding: str) -> None:
-    arithmetic = replace(GENERIC, rounding=rounding)  # type: ignore[type-var]
+    arithmetic = arithmetic_of(rounding=rounding)
     rng = np.random.default_rng(seed)
     gains = rng.uniform(0.4, 1.6, STEPS) * np.where(rng.random(STEPS) < 0.2, -1, 1)
     bias = rng.normal(size=(STEPS, 8)) / 4 if seed % 2 else np.asarray(0.0)
@@ -68,7 +64,7 @@ def test_integers_follow_the_reals_and_their_bounds(seed: int, rounding: str) ->
 @pytest.mark.parametrize("top", [1e-12, 3e-5, 0.5, 1.0, 1.9999999999, 2.0, 77.0, 3e9])
 @pytest.mark.parametrize(("decay_bits", "accumulator_bits"), [(32, 32), (13, 24), (32, 40)])
 def test_mantissas_use_their_bits_and_products_fit(top: float, decay_bits: int, accumulator_bits: int) -> None:
-    arithmetic = replace(GENERIC, decay_bits=decay_bits, accumulator_bits=accumulator_bits)  # type: ignore[type-var]
+    arithmetic = arithmetic_of(decay_bits=decay_bits, accumulator_bits=accumulator_bits)
     gains = np.asarray([top, -top, top / 3, 0.0])
     op = integer_gain(Gain(gains), np.ones(2), arithmetic)
     width = min(decay_bits, 64 - accumulator_bits) - 1
@@ -83,7 +79,7 @@ def test_mantissas_use_their_bits_and_products_fit(top: float, decay_bits: int, 
 
 def test_sums_before_a_small_gain_are_held_against_the_accumulator() -> None:
     graph = layer(np.linspace(1e-6, 1e-5, STEPS), np.asarray(0.0), 0, high=2**15)
-    arithmetic = replace(GENERIC, accumulator_bits=20)  # type: ignore[type-var]
+    arithmetic = arithmetic_of(accumulator_bits=20)
     with pytest.raises(DoesNotFit) as caught:
         quantize(graph, arithmetic, STEPS, bits=8)
     assert "synaptic sum before its gain could overflow" in caught.value.problems[0].what

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
@@ -20,10 +19,9 @@ from neurocompile.quantization import event_ranges, membrane_bounds, quantize
 from neurocompile.quantization.bounds import _pushed, current_ranges
 from neurocompile.quantization.rows import row_groups, rows_of
 from neurocompile.simulator import simulate_integers
-from neurocompile.targets import load_target
+from tests.random_networks.graphs import arithmetic_of, whole_neuron
 
-GENERIC = load_target("generic").arithmetic
-assert isinstance(GENERIC, Arithmetic)
+GENERIC = arithmetic_of()
 
 
 def _layer(weight: np.ndarray, op: Neuron, high: int = 1) -> Graph:
@@ -193,15 +191,13 @@ def test_bounds_hold_over_long_runs(reset: str, flip: bool) -> None:
     """Longer than what is followed step by step, with first values far from where the membranes go."""
     rng, steps, neurons = np.random.default_rng(0), 900, 40
     one = 2**GENERIC.decay_fraction
-    op = Neuron(
-        threshold=rng.integers(-500, 500, neurons),
+    op = whole_neuron(
+        rng.integers(-500, 500, neurons),
+        one,
         decay=rng.choice([one, -one, one // 2, int(0.999 * one)], neurons),
-        keep=np.asarray(one),
-        current_decay=np.asarray(0),
         bias=rng.integers(-20, 20, neurons),
-        input_bias=np.asarray(0),
-        flip=np.asarray(flip),
-        reset=reset,  # type: ignore[arg-type]
+        flip=flip,
+        reset=reset,
         v_reset=rng.integers(-3000, 3000, neurons),
         amount=rng.integers(-50, 50, neurons),
         v_init=rng.integers(-20000, 20000, neurons),

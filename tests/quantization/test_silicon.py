@@ -15,7 +15,7 @@ from neurocompile.ir.ops import Add, Input, Integrator, Linear, Neuron, Output, 
 from neurocompile.program import Program
 from neurocompile.quantization.silicon import registers_of, shortfalls
 from neurocompile.simulator.reference import State, simulate_integers
-from tests.backends.lava.networks import deep_network
+from tests.random_networks.loihi import deep_network
 
 
 def compiled(weights: np.ndarray, neuron: Neuron, steps: int = 4, skip: float = 0.0, **options: Any) -> Program:

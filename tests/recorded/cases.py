@@ -10,7 +10,7 @@ import neurocompile
 from neurocompile.models.zoo import ZOO
 from tests.cli.helpers import small_net
 from tests.idioms.outcomes import CASES as IDIOMS
-from tests.networks import WANTED
+from tests.random_networks.modules import WANTED
 from tests.recorded import graphs, refused
 from tests.recorded import models as m
 from tests.recorded.case import CASES, Given, both, case
@@ -213,7 +213,7 @@ for seed in range(12):
         "export m.pt --target loihi2 --emit netx --dry-run --json",
         "inspect loihi",
     )
-for seed in (2, 4, 6, 7, 13):
+for seed in (19, 39, 46, 54):
     case(
         f"wired-{seed}",
         *graphs.wired(seed),

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.ir import Graph, ops
-from tests.backends.lava.networks import deep_network
-from tests.backends.rtl.networks import random_case
-from tests.mapping.networks import random_graph
+from tests.random_networks.engine import random_graph
+from tests.random_networks.loihi import deep_network
+from tests.random_networks.nc1 import random_case
 from tests.recorded.case import Given
 
 __all__ = ["OfGraph", "chip", "deep", "wired"]

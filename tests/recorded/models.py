@@ -21,7 +21,7 @@ from neurocompile.models.temporal import TemporalGain
 from neurocompile.models.zoo import ZOO
 from tests.cli.helpers import small_net
 from tests.idioms.cases import Case as Idiom
-from tests.networks import arranged, random_network
+from tests.random_networks.modules import arranged, random_network
 from tests.recorded.case import Given
 
 __all__ = [

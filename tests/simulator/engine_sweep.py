@@ -27,14 +27,16 @@ from neurocompile.ir import Graph
 from neurocompile.ir.ops import Neuron
 from neurocompile.ir.trace import Trace, joined
 from neurocompile.simulator.reference import State, simulate_integers
-from tests.simulator.random_graphs import CASES, RandomNetwork, firing_rates, random_integer_network
+from tests.random_networks.choices import firing_rates
+from tests.random_networks.engine import CASES, random_integer_network
+from tests.random_networks.graphs import Drawn
 
 __all__ = ["Compared", "Tally", "check", "compare", "network_of", "streamed", "sweep"]
 
 KINDS = ("spikes", "membranes", "counts", "outputs")
 
 
-def network_of(seed: int) -> RandomNetwork:
+def network_of(seed: int) -> Drawn:
     """The network of a seed; every eighth may be larger."""
     largest, work = (6000, 3_000_000) if seed % 8 == 7 else (1500, 400_000)
     return random_integer_network(random.Random(seed), largest, work)
@@ -98,7 +100,7 @@ def streamed(graph: Graph, arithmetic: Arithmetic, inputs: dict[str, Any]) -> Tr
     return joined(runs)
 
 
-def check(network: RandomNetwork, isas: Sequence[str], threads: int = 1, stream: bool = False) -> list[Compared]:
+def check(network: Drawn, isas: Sequence[str], threads: int = 1, stream: bool = False) -> list[Compared]:
     """Run a network with each instruction set."""
     from neurocompile.simulator.engine import Engine
 
@@ -143,7 +145,7 @@ class Tally:
         """What no network had."""
         return [case for case in CASES if not self.by_case[case]]
 
-    def take(self, network: RandomNetwork) -> None:
+    def take(self, network: Drawn) -> None:
         """Note what there is to compare."""
         self.networks += 1
         self.edge_cases += bool(network.edge)
@@ -187,9 +189,7 @@ class Tally:
         }
 
 
-def _checked(
-    number: int, network: RandomNetwork, isas: Sequence[str], threads: int
-) -> tuple[list[Compared], list[str]]:
+def _checked(number: int, network: Drawn, isas: Sequence[str], threads: int) -> tuple[list[Compared], list[str]]:
     """What was compared, and how each layer was computed; an error is something that differs."""
     from neurocompile.simulator.engine import Engine
 
@@ -204,7 +204,7 @@ def _checked(
         return [Compared(where=[f"{type(error).__name__} in {where}: {said[0] if said else ''}"])], []
 
 
-def _apart(number: int, network: RandomNetwork, isas: Sequence[str], threads: int) -> tuple[list[Compared], list[str]]:
+def _apart(number: int, network: Drawn, isas: Sequence[str], threads: int) -> tuple[list[Compared], list[str]]:
     """The same in a process of its own, which may crash."""
     come, go = os.pipe()
     child = os.fork()
@@ -236,7 +236,7 @@ def sweep(count: int, seed: int = 0, threads: int = 1, show: bool = False, apart
         tally.add(number, done)
         tally.ways.update(ways)
         if show and not known and tally.wrong:
-            rates = {name: round(rate, 3) for name, rate in firing_rates(network.known).items()}
+            rates = {name: round(rate, 3) for name, rate in firing_rates(network.known.spikes).items()}
             click.echo(f"{network}\nfiring rates: {rates}\n", err=True)
     return tally
 

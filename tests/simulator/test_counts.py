@@ -22,9 +22,9 @@ from neurocompile.program import Program
 from neurocompile.quantization import Method
 from neurocompile.quantization.bounds import Interval, current_ranges, event_ranges, membrane_bounds
 from neurocompile.simulator.reference import simulate_integers
-from neurocompile.targets import load_target
 from tests.exactness import lowered
-from tests.networks import WANTED, random_network
+from tests.random_networks.graphs import arithmetic_of, whole_neuron
+from tests.random_networks.modules import WANTED, random_network
 from tests.simulator.brute_force import NAMES, Walk, walk
 
 # Sums with plain Python loops take their time: layers up to this many neurons.
@@ -115,22 +115,8 @@ def test_simulator_agrees_with_a_walk_over_every_spike_and_weight_at_length(want
 
 def test_bounds_hold_where_only_negative_spikes_are_possible() -> None:
     """From -3 a negative spike resets the membrane to -3 + 8, though no positive one ever could."""
-    arithmetic = load_target("generic").arithmetic
-    assert arithmetic is not None
-    one = np.asarray(2**arithmetic.decay_fraction)
-    op = Neuron(
-        threshold=np.asarray(10),
-        decay=one,
-        keep=one,
-        current_decay=np.asarray(0),
-        reset="by",
-        amount=np.asarray(8),
-        negative_threshold=np.asarray(-3),
-        bias=np.asarray(0),
-        input_bias=np.asarray(0),
-        v_init=np.asarray(0),
-        v_reset=np.asarray(0),
-    )
+    arithmetic = arithmetic_of()
+    op = whole_neuron(10, 2**arithmetic.decay_fraction, reset="by", amount=8, negative_threshold=np.asarray(-3))
     bounds = membrane_bounds(op, Interval(np.asarray([-3.0]), np.asarray([0.0])), (1,), arithmetic, 3)
     assert bounds.high[0] >= 5
 

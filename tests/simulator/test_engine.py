@@ -27,7 +27,6 @@ from neurocompile.ir.ops import (
     Input,
     Integrator,
     Linear,
-    Neuron,
     Output,
     Reshape,
     Scale,
@@ -36,11 +35,11 @@ from neurocompile.ir.shapes import output_shape
 from neurocompile.models.digits import load_digits_split
 from neurocompile.simulator.counts import fanouts
 from neurocompile.simulator.reference import simulate_integers
-from neurocompile.targets import load_target
 from tests.backends.lava.test_bundle import program_of
+from tests.random_networks.engine import random_integer_network, samples
+from tests.random_networks.graphs import Drawn, arithmetic_of, whole_neuron
 from tests.simulator.brute_force import walk
 from tests.simulator.engine_sweep import Tally, check, compare, network_of, streamed
-from tests.simulator.random_graphs import RandomNetwork, random_integer_network, samples
 from tests.simulator.test_counts import check_walk
 
 if TYPE_CHECKING or os.environ.get("CI") == "true":
@@ -58,21 +57,15 @@ needs_engine = pytest.mark.skipif(
 )
 
 
-def arithmetic_of(target: str = "generic", **changes: Any) -> Arithmetic:
-    found = load_target(target).arithmetic
-    assert found is not None
-    return replace(found, **changes)
-
-
 @pytest.fixture(scope="module")
-def networks() -> dict[int, RandomNetwork]:
+def networks() -> dict[int, Drawn]:
     return {seed: network_of(seed) for seed in range(SLICE)}
 
 
 # -- the generator and the reference themselves ------------------------------------------------------------------------
 
 
-def test_random_graphs_meet_every_case_and_fire_sensibly(networks: dict[int, RandomNetwork]) -> None:
+def test_random_graphs_meet_every_case_and_fire_sensibly(networks: dict[int, Drawn]) -> None:
     tally = Tally()
     for network in networks.values():
         tally.take(network)
@@ -99,7 +92,7 @@ def test_reference_agrees_with_a_walk_on_random_integer_graphs() -> None:
 @needs_engine
 @pytest.mark.parametrize("isa", ISAS or ["none"])
 @pytest.mark.parametrize("start", range(0, SLICE, 20))
-def test_engine_equals_the_reference(networks: dict[int, RandomNetwork], start: int, isa: str) -> None:
+def test_engine_equals_the_reference(networks: dict[int, Drawn], start: int, isa: str) -> None:
     tally = Tally()
     for seed in range(start, start + 20):
         network = networks[seed]
@@ -209,9 +202,7 @@ def test_demo_networks(name: str, target: str) -> None:
 def small_network(weights: Any, shape: tuple[int, ...], carries: Any, **parameters: Any) -> Graph:
     """An input, weights, neurons that integrate, all of whose spikes are summed up."""
     size = prod(output_shape(weights, [shape]))
-    values = {"decay": 1 << 16, "bias": 0, "input_bias": 0, "current_decay": 0, "v_init": 0, "v_reset": 0}
-    values |= {"keep": 1 << 16, "amount": 0}
-    neuron = Neuron(**{name: np.asarray(value) for name, value in values.items()}, **parameters)  # type: ignore[arg-type]
+    neuron = whole_neuron(one=1 << 16, **parameters)
     zero = np.asarray(0)
     return Graph(
         [
@@ -394,7 +385,6 @@ def test_samples_that_share_weights_are_as_they_are_alone(kind: str, threads: in
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 12])
 def test_a_neuron_that_hears_itself_later(steps: int) -> None:
     zero = np.asarray(0)
-    none = dict.fromkeys(("decay", "current_decay", "bias", "input_bias", "v_reset", "v_init", "keep", "amount"), zero)
     graph = Graph(
         [
             Node("x", Input((1,), "spikes", 1.0, 0, 1)),
@@ -402,7 +392,7 @@ def test_a_neuron_that_hears_itself_later(steps: int) -> None:
             Node("a", Scale(zero + 1), ("x",)),
             Node("b", Scale(zero + 10), ("before",)),
             Node("sum", Add(), ("a", "b")),
-            Node("n", Neuron(threshold=zero + 1, **none), ("sum",)),  # type: ignore[arg-type]
+            Node("n", whole_neuron(1, 0), ("sum",)),
             Node("output", Output("sequence"), ("n",)),
         ]
     )

@@ -1,8 +1,8 @@
 """Random networks in Lava and in the simulator: ``python -m tests.backends.lava.sweep --networks 200 --seed 0 --json``.
 
-Every second one comes from torch and SpikingJelly through the frontend (:mod:`tests.networks`), the others are deep
-graphs (:mod:`tests.backends.lava.networks`). Some refuse to compile for Loihi; why is counted, and others are drawn
-instead. Those that netx can load are also compiled for it, and run through lava-dl's own loader.
+Every second one comes from torch and SpikingJelly through the frontend (:mod:`tests.random_networks.modules`), the
+others are deep graphs (:mod:`tests.random_networks.loihi`). Some refuse to compile for Loihi; why is counted, and
+others are drawn instead. Those that netx can load are also compiled for it, and run through lava-dl's own loader.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from neurocompile.backends.netx import problems_with, write_net
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.errors import NeurocompileError
 from neurocompile.frontends.pytorch import TorchModel
-from neurocompile.ir import Graph
 from neurocompile.program import Program
 from neurocompile.simulator import simulate_integers
 from tests.backends.lava.against import Compared, Worker, compare, count
-from tests.backends.lava.networks import deep_network
 from tests.backends.netx.lava import need_lava, run_in_lava
-from tests.networks import HIGH, LOW, WANTED, random_network
+from tests.random_networks.choices import HIGH, LOW
+from tests.random_networks.graphs import Drawn
+from tests.random_networks.loihi import deep_network
+from tests.random_networks.modules import WANTED, random_network
 
 __all__ = ["Sweep", "compiled", "sweep"]
 
@@ -69,17 +70,7 @@ class Sweep:
         }
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A graph as the frontend makes it, with inputs ``[N, T, ...]``, and what it was built from."""
-
-    graph: Graph
-    inputs: Mapping[str, np.ndarray]
-    timesteps: int
-    cases: frozenset[str]
-
-
-def compiled(drawn: Any, source: random.Random) -> Program:
+def compiled(drawn: Drawn, source: random.Random) -> Program:
     """A program for one of the Loihis, with a width of weights and a way for its inputs that are drawn."""
     target = source.choice(("loihi", "loihi2"))
     encode: Any = None if target == "loihi" else source.choice(("graded", "graded", "host"))
@@ -87,7 +78,7 @@ def compiled(drawn: Any, source: random.Random) -> Program:
     return compile_graph(drawn.graph, target, drawn.timesteps, options, calibration=drawn.inputs)
 
 
-def loadable(drawn: Any) -> Program | None:
+def loadable(drawn: Drawn) -> Program | None:
     """The same network as netx can load it; None if it cannot."""
     options = Options(encode="graded", plain_weights=True)
     try:
@@ -145,7 +136,7 @@ def _through_netx(chains: Mapping[str, tuple[Program, Mapping[str, np.ndarray]]]
                 count(into, "membranes", f"{name}, {layer} (netx)", values, ran[name][f"potentials/{layer}"])
 
 
-def _drawn(source: random.Random, number: int) -> Any:
+def _drawn(source: random.Random, number: int) -> Drawn:
     if number % 2:
         return deep_network(source)
     network = random_network(source, WANTED[number // 2 % len(WANTED)])
@@ -153,7 +144,7 @@ def _drawn(source: random.Random, number: int) -> Any:
     model = TorchModel.from_module(
         network.module, network.shapes, network.timesteps, network.layout, network.read, **settings
     )
-    return Drawn(model.graph, network.inputs, network.timesteps, network.cases)
+    return Drawn(model.graph, network.inputs, network.cases)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Conv, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.program import Program
 from neurocompile.simulator import simulate_integers
-from neurocompile.targets import load_target
 from tests.backends.lava.against import Compared, Worker, compare
+from tests.random_networks.graphs import program_of, whole_neuron
 
 NEVER = np.asarray((131071 << 6) + 1)
 
@@ -28,8 +28,6 @@ def worker() -> Iterator[Worker]:
 
 def one_layer(neuron: Neuron, weights: np.ndarray, steps: int, low: float = 0, high: float = 1) -> Program:
     """An input, a layer and a readout, in integers."""
-    arithmetic = load_target("loihi2").arithmetic
-    assert arithmetic is not None
     carries: Any = "spikes" if (low, high) == (0, 1) else "real"
     graph = Graph(
         [
@@ -41,13 +39,11 @@ def one_layer(neuron: Neuron, weights: np.ndarray, steps: int, low: float = 0, h
             Node("output", Output("sum"), ("y",)),
         ]
     )
-    return Program("loihi2", arithmetic, steps, graph, graph, {"n": np.ones(()), "y": np.ones(())})
+    return replace(program_of(graph, steps, "loihi2"), units={"n": np.ones(()), "y": np.ones(())})
 
 
 def neuron(**settings: Any) -> Neuron:
-    zeros = dict.fromkeys(("current_decay", "bias", "input_bias", "v_reset", "amount", "v_init"), np.asarray(0))
-    given = {"threshold": NEVER, "decay": np.asarray(4096), "keep": np.asarray(4096), "shift": 7}
-    return Neuron(**{**zeros, **given, **settings})
+    return whole_neuron(one=4096, **{"threshold": NEVER, "shift": 7, **settings})
 
 
 def held(worker: Worker, program: Program, x: np.ndarray) -> tuple[Compared, int]:

@@ -12,7 +12,7 @@ import pytest
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.ops import Input, Integrator, Neuron, Output, Scale
 from neurocompile.simulator.reference import State, simulate_integers
-from neurocompile.targets import load_target
+from tests.random_networks.graphs import arithmetic_of
 
 RUNTIME = Path(__file__).parents[3] / "backends" / "lava" / "runtime"
 
@@ -74,11 +74,9 @@ def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool, deaf: b
             Node("output", Output("sum"), ("y",)),
         ]
     )
-    arithmetic = load_target("loihi").arithmetic
-    assert arithmetic is not None
     x = whole(-(2**16), 2**16, (samples, steps, neurons))
     left: State = {}
-    known = simulate_integers(graph, arithmetic, {"x": x}, membranes=True, state=left)
+    known = simulate_integers(graph, arithmetic_of("loihi"), {"x": x}, membranes=True, state=left)
     assert known.overflows > 0
     state = EQUATION.at_rest(parameters(op), (samples, neurons))
     for t in range(steps):

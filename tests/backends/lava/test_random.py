@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from neurocompile.backends.lava import plan_of
 from neurocompile.errors import DoesNotFit
 from tests.backends.lava.against import Compared, Worker, compare
-from tests.backends.lava.networks import deep_network
 from tests.backends.lava.sweep import compiled, sweep
-from tests.networks import HIGH, LOW
+from tests.random_networks.choices import HIGH, LOW
+from tests.random_networks.loihi import deep_network
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 
 from neurocompile.backends.netx import write_net
-from neurocompile.ir.trace import Trace
-from neurocompile.simulator.reference import simulate_integers
 from tests.backends.netx.lava import CHECKOUT, need_lava, run_in_lava
-from tests.backends.netx.nets import KINDS, Case, random_case
+from tests.random_networks.netx import KINDS, random_case
 
 # A batch is one Lava process: batches of a quick run, networks of each kind in one, seconds until it is killed.
 BATCHES = 3
@@ -30,25 +28,16 @@ def lava() -> None:
     need_lava()
 
 
-def simulated(case: Case) -> Trace:
-    program = case.program
-    return simulate_integers(program.integer, program.arithmetic, {"input": case.x}, membranes=True)
-
-
-def is_calibrated(simulation: Trace) -> bool:
-    return all(0.02 <= spikes.mean() <= 0.8 for spikes in simulation.spikes.values())
-
-
 def compare_batch(batch: int, folder: Path) -> None:
     """Hold every layer's spikes and membranes of some networks in Lava against the simulator's."""
     cases = {f"{kind}-{n}": random_case(n, kind) for n in range(batch * EACH, (batch + 1) * EACH) for kind in KINDS}
-    expected = {name: simulated(case) for name, case in cases.items()}
     # Registers at the end of their range are not what this is about.
-    kept = {name: case for name, case in cases.items() if not expected[name].overflows}
-    found = run_in_lava(folder, {name: (write_net(case.program), case.x) for name, case in kept.items()}, SECONDS)
+    kept = {name: case for name, case in cases.items() if not case.known.overflows}
+    jobs = {name: (write_net(case.program), case.inputs["input"]) for name, case in kept.items()}
+    found = run_in_lava(folder, jobs, SECONDS)
     counts: Counter[str] = Counter()
     for name in kept:
-        wanted = expected[name]
+        wanted = kept[name].known
         for layer, membranes in wanted.potentials.items():
             fired = wanted.spikes.get(layer, np.zeros_like(membranes))
             counts["steps of neurons"] += membranes.size
@@ -57,7 +46,7 @@ def compare_batch(batch: int, folder: Path) -> None:
                 theirs = found[name][f"{what}/{layer}"]
                 assert theirs.shape == ours.shape, (name, layer)
                 counts[f"{what} that differ"] += int((theirs != ours).sum())
-    calibrated = sum(is_calibrated(expected[name]) for name in kept)
+    calibrated = sum(case.is_calibrated for case in kept.values())
     print(f"batch {batch}: {len(kept)} networks, {calibrated} of them calibrated, {dict(counts)}")
     assert counts["spikes that differ"] == counts["potentials that differ"] == 0
     assert len(kept) >= 10
@@ -79,10 +68,10 @@ def test_lava_agrees_on_many(batch: int, tmp_path: Path) -> None:
 def test_everything_is_drawn() -> None:
     """The networks that are compared hold all that netx loads, and their layers fire."""
     cases = [random_case(n, kind) for n in range(BATCHES * EACH) for kind in KINDS]
-    calibrated = sum(is_calibrated(simulated(case)) for case in cases)
+    calibrated = sum(case.is_calibrated for case in cases)
     print(f"{calibrated} of {len(cases)} networks calibrated")
     assert calibrated >= 0.8 * len(cases)
-    marks = Counter(mark for case in cases for mark in case.marks)
+    marks = Counter(mark for case in cases for mark in case.cases)
     wanted = {"conv", "groups", "dilation", "stride", "padding", "flatten", "flattened input", "recurrent", "readout"}
     wanted |= {"2-bit", "4-bit", "8-bit", "mixed", "positive", "negative", "current decay", "graded input"}
     wanted |= {"bias by one", "bias by channel", "bias by place", "bias exponent 7"}
@@ -95,7 +84,7 @@ def test_same_bytes() -> None:
     case = random_case(0, "conv-dense")
     ours = write_net(case.program)
     code = (
-        "import hashlib; from tests.backends.netx.nets import random_case; "
+        "import hashlib; from tests.random_networks.netx import random_case; "
         "from neurocompile.backends.netx import write_net; "
         "print(hashlib.sha256(write_net(random_case(0, 'conv-dense').program)).hexdigest())"
     )
@@ -106,7 +95,7 @@ def test_same_bytes() -> None:
 
 def test_keys() -> None:
     """What netx reads is there, in netx's words."""
-    case = next(c for n in range(99) if "flatten" in (c := random_case(n, "conv-dense")).marks and "conv" in c.marks)
+    case = next(c for n in range(99) if "flatten" in (c := random_case(n, "conv-dense")).cases and "conv" in c.cases)
     with h5py.File(io.BytesIO(write_net(case.program)), "r") as file:
         kinds = [file["layer"][str(number)]["type"][()].decode() for number in range(len(file["layer"]))]
         assert kinds[0] == "input"

@@ -33,19 +33,10 @@ from neurocompile.ir.ops import (
 from neurocompile.program import Program
 from neurocompile.simulator.reference import simulate_integers
 from tests.backends.netx.lava import need_lava, run_in_lava
-from tests.backends.netx.nets import WHOLE, program_of
+from tests.random_networks.graphs import program_of, whole_neuron
 
 ZERO = np.asarray(0)
-LIF = Neuron(
-    threshold=np.asarray((40 << 6) + 1),
-    decay=np.asarray(WHOLE),
-    current_decay=ZERO,
-    input_bias=ZERO,
-    v_reset=ZERO,
-    v_init=ZERO,
-    bias=ZERO,
-    shift=6,
-)
+LIF = whole_neuron((40 << 6) + 1, 4096, shift=6)
 WEIGHTS = np.array([[3, -5, 20, 64], [9, 31, -7, 2], [-11, 8, 127, -127]])
 KERNEL = np.array([[[[2, -4], [6, 126]]]])
 
@@ -112,7 +103,7 @@ def two_inputs() -> Program:
         Node("n", LIF, ("w",)),
         Node("y", Output(), ("n",)),
     ]
-    return program_of(Graph(nodes), 6)
+    return program_of(Graph(nodes), 6, "loihi2")
 
 
 def graded(low: float, high: float, target: str) -> Program:

@@ -15,8 +15,9 @@ from neurocompile.reports import plain
 from neurocompile.reports.validation import Stage, Validation
 from neurocompile.simulator.base import RunnerSettings
 from neurocompile.verbs.validate import validate_program
-from tests.backends.rtl.networks import Case, random_case
 from tests.backends.rtl.test_rtl import need
+from tests.random_networks.graphs import Drawn
+from tests.random_networks.nc1 import random_case
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def ordinary(seed: int) -> Case:
+def ordinary(seed: int) -> Drawn:
     while True:
         case = random_case(random.Random(seed))
         if case.is_calibrated and case.mood == "ordinary" and len(case.known.spikes) > 1:
@@ -32,7 +33,7 @@ def ordinary(seed: int) -> Case:
         seed += 1_000_003
 
 
-def validated(case: Case) -> tuple[Validation, Stage]:
+def validated(case: Drawn) -> tuple[Validation, Stage]:
     inputs = {name: x.astype(float) for name, x in case.inputs.items()}
     backend = RtlExecutor(case.program, "iverilog")
     found = validate_program(case.program, Data(inputs, None, "the samples"), opened=[(RTL, backend)])

@@ -22,12 +22,12 @@ from neurocompile.backends.rtl.runner import Tool, build, run, synthesize
 from neurocompile.errors import DoesNotFit, ToolFailed
 from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.ir import Graph, Node
-from neurocompile.ir.ops import Add, Delay, Input, Linear, Neuron, Output
+from neurocompile.ir.ops import Add, Delay, Input, Linear, Output
 from neurocompile.program import Program
 from neurocompile.simulator.timing.nc1 import time_on_nc1
-from neurocompile.targets import load_target
 from neurocompile.targets.nc1.chip import Nc1, map_to_nc1, usual
-from tests.backends.rtl.networks import Case, random_case, random_chip
+from tests.random_networks.graphs import Drawn, program_of, whole_neuron
+from tests.random_networks.nc1 import random_case, random_chip
 
 CHECKPOINTS = Path(neurocompile.__file__).parent.parent / "models" / "checkpoints"
 
@@ -45,7 +45,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("nc1")
 
 
-def crowded(seed: int, which: int) -> tuple[Case, Nc1]:
+def crowded(seed: int, which: int) -> tuple[Drawn, Nc1]:
     """A network on a chip with the smallest FIFOs."""
     mesh, parameters = SETS[which]
     while True:
@@ -176,11 +176,7 @@ def test_samples_follow_one_another_from_a_clean_chip() -> None:
 
 def everyone_to_everyone(neurons: int, layers: int, timesteps: int) -> Program:
     """Layers whose neurons all fire at every step, each connected to all of the next and of its own."""
-    zero, matrix = np.asarray(0), np.ones((neurons, neurons), np.int64)
-    always = Neuron(
-        np.asarray(-(1 << 22)), zero, current_decay=zero, gain=zero + 1, bias=zero, input_bias=zero, v_reset=zero,
-        v_init=zero, reset="none",
-    )  # fmt: skip
+    matrix, always = np.ones((neurons, neurons), np.int64), whole_neuron(-(1 << 22), 0, reset="none")
     nodes, last = [Node("x", Input((neurons,), "spikes", 1.0, 0, 1))], "x"
     for k in range(layers):
         nodes += [Node(f"w{k}", Linear(matrix), (last,)), Node(f"back{k}", Delay((neurons,), 1), (f"n{k}",))]
@@ -188,9 +184,7 @@ def everyone_to_everyone(neurons: int, layers: int, timesteps: int) -> Program:
         nodes.append(Node(f"n{k}", always, (f"sum{k}",)))
         last = f"n{k}"
     nodes.append(Node("output", Output("sum"), (last,)))
-    graph, arithmetic = Graph(nodes), load_target("nc1").arithmetic
-    assert arithmetic is not None
-    return Program("nc1", arithmetic, timesteps, graph, graph, {})
+    return program_of(Graph(nodes), timesteps, "nc1")
 
 
 def test_a_full_mesh_under_the_worst_traffic_finishes(builds: Path) -> None:

@@ -12,8 +12,18 @@ from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from neurocompile.vocabulary.temporal import TemporalGain
-from tests.draws import Constants, Draw, Function, Normed, Shape, StepConstants, Weighted, fill, stateless_in_time
-from tests.neurons import COMMON, NEURONS, fits
+from tests.random_networks.choices import Shape
+from tests.random_networks.neurons import COMMON, NEURONS, fits
+from tests.random_networks.spellings import (
+    Constants,
+    Draw,
+    Function,
+    Normed,
+    StepConstants,
+    Weighted,
+    fill,
+    stateless_in_time,
+)
 
 __all__ = ["BLOCKS", "Build"]
 
@@ -37,26 +47,28 @@ class Build:
             functional.reset_net(module)
         return tuple(out.shape[len(lead) :])
 
-    def spell(self, name: str, *args: Any, function: Any = None, settings: Any = None, **named: Any) -> tuple[Any, Any]:
-        """A layer by the name of its class, in time, in some spelling; and the module that holds its weights."""
-        draw = self.draw
+    def spell(self, name: str, *args: Any, function: str = "", own: Any = None, **settings: Any) -> tuple[Any, Any]:
+        """A layer by the name of its class, in time, in some spelling; and the module that holds its weights.
+
+        Its function in torch.nn.functional takes the settings; those of its ``own`` only the class takes.
+        """
+        draw, named = self.draw, {**settings, **(own or {})}
         plain = getattr(nn, name)(*args, **named)
         fill(plain, draw)
         draw.mark(name)
-        own = getattr(layer, name, None)
-        if own is not None and draw.chance(50):
-            spelled = own(*args, **named, step_mode="m" if self.multi_step else "s")
+        if hasattr(layer, name) and draw.chance(50):
+            spelled = getattr(layer, name)(*args, **named, step_mode="m" if self.multi_step else "s")
             spelled.load_state_dict(plain.state_dict())
             draw.mark("spikingjelly.layer")
             return spelled, spelled
-        if function is not None and draw.chance(40):
-            draw.mark(f"F.{function.__name__}")
+        if function and draw.chance(40):
+            draw.mark(f"F.{function}")
             if isinstance(plain, nn.modules.batchnorm._BatchNorm):
                 plain = Normed(plain)
             elif getattr(plain, "weight", None) is not None:
-                plain = Weighted(function, plain, **(settings or {}))
+                plain = Weighted(getattr(F, function), plain, **settings)
             else:
-                plain = Function(function, **(settings or {}))
+                plain = Function(getattr(F, function), **settings)
         if not self.multi_step or (name == "Linear" and draw.chance(50)):
             return plain, plain
         return stateless_in_time(draw, plain), plain
@@ -91,8 +103,10 @@ class Build:
 
     def linear(self, inputs: int, outputs: int | None = None) -> tuple[Any, Any]:
         outputs = outputs or self.draw.whole(2, 6)
-        bias = self.draw.chance(70)
-        return self.spell("Linear", inputs, outputs, bias=bias, function=F.linear)
+        return self.spell("Linear", inputs, outputs, function="linear", own=self.bias())
+
+    def bias(self) -> dict[str, bool]:
+        return {"bias": self.draw.chance(70)}
 
     def conv(self, shape: Shape, outputs: int | None = None, same_size: bool = False) -> tuple[Any, Any]:
         draw, rank = self.draw, len(shape) - 1
@@ -119,11 +133,8 @@ class Build:
             if value > 1:
                 draw.mark(f"conv:{name}")
         settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        function = F.conv1d if rank == 1 else F.conv2d
-        return self.spell(
-            f"Conv{rank}d", inputs, outputs, kernel, bias=draw.chance(70), function=function, settings=settings,
-            **settings,
-        )  # fmt: skip
+        sizes = (inputs, outputs, kernel)
+        return self.spell(f"Conv{rank}d", *sizes, function=f"conv{rank}d", own=self.bias(), **settings)
 
     def conv_transpose(self, shape: Shape) -> tuple[Any, Any]:
         draw, rank = self.draw, len(shape) - 1
@@ -140,11 +151,8 @@ class Build:
                 draw.mark(f"conv_transpose:{name}")
         settings = {"stride": stride, "padding": padding, "output_padding": extra, "groups": groups}
         settings["dilation"] = dilation
-        function = F.conv_transpose1d if rank == 1 else F.conv_transpose2d
-        return self.spell(
-            f"ConvTranspose{rank}d", inputs, outputs, kernel, bias=draw.chance(70), function=function,
-            settings=settings, **settings,
-        )  # fmt: skip
+        sizes, function = (inputs, outputs, kernel), f"conv_transpose{rank}d"
+        return self.spell(f"ConvTranspose{rank}d", *sizes, function=function, own=self.bias(), **settings)
 
     def batch_norm(self, shape: Shape) -> tuple[Any, Any]:
         draw = self.draw
@@ -161,7 +169,7 @@ class Build:
         if draw.chance(15):
             draw.mark("batch norm: not affine")
             return self.spell(f"BatchNorm{rank}d", shape[0], affine=False, eps=draw.pick((1e-5, 0.1)))[0], None
-        return self.spell(f"BatchNorm{rank}d", shape[0], function=F.batch_norm, eps=draw.pick((1e-5, 1e-5, 0.1)))
+        return self.spell(f"BatchNorm{rank}d", shape[0], function="batch_norm", eps=draw.pick((1e-5, 1e-5, 0.1)))
 
     def pool(self, shape: Shape, kinds: Sequence[str] = ("avg", "adaptive", "max")) -> nn.Module:
         draw, rank = self.draw, len(shape) - 1
@@ -170,10 +178,7 @@ class Build:
             outs = tuple(draw.whole(1, min(n, 3)) for n in shape[1:])
             even = all(n % o == 0 for n, o in zip(shape[1:], outs))
             draw.mark("adaptive: dividing" if even else "adaptive: not dividing")
-            function = F.adaptive_avg_pool1d if rank == 1 else F.adaptive_avg_pool2d
-            return self.spell(
-                f"AdaptiveAvgPool{rank}d", outs, function=function, settings={"output_size": outs}
-            )[0]  # fmt: skip
+            return self.spell(f"AdaptiveAvgPool{rank}d", function=f"adaptive_avg_pool{rank}d", output_size=outs)[0]
         smallest = min(shape[1:])
         kernel = tuple(draw.whole(1, min(3, smallest)) for _ in range(rank))
         settings: dict[str, Any] = {"kernel_size": kernel, "padding": tuple(draw.whole(0, k // 2) for k in kernel)}
@@ -189,28 +194,20 @@ class Build:
             settings["dilation"] = dilated
             if max(dilated) > 1:
                 draw.mark("max: dilation")
-            return self.spell(
-                f"MaxPool{rank}d", function=F.max_pool1d if rank == 1 else F.max_pool2d, settings=settings, **settings
-            )[0]
+            return self.spell(f"MaxPool{rank}d", function=f"max_pool{rank}d", **settings)[0]
         settings["count_include_pad"] = draw.chance(50)
         draw.mark(f"avg: count_include_pad={settings['count_include_pad']}")
         if rank == 2 and draw.chance(25):
             settings["divisor_override"] = draw.whole(1, 5)
             draw.mark("avg: divisor_override")
-        function = F.avg_pool1d if rank == 1 else F.avg_pool2d
-        return self.spell(f"AvgPool{rank}d", function=function, settings=settings, **settings)[0]
+        return self.spell(f"AvgPool{rank}d", function=f"avg_pool{rank}d", **settings)[0]
 
     def upsample(self, shape: Shape) -> nn.Module:
         factor = self.draw.pick((2, 3)) if max(shape[1:]) < 4 else 2
         self.draw.mark("upsample")
-        if self.draw.chance(50):
-            settings: dict[str, Any] = {"scale_factor": factor}
-        else:
-            settings = {"size": tuple(n * factor for n in shape[1:])}
-        if len(shape) == 2 and "size" in settings:
-            settings["size"] = settings["size"][0]
-        settings["mode"] = "nearest"
-        return self.spell("Upsample", function=F.interpolate, settings=settings, **settings)[0]
+        size = tuple(n * factor for n in shape[1:])
+        how = {"scale_factor": factor} if self.draw.chance(50) else {"size": size if len(size) > 1 else size[0]}
+        return self.spell("Upsample", function="interpolate", mode="nearest", **how)[0]
 
     def flatten(self, shape: Shape) -> nn.Module:
         draw, lead = self.draw, 2 if self.multi_step else 1
@@ -278,7 +275,7 @@ def _plain_block(b: Build, shape: Shape) -> nn.Module:
 
 
 def _transpose_block(b: Build, shape: Shape) -> nn.Module | None:
-    if len(shape) not in (2, 3) or max(shape[1:]) > 6:
+    if len(shape) == 1 or max(shape[1:]) > 6:
         return None
     synapse, source = b.conv_transpose(shape)
     try:
@@ -288,10 +285,8 @@ def _transpose_block(b: Build, shape: Shape) -> nn.Module | None:
     return _layers(synapse, b.neuron(after, [source]))
 
 
-def _norm_first_block(b: Build, shape: Shape) -> nn.Module | None:
+def _norm_first_block(b: Build, shape: Shape) -> nn.Module:
     """Batch norm right before a convolution, whose zero padding then lies outside of it."""
-    if len(shape) not in (1, 2, 3):
-        return None
     b.draw.mark("batch norm before a layer")
     norm, _ = b.batch_norm(shape)
     synapse, source = b.synapses(shape)
@@ -306,7 +301,7 @@ def _norm_only_block(b: Build, shape: Shape) -> nn.Module:
 
 def _pool_block(b: Build, shape: Shape, kind: str, of: str) -> nn.Module | None:
     """Pooling of spikes before a layer, of spikes before a neuron, of currents before a neuron."""
-    if len(shape) not in (2, 3) or min(shape[1:]) < 2:
+    if len(shape) == 1 or min(shape[1:]) < 2:
         return None
     b.draw.mark(f"{kind}-pool of {of}")
     if of == "currents":
@@ -328,7 +323,7 @@ def _pool_block(b: Build, shape: Shape, kind: str, of: str) -> nn.Module | None:
 
 
 def _upsample_block(b: Build, shape: Shape) -> nn.Module | None:
-    if len(shape) not in (2, 3) or max(shape[1:]) > 6:
+    if len(shape) == 1 or max(shape[1:]) > 6:
         return None
     up = b.upsample(shape)
     after = b.shape_after(up, shape)
@@ -336,9 +331,7 @@ def _upsample_block(b: Build, shape: Shape) -> nn.Module | None:
     return _layers(up, synapse, b.neuron(b.shape_after(synapse, after), [source]))
 
 
-def _residual_block(b: Build, shape: Shape, kind: str) -> nn.Module | None:
-    if len(shape) not in (1, 2, 3):
-        return None
+def _residual_block(b: Build, shape: Shape, kind: str) -> nn.Module:
     b.draw.mark(f"residual: {kind}")
     spelling = b.draw.pick(("+", "torch.add", "add", "+="))
     main, source = b.synapses(shape, outputs=shape[0], same_size=True)
@@ -358,10 +351,8 @@ def _residual_block(b: Build, shape: Shape, kind: str) -> nn.Module | None:
     return Residual(main, skip, b.neuron(shape, [source, other]), spelling)
 
 
-def _shared_current_block(b: Build, shape: Shape) -> nn.Module | None:
+def _shared_current_block(b: Build, shape: Shape) -> nn.Module:
     """One current read by a neuron and by a sum behind it (a pre-activation residual block)."""
-    if len(shape) not in (1, 2, 3):
-        return None
     b.draw.mark("a current that fans out")
     first, source = b.synapses(shape, outputs=shape[0], same_size=True)
     second, other = b.synapses(shape, outputs=shape[0], same_size=True)
@@ -369,9 +360,7 @@ def _shared_current_block(b: Build, shape: Shape) -> nn.Module | None:
     return _layers(first, Residual(inner, nn.Identity(), b.neuron(shape, [other]), "+"))
 
 
-def _cat_block(b: Build, shape: Shape, kind: str) -> nn.Module | None:
-    if len(shape) not in (1, 2, 3):
-        return None
+def _cat_block(b: Build, shape: Shape, kind: str) -> nn.Module:
     b.draw.mark(f"cat: {kind}")
     left, first = b.synapses(shape, outputs=b.draw.whole(1, 3), same_size=True)
     right, second = b.synapses(shape, outputs=b.draw.whole(1, 3), same_size=True)
@@ -420,9 +409,7 @@ def _linear_recurrent_block(b: Build, shape: Shape) -> nn.Module | None:
     return held
 
 
-def _element_wise_recurrent_block(b: Build, shape: Shape) -> nn.Module | None:
-    if len(shape) not in (1, 2, 3):
-        return None
+def _element_wise_recurrent_block(b: Build, shape: Shape) -> nn.Module:
     b.draw.mark("ElementWiseRecurrentContainer")
     synapse, source = b.synapses(shape, outputs=shape[0], same_size=True)
     weight = b.draw.number(-0.7, 0.7)
@@ -471,7 +458,7 @@ def _step_gain(b: Build) -> nn.Module:
 def _step_gain_block(b: Build, shape: Shape, kind: str) -> nn.Module | None:
     """A current times another number at each step: behind a layer, on both sides of a sum, on a current that is read
     twice, behind another gain, or of spikes."""
-    if not b.multi_step or (kind != "chain" and len(shape) not in (1, 2, 3)):
+    if not b.multi_step:
         return None
     b.draw.mark(f"gains of steps: {kind}")
     if kind == "chain":
@@ -494,10 +481,8 @@ def _step_gain_block(b: Build, shape: Shape, kind: str) -> nn.Module | None:
     return _layers(main, _step_gain(b), Residual(inner, through, b.neuron(shape, [other]), "+"))
 
 
-def _shared_layer_block(b: Build, shape: Shape) -> nn.Module | None:
+def _shared_layer_block(b: Build, shape: Shape) -> nn.Module:
     """One layer with weights in two places."""
-    if len(shape) not in (1, 2, 3):
-        return None
     b.draw.mark("a layer in two places")
     synapse, source = b.synapses(shape, outputs=shape[0], same_size=True)
     return _layers(synapse, b.neuron(shape, [source]), synapse, b.neuron(shape, []))
@@ -518,7 +503,7 @@ def _quiet_block(b: Build, shape: Shape) -> nn.Module:
 
 def _functional_block(b: Build, shape: Shape) -> nn.Module | None:
     """The mean of each channel before a neuron."""
-    if len(shape) not in (2, 3):
+    if len(shape) == 1:
         return None
     b.draw.mark("mean over places")
     synapse, source = b.conv(shape)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.vocabulary.mpbn import MPBNLIF
-from tests.draws import Draw, Shape, fill
+from tests.random_networks.choices import Shape
+from tests.random_networks.spellings import Draw, fill
 
 __all__ = ["COMMON", "NEURONS", "Own", "fits"]
 

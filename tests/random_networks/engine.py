@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
-from neurocompile.ir import Graph, Node
+from neurocompile.ir import Graph
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import (
     Add,
     Array,
     Concat,
-    Conv,
     ConvTranspose,
     Delay,
     Gain,
@@ -39,13 +38,11 @@ from neurocompile.ir.ops import (
 )
 from neurocompile.ir.shapes import output_shape
 from neurocompile.ir.trace import Trace
-from neurocompile.simulator.reference import simulate_integers
+from tests.random_networks.choices import HIGH, LOW, Shape, firing_rates
+from tests.random_networks.graphs import Drawn, IntegerBuild, sizes, whole_neuron
 
-__all__ = ["CASES", "HIGH", "LOW", "RandomNetwork", "firing_rates", "random_integer_network", "samples"]
+__all__ = ["CASES", "random_graph", "random_integer_network", "samples"]
 
-Shape = tuple[int, ...]
-
-LOW, HIGH = 0.02, 0.8
 CHANNELS = (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15, 16, 17, 20, 24, 31, 32, 33, 40, 48, 63, 64, 65, 70)
 WIDE = (96, 127, 128, 130, 257, 300)
 _STEPS = (1, 2, 3, 4, 5, 6, 8, 16)
@@ -57,18 +54,8 @@ CASES = (
     *("SumPool", "MaxPool", "Upsample", "Reshape of events", "Reshape of currents", "Concat of events"),
     *("Concat of currents", "Concat along another axis", "Add of events", "Add of currents", "Delay", "own loop"),
     *("loop through layers", "fan-out of spikes", "two inputs", "real input", "spikes as input"),
-    *(
-        "Gain",
-        "Gain with a bias",
-        "real beside spikes",
-        "negative input",
-        "reset to",
-        "reset by",
-        "reset none",
-        "strict",
-        "flip",
-        "decay 0",
-    ),
+    *("Gain", "Gain with a bias", "real beside spikes", "negative input", "reset to", "reset by", "reset none"),
+    *("strict", "flip", "decay 0"),
     *("decay 1", "decay power of two", "decay between", "decay negative", "decay above 1", "current decay"),
     *("input bias", "bias", "v_reset", "v_init", "amount", "keep", "refractory", "refractory for ever", "deaf"),
     *("negative threshold", "threshold at most 0", "threshold beyond the register", "threshold per neuron"),
@@ -80,32 +67,7 @@ CASES = (
 """What a sweep of some hundred graphs meets."""
 
 
-@dataclass(frozen=True)
-class RandomNetwork:
-    """A graph to run; ``edge`` names the edge case that it is on purpose, ``known`` is the reference's run of it."""
-
-    graph: Graph
-    arithmetic: Arithmetic
-    inputs: dict[str, Array]
-    cases: frozenset[str]
-    edge: str
-    known: Trace
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether every layer fires neither hardly nor nearly always."""
-        return all(LOW <= rate <= HIGH for rate in firing_rates(self.known).values())
-
-    def __str__(self) -> str:
-        return f"{self.graph}\n{self.arithmetic}\nedge case: {self.edge or 'none'}"
-
-
-def firing_rates(run: Trace) -> dict[str, float]:
-    """The share of steps in which a neuron of each layer fires."""
-    return {name: float((spikes != 0).mean()) for name, spikes in run.spikes.items()}
-
-
-def random_integer_network(r: random.Random, largest: int = 1500, work: int = 400_000) -> RandomNetwork:
+def random_integer_network(r: random.Random, largest: int = 1500, work: int = 400_000) -> Drawn:
     """Draw a network.
 
     Args:
@@ -113,7 +75,14 @@ def random_integer_network(r: random.Random, largest: int = 1500, work: int = 40
         largest: how many numbers a node emits a step at most (WIDE channels and weights as ``work`` allows).
         work: how many multiplications a layer costs a step at most.
     """
-    return _Draw(r, largest, work).network()
+    return _Build(r, largest, work).network()
+
+
+def random_graph(r: random.Random) -> Graph:
+    """Only a graph, small enough that its synapses can be counted one by one, of neurons that are not tuned."""
+    b = _Build(r, 90, 2500, gains=False)
+    b.structure()
+    return b.graph(*b.nodes)
 
 
 def samples(r: random.Random, graph: Graph, batch: int, steps: int) -> dict[str, Array]:
@@ -136,49 +105,34 @@ def samples(r: random.Random, graph: Graph, batch: int, steps: int) -> dict[str,
     return found
 
 
-class _Draw:
-    """The nodes that there are; of every event also how large it can become, and whether anybody reads it yet."""
+class _Build(IntegerBuild):
+    """Of every event also how large it can become, and whether anybody reads it yet."""
 
-    def __init__(self, r: random.Random, largest: int, work: int) -> None:
-        self.r, self.largest, self.work = r, largest, work
-        self.numbers = np.random.default_rng(r.getrandbits(64))
+    def __init__(self, r: random.Random, largest: int, work: int, gains: bool = True) -> None:
+        super().__init__(r, np.random.default_rng(r.getrandbits(64)))
         (self.of_gains,) = self.numbers.spawn(1)
-        self.nodes: dict[str, Node] = {}
-        self.shapes: dict[str, Shape] = {}
+        self.r, self.largest, self.work, self.gains = r, largest, work, gains
         self.reach: dict[str, int] = {}
         self.carries: dict[str, frozenset[str]] = {}
         self.events: list[str] = []
         self.unread: list[str] = []
-        self.cases: set[str] = set()
         self.bits = 8
         # As most programs are: neurons without extras, registers that saturate, weights of a byte.
-        self.plain = r.random() < 0.45
+        self.plain = self.chance(45)
         edge = r.random() * 100
         self.edge = next((n for n, top in (("silent", 3), ("saturated", 6), ("overflowing", 12)) if edge < top), "")
+        self.arithmetic = self.some_arithmetic()
 
-    def chance(self, percent: float) -> bool:
-        return self.r.random() * 100 < percent
-
-    def mark(self, case: str, when: bool = True) -> None:
-        if when:
-            self.cases.add(case)
-
-    def add(self, stem: str, op: Op, *inputs: str, shape: Shape | None = None) -> str:
-        name = next(n for k in range(1, 10_000) if (n := stem if k == 1 else f"{stem}.{k}") not in self.nodes)
-        self.nodes[name] = Node(name, op, inputs)
-        if shape is None:
-            shape = op.shape if isinstance(op, Input) else output_shape(op, [self.shapes[given] for given in inputs])
-        self.shapes[name] = shape
-        return name
-
-    def add_event(self, stem: str, op: Op, *inputs: str, reach: int, shape: Shape | None = None) -> str:
-        name = self.add(stem, op, *inputs, shape=shape)
-        self.reach[name] = reach
-        self.carries[name] = frozenset().union(*(self.carries[given] for given in inputs))
-        self.events.append(name)
+    def add_event(self, stem: str, op: Op, *inputs: str, reach: int) -> str:
+        name = self.add(stem, op, *inputs)
         for given in inputs:
             self.mark("fan-out of spikes", given not in self.unread and isinstance(self.nodes[given].op, Neuron))
             self.was_read(given)
+        return self.happens(name, reach, frozenset().union(*(self.carries[given] for given in inputs)))
+
+    def happens(self, name: str, reach: int, carries: frozenset[str]) -> str:
+        self.reach[name], self.carries[name] = reach, carries
+        self.events.append(name)
         self.unread.append(name)
         return name
 
@@ -188,41 +142,33 @@ class _Draw:
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
-    def network(self) -> RandomNetwork:
-        arithmetic = self.arithmetic()
-        rank = self.r.choice((0, 1, 2, 2))
-        for k in range(self.r.choice((1, 1, 1, 2))):
+    def network(self) -> Drawn:
+        self.structure()
+        graph = self.graph()
+        steps, batch = self.pick(_STEPS), self.pick((1, 2, 2, 3))
+        self.inputs = samples(self.r, graph, batch, steps)
+        for node in graph.of(Output):
+            if node.op.read == "weighted":
+                # Sums of such are exact in any order.
+                self.change(node.name, weights=self.numbers.integers(-64, 65, steps) / 64)
+        self.tune()
+        done = self.drawn(self.edge)
+        assert all(np.isfinite(out).all() for out in done.known.outputs.values())
+        self.count_cases(done.graph, done.known)
+        return replace(done, cases=frozenset(self.cases))
+
+    def structure(self) -> None:
+        """Inputs, layers, and what reads them; neurons are tuned later."""
+        rank = self.pick((0, 1, 2, 2))
+        for k in range(self.pick((1, 1, 1, 2))):
             self.mark("two inputs", k == 1)
-            self.input("xy"[k], rank if k == 0 or self.chance(60) else self.r.choice((0, 1, 2)))
+            self.input("xy"[k], rank if k == 0 or self.chance(60) else self.pick((0, 1, 2)))
         layers: list[str] = []
-        for k in range(self.r.choice((1, 2, 2, 3, 3, 4))):
+        for k in range(self.pick((1, 2, 2, 3, 3, 4))):
             layers.append(self.layer(f"n{k}", layers))
         self.readouts()
-        graph = self.graph(tuple(n.name for n in self.nodes.values() if isinstance(n.op, Output)))
-        steps, batch = self.r.choice(_STEPS), self.r.choice((1, 2, 2, 3))
-        inputs = samples(self.r, graph, batch, steps)
-        for node in graph.of(Output):
-            if isinstance(node.op, Output) and node.op.read == "weighted":
-                weights = self.numbers.integers(-64, 65, steps) / 64  # sums of such are exact in any order
-                self.nodes[node.name] = replace(node, op=replace(node.op, weights=weights))
-        known = _Tuning(self, arithmetic, inputs).run()
-        final = self.graph(tuple(n.name for n in graph.of(Output)))
-        assert all(np.isfinite(out).all() for out in known.outputs.values())
-        self.count_cases(final, arithmetic, known)
-        return RandomNetwork(final, arithmetic, inputs, frozenset(self.cases), self.edge, known)
 
-    def graph(self, wanted: Sequence[str]) -> Graph:
-        """The nodes that some node needs, and all inputs."""
-        needed = [*wanted, *(n.name for n in self.nodes.values() if isinstance(n.op, Input))]
-        seen: set[str] = set()
-        while needed:
-            name = needed.pop()
-            if name not in seen:
-                seen.add(name)
-                needed += self.nodes[name].inputs
-        return Graph(node for name, node in self.nodes.items() if name in seen)
-
-    def arithmetic(self) -> Arithmetic:
+    def some_arithmetic(self) -> Arithmetic:
         r = self.r
         saturates = self.plain and self.chance(75)
         return Arithmetic(
@@ -243,7 +189,8 @@ class _Draw:
             symmetric=self.chance(30),
         )
 
-    def count_cases(self, graph: Graph, arithmetic: Arithmetic, known: Trace) -> None:
+    def count_cases(self, graph: Graph, known: Trace) -> None:
+        arithmetic = self.arithmetic
         self.mark(f"rounding {arithmetic.rounding}")
         self.mark(f"overflow {arithmetic.overflow}")
         self.mark(f"current {arithmetic.current_overflow or 'as the membrane'}")
@@ -262,14 +209,13 @@ class _Draw:
                 self.mark(f"read {op.read}")
                 self.mark("output of events", graph.edges[node.inputs[0]].is_event)
             elif isinstance(op, Neuron):
-                self.count_neuron(op, graph.edges[node.name].shape, arithmetic)
+                self.count_neuron(op, graph.edges[node.name].shape)
             elif isinstance(op, Input):
                 self.mark("negative input", op.low < 0)
                 self.mark("real input" if op.carries == "real" else "spikes as input")
 
-    def count_neuron(self, op: Neuron, shape: Shape, arithmetic: Arithmetic) -> None:
-        one = 2**arithmetic.decay_fraction
-        decay, most = np.abs(op.decay), arithmetic.state_max
+    def count_neuron(self, op: Neuron, shape: Shape) -> None:
+        one, decay, most = self.one, np.abs(op.decay), self.arithmetic.state_max
         between = (decay > 0) & (decay < one)
         power = between & ((decay & (decay - 1)) == 0)
         size = np.asarray(op.threshold).size
@@ -303,7 +249,7 @@ class _Draw:
             ("shift 0", op.shift == 0),
             ("shift positive", op.shift > 0),
         ):
-            self.mark(case, bool(when))
+            self.mark(case, when)
 
     # -- inputs and readouts -------------------------------------------------------------------------------------------
 
@@ -319,11 +265,7 @@ class _Draw:
             ranges = ((0, 255), (0, 255), (-128, 127), (0, 31), (-7, 7), (0, 1), (-32768, 32767), (0, 65535))
             low, high = r.choice(ranges)
             op = Input(shape, "real", r.choice((1.0, 0.0625, 0.1)), low, high)
-        self.add(name, op)
-        self.reach[name] = int(max(abs(op.low), abs(op.high)))
-        self.carries[name] = frozenset((op.carries,))
-        self.events.append(name)
-        self.unread.append(name)
+        self.happens(self.add(name, op), int(max(abs(op.low), abs(op.high))), frozenset((op.carries,)))
 
     def readouts(self) -> None:
         r = self.r
@@ -334,19 +276,18 @@ class _Draw:
             terms = [fed]
             for name in [n for n in self.unread if isinstance(self.nodes[n].op, Neuron)][-2:]:
                 terms += self.fitting("out", shape, name)
-            fed = self.add("out.add", Add(), *terms) if len(terms) > 1 else fed
-            fed = self.reshaped("out", fed, 15)
+            fed = self.reshaped("out", self.sum("out.add", *terms), 15)
             shape = self.shapes[fed]
-            membrane = self.add("output.integrator", Integrator(), fed, shape=shape)
+            membrane = self.add("output.integrator", Integrator(), fed)
             name = "output" if k == 0 else f"output.{k + 1}"
             unit = np.exp(self.numbers.normal(size=self.broadcast(shape)) - 3)
-            self.add(name, Output(r.choice(reads), np.asarray(unit)), membrane, shape=shape)
+            self.add(name, Output(r.choice(reads), np.asarray(unit)), membrane)
             if self.chance(10):
-                self.add(f"{name}.again", Output(r.choice(reads)), membrane, shape=shape)
+                self.add(f"{name}.again", Output(r.choice(reads)), membrane)
         fired = [n for n in self.unread if isinstance(self.nodes[n].op, Neuron)]
         if fired and self.chance(70):
             name = r.choice(fired)
-            self.add("output.events", Output(r.choice(reads)), name, shape=self.shapes[name])
+            self.add("output.events", Output(r.choice(reads)), name)
 
     # -- layers --------------------------------------------------------------------------------------------------------
 
@@ -363,46 +304,33 @@ class _Draw:
             terms += self.fitting(name, self.shapes[fed], self.event(self.shapes[fed]))
         if len(terms) > 1:
             r.shuffle(terms)
-            fed = self.gained(name, self.add(f"{name}.add", Add(), *terms), 0.05)
+            fed = self.gained(name, self.sum(f"{name}.add", *terms), 0.05)
         fed = self.reshaped(name, fed, 12)
         if self.chance(5):
             fed = self.beside(name, fed)
-        shape = self.shapes[fed]
-        self.add(name, Neuron(np.asarray(0)), shape=shape)
-        self.nodes[name] = Node(name, self.nodes[name].op, (fed,))
-        self.spikes(name)
+        self.spikes(name, fed)
         if self.chance(25) and self.loop(name, name):
             self.mark("own loop")
         if before and self.chance(20) and self.loop(r.choice(before), name):
             self.mark("loop through layers")
         return name
 
-    def spikes(self, name: str) -> None:
-        self.reach[name] = 1
-        self.carries[name] = frozenset(("spikes",))
-        self.events.append(name)
-        self.unread.append(name)
+    def spikes(self, name: str, fed: str) -> str:
+        return self.happens(self.add(name, Neuron(np.asarray(0)), fed), 1, frozenset(("spikes",)))
 
     def loop(self, fed: str, source: str) -> bool:
         """Let a neuron be fed by what another, or itself, fired before."""
-        delayed = self.add_event(
-            f"{source}.before",
-            Delay(self.shapes[source], self.r.choice((1, 1, 2, 3))),
-            source,
-            reach=1,
-            shape=self.shapes[source],
-        )
+        op = Delay(self.shapes[source], self.pick((1, 1, 2, 3)))
+        delayed = self.add_event(f"{source}.before", op, source, reach=1)
         if self.chance(25):
             delayed = self.changed(delayed, alone=True)
         terms = self.fitting(f"{fed}.loop", self.shapes[fed], delayed)
         if not terms:
             return False
         self.was_read(delayed)
-        (current,) = self.nodes[fed].inputs
-        both = [current, *terms]
+        both = [*self.nodes[fed].inputs, *terms]
         self.r.shuffle(both)
-        joined = self.add(f"{fed}.loop.add", Add(), *both)
-        self.nodes[fed] = replace(self.nodes[fed], inputs=(joined,))
+        self.nodes[fed] = replace(self.nodes[fed], inputs=(self.sum(f"{fed}.loop.add", *both),))
         return True
 
     def beside(self, name: str, fed: str) -> str:
@@ -418,9 +346,8 @@ class _Draw:
         return self.add(f"{name}.concat", Concat(axis), *parts)
 
     def reshaped(self, name: str, fed: str, percent: float) -> str:
-        if not self.chance(percent):
-            return fed
-        return self.add(f"{name}.shaped", Reshape(self.other_shape(self.shapes[fed])), fed)
+        other = self.other_shape(self.shapes[fed]) if self.chance(percent) else None
+        return self.add(f"{name}.shaped", Reshape(other), fed) if other else fed
 
     def gained(self, name: str, fed: str, share: float) -> str:
         """A current times another number at each step (of as many as there can be), now and then with a bias.
@@ -428,7 +355,7 @@ class _Draw:
         What is drawn here is drawn apart, so that graphs without gains are those that they were before there were any.
         """
         numbers, shape = self.of_gains, self.shapes[fed]
-        if numbers.random() >= share:
+        if not self.gains or numbers.random() >= share:
             return fed
         fraction = int(numbers.choice((0, 1, 7, 16, 24, 30)))
         gains = numbers.integers(-(1 << fraction), 2 << fraction, _STEPS[-1], endpoint=True)
@@ -436,7 +363,7 @@ class _Draw:
             gains = np.where(numbers.random(len(gains)) < 0.4, 0, gains)
         bias = np.asarray(0)
         if numbers.random() < 0.5:
-            size = (shape, (shape[0], *(1 for _ in shape[1:])), (1,) * len(shape))[numbers.integers(3)]
+            size = (shape, sizes(shape)[1], (1,) * len(shape))[numbers.integers(3)]
             bias = numbers.integers(-200, 201, (len(gains), *size))
         return self.add(f"{name}.gain", Gain(gains, bias, fraction), fed)
 
@@ -450,14 +377,9 @@ class _Draw:
 
     def broadcast(self, shape: Shape) -> Shape:
         """One number, one a channel, one a neuron, now and then something between."""
-        match self.r.choice(("scalar", "channel", "channel", "neuron", "axes")):
-            case "scalar":
-                return ()
-            case "channel":
-                return (shape[0], *(1,) * (len(shape) - 1))
-            case "neuron":
-                return shape
-        return tuple(self.r.choice((1, n)) for n in shape)
+        scalar, channel, neuron = sizes(shape)
+        size = self.pick((scalar, channel, channel, neuron, None))
+        return tuple(self.pick((1, n)) for n in shape) if size is None else size
 
     # -- currents ------------------------------------------------------------------------------------------------------
 
@@ -486,24 +408,28 @@ class _Draw:
                 if done := self.geometry(name, event, self.chance(30), shape):
                     return [done]
         if prod(given) * prod(shape) <= self.work:
-            done = self.linear(name, event, prod(shape))
-            return [self.add(f"{name}.shaped", Reshape(shape), done) if len(shape) > 1 else done]
+            return [self.shaped(f"{name}.shaped", self.linear(name, event, prod(shape)), shape)]
         return [self.scale(name, event)] if given == shape else []
 
-    def emit(self, name: str, op: Any, event: str, fan_in: Array) -> str:
+    def emit(self, name: str, op: Any, event: str) -> str:
         """Weights; halved until no sum of some such layers leaves its accumulator."""
         field = "scale" if isinstance(op, Scale) else "weight"
         weight, most = getattr(op, field), (2**31 - 1) // 8
+        fan_in = np.abs(weight)
+        if isinstance(op, ConvTranspose):
+            fan_in = fan_in.reshape(op.groups, -1, *weight.shape[1:]).sum((1, *range(3, weight.ndim + 1)))
+        elif not isinstance(op, Scale):
+            fan_in = fan_in.sum(tuple(range(1, weight.ndim)))
         while int(np.max(fan_in)) * self.reach[event] > most and np.any(weight):
-            weight, fan_in = np.sign(weight) * (np.abs(weight) >> 1), np.asarray(fan_in) / 2
-        self.mark("all-max weights", weight.size > 1 and bool(np.all(weight == weight.flat[0])))
-        self.mark("weights above 8 bits", bool(np.abs(weight).max(initial=0) > 128))
+            weight, fan_in = np.sign(weight) * (np.abs(weight) >> 1), fan_in / 2
+        self.mark("all-max weights", weight.size > 1 and np.all(weight == weight.flat[0]))
+        self.mark("weights above 8 bits", np.abs(weight).max(initial=0) > 128)
         self.mark("fan-out of spikes", event not in self.unread and isinstance(self.nodes[event].op, Neuron))
         self.mark("real beside spikes", len(self.carries[event]) > 1)
         self.was_read(event)
         return self.add(f"{name}.w", replace(op, **{field: weight}), event)
 
-    def weights(self, shape: Shape) -> Array:
+    def weights(self, shape: Shape, fan_in: int = 0) -> Array:
         top = 2 ** (self.bits - 1) - 1
         styles = ("uniform",) * 6 + ("normal",) * 4 + ("extreme", "all-max", "sparse", "ends")
         match self.r.choice(styles):
@@ -527,13 +453,13 @@ class _Draw:
         self.mark("Scale")
         self.mark("Scale scalar", shape == ())
         self.mark("Scale per neuron", prod(shape) == prod(self.shapes[event]) > 1)
-        return self.emit(name, Scale(weight), event, np.abs(weight))
+        return self.emit(name, Scale(weight), event)
 
     def linear(self, name: str, event: str, outputs: int) -> str:
-        shape = self.shapes[event]
-        if len(shape) > 1:
-            event = self.add_event(f"{event}.flat", Reshape((prod(shape),)), event, reach=self.reach[event])
-        weight = self.weights((outputs, prod(shape)))
+        size = prod(self.shapes[event])
+        if self.shapes[event] != (size,):
+            event = self.add_event(f"{event}.flat", Reshape((size,)), event, reach=self.reach[event])
+        weight = self.weights((outputs, size))
         stored = None
         if self.chance(35):
             self.mark("Linear with stored")
@@ -542,14 +468,14 @@ class _Draw:
         self.mark("Linear")
         self.mark("Linear to 1", outputs == 1)
         self.mark("Linear above 100", outputs > 100)
-        return self.emit(name, Linear(weight, None, stored), event, np.abs(weight).sum(1))
+        return self.emit(name, Linear(weight, None, stored), event)
 
     def geometry(self, name: str, event: str, transposed: bool, wanted: Shape | None) -> str | None:
         """A convolution, if one that was drawn fits and is no more work than allowed."""
         given = self.shapes[event]
         rank = len(given) - 1
-        channels = wanted[0] if wanted else self.r.choice((*CHANNELS, *CHANNELS, *WIDE))
-        op, groups = self.convolution(given, channels, transposed)
+        channels = wanted[0] if wanted else self.pick((*CHANNELS, *CHANNELS, *WIDE))
+        op = self.kernels(given, channels, transposed)
         try:
             out = output_shape(op, [given])
         except ValueError:
@@ -558,24 +484,21 @@ class _Draw:
         cost = prod(near[1:]) * op.weight.size
         if cost > self.work or prod(out) > self.largest or (wanted is not None and out != wanted):
             return None
-        weight, kernel = op.weight, op.weight.shape[2:]
+        kernel = op.weight.shape[2:]
         if transposed:
-            grouped = np.abs(weight).reshape(groups, given[0] // groups, -1, prod(kernel))
-            fan_in = grouped.sum((1, 3))
             self.mark("output padding", any(op.output_padding))
         else:
-            fan_in = np.abs(weight).sum(tuple(range(1, rank + 2)))
             self.mark("asymmetric padding", any(a != b for a, b in op.padding))
-        self.mark(f"{'ConvTranspose' if transposed else 'Conv'} {rank}-d")
-        self.mark("depthwise", groups == given[0] > 1)
-        self.mark("groups", 1 < groups < given[0])
+        self.mark(f"{type(op).__name__} {rank}-d")
+        self.mark("depthwise", op.groups == given[0] > 1)
+        self.mark("groups", 1 < op.groups < given[0])
         self.mark("stride", any(s > 1 for s in op.stride))
         self.mark("dilation", any(d > 1 for d in op.dilation))
         self.mark("1x1", rank == 2 and prod(kernel) == 1)
         self.mark("kernel above 3", any(k > 3 for k in kernel))
-        return self.emit(name, op, event, fan_in)
+        return self.emit(name, op, event)
 
-    def convolution(self, given: Shape, channels: int, transposed: bool) -> tuple[Any, int]:
+    def kernels(self, given: Shape, channels: int, transposed: bool) -> Any:
         r, rank = self.r, len(given) - 1
         common = gcd(given[0], channels)
         groups = r.choice((1, 1, 1, common, common, r.choice([g for g in range(1, common + 1) if common % g == 0])))
@@ -583,20 +506,21 @@ class _Draw:
             groups = given[0] if channels % given[0] == 0 else groups
         plain = self.chance(40)
         k = r.choice((1, 2, 3, 3, 5))
-        kernel = (k,) * rank if plain else tuple(r.choice((1, 2, 3, 3, 4, 5, 6)) for _ in range(rank))
-        stride = (1,) * rank if plain and self.chance(70) else tuple(r.choice((1, 1, 2, 3)) for _ in range(rank))
-        dilation = (1,) * rank if plain else tuple(r.choice((1, 1, 1, 2, 3)) for _ in range(rank))
+        kernel = (k,) * rank if plain else self.several(rank, 1, 2, 3, 3, 4, 5, 6)
+        stride = (1,) * rank if plain and self.chance(70) else self.several(rank, 1, 1, 2, 3)
+        dilation = (1,) * rank if plain else self.several(rank, 1, 1, 1, 2, 3)
         if transposed:
             padding = tuple(r.randint(0, d * (k - 1)) if self.chance(50) else 0 for k, d in zip(kernel, dilation))
             extra = tuple(r.randint(0, max(s, d) - 1) for s, d in zip(stride, dilation))
-            shape = (given[0], channels // groups, *kernel)
-            return ConvTranspose(self.weights(shape), None, stride, padding, extra, dilation, groups), groups
+            return self.transposition(given, channels // groups, kernel, stride, padding, extra, dilation, groups)
         if plain:
             pads = tuple((k // 2, k // 2) for k in kernel)
         else:
             pads = tuple((r.randint(0, d * (k - 1)), r.randint(0, d * (k - 1))) for k, d in zip(kernel, dilation))
-        shape = (channels, given[0] // groups, *kernel)
-        return Conv(self.weights(shape), None, stride, pads, dilation, groups), groups
+        return self.convolution(given, channels, kernel, stride, pads, dilation, groups)
+
+    def several(self, count: int, *options: int) -> tuple[int, ...]:
+        return tuple(self.pick(options) for _ in range(count))
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -622,25 +546,25 @@ class _Draw:
         kinds = ("max", "reshape", "up", *(() if self.plain and self.chance(70) else ("sum", "delay")))
         match r.choice((*kinds, *(() if alone else ("concat", *(("add",) if "sum" in kinds else ()))))):
             case "max" if rank:
-                op = self.max_pool(shape)
-                return name if op is None else self.add_event(f"{name}.max", op, name, reach=reach)
+                kernel, stride = self.several(rank, 1, 2, 2, 3), self.several(rank, 1, 2, 2, 3)
+                pads = tuple((r.randint(0, k // 2), r.randint(0, k // 2)) for k in kernel)
+                op = MaxPool(kernel, stride, pads, self.several(rank, 1, 1, 1, 2))
+                # Every window sees something.
+                if self.fits(op, shape) and np.isfinite(apply(op, [np.zeros((1, *shape))])).all():
+                    return self.add_event(f"{name}.max", op, name, reach=reach)
             case "sum" if rank:
-                kernel = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
-                stride = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
+                kernel, stride = self.several(rank, 1, 2, 2, 3), self.several(rank, 1, 2, 2, 3)
                 pads = tuple((r.randint(0, k - 1), r.randint(0, k - 1)) if self.chance(30) else (0, 0) for k in kernel)
                 op = SumPool(kernel, stride, pads)
-                try:
-                    fits = prod(output_shape(op, [shape])) <= self.largest
-                except ValueError:
-                    fits = False
-                return self.add_event(f"{name}.sum", op, name, reach=reach * prod(kernel)) if fits else name
+                if self.fits(op, shape):
+                    return self.add_event(f"{name}.sum", op, name, reach=reach * prod(kernel))
             case "up" if rank:
-                op = Upsample(tuple(r.choice((1, 2, 2, 3)) for _ in range(rank)))
-                if prod(output_shape(op, [shape])) <= min(self.largest, 600):
+                op = Upsample(self.several(rank, 1, 2, 2, 3))
+                if self.fits(op, shape, 600):
                     return self.add_event(f"{name}.up", op, name, reach=reach)
             case "delay":
                 op = Delay(shape, r.choice((1, 1, 2, 3, 9)))
-                return self.add_event(f"{name}.delay", op, name, reach=reach, shape=shape)
+                return self.add_event(f"{name}.delay", op, name, reach=reach)
             case "reshape":
                 return self.add_event(f"{name}.reshape", Reshape(self.other_shape(shape)), name, reach=reach)
             case "concat":
@@ -652,109 +576,76 @@ class _Draw:
                 return self.add_event(f"{name}.add", Add(), *parts, reach=sum(self.reach[n] for n in parts))
         return name
 
-    def max_pool(self, shape: Shape) -> MaxPool | None:
-        r, rank = self.r, len(shape) - 1
-        kernel = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
-        stride = tuple(r.choice((1, 2, 2, 3)) for _ in range(rank))
-        pads = tuple((r.randint(0, k // 2), r.randint(0, k // 2)) for k in kernel)
-        op = MaxPool(kernel, stride, pads, tuple(r.choice((1, 1, 1, 2)) for _ in range(rank)))
+    def fits(self, op: Op, shape: Shape, largest: int = 10**9) -> bool:
         try:
-            small = prod(output_shape(op, [shape])) <= self.largest
+            return prod(output_shape(op, [shape])) <= min(self.largest, largest)
         except ValueError:
-            return None
-        # Every window sees something.
-        return op if small and np.isfinite(apply(op, [np.zeros((1, *shape))])).all() else None
+            return False
 
     def concat(self, name: str) -> str:
         shape = self.shapes[name]
         axis = self.r.randrange(len(shape))
         rest = (*shape[:axis], *shape[axis + 1 :])
-        others = [
-            n
-            for n in self.events
-            if len(self.shapes[n]) == len(shape) and (*self.shapes[n][:axis], *self.shapes[n][axis + 1 :]) == rest
-        ]
+        there = [(n, self.shapes[n]) for n in self.events if len(self.shapes[n]) == len(shape)]
+        others = [n for n, other in there if (*other[:axis], *other[axis + 1 :]) == rest]
         parts = [name, *(self.r.choice(others) for _ in range(self.r.choice((1, 1, 2))))]
         self.r.shuffle(parts)
         if sum(prod(self.shapes[n]) for n in parts) > self.largest:
             return name
         return self.add_event(f"{name}.concat", Concat(axis), *parts, reach=max(self.reach[n] for n in parts))
 
+    # -- neurons: parameters from what was seen ------------------------------------------------------------------------
 
-# -- neurons: parameters from what was seen ----------------------------------------------------------------------------
-
-
-class _Tuning:
-    """Gives every neuron its parameters, one after the other, on the scale of the currents that reach it."""
-
-    def __init__(self, draw: _Draw, arithmetic: Arithmetic, inputs: dict[str, Array]) -> None:
-        self.draw, self.arithmetic, self.inputs = draw, arithmetic, inputs
-        self.r, self.numbers = draw.r, draw.numbers
-        self.one = 2**arithmetic.decay_fraction
-        self.wanted: dict[str, float] = {}
-
-    def run(self) -> Trace:
-        """Parameters for all; the run of the finished graph."""
-        draw = self.draw
-        outputs = [n.name for n in draw.nodes.values() if isinstance(n.op, Output)]
-        graph = draw.graph(outputs)
-        stateful = [n.name for n in graph.of(Neuron, Integrator)]
+    def tune(self) -> None:
+        """Parameters for all, one after the other, on the scale of the currents that reach them."""
+        stateful = [node.name for node in self.graph().of(Neuron, Integrator)]
+        neurons = [name for name in stateful if isinstance(self.nodes[name].op, Neuron)]
         for name in stateful:
             # Until its turn comes (in a loop) a neuron fires where it gets more than nothing.
             none = np.asarray(0)
-            rough: Any = Integrator(none, none, none)
-            if isinstance(draw.nodes[name].op, Neuron):
-                rough = Neuron(none + 1, none, none, bias=none, input_bias=none, v_init=none, v_reset=none)
-            draw.nodes[name] = replace(draw.nodes[name], op=rough)
+            rough = whole_neuron(1, self.one, decay=0) if name in neurons else Integrator(none, none, none)
+            self.change(name, **vars(rough))
         for name in stateful:
             x = self.seen(name)
-            if isinstance(draw.nodes[name].op, Neuron):
+            if name in neurons:
                 self.neuron(name, x)
             else:
-                draw.nodes[name] = replace(draw.nodes[name], op=self.integrator_of(x))
-        known = self.simulated(outputs)
+                self.integrator(name, x)
         for _ in range(3):  # what feeds back has changed since
-            off = [name for name, rate in firing_rates(known).items() if not LOW <= rate <= HIGH]
-            if draw.edge or not off:
+            rates = firing_rates(self.simulated().spikes)
+            off = [name for name, rate in rates.items() if not LOW <= rate <= HIGH]
+            if self.edge or not off:
                 break
             for name in off:
                 self.calibrate(name)
-            known = self.simulated(outputs)
-        for name in (n for n in stateful if isinstance(draw.nodes[n].op, Neuron)):
+        for name in neurons:
             self.spread(name)
-        return self.simulated(outputs, counts=True)
-
-    def simulated(self, wanted: Sequence[str], counts: bool = False) -> Trace:
-        graph = self.draw.graph(wanted)
-        found = None if counts else []
-        return simulate_integers(graph, self.arithmetic, self.inputs, membranes=True, found=found)
 
     def seen(self, name: str) -> Array:
         """The synaptic sums that reach a neuron ``[N, T, *shape]``."""
-        (fed,) = self.draw.nodes[name].inputs
-        self.draw.nodes["probe"] = Node("probe", Output("sequence"), (fed,))
-        x = self.simulated(("probe", name)).outputs["probe"]
-        del self.draw.nodes["probe"]
+        probe = self.add("probe", Output("sequence"), *self.nodes[name].inputs)
+        x = self.simulated(probe, name).outputs[probe]
+        del self.nodes[probe]
         return x
 
     def shift(self, x: Array) -> int:
         """Mostly one that brings the sums some way below the end of the register; now and then beyond, or any."""
         top = max(1.0, float(np.abs(x).max()))
         room = np.log2(self.arithmetic.state_max / top)
-        left = self.r.choice((-1, 0, 1)) if self.draw.edge == "overflowing" else self.r.choice((1, 2, 3, 3, 4, 5, 6))
+        left = self.r.choice((-1, 0, 1)) if self.edge == "overflowing" else self.r.choice((1, 2, 3, 3, 4, 5, 6))
         shift = int(np.clip(np.floor(room - left), -16, 12))
-        if self.draw.chance(25) and room > 8:  # small beside the register, as most programs are
+        if self.chance(25) and room > 8:  # small beside the register, as most programs are
             shift = int(np.clip(shift - self.r.randint(4, 8), -16, 12))
-        if self.draw.chance(4):
+        if self.chance(4):
             shift = self.r.randint(-16, 12)
         # The reference's own words have 64 bits, and a current that wraps once may stay above its register.
         while shift > -16 and top * 2.0**shift > 2.0**36:
             shift -= 1
         return shift
 
-    def whole(self, shape: Shape, scale: float) -> Array:
+    def numbers_near(self, shape: Shape, scale: float) -> Array:
         """Numbers around a scale, for the layer, a channel or a neuron."""
-        size = self.draw.broadcast(shape)
+        size = self.broadcast(shape)
         most = self.arithmetic.state_max
         return np.clip(np.rint(self.numbers.normal(size=size) * scale), -most, most).astype(np.int64)
 
@@ -777,24 +668,24 @@ class _Tuning:
                     return r.choice((-r.randint(1, one), -one, -(one >> 1)))
             return r.choice((one + 1, r.randint(one, 2 * one), r.randint(one, one + one // 4)))
 
-        size = self.draw.broadcast(shape) if self.draw.chance(50) else ()
-        pool = [of(r.choice(kinds)) for _ in range(r.choice((1, 3, 5)))] if self.draw.chance(30) else None
+        size = self.broadcast(shape) if self.chance(50) else ()
+        pool = [of(r.choice(kinds)) for _ in range(r.choice((1, 3, 5)))] if self.chance(30) else None
         if size == ():
             return np.asarray(of(r.choice(kinds)), np.int64)
         kind = r.choice(kinds)
         values = [r.choice(pool) if pool else of(kind) for _ in range(min(prod(size), 64))]
         return np.resize(np.asarray(values, np.int64), size)
 
-    def integrator_of(self, x: Array) -> Integrator:
+    def integrator(self, name: str, x: Array) -> None:
         shift = self.shift(x)
         scale = max(1.0, float(np.abs(x).mean()) * 2.0**shift)
         kinds = ("0", "0", "1", "1", "power", "between", "high", "negative", "above")
         decay = self.mantissa(x.shape[2:], kinds)
-        bias = self.whole(x.shape[2:], scale) if self.draw.chance(50) else np.asarray(0)
-        return Integrator(decay, np.asarray(1), bias, shift)
+        bias = self.numbers_near(x.shape[2:], scale) if self.chance(50) else np.asarray(0)
+        self.change(name, decay=decay, gain=np.asarray(1), bias=bias, shift=shift)
 
     def neuron(self, name: str, x: Array) -> None:
-        draw, r, shape = self.draw, self.r, x.shape[2:]
+        r, shape = self.r, x.shape[2:]
         shift = self.shift(x)
         s = max(1.0, float(np.abs(x).mean()) * 2.0**shift)
         most = self.arithmetic.state_max
@@ -804,77 +695,70 @@ class _Tuning:
         zero = np.asarray(0)
 
         def maybe(percent: int, scale: float = s) -> Array:
-            return self.whole(shape, scale) if draw.chance(percent) else zero
+            return self.numbers_near(shape, scale) if self.chance(percent) else zero
 
         flip = np.asarray(False)
-        if draw.chance(15):
-            flip = np.asarray(self.numbers.random(draw.broadcast(shape)) < 0.5)
-        plain = draw.plain and draw.chance(85)
-        op = Neuron(
-            threshold=zero,
+        if self.chance(15):
+            flip = np.asarray(self.numbers.random(self.broadcast(shape)) < 0.5)
+        plain = self.plain and self.chance(85)
+        op = whole_neuron(
+            0,
+            self.one,
             decay=self.mantissa(shape, kinds),
-            current_decay=self.mantissa(shape, current) if not plain and draw.chance(40) else zero,
-            gain=np.asarray(1),
+            current_decay=self.mantissa(shape, current) if not plain and self.chance(40) else zero,
             bias=maybe(40),
             input_bias=maybe(25),
-            strict=draw.chance(25),
+            strict=self.chance(25),
             flip=flip,
             reset=r.choice(("to", "to", "by", "by", "none")),
             v_reset=maybe(40),
-            amount=np.abs(maybe(85)) if draw.chance(80) else maybe(100),
-            keep=self.mantissa(shape, kinds) if not plain and draw.chance(45) else np.asarray(self.one),
+            amount=np.abs(maybe(85)) if self.chance(80) else maybe(100),
+            keep=self.mantissa(shape, kinds) if not plain and self.chance(45) else self.one,
             v_init=maybe(30),
-            amplitude=np.asarray(1),
             refractory=0 if plain else r.choice((0, 0, 0, 0, 0, 0, 1, 2, 3, -1)),
             shift=shift,
         )
-        if not plain and op.reset == "to" and not op.refractory and draw.chance(25):
+        if not plain and op.reset == "to" and not op.refractory and self.chance(25):
             op = replace(op, deaf=True)
-        if op.reset == "to" and draw.chance(3):
+        if op.reset == "to" and self.chance(3):
             op = replace(op, v_reset=np.asarray(r.choice((most, -most, most + 2, -most - 2))))
-        draw.nodes[name] = replace(draw.nodes[name], op=op)
-        if draw.edge in ("silent", "saturated"):
-            beyond = r.choice((most + 1, 2 * most + 3, 2**40)) * (1 if draw.edge == "silent" else -1)
-            op = replace(op, threshold=np.where(flip, -beyond, beyond).astype(np.int64))
-            draw.nodes[name] = replace(draw.nodes[name], op=op)
+        self.change(name, **vars(op))
+        if self.edge in ("silent", "saturated"):
+            beyond = r.choice((most + 1, 2 * most + 3, 2**40)) * (1 if self.edge == "silent" else -1)
+            self.change(name, threshold=np.where(flip, -beyond, beyond).astype(np.int64))
             return
-        if not plain and draw.chance(30):
+        if not plain and self.chance(30):
             below = np.quantile(self.membranes(name), r.choice((0.02, 0.1, 0.3)), method="lower")
-            op = replace(op, negative_threshold=self.per(shape, np.asarray(below)))
-            draw.nodes[name] = replace(draw.nodes[name], op=op)
+            size = self.broadcast(shape)
+            spread = np.abs(below) // 8 + 1
+            off = self.numbers.integers(-spread, spread + 1, size) if size else 0
+            self.change(name, negative_threshold=np.asarray(below + off).astype(np.int64))
         self.calibrate(name)
 
-    def per(self, shape: Shape, value: Array) -> Array:
-        """One number, the same for each channel or neuron give or take a little."""
-        size = self.draw.broadcast(shape)
-        spread = np.abs(value) // 8 + 1
-        return (value + (self.numbers.integers(-spread, spread + 1, size) if size else 0)).astype(np.int64)
-
     def membranes(self, name: str) -> Array:
-        return self.simulated((name,)).membranes[name]
+        return self.simulated(name).membranes[name]
 
     def calibrate(self, name: str) -> None:
         """Thresholds between the membranes, a few times: they change with what fires."""
-        node = self.draw.nodes[name]
-        op: Any = node.op
+        flip = self.nodes[name].op.flip
         wanted = self.r.uniform(0.08, 0.45)
-        size = self.draw.broadcast(self.draw.shapes[name])
+        size = self.broadcast(self.shapes[name])
         best: tuple[float, Array] | None = None
         membranes = self.membranes(name)
         for _ in range(6):
-            threshold = self.thresholds(membranes, size, wanted, op.flip)
-            self.draw.nodes[name] = replace(node, op=replace(op, threshold=threshold))
-            run = self.simulated((name,))
-            membranes, rate = run.membranes[name], firing_rates(run)[name]
+            threshold = self.thresholds(membranes, size, wanted, flip)
+            self.change(name, threshold=threshold)
+            run = self.simulated(name)
+            membranes, rate = run.membranes[name], firing_rates(run.spikes)[name]
             off = abs(rate - 0.25)
             if best is None or off < best[0]:
                 best = off, threshold
             if 0.04 < rate < 0.7:
                 break
             wanted = min(0.95, 2 * wanted) if rate <= 0.04 else max(0.01, wanted / 3)
-            size = self.r.choice((size, size, self.draw.shapes[name]))
+            size = self.r.choice((size, size, self.shapes[name]))
         assert best is not None
-        self.draw.nodes[name] = replace(node, op=replace(op, threshold=best[1]))
+        self.change(name, threshold=best[1])
 
     def thresholds(self, membranes: Array, size: Shape, rate: float, flip: Array) -> Array:
         """For each part of a layer the membrane that this share of all lies above (below, where flipped)."""
@@ -889,11 +773,10 @@ class _Tuning:
 
     def spread(self, name: str) -> None:
         """Now and then a neuron among others with a threshold at or beyond an end of the register, or at 0."""
-        op: Any = self.draw.nodes[name].op
-        if op.threshold.size < 8 or not self.draw.chance(15):
+        known = self.nodes[name].op.threshold
+        if known.size < 8 or not self.chance(15):
             return
         most = self.arithmetic.state_max
         ends = np.asarray((0, -1, most, -most, -most - 1, most + 1, 2**33, -(2**33), 2**40, -(2**40)))
-        chosen = self.numbers.random(op.threshold.shape) < 0.06
-        threshold = np.where(chosen, self.numbers.choice(ends, op.threshold.shape), op.threshold)
-        self.draw.nodes[name] = replace(self.draw.nodes[name], op=replace(op, threshold=threshold))
+        chosen = self.numbers.random(known.shape) < 0.06
+        self.change(name, threshold=np.where(chosen, self.numbers.choice(ends, known.shape), known))

@@ -18,28 +18,14 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 from neurocompile.vocabulary.mpbn import MPBNLIF
-from tests.blocks import BLOCKS, Build
-from tests.draws import Draw, Function, Shape, fill
-from tests.neurons import NEURONS
+from tests.random_networks.blocks import BLOCKS, Build
+from tests.random_networks.choices import HIGH, LOW, Shape
+from tests.random_networks.neurons import NEURONS
+from tests.random_networks.spellings import Draw, Function, fill
 
-__all__ = [
-    "GRID",
-    "HEADS",
-    "HIGH",
-    "LOW",
-    "WANTED",
-    "Network",
-    "Parallel",
-    "arranged",
-    "calibrate",
-    "firing_rates",
-    "forward",
-    "inputs",
-    "random_network",
-]
+__all__ = ["GRID", "WANTED", "Network", "arranged", "calibrate", "forward", "inputs", "random_network"]
 
 LAYOUTS = ("TN", "TN", "TN", "loop", "loop", "NT", "N..T", "fold", "N")
-LOW, HIGH = 0.02, 0.8
 GRID = "on a grid: membranes that equal their thresholds"
 
 
@@ -174,9 +160,10 @@ def _head(b: Build, shape: Shape) -> tuple[nn.Module, str | None]:
     if len(shape) > 1:
         modules.append(b.flatten(shape))
         shape = (int(np.prod(shape)),)
+    plain = HEADS[:4]
     kind = b.wanted if b.wanted in HEADS else draw.pick(HEADS[:6] if not b.multi_step else HEADS)
-    if not b.multi_step and kind not in HEADS[:4]:
-        kind = draw.pick(HEADS[:4])
+    if not b.multi_step and kind not in plain:
+        kind = draw.pick(plain)
     draw.mark(f"head: {kind}")
     if kind != "spikes" and kind != "voting":
         modules.append(b.linear(shape[0], 3)[0])
@@ -185,45 +172,28 @@ def _head(b: Build, shape: Shape) -> tuple[nn.Module, str | None]:
         modules += [b.linear(shape[0], 2 * votes)[0], layer.VotingLayer(votes, step_mode="m" if b.multi_step else "s")]
     if kind == "neuron":
         modules.append(b.neuron((3,), [modules[-1]] if hasattr(modules[-1], "weight") else []))
-    read = draw.pick((None, "mean", "sum", "last", "max", "sequence")) if kind in HEADS[:4] else None
-    decodes = ("max-mem", "max-abs-mem", "mean-mem", "last_mem", None)
-    match kind:
-        case "mean":
-            modules.append(Function(lambda x: x.mean(0)))
-        case "sum":
-            modules.append(Function(lambda x: torch.sum(x, dim=0)))
-        case "last":
-            modules.append(Function(lambda x: x[-1]))
-        case "linear after mean":
-            modules += [Function(lambda x: x.mean(dim=0)), nn.Linear(3, 2)]
-            fill(modules[-1], draw)
-        case "linear after sum":
-            modules += [Function(lambda x: x.sum(0)), nn.Linear(3, 2)]
-            fill(modules[-1], draw)
-        case "NonSpikingIFNode":
-            decode = draw.pick(decodes)
-            draw.mark(f"decode: {decode}")
-            modules.append(neuron.NonSpikingIFNode(decode=decode))
-        case "NonSpikingLIFNode":
-            decode = draw.pick(decodes)
-            draw.mark(f"decode: {decode}")
-            modules.append(neuron.NonSpikingLIFNode(tau=draw.number(1.2, 4.0), decode=decode))
+    read = draw.pick((None, "mean", "sum", "last", "max", "sequence")) if kind in plain else None
+    if kind in OVER_TIME:
+        modules.append(Function(OVER_TIME[kind]))
+    if kind.startswith("linear"):
+        modules.append(nn.Linear(3, 2))
+        fill(modules[-1], draw)
+    if kind.startswith("NonSpiking"):
+        decode = draw.pick(("max-mem", "max-abs-mem", "mean-mem", "last_mem", None))
+        draw.mark(f"decode: {decode}")
+        leak = {"tau": draw.number(1.2, 4.0)} if kind == "NonSpikingLIFNode" else {}
+        modules.append(getattr(neuron, kind)(**leak, decode=decode))
     return nn.Sequential(*modules), read
 
 
-HEADS = (
-    "currents",
-    "spikes",
-    "voting",
-    "neuron",
-    "mean",
-    "sum",
-    "last",
-    "linear after mean",
-    "linear after sum",
-    "NonSpikingIFNode",
-    "NonSpikingLIFNode",
-)
+OVER_TIME: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda x: x.mean(0),
+    "sum": lambda x: torch.sum(x, dim=0),
+    "last": lambda x: x[-1],
+    "linear after mean": lambda x: x.mean(dim=0),
+    "linear after sum": lambda x: x.sum(0),
+}
+HEADS = ("currents", "spikes", "voting", "neuron", *OVER_TIME, "NonSpikingIFNode", "NonSpikingLIFNode")
 
 WANTED = (*BLOCKS, *NEURONS, *HEADS, "3-d", "two inputs, two outputs")
 """Cases that a caller may ask for, so that a sweep meets all of them."""
@@ -287,19 +257,8 @@ def put_on_grid(module: nn.Module) -> None:
             part.tau = 0.25
         if isinstance(part, neuron.ParametricLIFNode):
             part.w.data = torch.zeros_like(part.w)
-        names = (
-            "v_threshold",
-            "c_decay",
-            "v_decay",
-            "decay",
-            "amount",
-            "negative",
-            "v_reset",
-            "bias",
-            "gain",
-            "v_init",
-        )
-        for name in (*names, "current_decay", "amplitude"):
+        names = ("v_threshold", "c_decay", "v_decay", "decay", "current_decay", "amount", "negative", "v_reset")
+        for name in (*names, "bias", "gain", "v_init", "amplitude"):
             value = vars(part).get(name)
             if isinstance(value, float):
                 vars(part)[name] = round(value * 4) / 4
@@ -412,8 +371,3 @@ def _rate(node: nn.Module, currents: Tensor) -> float:
         else:
             fired = torch.stack([alone(x) for x in currents])
     return float((fired != 0).double().mean())
-
-
-def firing_rates(spikes: dict[str, np.ndarray]) -> dict[str, float]:
-    """The share of steps in which a neuron of each layer fires."""
-    return {name: float((s != 0).mean()) for name, s in spikes.items()}

@@ -1,15 +1,17 @@
-"""Choices and weights for random networks, and the spellings of a layer: as a function, and over time."""
+"""Weights for torch modules, and the spellings of a layer: as a function, and over time."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
+
+from tests.random_networks.choices import Choices, Shape
 
 __all__ = [
     "Constants",
@@ -18,32 +20,19 @@ __all__ = [
     "Function",
     "Normed",
     "SeqToAnn",
-    "Shape",
     "StepConstants",
     "Weighted",
     "fill",
     "stateless_in_time",
 ]
 
-Shape = tuple[int, ...]
 
-
-class Draw:
-    """Choices from a random.Random; numbers for weights from a torch generator that it seeds."""
+class Draw(Choices):
+    """Choices; numbers for weights from a torch generator that is seeded by one of them."""
 
     def __init__(self, source: random.Random) -> None:
-        self.source = source
+        super().__init__(source)
         self.generator = torch.Generator().manual_seed(source.getrandbits(31))
-        self.cases: set[str] = set()
-
-    def pick(self, options: Sequence[Any]) -> Any:
-        return options[self.source.randrange(len(options))]
-
-    def chance(self, percent: int) -> bool:
-        return self.source.randrange(100) < percent
-
-    def whole(self, low: int, high: int) -> int:
-        return self.source.randint(low, high)
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
@@ -53,9 +42,6 @@ class Draw:
 
     def number(self, low: float, high: float) -> float:
         return float(self.uniform(low, high, 1))
-
-    def mark(self, case: str) -> None:
-        self.cases.add(case)
 
 
 def fill(module: nn.Module, draw: Draw) -> None:
