@@ -5,8 +5,8 @@ Torch modules, for what reads users' code: ``spellings.py`` (weights, and the wa
 ``blocks.py`` (one strategy a kind of layer), ``modules.py`` (whole networks, calibrated). Graphs, for what reads these:
 ``graphs.py`` has one strategy a kind of operation, and each wrapper says what its suite wants of them:
 
-* ``engine.py``: everything that an integer graph may hold, in any arithmetic; without gains and readers of one current
-  also what the mapper is held against;
+* ``engine.py``: everything that an integer graph may hold, in any arithmetic; and small ones, untuned and without
+  gains, for the mapper and for single layers;
 * ``nc1.py``: what nc1 has, and chips of random sizes;
 * ``loihi.py``: real graphs, deep, most of whose neurons Loihi has;
 * ``netx.py``: chains that a ``.net`` file can hold.

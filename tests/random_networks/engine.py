@@ -36,10 +36,9 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
-from neurocompile.ir.shapes import output_shape
 from neurocompile.ir.trace import Trace
 from tests.random_networks.choices import HIGH, LOW, Shape, firing_rates
-from tests.random_networks.graphs import Drawn, IntegerBuild, sizes, whole_neuron
+from tests.random_networks.graphs import Drawn, IntegerBuild, shape_of, sizes, whole_neuron
 
 __all__ = ["CASES", "random_graph", "random_integer_network", "samples"]
 
@@ -476,9 +475,8 @@ class _Build(IntegerBuild):
         rank = len(given) - 1
         channels = wanted[0] if wanted else self.pick((*CHANNELS, *CHANNELS, *WIDE))
         op = self.kernels(given, channels, transposed)
-        try:
-            out = output_shape(op, [given])
-        except ValueError:
+        out = shape_of(op, given)
+        if out is None:
             return None
         near = given if transposed else out
         cost = prod(near[1:]) * op.weight.size
@@ -577,10 +575,8 @@ class _Build(IntegerBuild):
         return name
 
     def fits(self, op: Op, shape: Shape, largest: int = 10**9) -> bool:
-        try:
-            return prod(output_shape(op, [shape])) <= min(self.largest, largest)
-        except ValueError:
-            return False
+        out = shape_of(op, shape)
+        return out is not None and prod(out) <= min(self.largest, largest)
 
     def concat(self, name: str) -> str:
         shape = self.shapes[name]

@@ -35,7 +35,7 @@ from neurocompile.simulator import simulate_integers
 from neurocompile.targets import load_target
 from tests.random_networks.choices import Choices, Numbers, Shape, calibrated
 
-__all__ = ["Build", "Drawn", "IntegerBuild", "arithmetic_of", "program_of", "sizes", "whole_neuron"]
+__all__ = ["Build", "Drawn", "IntegerBuild", "arithmetic_of", "program_of", "shape_of", "sizes", "whole_neuron"]
 
 
 def arithmetic_of(target: str = "generic", **changes: Any) -> Arithmetic:
@@ -91,6 +91,14 @@ def whole_neuron(threshold: Any, one: int, **settings: Any) -> Neuron:
     given = {"threshold": threshold, "decay": one, "keep": one, "gain": 1, "amplitude": 1, **zero, **settings}
     plain = ("strict", "reset", "refractory", "shift", "deaf", "negative_threshold")
     return Neuron(**{name: value if name in plain else np.asarray(value) for name, value in given.items()})
+
+
+def shape_of(op: Op, *shapes: Shape) -> Shape | None:
+    """What an operation gives; None if it cannot be had of these."""
+    try:
+        return output_shape(op, shapes)
+    except ValueError:
+        return None
 
 
 def sizes(shape: Shape) -> tuple[Shape, Shape, Shape]:
@@ -218,6 +226,7 @@ class IntegerBuild(Build):
         return 2**self.arithmetic.decay_fraction
 
     def chance(self, percent: float) -> bool:
+        """By a number between 0 and 1, as seeds of integer graphs have always been read."""
         return self.source.random() * 100 < percent
 
     def simulated(self, *wanted: str, counts: bool = False) -> Trace:
