@@ -27,7 +27,8 @@ COMPILED = ("generic", "anp-i", "async28", "loihi", "loihi2", "nc1", "odin", "tr
 TARGETS = (*COMPILED, "arith45", "arith45-int8", "loihi-sanafe")
 
 case("help", "", "--help", "-h", "--version", *(f"{verb} --help" for verb in VERBS), quick=True)
-case("targets", *both("targets"), *both(*(f"targets {target}" for target in TARGETS)), quick=True)
+case("targets", *both("targets"), *both(*(f"targets {target}" for target in TARGETS)), *both("targets nc1 --toml"),
+     quick=True)
 case("zoo-list", *both("zoo", "zoo --size small", "zoo --size paper", "zoo sgad-small"), quick=True)
 case("zoo-seed", "zoo sgad-small -o a.pt --seed 3 --samples 2 --json", "zoo sgad-small -o b.pt --seed 3 --samples 2",
      "zoo sgad-small -o a.pt", "zoo sgad-small -o a.pt --overwrite --json")  # fmt: skip
@@ -136,7 +137,7 @@ for target in ("nc1", "loihi", "loihi2"):
         *both("simulate out --data x.npz --timing", "simulate out --data x.npz --no-timing"),
         "simulate out --data x.npz --timeline t.json --json",
         *both(*(f"simulate out --data x.npz --timing --placement {name}"
-                for name in ("in-order", "hilbert", "refined", "balanced"))),
+                for name in ("in-order", "snake", "hilbert", "refined", "balanced"))),
         "simulate out --data x.npz --timing --stream --json",
         "simulate out --data x.npz --timing --real --json",
         "simulate out --data x.npz --timing --price-as loihi-sanafe --json",
