@@ -87,8 +87,14 @@ def test_every_file_of_the_houses_is_in_it(wheel: Path) -> None:
         for file in (ROOT / house).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
     }
-    assert {"neurocompile/py.typed", "neurocompile/targets/generic/generic.toml", "neurocompile/models/checkpoints/digits.pt",
-            "neurocompile/simulator/__init__.py", "neurocompile/backends/__init__.py"} <= wanted  # fmt: skip
+    looked_for = {
+        "neurocompile/py.typed",
+        "neurocompile/targets/generic/generic.toml",
+        "neurocompile/models/checkpoints/digits.pt",
+        "neurocompile/simulator/__init__.py",
+        "neurocompile/backends/__init__.py",
+    }
+    assert looked_for <= wanted
     assert wanted - packed == set(), "missing from the wheel: see packages and package_data in setup.cfg"
     extra = {name for name in packed - wanted if ".dist-info/" not in name}
     assert extra == set(), "in the wheel, but in no house"

@@ -27,8 +27,13 @@ COMPILED = ("generic", "anp-i", "async28", "loihi", "loihi2", "nc1", "odin", "tr
 TARGETS = (*COMPILED, "arith45", "arith45-int8", "loihi-sanafe")
 
 case("help", "", "--help", "-h", "--version", *(f"{verb} --help" for verb in VERBS), quick=True)
-case("targets", *both("targets"), *both(*(f"targets {target}" for target in TARGETS)), *both("targets nc1 --toml"),
-     quick=True)
+case(
+    "targets",
+    *both("targets"),
+    *both(*(f"targets {target}" for target in TARGETS)),
+    *both("targets nc1 --toml"),
+    quick=True,
+)
 case("zoo-list", *both("zoo", "zoo --size small", "zoo --size paper", "zoo sgad-small"), quick=True)
 case("zoo-seed", "zoo sgad-small -o a.pt --seed 3 --samples 2 --json", "zoo sgad-small -o b.pt --seed 3 --samples 2",
      "zoo sgad-small -o a.pt", "zoo sgad-small -o a.pt --overwrite --json")  # fmt: skip
