@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -335,78 +335,99 @@ def _read_pickle(content: bytes, where: str) -> Any:
     Knows what Python 2 writes for dicts, lists, tuples, numbers, text and NumPy arrays, and refuses the rest. Python's
     own list of the operations (the module pickletools) takes them apart. Text is Latin-1.
     """
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[Any, Any] = {}
+    machine = _Pickled()
+    try:
+        for operation, argument, _ in pickletools.genops(content):
+            if operation.name == "STOP":
+                return machine.stack.pop()
+            if not (machine.puts(operation.name, argument) or machine.puts_together(operation.name)):
+                asked = f"{operation.name} {argument}" if operation.name == "GLOBAL" else operation.name
+                limit = "arrays, numbers and text, as Python 2 pickled them"
+                fix = "nothing of it was run; use the files from https://www.cs.toronto.edu/~kriz/cifar.html"
+                raise _bad("the pickle wants something that this data set does not need", where, asked, limit, fix)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
+        raise _bad(f"not a whole pickle: {error}", where, fix=_AGAIN) from error
+    raise AssertionError("genops ends with STOP or an error")
 
-    def since_mark() -> list[Any]:
-        start = marks.pop()
-        items = stack[start:]
-        del stack[start:]
+
+@dataclass
+class _Pickled:
+    """The stack on which a pickle puts its data together."""
+
+    stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def puts(self, operation: str, argument: Any) -> bool:
+        """Do an operation that puts something onto the stack or remembers it; False if it is none of these."""
+        match operation:
+            case "PROTO":
+                pass  # whatever it says, operations that later protocols added are refused
+            case "POP":
+                self.stack.pop()
+            case "MARK":
+                self.marks.append(len(self.stack))
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                self.stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[operation])
+            case (
+                "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1"
+                | "STRING" | "BINSTRING" | "SHORT_BINSTRING" | "UNICODE" | "BINUNICODE"
+            ):  # fmt: skip
+                self.stack.append(argument)
+            case "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_TUPLE":
+                self.stack.append({"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}[operation]())
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                self.stack.append(self.memo[argument])
+            case "GLOBAL" if argument in _NUMPY_NAMES:
+                self.stack.append(_Name(argument))
+            case _:
+                return False
+        return True
+
+    def puts_together(self, operation: str) -> bool:
+        """Do an operation that makes one thing of several; False if it is none of these."""
+        stack = self.stack
+        match operation:
+            case "LIST" | "TUPLE":
+                items = self._since_mark()
+                stack.append(items if operation == "LIST" else tuple(items))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(operation[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case "DICT":
+                items = self._since_mark()
+                stack.append({})
+                self._set_items(items)
+            case "APPEND" | "APPENDS":
+                items = self._since_mark() if operation == "APPENDS" else [stack.pop()]
+                stack[-1].extend(items)
+            case "SETITEM" | "SETITEMS":
+                items = self._since_mark() if operation == "SETITEMS" else [stack.pop(-2), stack.pop()]
+                self._set_items(items)
+            case "REDUCE" if isinstance(stack[-2], _Name):
+                arguments = stack.pop()
+                stack.append(_Call(stack.pop().name, arguments))
+            case "BUILD" if isinstance(stack[-2], _Call):
+                state = stack.pop()
+                stack[-1].state = state
+            case _:
+                return False
+        return True
+
+    def _since_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
         return items
 
-    def set_items(target: dict[str, Any], items: Sequence[Any]) -> None:
+    def _set_items(self, items: Sequence[Any]) -> None:
+        target = self.stack[-1]
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(target, dict) or not isinstance(key, str):
                 raise TypeError("a dict with keys that are not text")
             target[key] = value
-
-    try:
-        for operation, argument, _ in pickletools.genops(content):
-            match operation.name:
-                case "PROTO":
-                    pass  # whatever it says, operations that later protocols added are refused below
-                case "POP":
-                    stack.pop()
-                case "STOP":
-                    return stack.pop()
-                case "MARK":
-                    marks.append(len(stack))
-                case "NONE" | "NEWTRUE" | "NEWFALSE":
-                    stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[operation.name])
-                case (
-                    "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1"
-                    | "STRING" | "BINSTRING" | "SHORT_BINSTRING" | "UNICODE" | "BINUNICODE"
-                ):  # fmt: skip
-                    stack.append(argument)
-                case "EMPTY_LIST" | "EMPTY_DICT" | "EMPTY_TUPLE":
-                    stack.append({"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}[operation.name]())
-                case "LIST" | "TUPLE":
-                    items = since_mark()
-                    stack.append(items if operation.name == "LIST" else tuple(items))
-                case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                    count = int(operation.name[-1])
-                    stack[-count:] = [tuple(stack[-count:])]
-                case "DICT":
-                    items = since_mark()
-                    stack.append({})
-                    set_items(stack[-1], items)
-                case "APPEND" | "APPENDS":
-                    items = since_mark() if operation.name == "APPENDS" else [stack.pop()]
-                    stack[-1].extend(items)
-                case "SETITEM" | "SETITEMS":
-                    items = since_mark() if operation.name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                    set_items(stack[-1], items)
-                case "PUT" | "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "GET" | "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "GLOBAL" if argument in _NUMPY_NAMES:
-                    stack.append(_Name(argument))
-                case "REDUCE" if isinstance(stack[-2], _Name):
-                    arguments = stack.pop()
-                    stack.append(_Call(stack.pop().name, arguments))
-                case "BUILD" if isinstance(stack[-2], _Call):
-                    state = stack.pop()
-                    stack[-1].state = state
-                case _:
-                    asked = f"{operation.name} {argument}" if operation.name == "GLOBAL" else operation.name
-                    limit = "arrays, numbers and text, as Python 2 pickled them"
-                    fix = "nothing of it was run; use the files from https://www.cs.toronto.edu/~kriz/cifar.html"
-                    raise _bad("the pickle wants something that this data set does not need", where, asked, limit, fix)
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
-        raise _bad(f"not a whole pickle: {error}", where, fix=_AGAIN) from error
-    raise AssertionError("genops ends with STOP or an error")
 
 
 def _joined(parts: Sequence[Images]) -> Images:

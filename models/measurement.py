@@ -38,18 +38,8 @@ def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
     """
     torch.set_num_threads(1)
     module, inputs = network.synthetic(seed, samples)
-    example = [separate(x, network.layout, network.timesteps) for x in inputs]
-    lead = 1 if network.layout == "N" else 2
-    shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}
     before_mb, start, worked = _peak_mb(), time.perf_counter(), time.process_time()
-    model = live_model(
-        module,
-        dict(zip(shapes, example, strict=True)),
-        input_shape=shapes,
-        timesteps=network.timesteps,
-        layout=network.layout,
-        carries="real",
-    )
+    model = _lowered(network, module, inputs)
     program = compile_graph(model.graph, "generic", network.timesteps, Options(), example=model.example)
     program.files()
     export_s, export_cpu_s = time.perf_counter() - start, time.process_time() - worked
@@ -90,6 +80,16 @@ def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
         loihi_cores=cores,
         loihi_chips=chips,
         loihi_reason=reason,
+    )
+
+
+def _lowered(network: Network, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Model:
+    example = [separate(x, network.layout, network.timesteps) for x in inputs]
+    lead = 1 if network.layout == "N" else 2
+    shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}
+    given = dict(zip(shapes, example, strict=True))
+    return live_model(
+        module, given, input_shape=shapes, timesteps=network.timesteps, layout=network.layout, carries="real"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -80,14 +80,16 @@ def compile_graph(
         DoesNotFit: with everything that exceeds the target.
     """
     with naming_lines(graph.lines):
-        return _compiled(graph, target_name, timesteps, options, calibration, example, after, check)
+        target = _checked(load_target(target_name), options)
+        program = _compiled(graph, target, timesteps, options, calibration or example or None, after)
+        program = replace(program, example={name: np.asarray(x) for name, x in (example or {}).items()})
+        if check and (violations := target.violations(program, options.chips)):
+            raise DoesNotFit(violations)
+        return program
 
 
-def _compiled(
-    graph: Graph, target_name: str, timesteps: int, options: Options, calibration: Mapping[str, Array] | None,
-    example: Mapping[str, Array] | None, after: Callable[[str, Graph], None] | None, check: bool,
-) -> Program:  # fmt: skip
-    target = load_target(target_name)
+def _checked(target: Target, options: Options) -> Target:
+    """The target, if something can be compiled for it with these options."""
     if target.arithmetic is None:
         what = "this target is a price list only; nothing can be compiled for it"
         fix = f"export for another target, then: neurocompile simulate OUT --price-as {target.name}"
@@ -96,10 +98,17 @@ def _compiled(
         raise UsageError(
             Problem("inputs cannot have this width", "--input-bits", str(options.input_bits), "1 to 16", "8 is usual")
         )
+    return target
+
+
+def _compiled(
+    graph: Graph, target: Target, timesteps: int, options: Options, samples: Mapping[str, Array] | None,
+    after: Callable[[str, Graph], None] | None,
+) -> Program:  # fmt: skip
+    assert target.arithmetic is not None  # checked
     encode = _encoding(target, options)
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
     arithmetic = target.code.arithmetic(target.arithmetic, bits, options.plain_weights)
-    samples = calibration or example or None
     seen = None
     if samples:
         seen = arrange_inputs(samples, graph.given_inputs, timesteps, "calibration data", graph.lines).inputs
@@ -118,22 +127,17 @@ def _compiled(
         host = encoders(free) if encode == "host" else frozenset()
         synaptic, more = run_passes(free, target.code.onto_neurons(arithmetic, host), after)
         log += more
+        calibration = _in_steps(synaptic, seen) if seen and options.method == "membrane" else None
         quantized = quantize(
-            synaptic,
-            arithmetic,
-            timesteps,
-            bits=bits,
-            per_channel=options.per_channel,
-            method=options.method,
-            calibration=_in_steps(synaptic, seen) if seen and options.method == "membrane" else None,
-            host=host,
-        )
+            synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=options.method,
+            calibration=calibration, host=host,
+        )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit([*broken, *error.problems]) from error
     log += [f"quantize: {line}" for line in quantized.log]
     if after:
         after("quantize", quantized.graph)
-    program = Program(
+    return Program(
         target=target.name,
         arithmetic=target.arithmetic,
         timesteps=timesteps,
@@ -142,13 +146,9 @@ def _compiled(
         units=_real_units(quantized.units, free, synaptic),
         settings={**asdict(options), "bits": bits, "encode": encode},
         notes=tuple(log),
-        example={name: np.asarray(x) for name, x in (example or {}).items()},
         lines=graph.lines,
         chip=target.data,
     )
-    if check and (violations := target.violations(program, options.chips)):
-        raise DoesNotFit(violations)
-    return program
 
 
 def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:

@@ -70,31 +70,31 @@ def quantize(
     seen = _calibrate(graph, calibration, timesteps) if method == "membrane" else None
     choices = Choices(arithmetic, timesteps, bits, per_channel, method, host)
     events = event_ranges(graph)
-    problems: list[Problem] = []
-    units: dict[str, Array] = {}
-    final: dict[str, Node | None] = {}
-    log = []
-    overflows = False
-    for layer in form_of(graph).layers.values():
-        fitted = fit_layer(layer, choices, events, seen)
-        problems += fitted.problems
-        overflows |= fitted.overflows
-        units[layer.name] = fitted.unit
-        final |= {done.name: done for done in fitted.nodes}
-        log += fitted.log
-    for node in graph.of(Output):
-        assert isinstance(node.op, Output)
-        if isinstance(graph[node.inputs[0]].op, Neuron):  # a host reads its spikes
-            continue
-        unit = node.op.unit * units[node.inputs[0]]
-        final[node.name] = replace(node, op=replace(node.op, unit=compact(unit, graph.edges[node.name].shape)))
-    if overflows:
+    fitted = [fit_layer(layer, choices, events, seen) for layer in form_of(graph).layers.values()]
+    problems = [problem for each in fitted for problem in each.problems]
+    if any(each.overflows for each in fitted):
         settings = {"per_channel": per_channel, "method": method, "calibration": calibration, "host": host}
         fix = _way_out(graph, arithmetic, timesteps, bits, settings)
         problems = [replace(problem, fix=problem.fix or fix) for problem in problems]
     if problems:
         raise DoesNotFit(problems)
-    return Quantization(graph.rewritten(final), units, log)
+    units = {layer: each.unit for layer, each in zip(form_of(graph).layers, fitted, strict=True)}
+    final: dict[str, Node | None] = {done.name: done for each in fitted for done in each.nodes}
+    return Quantization(
+        graph.rewritten(final | _outputs(graph, units)), units, [x for each in fitted for x in each.log]
+    )
+
+
+def _outputs(graph: Graph, units: Mapping[str, Array]) -> dict[str, Node | None]:
+    """The outputs, each with the real value of a step of what it reads."""
+    found: dict[str, Node | None] = {}
+    for node in graph.of(Output):
+        assert isinstance(node.op, Output)
+        if isinstance(graph[node.inputs[0]].op, Neuron):  # a host reads its spikes
+            continue
+        unit = node.op.unit * units[node.inputs[0]]
+        found[node.name] = replace(node, op=replace(node.op, unit=compact(unit, graph.edges[node.name].shape)))
+    return found
 
 
 def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, bits: int, settings: dict[str, Any]) -> str:

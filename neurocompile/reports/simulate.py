@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from neurocompile.ir.counts import Counts
 from neurocompile.ir.ops import Array
@@ -128,4 +128,4 @@ class SimulateReport(Report):
     labels: Array | None = field(compare=False, metadata=HIDDEN)
     counts: Counts = field(compare=False, metadata=HIDDEN)
     spike_counts: dict[str, int] = field(metadata=HIDDEN)
-    timeline: dict[str, Any] | None = field(default=None, compare=False, metadata=HIDDEN)
+    timeline: dict[str, object] | None = field(default=None, compare=False, metadata=HIDDEN)

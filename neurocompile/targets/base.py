@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neurocompile.program import Program
     from neurocompile.targets.keys import Key
 
-__all__ = ["COUNTS", "FAMILIES", "Encode", "Family", "Target"]
+__all__ = ["COUNTS", "FAMILIES", "Encode", "Family", "Fit", "Target"]
 
 Encode = Literal["graded", "host"]
 """How real-valued inputs reach a chip with neurons of its own."""
@@ -35,6 +35,21 @@ COUNTS = {
     "spike": "spikes",
 }
 """What a price list can price: the counts of a simulation, by the names that price lists use."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a program fits on a target.
+
+    Attributes:
+        placed: where every neuron is; None where cores are not published, or none could hold it.
+        chips: the least number that could hold it by the published limits; None if there are none.
+        problems: everything in which it is no program for the target.
+    """
+
+    placed: Placed | None
+    chips: int | None
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -103,33 +118,29 @@ class Target:
         """
         return self.code.place(self, program, self._weight_bits(program), placement)
 
-    def violations(self, program: Program, chips: int = 1, placed: Placed | None = None) -> list[Problem]:
-        """Everything in which a program is none for so many of these chips; nothing if it runs there.
+    def fit(self, program: Program, chips: int = 1) -> Fit:
+        """Where a program is on so many of these chips, and everything in which it is none for them.
 
         Args:
             program: compiled for this target, or for one whose counts it prices.
             chips: how many there are.
-            placed: of :meth:`place`, if that is at hand.
         """
         one = 1 << program.arithmetic.decay_fraction
         found = self.code.illegal(self, program.integer, one) if program.target == self.name else []
         found += self.code.oversize(self, program.integer, chips)
+        placed = None
         try:
-            placed = placed or self.place(program)
+            placed = self.place(program)
             found += [] if placed is None else placed.problems(chips)
         except DoesNotFit as error:
             found += error.problems
-        return [problem.at(program.lines) for problem in dict.fromkeys(found)]
-
-    def chips_needed(self, program: Program) -> int | None:
-        """The least number of chips that could hold a program by the published limits; None if there are none.
-
-        Raises:
-            DoesNotFit: as :meth:`place` does.
-        """
         least = self.code.chips_by_size(self, program.integer)
-        placed = self.place(program)
-        return max([*least, *([] if placed is None else [placed.chips])], default=None)
+        needed = max([*least, *([] if placed is None else [placed.chips])], default=None)
+        return Fit(placed, needed, tuple(problem.at(program.lines) for problem in dict.fromkeys(found)))
+
+    def violations(self, program: Program, chips: int = 1) -> tuple[Problem, ...]:
+        """The problems of :meth:`fit`; none if the program runs there."""
+        return self.fit(program, chips).problems
 
     def _weight_bits(self, program: Program) -> int:
         """The width of a stored weight: the program's own, or as this target has them."""

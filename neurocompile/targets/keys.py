@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from neurocompile.errors import Problem
 
@@ -35,7 +34,7 @@ class Key:
         words = {"flag": "true or false", "text": "a text", "texts": "a list of texts"}
         return words.get(self.kind, f"two whole numbers from {self.low:g} to {self.high:g}")
 
-    def takes(self, value: Any) -> bool:
+    def takes(self, value: object) -> bool:
         """Whether a value is allowed."""
         match self.kind:
             case "flag":
@@ -50,9 +49,11 @@ class Key:
                 return isinstance(value, list) and len(value) == 2 and all(map(self._in_range, value))
         return self._in_range(value)
 
-    def _in_range(self, value: Any) -> bool:
-        kinds = (int,) if self.whole or self.kind == "pair" else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+    def _in_range(self, value: object) -> bool:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        whole = self.whole or self.kind == "pair"
+        return isinstance(value, int if whole else int | float) and self.low <= value <= self.high
 
 
 Keys = Mapping[str, Key]
@@ -128,7 +129,7 @@ CONSTANT: Keys = {
 }
 
 
-def checked(table: Keys, data: Any, name: str, where: str) -> list[Problem]:
+def checked(table: Keys, data: object, name: str, where: str) -> list[Problem]:
     """Everything that is wrong with a table: keys that are none, values that are not allowed, what is missing.
 
     Args:

@@ -143,7 +143,7 @@ def _resolved(data: Data, where: str) -> Data:
     return {"family": "generic" if "arithmetic" in data else "priced", **data}
 
 
-def _name(value: Any, key: str, where: str) -> str:
+def _name(value: object, key: str, where: str) -> str:
     if not isinstance(value, str) or value not in _files():
         raise BadInput(Problem(f"{key} names no target", where, repr(value), ", ".join(sorted(_files())), "name one"))
     return value
@@ -214,7 +214,7 @@ def _problems(data: Data, where: str) -> list[Problem]:
 _ANY = Key("any")
 
 
-def _of_arithmetic(data: Any, where: str) -> list[Problem]:
+def _of_arithmetic(data: object, where: str) -> list[Problem]:
     if data is None:
         return []
     if not isinstance(data, dict):
@@ -237,9 +237,9 @@ def _of_arithmetic(data: Any, where: str) -> list[Problem]:
     ]
 
 
-def _of_constant(data: Any, name: str, where: str) -> list[Problem]:
+def _of_constant(data: object, name: str, where: str) -> list[Problem]:
     problems = checked(CONSTANT, data, name, where)
-    if problems:
+    if problems or not isinstance(data, dict):
         return problems
     found = constant(data)
     if found.min <= found.nominal <= found.max:
@@ -269,16 +269,16 @@ def _of_events(data: Data, where: str) -> list[Problem]:
     return problems + _of_barrier(data["barrier"], where)
 
 
-def _of_barrier(data: Any, where: str) -> list[Problem]:
+def _of_barrier(data: object, where: str) -> list[Problem]:
     keys = {"unit": Key("text", choices=("us", "ns"), needed=True), "tiles": _ANY, "latency": _ANY}
     texts = dict.fromkeys(("basis", "scope", "source"), Key("text"))
     problems = checked({**keys, **texts}, data, "barrier", where)
-    if problems:
+    if problems or not isinstance(data, dict):
         return problems
     tiles, latency = data.get("tiles"), data.get("latency")
-    lists = isinstance(tiles, list) and isinstance(latency, list) and len(tiles) == len(latency) > 0
     number = Key("number", 0, 1e15, whole=False)
-    if lists and all(map(number.takes, [*tiles, *latency])):
+    pair = isinstance(tiles, list) and isinstance(latency, list) and len(tiles) == len(latency) > 0
+    if pair and all(number.takes(each) for each in (*(tiles or ()), *(latency or ()))):
         return []
     what, limit = "barrier.tiles and barrier.latency do not pair", "two lists of numbers, equally long"
     return [Problem(what, where, f"{tiles}, {latency}"[:60], limit, "give one latency for each number of tiles")]

@@ -24,7 +24,7 @@ from neurocompile.targets import load_target, target_of
 from neurocompile.validation import silence
 from neurocompile.verbs.compile import CompileRequest, calibration_of, compiled
 from neurocompile.verbs.given import model_of
-from neurocompile.verbs.program import cores_of, host_regions, placement_of, sizes_of
+from neurocompile.verbs.program import host_regions, placement_of, sizes_of
 from neurocompile.verbs.progress import Progress, silent
 from neurocompile.verbs.validate import validate_program
 
@@ -72,14 +72,13 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
     model = model_of(request.model, request, request.calibrate)
     given = calibration_of(request, model)
     program = compiled(request, model, given, plain_weights="netx" in emit, after=printed, check=False)
-    excess = target.violations(program, request.chips)
-    if excess and out is not None:
-        raise DoesNotFit(excess)
+    fit = target.fit(program, request.chips)
+    if fit.problems and out is not None:
+        raise DoesNotFit(fit.problems)
     placement = placement_of(program, request.stock_only)
     emitted = emitted_files(program, () if program.integer.hosts and request.emit is None else emit)
-    mapping = cores_of(program)
-    if mapping is not None:
-        emitted["cores.json"] = (json.dumps(mapping.as_json(), indent=1) + "\n").encode()
+    if fit.placed is not None:
+        emitted["cores.json"] = (json.dumps(fit.placed.as_json(), indent=1) + "\n").encode()
     data = program.example_data() if given is None else given
     validation = _validated(program, data, model, progress) if data is not None and request.validate else None
     files = [] if out is None else program.save(out, request.overwrite, emitted)
@@ -88,9 +87,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         program=out,
         sizes=sizes_of(program),
         weight_bits=program.settings["bits"],
-        cores=None if mapping is None else len(mapping.cores),
-        chips=target.chips_needed(program) or 1 if mapping is None else mapping.chips,
-        mapping=mapping,
+        cores=None if fit.placed is None else len(fit.placed.cores),
+        chips=fit.chips or 1,
+        mapping=fit.placed,
         host_regions=host_regions(program),
         files=tuple(files),
         notes=program.notes,
@@ -98,7 +97,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         inputs={name: op.carries for name, op in program.inputs.items()},
         warnings=(*model.notes, *silence(program, None if validation is None else validation.stages[1])),
         validation=validation,
-        errors=tuple(excess),
+        errors=fit.problems,
         timesteps=program.timesteps,
         layers=tuple(_layers(program)),
         compared_on="the model's own samples" if given is None else given.where,

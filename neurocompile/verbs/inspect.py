@@ -13,11 +13,12 @@ from neurocompile.passes import REAL_PASSES, run_passes
 from neurocompile.program import Program, is_program, load_program
 from neurocompile.reports.inspect import InspectReport
 from neurocompile.reports.program import Sizes
-from neurocompile.targets import load_target
+from neurocompile.targets import load_target, target_of
 from neurocompile.verbs.given import ModelOptions, model_of
-from neurocompile.verbs.program import cores_of, host_regions, placement_of, sizes_of
+from neurocompile.verbs.program import host_regions, placement_of, sizes_of
 
 if TYPE_CHECKING:
+    from neurocompile.ir.placed import Placed
     from neurocompile.verbs.given import Source
 
 __all__ = ["InspectRequest", "inspect"]
@@ -45,8 +46,7 @@ def inspect(request: InspectRequest) -> InspectReport:
         UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`.
     """
     found = _of_program(request.what) or _of_model(request)
-    program, problems, placement = found.program, list(found.problems), None
-    mapping = None if program is None else cores_of(program)
+    program, problems, placement, mapping = found.program, list(found.problems), None, found.placed
     if program is not None and mapping is not None:
         try:
             placement = placement_of(program)
@@ -68,13 +68,14 @@ def inspect(request: InspectRequest) -> InspectReport:
 
 @dataclass(frozen=True)
 class _Found:
-    """The folded graph, and the program that was made of it, if it could be."""
+    """The folded graph; the program that was made of it, if it could be, where it is, and what does not fit."""
 
     graph: Graph
     notes: tuple[str, ...]
     timesteps: int
     program: Program | None
     problems: tuple[Problem, ...] = ()
+    placed: Placed | None = None
 
 
 def _of_program(what: Source | Program) -> _Found | None:
@@ -83,7 +84,8 @@ def _of_program(what: Source | Program) -> _Found | None:
         what = load_program(what)
     if not isinstance(what, Program):
         return None
-    return _Found(what.real, what.notes, what.timesteps, what)
+    fit = target_of(what).fit(what, what.settings.get("chips", 1))
+    return _Found(what.real, what.notes, what.timesteps, what, fit.problems, fit.placed)
 
 
 def _of_model(request: InspectRequest) -> _Found:
@@ -95,8 +97,5 @@ def _of_model(request: InspectRequest) -> _Found:
         program = compile_graph(model.graph, request.target, model.timesteps, options, example=example, check=False)
     except DoesNotFit as error:
         return _Found(graph, tuple(notes), model.timesteps, None, error.problems)
-    try:
-        problems = tuple(load_target(request.target).violations(program, request.chips))
-    except DoesNotFit as error:
-        problems = error.problems
-    return _Found(graph, program.notes, model.timesteps, program, problems)
+    fit = load_target(request.target).fit(program, request.chips)
+    return _Found(graph, program.notes, model.timesteps, program, fit.problems, fit.placed)

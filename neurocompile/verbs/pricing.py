@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from neurocompile.ir.counts import LayerCounts
 from neurocompile.ir.graph import Node
@@ -22,7 +21,7 @@ from neurocompile.verbs.running import Run
 __all__ = ["priced"]
 
 
-def priced(run: Run, price_as: str | None = None, timeline: dict[str, Any] | None = None) -> SimulateReport:
+def priced(run: Run, price_as: str | None = None, timeline: dict[str, object] | None = None) -> SimulateReport:
     """The report of a run: counts summed over all samples, and their price on a target (None: the program's own)."""
     program, counts = run.program, run.counts.layers
     target = load_target(price_as) if price_as else target_of(program)
@@ -124,8 +123,8 @@ def _fit(program: Program, target: Target) -> tuple[bool | None, int | None]:
     """Whether it fits on one chip (None where the limits are not known), and how many chips it takes at least."""
     if target.is_unlimited:
         return True, 1
-    needed = target.chips_needed(program)
-    return None if needed is None else not target.violations(program), needed
+    fit = target.fit(program)
+    return None if fit.chips is None else not fit.problems, fit.chips
 
 
 def _layers(run: Run, target: Target) -> Iterable[LayerReport]:

@@ -6,14 +6,13 @@ from math import prod
 from typing import Literal
 
 from neurocompile.errors import naming_lines
-from neurocompile.ir.placed import Placed
 from neurocompile.mapping import needs_of
 from neurocompile.program import Program
 from neurocompile.reports.program import HostRegionReport, HostWork, LayerPlace, OnSilicon, Placement, Sizes
 from neurocompile.simulator.counts import fanouts, stored_synapses
 from neurocompile.targets import target_of
 
-__all__ = ["cores_of", "host_regions", "placement_of", "sizes_of"]
+__all__ = ["host_regions", "placement_of", "sizes_of"]
 
 
 def sizes_of(program: Program) -> Sizes:
@@ -40,16 +39,6 @@ def host_regions(program: Program) -> tuple[HostRegionReport, ...]:
         )
         for region in graph.hosts.values()
     )
-
-
-def cores_of(program: Program) -> Placed | None:
-    """Where a program is on its target's cores; None where these are not published.
-
-    Raises:
-        DoesNotFit: for what no number of its chips could hold.
-    """
-    with naming_lines(program.lines):
-        return target_of(program).place(program)
 
 
 def placement_of(program: Program, stock_only: bool = False) -> Placement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -102,23 +102,33 @@ def run_program(
     if not (real or stream):
         with naming_lines(program.lines):
             run.clock, run.untimed = clock_for(program, timing, placement, timeline)
-    done: list[Trace] = []
-    chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
-    for start in range(0, len(data), chunk):
-        inputs = data.part(start, start + chunk).inputs
-        if executor is None:
-            found = _in_reals(program, inputs, progress)
-        else:
-            wanted = keep_spikes or run.clock is not None
-            found = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
-            if run.clock is not None:
-                run.clock.take(program.integers(inputs)[0], found.spikes)
-        done.append(replace(found, spikes=found.spikes if keep_spikes else {}, values={}))
-    whole = joined(done)
+    whole = joined(list(_parts(run, executor, data, keep_spikes, threads, progress)))
     run.spike_counts |= whole.fired
     run.counts, run.overflows, run.clipped = whole.counts, whole.overflows, whole.clipped
     run.outputs, run.spikes = whole.outputs, whole.spikes
     return run
+
+
+def _parts(
+    run: Run,
+    executor: IntegerExecutor | None,
+    data: Data,
+    keep_spikes: bool,
+    threads: int | None,
+    progress: Step | None,
+) -> Iterator[Trace]:
+    """What the program does with so many samples at a time; its clock sees every spike, the result those it keeps."""
+    chunk = _CHUNK if executor is None else executor.chunk or _CHUNK
+    for start in range(0, len(data), chunk):
+        inputs = data.part(start, start + chunk).inputs
+        if executor is None:
+            found = _in_reals(run.program, inputs, progress)
+        else:
+            wanted = keep_spikes or run.clock is not None
+            found = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
+            if run.clock is not None:
+                run.clock.take(run.program.integers(inputs)[0], found.spikes)
+        yield replace(found, spikes=found.spikes if keep_spikes else {}, values={})
 
 
 def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | None) -> Trace:

@@ -118,12 +118,7 @@ def in_registers(
         from_rest: whether every sample starts from rest, as the bounds assume.
     """
     one = 1 << arithmetic.decay_fraction
-    plain = op.refractory == 0 and not op.deaf and op.negative_threshold is None and not np.any(op.current_decay)
-    if not plain or (op.reset == "by" and np.any(op.keep != one)) or arithmetic.state_bits > 30:
-        return {}
-    saturates = arithmetic.overflow == "saturate" == (arithmetic.current_overflow or "saturate")
-    proved = bounds.proved and from_rest
-    if not bounds.in_32_bits or not (saturates or proved):
+    if not _fits_registers(op, arithmetic, bounds, from_rest):
         return {}
     channels, rows, columns = planes(shape)
     parameters = (op.threshold, op.flip, op.bias, op.input_bias, op.amount, op.v_reset, op.v_init, op.decay)
@@ -136,25 +131,13 @@ def in_registers(
         padded[:, :channels] = whole.T
         return np.ascontiguousarray(padded)
 
-    flip = np.broadcast_to(op.flip, shape).astype(bool)
-    threshold = np.broadcast_to(op.threshold, shape).astype(np.int64)
-    # fires where (h ^ flip) > threshold: h >= t is h > t - 1, h <= t is ~h > ~t - 1 = -t - 2.
-    limit = np.where(flip, -threshold - (1 if op.strict else 2), threshold - (0 if op.strict else 1))
-    limit = np.clip(limit, -_INT32 - 1, _INT32)
-    mantissas = np.unique(op.decay)
-    how, by = 2, 0
-    if len(mantissas) == 1:
-        (mantissa,) = mantissas.tolist()
-        if mantissa == one:
-            how = 0
-        elif mantissa > 0 and mantissa & (mantissa - 1) == 0 and 0 < (by := _log2(one) - _log2(mantissa)) < 30:
-            how = 1
+    how, by = _decay_by(op, one)
     return {
         "fast": True,
         "stride": 0 if same else width,
         "width": width,
-        "fast_threshold": each(limit, np.int32, _INT32),
-        "fast_flip": each(np.where(flip, -1, 0), np.int32, 0),
+        "fast_threshold": each(_limit(op, shape), np.int32, _INT32),
+        "fast_flip": each(np.where(op.flip, -1, 0), np.int32, 0),
         "fast_bias": each(op.bias, np.int32, 0),
         "fast_input_bias": each(op.input_bias, np.int32, 0),
         "fast_amount": each(op.amount, np.int32, 0),
@@ -163,8 +146,40 @@ def in_registers(
         "fast_decay": each(np.asarray(op.decay) / one, np.float64, 0),
         "how": how,
         "decay_shift": by,
-        "may_overflow": not proved,
+        "may_overflow": not (bounds.proved and from_rest),
     }
+
+
+def _fits_registers(op: Neuron, arithmetic: Arithmetic, bounds: Bounds, from_rest: bool) -> bool:
+    plain = op.refractory == 0 and not op.deaf and op.negative_threshold is None and not np.any(op.current_decay)
+    if (
+        not plain
+        or (op.reset == "by" and np.any(op.keep != 1 << arithmetic.decay_fraction))
+        or arithmetic.state_bits > 30
+    ):
+        return False
+    saturates = arithmetic.overflow == "saturate" == (arithmetic.current_overflow or "saturate")
+    return bounds.in_32_bits and (saturates or (bounds.proved and from_rest))
+
+
+def _limit(op: Neuron, shape: tuple[int, ...]) -> Array:
+    """Fires where (h ^ flip) is above it: h >= t is h > t - 1, h <= t is ~h > ~t - 1 = -t - 2."""
+    flip = np.broadcast_to(op.flip, shape).astype(bool)
+    threshold = np.broadcast_to(op.threshold, shape).astype(np.int64)
+    limit = np.where(flip, -threshold - (1 if op.strict else 2), threshold - (0 if op.strict else 1))
+    return np.clip(limit, -_INT32 - 1, _INT32)
+
+
+def _decay_by(op: Neuron, one: int) -> tuple[int, int]:
+    """How the membrane decays: 0 not at all, 1 by a shift of so many bits, 2 by a product."""
+    mantissas = np.unique(op.decay)
+    if len(mantissas) == 1:
+        (mantissa,) = mantissas.tolist()
+        if mantissa == one:
+            return 0, 0
+        if mantissa > 0 and mantissa & (mantissa - 1) == 0 and 0 < (by := _log2(one) - _log2(mantissa)) < 30:
+            return 1, by
+    return 2, 0
 
 
 def whole(value: Any) -> Array:

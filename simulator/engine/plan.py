@@ -94,6 +94,37 @@ class _Leaf:
     fan: Fanout
 
 
+@dataclass(frozen=True)
+class _Term:
+    """A layer of weights in a sum: its classes of units, the least and most a source adds, how many units abreast."""
+
+    leaf: _Leaf
+    classes: list[Class]
+    least: Array
+    most: Array
+    abreast: int
+
+
+@dataclass
+class _Sum:
+    """What a layer's currents are summed of, each channel between ``low`` and ``high``; ``counted`` are told apart."""
+
+    low: Array
+    high: Array
+    terms: list[_Term] = field(default_factory=list)
+    skips: list[dict[str, Any]] = field(default_factory=list)
+    counted: list[_Leaf] = field(default_factory=list)
+
+
+@dataclass
+class _Narrow:
+    """The layers of weights that are summed in 16 bits, and between what these sums stay if they are never moved on."""
+
+    low: Array
+    high: Array
+    leaves: list[_Leaf] = field(default_factory=list)
+
+
 @dataclass
 class _Planner:
     graph: Graph
@@ -343,67 +374,66 @@ class _Planner:
     def _sums(self, node: Node, leaves: list[_Leaf], data: dict[str, Any]) -> Range | None:
         """Plan how the currents are summed, and return their range; None where 32 bits could not hold them."""
         channels, rows, columns = planes(self.graph.edges[node.name].shape)
-        low, high = np.zeros(channels), np.zeros(channels)
-        chosen: list[tuple[_Leaf, list[Class], tuple[Array, Array], int]] = []
-        skips: list[dict[str, Any]] = []
-        fans: list[_Leaf] = []
         block = self._block(channels, leaves)
-        for leaf in leaves:
-            op: Any = leaf.node.op
-            source = planes(self.graph.edges[leaf.source].shape)
-            binary = leaf.source in self.binary
-            if isinstance(op, Scale):
-                if binary and source == (channels, rows, columns) and len(skips) < _SKIPS:
-                    weight = np.broadcast_to(op.scale, self.graph.edges[node.name].shape).reshape(channels, -1)
-                    if np.abs(weight).max(initial=0) > _INT32:
-                        return None
-                    low, high = low + np.minimum(weight, 0).min(1), high + np.maximum(weight, 0).max(1)
-                    skips.append({"source": leaf.source, "weight": weight})
-                    fans.append(leaf)
-                    continue
-                shape = self.graph.edges[leaf.source].shape
-                if not by_channel(op.scale, shape):
-                    return None
-                op = Scale(np.broadcast_to(op.scale, shape).reshape(source[0], -1)[:, :1, None])
-            least, most = self.ranges[leaf.source]
-            negative, positive = limits(op, source, rows * columns)
-            reach = max(abs(least), abs(most))
-            if not np.isfinite(reach):
-                return None
-            ours = slice(leaf.first, leaf.first + negative.shape[1])
-            low[ours] += np.minimum(negative * most, positive * least).sum(0)
-            high[ours] += np.maximum(positive * most, negative * least).sum(0)
-            abreast = self._abreast(op, source, block) if binary else 1
-            out = (negative.shape[1], rows, columns) if not isinstance(op, Linear) else None
-            inner = out or (len(op.weight) // (rows * columns), rows, columns)
-            classes = classes_of(op, source, inner, abreast)
-            if classes:  # else it sees nothing but padding
-                chosen.append((leaf, classes, (negative, positive), abreast))
-                fans += [] if binary else [leaf]
-        if max(-low.min(initial=0), high.max(initial=0)) > _INT32:
+        total = _Sum(np.zeros(channels), np.zeros(channels))
+        if not all(self._adds(leaf, node.name, block, total) for leaf in leaves):
+            return None
+        least, most = float(total.low.min(initial=0)), float(total.high.max(initial=0))
+        if max(-least, most) > _INT32:
             return None
         geometry = Geometry(channels, rows, columns, block)
-        geometry.surround([each for _, classes, _, _ in chosen for each in classes])
+        geometry.surround([each for term in total.terms for each in term.classes])
         if self.steps * geometry.padded_rows * geometry.padded_columns * block > _INT32:
             return None
-        self._tables(node.name, chosen, geometry, data)
-        data["skips"] = skips
+        self._tables(node.name, total.terms, geometry, data)
         data |= {key: getattr(geometry, key) for key in ("block", "blocks", "top", "before")}
         data |= {key: getattr(geometry, key) for key in ("padded_rows", "padded_columns")}
-        width = geometry.blocks * block
-        for skip in skips:
-            weight = skip["weight"]
-            same = weight.shape[1] == 1 or bool((weight == weight[:, :1]).all())
-            values = np.zeros((1 if same else rows * columns, width), np.int32)
-            values[:, :channels] = weight[:, :1].T if same else weight.T
-            skip |= {"weight": np.ascontiguousarray(values), "stride": 0 if same else width}
-        self.bits |= {skip["source"] for skip in skips}
+        data["skips"] = [_skip(skip, channels, rows * columns, geometry.blocks * block) for skip in total.skips]
+        self.bits |= {skip["source"] for skip in total.skips}
         for leaf in leaves:
             if leaf.fan.layer == node.name:
-                if leaf in fans:
+                if leaf in total.counted:
                     self._count(leaf.node.name, leaf.source)
                 self.counted.add(leaf.node.name)
-        return float(low.min(initial=0)), float(high.max(initial=0))
+        return least, most
+
+    def _adds(self, leaf: _Leaf, layer: str, block: int, total: _Sum) -> bool:
+        """Add a layer of weights to the sum of a layer; False where 32 bits could not hold it."""
+        shape = self.graph.edges[layer].shape
+        channels, rows, columns = planes(shape)
+        op: Any = leaf.node.op
+        source = planes(self.graph.edges[leaf.source].shape)
+        binary = leaf.source in self.binary
+        if isinstance(op, Scale):
+            if binary and source == (channels, rows, columns) and len(total.skips) < _SKIPS:
+                weight = np.broadcast_to(op.scale, shape).reshape(channels, -1)
+                if np.abs(weight).max(initial=0) > _INT32:
+                    return False
+                total.low, total.high = (
+                    total.low + np.minimum(weight, 0).min(1), total.high + np.maximum(weight, 0).max(1)
+                )  # fmt: skip
+                total.skips.append({"source": leaf.source, "weight": weight})
+                total.counted.append(leaf)
+                return True
+            shape = self.graph.edges[leaf.source].shape
+            if not by_channel(op.scale, shape):
+                return False
+            op = Scale(np.broadcast_to(op.scale, shape).reshape(source[0], -1)[:, :1, None])
+        least, most = self.ranges[leaf.source]
+        negative, positive = limits(op, source, rows * columns)
+        if not np.isfinite(max(abs(least), abs(most))):
+            return False
+        ours = slice(leaf.first, leaf.first + negative.shape[1])
+        total.low[ours] += np.minimum(negative * most, positive * least).sum(0)
+        total.high[ours] += np.maximum(positive * most, negative * least).sum(0)
+        abreast = self._abreast(op, source, block) if binary else 1
+        out = (negative.shape[1], rows, columns) if not isinstance(op, Linear) else None
+        inner = out or (len(op.weight) // (rows * columns), rows, columns)
+        classes = classes_of(op, source, inner, abreast)
+        if classes:  # else it sees nothing but padding
+            total.terms.append(_Term(leaf, classes, negative, positive, abreast))
+            total.counted += [] if binary else [leaf]
+        return True
 
     def _block(self, channels: int, leaves: list[_Leaf]) -> int:
         """How many channels are summed at a time: few distances leave registers for more of them."""
@@ -439,82 +469,62 @@ class _Planner:
             times //= 2
         return 1
 
-    def _tables(
-        self,
-        layer: str,
-        chosen: list[tuple[_Leaf, list[Class], tuple[Array, Array], int]],
-        geometry: Geometry,
-        data: dict[str, Any],
-    ) -> None:
+    def _tables(self, layer: str, terms: list[_Term], geometry: Geometry, data: dict[str, Any]) -> None:
         """Weights in the kernels' layout; 16-bit sums wherever the weights themselves prove that they suffice."""
-        lanes, block, channels = self.machine.lanes, geometry.block, geometry.channels
-        low, high = np.zeros(channels), np.zeros(channels)  # of the 16-bit sums, if they are never moved on
-        narrow: list[_Leaf] = []
-        for leaf, classes, (least, most), abreast in chosen:
-            source = planes(self.graph.edges[leaf.source].shape)
-            binary = leaf.source in self.binary
-            stride = 8 * pixel_bytes(source[0])
-            bits = stride * (abreast - 1) + source[0]
-            weights = [each.weights for each in classes]
-            biggest = max((int(np.abs(w.astype(np.int64)).max(initial=0)) for w in weights), default=0)
-            as_bytes = biggest <= 127 and self.machine.narrow
-            wide = not binary or biggest > _INT16
-            size = piece = part_sizes(classes, bits, block, 1 if as_bytes else 2)
-            if not wide:
-                negative, positive = (np.zeros((source[0], channels)) for _ in range(2))
-                ours = slice(leaf.first, leaf.first + least.shape[1])
-                negative[:, ours], positive[:, ours] = least, most
-                while not (fits := _fit(bits, size, piece, stride, negative, positive)) and piece > 8:
-                    piece = max(8, piece // 2 // 8 * 8)
-                wide = not fits
-                if fits:
-                    narrow.append(leaf)
-                    low, high = low + negative.sum(0), high + positive.sum(0)
-            if wide:
-                size = part_sizes(classes, bits, block, 4) if binary else 256
-            parts = [(begin, min(begin + size, bits)) for begin in range(0, bits, size)]
-            kind: Any = np.int32 if wide else np.int8 if as_bytes else np.int16
-            shifted = [_moved(each, leaf.first, channels) for each in classes]
-            per_register = lanes // 2 if wide else lanes
-            made = tables(shifted, geometry, per_register, parts, kind, self.machine.vectors)
-            fans = self._fan_classes(leaf, source, abreast, binary and leaf.fan.layer == layer)
-            if fans["fan_class"] is not None:  # units that are counted together stand together
-                for each in classes:
-                    order = np.argsort(fans["fan_class"][each.units], kind="stable")
-                    each.units, each.rows, each.columns = (a[order] for a in (each.units, each.rows, each.columns))
-            places = [
-                ((each.rows + geometry.top) * geometry.padded_columns + each.columns + geometry.before) * block
-                for each in classes
-            ]
-            starts = np.cumsum([0, *(len(each.units) for each in classes)])
-            data["synapses"].append(
-                {
-                    "source": leaf.source,
-                    "wide": wide,
-                    "values": not binary,
-                    "weight_bytes": np.dtype(kind).itemsize,
-                    "unit_bytes": pixel_bytes(source[0]) * abreast,
-                    "channels": -(-bits // 64) * 64,
-                    "classes": len(classes),
-                    "blocks": geometry.blocks,
-                    "units": _joined([each.units for each in classes]),
-                    "places": _joined(places),
-                    "class_start": starts.astype(np.int32),
-                    "part_first": np.array([b if not binary else b // 8 for b, _ in parts], np.int32),
-                    "part_bytes": np.array([e - b if not binary else -(-(e - b) // 8) for b, e in parts], np.int32),
-                    "piece_bytes": piece // 8,
-                    "distances": [[dy * geometry.padded_columns + dx for dy, dx in each.distances] for each in classes],
-                    "table": made.table,
-                    "table_at": made.at,
-                    "chunks": made.chunks,
-                    "offsets": made.offsets,
-                    **fans,
-                }
-            )
-            (self.bits if binary else self.numbers).add(leaf.source)
-        data["may_flush"] = bool((low < -_INT16).any() or (high > _INT16).any())
+        narrow = _Narrow(np.zeros(geometry.channels), np.zeros(geometry.channels))
+        data["synapses"] += [self._table(layer, term, geometry, narrow) for term in terms]
+        data["may_flush"] = bool((narrow.low < -_INT16).any() or (narrow.high > _INT16).any())
         if data["may_flush"]:
-            data["safe_events"] = safe_events([leaf.node.op for leaf in narrow], _INT16)
+            data["safe_events"] = safe_events([leaf.node.op for leaf in narrow.leaves], _INT16)
+
+    def _table(self, layer: str, term: _Term, geometry: Geometry, narrow: _Narrow) -> dict[str, Any]:
+        lanes, block, leaf, classes, abreast = self.machine.lanes, geometry.block, term.leaf, term.classes, term.abreast
+        source = planes(self.graph.edges[leaf.source].shape)
+        binary = leaf.source in self.binary
+        bits = 8 * pixel_bytes(source[0]) * (abreast - 1) + source[0]
+        biggest = max((int(np.abs(each.weights.astype(np.int64)).max(initial=0)) for each in classes), default=0)
+        as_bytes = biggest <= 127 and self.machine.narrow
+        size = part_sizes(classes, bits, block, 1 if as_bytes else 2)
+        piece = _piece(term, bits, size, source[0], narrow) if binary and biggest <= _INT16 else None
+        wide = piece is None
+        if piece is None:  # 32-bit sums are never moved on
+            size = piece = part_sizes(classes, bits, block, 4) if binary else 256
+        parts = [(begin, min(begin + size, bits)) for begin in range(0, bits, size)]
+        kind: Any = np.int32 if wide else np.int8 if as_bytes else np.int16
+        shifted = [_moved(each, leaf.first, geometry.channels) for each in classes]
+        made = tables(shifted, geometry, lanes // 2 if wide else lanes, parts, kind, self.machine.vectors)
+        fans = self._fan_classes(leaf, source, abreast, binary and leaf.fan.layer == layer)
+        if fans["fan_class"] is not None:  # units that are counted together stand together
+            for each in classes:
+                order = np.argsort(fans["fan_class"][each.units], kind="stable")
+                each.units, each.rows, each.columns = (a[order] for a in (each.units, each.rows, each.columns))
+        places = [
+            ((each.rows + geometry.top) * geometry.padded_columns + each.columns + geometry.before) * block
+            for each in classes
+        ]
+        (self.bits if binary else self.numbers).add(leaf.source)
+        return {
+            "source": leaf.source,
+            "wide": wide,
+            "values": not binary,
+            "weight_bytes": np.dtype(kind).itemsize,
+            "unit_bytes": pixel_bytes(source[0]) * abreast,
+            "channels": -(-bits // 64) * 64,
+            "classes": len(classes),
+            "blocks": geometry.blocks,
+            "units": _joined([each.units for each in classes]),
+            "places": _joined(places),
+            "class_start": np.cumsum([0, *(len(each.units) for each in classes)]).astype(np.int32),
+            "part_first": np.array([b if not binary else b // 8 for b, _ in parts], np.int32),
+            "part_bytes": np.array([e - b if not binary else -(-(e - b) // 8) for b, e in parts], np.int32),
+            "piece_bytes": piece // 8,
+            "distances": [[dy * geometry.padded_columns + dx for dy, dx in each.distances] for each in classes],
+            "table": made.table,
+            "table_at": made.at,
+            "chunks": made.chunks,
+            "offsets": made.offsets,
+            **fans,
+        }
 
     def _fan_classes(self, leaf: _Leaf, source: tuple[int, int, int], abreast: int, counted: bool) -> dict[str, Any]:
         """How many weights each bit of a unit meets; units that meet the same number of them are counted together."""
@@ -558,6 +568,30 @@ def _first_channel(op: Any, way: Sequence[Wire]) -> int | None:
             case _:
                 return None
     return first
+
+
+def _piece(term: _Term, bits: int, size: int, source_channels: int, narrow: _Narrow) -> int | None:
+    """How many bits of a unit 16-bit sums hold for certain, and the layer among ``narrow``; None: not even eight."""
+    negative, positive = (np.zeros((source_channels, len(narrow.low))) for _ in range(2))
+    ours = slice(term.leaf.first, term.leaf.first + term.least.shape[1])
+    negative[:, ours], positive[:, ours] = term.least, term.most
+    stride, piece = 8 * pixel_bytes(source_channels), size
+    while not _fit(bits, size, piece, stride, negative, positive):
+        if piece <= 8:
+            return None
+        piece = max(8, piece // 2 // 8 * 8)
+    narrow.leaves.append(term.leaf)
+    narrow.low, narrow.high = narrow.low + negative.sum(0), narrow.high + positive.sum(0)
+    return piece
+
+
+def _skip(skip: dict[str, Any], channels: int, pixels: int, width: int) -> dict[str, Any]:
+    """A scaled copy of the source's spikes in the kernels' layout: one row where all pixels of a channel are alike."""
+    weight = skip["weight"]
+    same = weight.shape[1] == 1 or bool((weight == weight[:, :1]).all())
+    values = np.zeros((1 if same else pixels, width), np.int32)
+    values[:, :channels] = weight[:, :1].T if same else weight.T
+    return {"source": skip["source"], "weight": np.ascontiguousarray(values), "stride": 0 if same else width}
 
 
 def _fit(bits: int, size: int, piece: int, stride: int, negative: Array, positive: Array) -> bool:

@@ -577,16 +577,9 @@ class _Derivation:
         t = self.last
         before = self.steps[t - 1].spike
         s = self.uid(before)
-        for old_current, old_membrane in (states, states[::-1]):
-            current = self._goes_on(old_current, old_membrane, t)
-            if current is None:
-                continue
-            of_current, heard = self.expanded(current, t)
-            k, c = self._threshold(old_membrane, t - 1)
-            if not self._reads(old_membrane, old_current, t - 1):
-                break
-        else:
-            raise self.refused("it remembers two values, and each depends on the other")
+        old_current, old_membrane, current = self._which_is_current(states)
+        of_current, heard = self.expanded(current, t)
+        k, c = self._threshold(old_membrane, t - 1)
         membrane = self.counterpart(old_membrane, t)
         i, h = self.uid(old_current), self.uid(old_membrane)
         alpha = of_current.get((i,), _ZERO)
@@ -610,21 +603,7 @@ class _Derivation:
             gain, delayed = g_old, 1
         else:
             gain, delayed = (g_old / alpha if np.all(alpha != 0) else self._gain_now(poly, of_current, heard)), 0
-            for x in heard:
-                uid = self.uid(x)
-                through = gain * of_current.get((uid,), _ZERO)
-                left = poly.pop((uid,), _ZERO) - through
-                if deaf:
-                    poly.pop(tuple(sorted((uid, s))), None)
-                if np.any(np.abs(left) > 1e-12 * np.abs(through)):
-                    raise self.refused("its input reaches the membrane beside the synaptic current, too", x)
-            if not deaf:
-                through = gain * fed_back
-                left = poly.pop((s,), _ZERO) - through
-                poly.plus((s,), np.where(np.abs(left) > 1e-12 * np.abs(through), left, 0.0))
-            poly.plus((), -gain * of_current.constant)
-            if np.all(np.abs(poly.constant) <= 1e-15):
-                poly.pop((), None)
+            self._without(poly, gain, of_current, heard, deaf, fed_back, s)
         others = [x for x in arrives if x not in heard]
         fields, direct = self._fields(poly, others, h, s, t)
         if direct:
@@ -634,6 +613,14 @@ class _Derivation:
                 raise self.refused("after a spike it does not hear its current, and still remembers its membrane")
             fields["deaf"] = True
         fields |= {"current_decay": np.asarray(alpha), "gain": np.asarray(gain)}
+        return self._rolled_current(new_current, heard, of_current, fields, k, c, delayed)
+
+    def _rolled_current(
+        self, new_current: Term, heard: list[Term], of_current: Poly, fields: dict[str, Any], k: Array, c: Array,
+        delayed: int,
+    ) -> Term:  # fmt: skip
+        """The neurons, with what drives their current in all steps; in the first it may be written otherwise."""
+        t = self.last
         first: NotAlike | None = None
         for since in (2, 1, 0):
             known = {j: self._current_at(j, heard, of_current) for j in range(since, t)}
@@ -644,6 +631,34 @@ class _Derivation:
                 first = first or error
         assert first is not None
         raise first
+
+    def _without(
+        self, poly: Poly, gain: Array, of_current: Poly, heard: list[Term], deaf: bool, fed_back: Array, s: int
+    ) -> None:
+        """Take from a membrane what reaches it through its synaptic current of the same step."""
+        for x in heard:
+            uid = self.uid(x)
+            through = gain * of_current.get((uid,), _ZERO)
+            left = poly.pop((uid,), _ZERO) - through
+            if deaf:
+                poly.pop(tuple(sorted((uid, s))), None)
+            if np.any(np.abs(left) > 1e-12 * np.abs(through)):
+                raise self.refused("its input reaches the membrane beside the synaptic current, too", x)
+        if not deaf:
+            through = gain * fed_back
+            left = poly.pop((s,), _ZERO) - through
+            poly.plus((s,), np.where(np.abs(left) > 1e-12 * np.abs(through), left, 0.0))
+        poly.plus((), -gain * of_current.constant)
+        if np.all(np.abs(poly.constant) <= 1e-15):
+            poly.pop((), None)
+
+    def _which_is_current(self, states: list[Term]) -> tuple[Term, Term, Term]:
+        """The state that is the synaptic current, the one that is the membrane, and the current as it goes on."""
+        for old_current, old_membrane in (states, states[::-1]):
+            current = self._goes_on(old_current, old_membrane, self.last)
+            if current is not None and not self._reads(old_membrane, old_current, self.last - 1):
+                return old_current, old_membrane, current
+        raise self.refused("it remembers two values, and each depends on the other")
 
     def _goes_on(self, current: Term, membrane: Term, t: int) -> Term | None:
         """The term of step ``t`` that goes on from a current, and not from the membrane."""

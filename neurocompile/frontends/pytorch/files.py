@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -73,6 +73,22 @@ def save(
     chosen = layout or likely_layouts(model)[0]
     steps = _timesteps(next(iter(tensors.values())), chosen, timesteps)
     example = {name: separate(x, chosen, steps) for name, x in tensors.items()}
+    _check_example(example)
+    lead = 2 if chosen in ("TN", "NT", "N..T", "NCT..") else 1
+    shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
+    whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
+    content = _content(
+        model,
+        lambda symbolic: TorchModel.from_module(
+            model, shapes, steps, chosen, readout, carries, example, whole, symbolic
+        ),
+    )
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_file(Path(path), buffer.getvalue())
+
+
+def _check_example(example: Mapping[str, Array]) -> None:
     empty = [name or "example_input" for name, x in example.items() if not len(x)]
     if empty:
         raise BadInput([Problem("the example has no sample", name, fix="give a few real samples") for name in empty])
@@ -81,27 +97,25 @@ def save(
         raise BadInput(
             [Problem("the example holds NaN or infinite values", name, fix="give real samples") for name in broken]
         )
-    lead = 2 if chosen in ("TN", "NT", "N..T", "NCT..") else 1
-    shapes = {name: x.shape[x.ndim - (tensors[name].ndim - lead) :] for name, x in example.items()}
-    whole = [name for name, x in tensors.items() if x.dtype in (torch.int64, torch.int32)]
-    made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole)
-    content: dict[str, Any] | None = None
+
+
+def _content(model: nn.Module, lowered: Callable[[bool], TorchModel]) -> dict[str, Any]:
+    """What the file holds: the modules where they alone say everything, else what torch was seen to do."""
+    made = lowered(True)
+    if made.symbolic is None:
+        return to_plain(made)
     unsaved: UsageError | None = None
-    if made.symbolic is not None:
-        try:
-            content = _of_modules(model, made)
-        except UsageError as error:
-            unsaved = error
-        if content is None:
-            try:
-                made = TorchModel.from_module(model, shapes, steps, chosen, readout, carries, example, whole, False)
-            except NeurocompileError:
-                if unsaved is None:
-                    raise
-                raise unsaved from None
-    buffer = io.BytesIO()
-    torch.save(content or to_plain(made), buffer)
-    write_file(Path(path), buffer.getvalue())
+    try:
+        if content := _of_modules(model, made):
+            return content
+    except UsageError as error:
+        unsaved = error
+    try:
+        return to_plain(lowered(False))
+    except NeurocompileError:
+        if unsaved is None:
+            raise
+        raise unsaved from None
 
 
 def _of_modules(model: nn.Module, made: TorchModel) -> dict[str, Any] | None:

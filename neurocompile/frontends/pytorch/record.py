@@ -74,35 +74,16 @@ def record(
     # Neurons may share a surrogate function: what it computes is the neuron's.
     paths = {id(module): path for path, module in model.named_modules() if "surrogate" not in type(module).__module__}
     recorder = _Recorder(paths, kinds_of(model), watch)
-    numbers: dict[str, list[int]] = {name: [] for name in inputs}
-    patched: list[nn.Module] = []
-    found: dict[str, nn.Module] = {}
     given = {name: [x.clone() for x in tensors] for name, tensors in inputs.items()}
-    for name, tensors in given.items():
-        numbers[name] = [recorder.given(x) for x in tensors]
-    try:
-        for module in model.modules():
-            if leaves(module):
-                path = paths[id(module)]
-                found[path] = module
-                patched.append(module)
-                module.__dict__["forward"] = recorder.whole(path, module.forward)
-        steps = len(next(iter(given.values())))
-        with _HostReads(recorder), recorder:
-            returned = [model(*(tensors[t] for tensors in given.values())) for t in range(steps)]
-            returned = [in_time(value, timesteps) for value in returned]
-    finally:
-        for module in patched:
-            del module.__dict__["forward"]
+    numbers = {name: [recorder.given(x) for x in tensors] for name, tensors in given.items()}
+    steps = len(next(iter(given.values())))
+    with _one_call_each(model, leaves, paths, recorder) as found, _HostReads(recorder), recorder:
+        returned = [model(*(tensors[t] for tensors in given.values())) for t in range(steps)]
+        returned = [in_time(value, timesteps) for value in returned]
     if recorder.problems and strict:
         raise UnsupportedModel(recorder.told())
     returned_refs = [_returned(recorder, value) for value in returned]
-    sites: dict[str, list[int]] = {}
-    for number, site in recorder.random:
-        sites.setdefault(site, []).append(number)
-    random: dict[str, list[int]] = {}
-    for numbers_drawn in sites.values():
-        random["random" if not random else f"random.{len(random) + 1}"] = numbers_drawn
+    random = recorder.random_inputs()
     trace = Trace(
         numbers,
         [replace(call, turns=recorder.turns(call)) for call in recorder.calls],
@@ -118,6 +99,24 @@ def record(
     drawn = {name: [recorder.drawn[n].double() for n in own] for name, own in random.items()}
     trace.drawn_at = {name: recorder.random_lines[own[0]] for name, own in random.items()}
     return Recording(trace, returned, recorder.watched, drawn, recorder.casts)
+
+
+@contextmanager
+def _one_call_each(
+    model: nn.Module, leaves: Callable[[nn.Module], bool], paths: Mapping[int, str], recorder: _Recorder
+) -> Iterator[dict[str, nn.Module]]:
+    """Modules that are one whole are recorded as one call; gives them by path."""
+    found: dict[str, nn.Module] = {}
+    try:
+        for module in model.modules():
+            if leaves(module):
+                path = paths[id(module)]
+                found[path] = module
+                module.__dict__["forward"] = recorder.whole(path, module.forward)
+        yield found
+    finally:
+        for module in found.values():
+            del module.__dict__["forward"]
 
 
 def in_time(value: Any, timesteps: int) -> Any:
@@ -192,6 +191,13 @@ class _Recorder(TorchDispatchMode):
             yield
         finally:
             self._paused -= 1
+
+    def random_inputs(self) -> dict[str, list[int]]:
+        """What was drawn, as inputs: the values of one place in the order of their steps."""
+        sites: dict[str, list[int]] = {}
+        for number, site in self.random:
+            sites.setdefault(site, []).append(number)
+        return {"random" if not k else f"random.{k + 1}": own for k, own in enumerate(sites.values())}
 
     # -- values --------------------------------------------------------------------------------------------------------
 

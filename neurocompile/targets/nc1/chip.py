@@ -402,7 +402,7 @@ _NEURONS = (_current, _refractory, _deaf, _signed, _partial_reset)
 """What nc1's neurons do not do of the neuron equation, a rule each."""
 
 
-def _biases(op: Any, parameters: Parameters, one: float) -> _Broken:
+def _biases(op: Neuron | Integrator, parameters: Parameters, one: float) -> _Broken:
     """Registers, which only integers have."""
     least, most = -(1 << parameters.state_bits - 1), (1 << parameters.state_bits - 1) - 1
     values = [op.bias]
