@@ -20,6 +20,7 @@ from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layo
 from neurocompile.frontends.pytorch.onhost import OnHost
 from neurocompile.frontends.pytorch.trace import Batch, Call, Ref, Trace, references
 from neurocompile.frontends.pytorch.vocabulary import KINDS, OPERATIONS, VIEWS
+from neurocompile.frontends.pytorch.whole import taken_axes
 from neurocompile.ir import trace as ir_trace
 from neurocompile.ir.host import host_from_plain, host_to_plain
 from neurocompile.ir.ops import Array, Integrator, Neuron
@@ -109,7 +110,10 @@ def _leaves(model: TorchModel) -> tuple[list[Call], dict[str, Any]]:
         if call.leaf:
             module = model.trace.modules[call.leaf]
             if is_registered(module):
-                leaves[call.leaf] = _neuron_to_plain(module, model.graph.edges[call.leaf].shape, call.leaf)
+                axes = taken_axes(module, len(call.shape))
+                features = tuple(n for name, n in zip(axes, call.shape) if name == "F")
+                edge = model.graph.edges.get(call.leaf)  # it has none where all that it hears is numbers
+                leaves[call.leaf] = _neuron_to_plain(module, features if edge is None else edge.shape, call.leaf)
             else:
                 name = model.lowered.regions[call.out]
                 leaves.setdefault(name, _host_to_plain(model, name, call))

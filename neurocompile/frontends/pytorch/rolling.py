@@ -113,14 +113,15 @@ class Roller:
         return found
 
     def _of_its_line(self, steps: Steps) -> tuple[Steps, int] | None:
-        """All comparisons of the line that made these, in order, and how many steps later these read them.
+        """All comparisons of the line that made these, or calls of a registered neuron, in order, and how many steps
+        later these read them.
 
         Where that line compared known numbers there is None: what is read of it is nothing, or a number.
         """
         first = next((term for term in steps if term is not None and not is_zero(term)), None)
-        if first is None or first.kind != "cmp":
+        if first is None or first.kind not in ("cmp", "registered"):
             return None
-        sequence = self.comparisons.passes(first)
+        sequence = self.comparisons.passes(first) if first.kind == "cmp" else self._calls(first.data[0])
         later = -1 if sequence is None else steps.index(first) - sequence.index(first)
         if sequence is None or later < 0:
             return None
@@ -232,7 +233,7 @@ class Roller:
         if any(t is not None and (t.data[0] != name or t.data[2] != k) for k, t in enumerate(steps)):
             raise NotAlike("a registered neuron is not called once for each step, in order", known, FIX_LOOP)
         kind = "integrator" if isinstance(op, Integrator) else "neuron"
-        steps = tuple(self.terms.calls[name].get(k) for k in range(self.timesteps))
+        steps = self._calls(name)
         (current,) = self._parts(steps)
         self.terms.place = known.place
         found = self.terms.uniform(kind, known.shape, (current,), op, ("registered", name), binary=known.binary)
@@ -243,6 +244,10 @@ class Roller:
         self.facts.neurons.setdefault(found.uid, steps)
         self.facts.modules[found.uid] = [name]
         return found
+
+    def _calls(self, name: str) -> Steps:
+        """All calls of a registered neuron."""
+        return tuple(self.terms.calls[name].get(k) for k in range(self.timesteps))
 
     def _parts(self, steps: Steps) -> tuple[Term, ...]:
         """The arguments of terms of one kind, each rolled up."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from spikingjelly.activation_based import functional
 from torch import nn
 
-from neurocompile.frontends.pytorch.axes import LAYOUTS, Layout, axes_of, shown_layout
+from neurocompile.frontends.pytorch.axes import LAYOUTS, Axes, Layout, axes_of, shown_layout
 from neurocompile.frontends.pytorch.neurons import Recorded, is_registered, layout_of, registered_equation
 from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.operations import Lowering
@@ -19,7 +20,7 @@ from neurocompile.frontends.pytorch.trace import Call, Trace
 from neurocompile.frontends.pytorch.values import Refused, Value, shown
 from neurocompile.ir.ops import Neuron
 
-__all__ = ["again_of", "is_whole", "whole_modules"]
+__all__ = ["again_of", "is_whole", "taken_axes", "whole_modules"]
 
 
 def is_whole(module: nn.Module) -> bool:
@@ -65,7 +66,9 @@ class _Again:
 def _registered(module: nn.Module) -> Callable[..., Value]:
     """What lowers the calls of a neuron of a registered class."""
 
-    def handler(low: Lowering, call: Call, x: Value) -> Value:
+    def handler(low: Lowering, call: Call, x: Value | torch.Tensor) -> Value:
+        if isinstance(x, torch.Tensor):
+            x = _known(low, module, x)
         layout = _time_of(module, x)
         op = registered_equation(module, x.features, call.leaf)
         count = low.counts.get(call.leaf, 0)
@@ -77,6 +80,29 @@ def _registered(module: nn.Module) -> Callable[..., Value]:
         return Value(x.axes, x.shape, made if x.timed else made[0])
 
     return handler
+
+
+def taken_axes(module: nn.Module, rank: int) -> Axes:
+    """The axes of what a registered neuron takes, which has so many."""
+    layout = layout_of(module) or ("TN" if getattr(module, "step_mode", "s") == "m" else "loop")
+    return axes_of(rank - (1 if layout in ("loop", "N", "fold") else 2), layout)
+
+
+def _known(low: Lowering, module: nn.Module, x: torch.Tensor) -> Value:
+    """Numbers that come of no input, as what a registered neuron reads: at the first steps of a delay, say."""
+    axes = taken_axes(module, x.dim())
+    numbers, at = x.detach().double().numpy(), axes.index("N") if "N" in axes else None
+    if at is None or not (numbers == numbers.take([0], at)).all():
+        raise Refused("a registered neuron reads numbers that differ from sample to sample, and come of no input")
+    features = tuple(n for name, n in zip(axes, x.shape) if name == "F")
+    alike = numbers.take(0, at)
+    steps = np.moveaxis(alike, [n for n in axes if n != "N"].index("T"), 0) if "T" in axes else None
+    content = (
+        low.terms.constant(alike, features)
+        if steps is None
+        else tuple(low.terms.constant(each, features) for each in steps)
+    )
+    return Value(axes, tuple(x.shape), content)
 
 
 def _time_of(module: nn.Module, x: Value) -> Layout:
