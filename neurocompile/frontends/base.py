@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
+from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Read
 from neurocompile.ir.trace import Trace
@@ -15,6 +16,11 @@ __all__ = ["Carries", "Frontend", "Layout", "Model", "Settings"]
 
 Carries = Literal["real", "spikes"]
 Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
+_CHOICES = {
+    "layout": get_args(Layout),
+    "readout": tuple(read for read in get_args(Read) if read != "weighted"),  # its weights only a module has
+    "carries": get_args(Carries),
+}
 
 
 @runtime_checkable
@@ -58,6 +64,9 @@ class Settings:
         arch: ``package.module:factory``, which makes the module that a file of weights belongs to.
         trust: read anything, which runs whatever code the file holds.
         otherwise: the input shape and T for a source that does not say them, where the user gave none.
+
+    Raises:
+        UsageError: for a layout, a readout or something carried that is none.
     """
 
     input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
@@ -68,6 +77,15 @@ class Settings:
     arch: str | None = None
     trust: bool = False
     otherwise: tuple[tuple[int, ...], int] | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [
+            Problem(f"unknown {name}", name, repr(value), ", ".join(choices), "name one, or leave it out")
+            for name, choices in _CHOICES.items()
+            if (value := getattr(self, name)) not in (None, *choices)
+        ]
+        if unknown:
+            raise UsageError(unknown)
 
 
 @dataclass(frozen=True)

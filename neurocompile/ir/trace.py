@@ -30,6 +30,7 @@ class Trace:
         margins: the membrane minus the threshold in the user's units, where the model lets it be seen.
         thresholds: by layer, the size of that threshold.
         fired: by layer, how many spikes there were, also where they were not kept.
+        untold: by layer, the steps of which it does not know the spikes: a source that does not run them.
         counts: of operations, by layer and sample.
         overflows: how many register values met the end of their range.
         clipped: how many input values lay outside the range of the inputs.
@@ -45,6 +46,7 @@ class Trace:
     margins: dict[str, Array] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     fired: dict[str, int] = field(default_factory=dict)
+    untold: dict[str, tuple[int, ...]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     overflows: int = 0
     clipped: int = 0
@@ -64,7 +66,7 @@ def joined(parts: Sequence[Trace]) -> Trace:
     """Samples and then the next ones, of one executor."""
     if len(parts) == 1:
         return parts[0]
-    start, whole = parts[0], Trace(thresholds=parts[0].thresholds)
+    start, whole = parts[0], Trace(thresholds=parts[0].thresholds, untold=parts[0].untold)
     for kind in _ARRAYS:
         for name in getattr(start, kind):
             getattr(whole, kind)[name] = np.concatenate([getattr(part, kind)[name] for part in parts])
@@ -80,7 +82,7 @@ def beside(parts: Iterable[Trace]) -> Trace:
     """The layers of several parts of one network, which were given the same samples."""
     whole = Trace()
     for part in parts:
-        for kind in (*_ARRAYS, "thresholds", "fired"):
+        for kind in (*_ARRAYS, "thresholds", "fired", "untold"):
             getattr(whole, kind).update(getattr(part, kind))
         whole.counts.layers.update(part.counts.layers)
         _add(whole, part)

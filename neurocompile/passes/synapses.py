@@ -153,6 +153,13 @@ class _Place:
         return np.take(values, range(self.start, self.start + self.size), self.axis)
 
 
+@dataclass(frozen=True)
+class _Anew(Reshape):
+    """A shape anew of currents of the shape ``before``."""
+
+    before: Shape = ()
+
+
 Step = Op | _Place
 
 
@@ -343,7 +350,7 @@ class _Build:
             stored[:, part] = _columns(structure, part, first).reshape(-1, outputs).T > 0
         done.events += [Reshape((inputs,))] if len(first) > 1 else []
         done.weights = Linear(weight, None, None if stored.all() else stored)
-        done.after = [Reshape(out)] if len(out) > 1 else []
+        done.after = [_Anew(out, (outputs,))] if len(out) > 1 else []
         self._composed.append(f"{what} of {int(stored.sum())} weights")
 
     def _emit_path(self, path: _Settled, reader: str, bias: Array | None) -> str:
@@ -397,7 +404,8 @@ class _Build:
                 terms.append(self.emit(f"{reader}.concat", Concat(last.axis), *joined))
             else:
                 inner = self._joined([(name, after[:-1]) for name, after in members], reader)
-                terms.append(self.emit(f"{reader}.reshape", last, inner))
+                assert isinstance(last, _Anew)
+                terms.append(self.emit(f"{reader}.reshape", Reshape(last.shape), inner))
         return terms[0] if len(terms) == 1 else self.emit(f"{reader}.add", Add(), *terms)
 
 
@@ -427,12 +435,10 @@ def _torn(ends: Sequence[tuple[_Settled, Sequence[Step]]]) -> list[_Settled]:
 def _last_key(after: Sequence[Step]) -> Any:
     """What the last steps of two paths have in common if one operation does both."""
     last = after[-1]
-    return (last.axis, last.sizes) if isinstance(last, _Place) else ("reshape", _reshaped_to(last))
-
-
-def _reshaped_to(step: Step) -> Shape:
-    assert isinstance(step, Reshape)
-    return step.shape
+    if isinstance(last, _Place):
+        return last.axis, last.sizes
+    assert isinstance(last, _Anew)
+    return "reshape", last.before, last.shape
 
 
 @dataclass
@@ -463,8 +469,11 @@ class _Settled:
             else:
                 self.events.append(step)
             return True
-        if isinstance(step, Reshape | _Place):
+        if isinstance(step, _Place):
             self.after.append(step)
+            return True
+        if isinstance(step, Reshape):
+            self._reshape(step.shape)
             return True
         if isinstance(step, Scale):
             return self._scale(step)
@@ -480,6 +489,15 @@ class _Settled:
             return False
         self.weights, self.after = weights, after
         return True
+
+    def _reshape(self, shape: Shape) -> None:
+        """Give what comes out another shape; of several in a row the last one counts."""
+        before = _shape(self.after, self.shape_of_weights)
+        if self.after and isinstance(last := self.after[-1], _Anew):
+            before = last.before
+            self.after.pop()
+        if before != shape:
+            self.after.append(_Anew(shape, before))
 
     def _part(self, step: Any) -> tuple[Any, list[Step]] | None:
         """What a layer behind a concatenation does to this branch alone, and what is left behind it."""

@@ -82,7 +82,7 @@ class Exact:
         if self.order:
             tied = compare_spikes(
                 found.spikes, against.spikes, what.spikes, self.order, start, against.margins, against.thresholds,
-                self.tolerance,
+                self.tolerance, against.untold,
             )  # fmt: skip
         errors = [output_error(values[~tied], what.outputs[name][~tied]) for name, values in against.outputs.items()]
         found.output_error = max([found.output_error, *errors])

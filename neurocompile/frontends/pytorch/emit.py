@@ -42,7 +42,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 
-__all__ = ["SILENT", "Emission", "Fired"]
+__all__ = ["SILENT", "UNTOLD", "Emission", "Fired"]
 
 _LABELS: dict[type, str] = {
     Linear: "linear",
@@ -60,15 +60,16 @@ TWO_VALUES = "it multiplies two values that both depend on the input"
 FIX_PRODUCT = "a chip multiplies by fixed numbers only (products of spikes alone are neurons); or: " + FIX_HOST
 
 
-SILENT = -1
-"""Stands for a value of the trace, in :class:`Fired`, where there is none."""
+SILENT, UNTOLD = -1, -2
+"""Stand for a value of the trace, in :class:`Fired`, where there is none."""
 
 
 @dataclass(frozen=True)
 class Fired:
     """Where in a trace a layer fired: for each step a value, its axes, and which of its steps (-1: it has one).
 
-    The value is ``SILENT`` before anything arrives there.
+    The value is ``SILENT`` before anything arrives there, and ``UNTOLD`` in steps that the source does not run: what a
+    pipeline would do in them nobody reads.
     """
 
     values: tuple[int, ...]
@@ -875,8 +876,11 @@ class Emission:
                 steps = (term,) * self.low.timesteps
             first = next(k for k, t in enumerate(steps) if t is not None)
             silent = (SILENT, (), -1)  # it heard nothing yet
-            places = [silent] * first + [None if t is None else self.low.spikes.get(t.uid) for t in steps[first:]]
-            if any(p is None for p in places):
+            untold = (UNTOLD, (), -1)
+            last = max(k for k, t in enumerate(steps) if t is not None)
+            known = [None if t is None else self.low.spikes.get(t.uid) for t in steps[first : last + 1]]
+            if any(p is None for p in known):
                 continue
+            places = [silent] * first + known + [untold] * (len(steps) - last - 1)
             found[name] = Fired(tuple(p[0] for p in places), tuple(p[1] for p in places), tuple(p[2] for p in places))
         return found

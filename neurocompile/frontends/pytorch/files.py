@@ -64,10 +64,9 @@ def save(
     Raises:
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
         NotTheSame: if the graph does not do what the live module does.
-        UsageError: if the number of steps is not known, or the layout is none of these.
+        UsageError: if the number of steps is not known, or layout, readout or what is carried is none of these.
     """
-    if layout is not None and layout not in LAYOUTS:
-        raise UsageError(Problem("unknown layout", "layout", str(layout), ", ".join(LAYOUTS)))
+    Settings(layout=layout, readout=readout, carries=carries)
     _check_arguments(model, timesteps)
     tensors = in_order(model, _tensors(example_input))
     chosen = layout or likely_layouts(model)[0]

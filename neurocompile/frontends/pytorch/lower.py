@@ -11,7 +11,7 @@ import torch
 
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
-from neurocompile.frontends.pytorch.emit import Emission, Fired
+from neurocompile.frontends.pytorch.emit import UNTOLD, Emission, Fired
 from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
 from neurocompile.frontends.pytorch.operations.hostcalls import function_on_host
 from neurocompile.frontends.pytorch.places import problem_at
@@ -34,6 +34,14 @@ class Lowered:
     regions: dict[int, str] = field(default_factory=dict)
     region_axes: dict[str, tuple[tuple[Axes, ...], Axes]] = field(default_factory=dict)
     outputs: list[tuple[tuple[int, ...], tuple[Axes, ...]]] = field(default_factory=list)
+
+    @property
+    def untold(self) -> dict[str, tuple[int, ...]]:
+        """By layer, the steps that the source does not run."""
+        steps = {
+            name: tuple(k for k, n in enumerate(where.values) if n == UNTOLD) for name, where in self.fired.items()
+        }
+        return {name: untold for name, untold in steps.items() if untold}
 
 
 def lower(

@@ -185,7 +185,9 @@ class TorchModel:
             found = Comparison()
             tied = np.zeros(len(next(iter(inputs.values()))), bool)
             if order:
-                tied = compare_spikes(found, told.spikes, spikes, order, 0, again.margins, again.thresholds)
+                tied = compare_spikes(
+                    found, told.spikes, spikes, order, 0, again.margins, again.thresholds, untold=again.untold
+                )
             if found.mismatches:
                 assert found.first is not None
                 text = f"{what} not fire as the live module did"

@@ -165,7 +165,7 @@ def _same_graph(
     before = found.mismatches
     if order:
         tied = compare_spikes(
-            found, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound
+            found, expected.spikes, run.spikes, order, 0, expected.margins, expected.thresholds, bound, expected.untold
         )
     if tied.any() and not graph.hosts:
         _check_ties(live, graph, inputs, expected, run, kind)

@@ -14,7 +14,7 @@ import torch
 
 from neurocompile.frontends.base import Layout
 from neurocompile.frontends.pytorch.axes import Axes
-from neurocompile.frontends.pytorch.emit import SILENT, Fired
+from neurocompile.frontends.pytorch.emit import SILENT, UNTOLD, Fired
 from neurocompile.frontends.pytorch.layouts import arrange, to_network_time
 from neurocompile.frontends.pytorch.live import tensors_of
 from neurocompile.frontends.pytorch.lower import Lowered
@@ -62,7 +62,7 @@ class Replay:
     @property
     def watch(self) -> frozenset[int]:
         """The values of the trace that spikes and margins are told by."""
-        fired = {number for where in self.lowered.fired.values() for number in where.values} - {SILENT}
+        fired = {number for where in self.lowered.fired.values() for number in where.values} - {SILENT, UNTOLD}
         return frozenset(fired | {n for number in fired for n in self._compared(number)})
 
     def _compared(self, number: int) -> list[int]:
@@ -94,7 +94,9 @@ class Replay:
                 assert isinstance(op, Neuron)
                 size = np.abs(op.threshold)
                 thresholds[layer] = float(size[np.isfinite(size)].min(initial=1.0))
-        return ir_trace.Trace(outputs=outputs, spikes=spikes, margins=margins, thresholds=thresholds)
+        return ir_trace.Trace(
+            outputs=outputs, spikes=spikes, margins=margins, thresholds=thresholds, untold=self.lowered.untold
+        )
 
     def _output(self, parts: Sequence[torch.Tensor], axes: tuple[Axes, ...]) -> Array:
         how = Output(self.read or "mean")
@@ -111,7 +113,7 @@ class Replay:
         cache: dict[int, torch.Tensor] = {}
         shape = None
         for number, axes, step in zip(where.values, where.axes, where.steps):
-            if number == SILENT:
+            if number in (SILENT, UNTOLD):
                 continue
             if number not in cache:
                 x = value(number)
@@ -125,11 +127,12 @@ class Replay:
         assert shape is not None
         layer = self.lowered.graph.edges[next(n for n, w in self.lowered.fired.items() if w is where)].shape
         nothing = torch.full(shape, silent, dtype=found[0].dtype)
-        found = [nothing] * (len(where.values) - len(found)) + found
+        before, after = where.values.count(SILENT), where.values.count(UNTOLD)
+        found = [nothing] * before + found + [nothing] * after
         return torch.stack([x.expand(shape).reshape(shape[0], *layer) for x in found], 1).numpy()
 
     def _margin(self, where: Fired, watched: Mapping[int, torch.Tensor]) -> Array | None:
-        if not all(self._compared(number) for number in where.values if number != SILENT):
+        if not all(self._compared(number) for number in where.values if number not in (SILENT, UNTOLD)):
             return None
 
         def margin(number: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ from neurocompile.frontends.pytorch.facts import Facts
 from neurocompile.frontends.pytorch.steps import FIX_LOOP, Steps, is_zero, key_of, some, within
 from neurocompile.frontends.pytorch.summing import Sums
 from neurocompile.frontends.pytorch.terms import ELEMENTWISE, Lag, NotAlike, Term, Terms
-from neurocompile.ir.ops import Integrator
+from neurocompile.ir.ops import Integrator, Reshape
 
 __all__ = ["Roller"]
 
@@ -201,6 +201,10 @@ class Roller:
         kinds = {term.kind for term in known}
         if kinds == {"cmp"}:
             return self.comparisons.compared(steps)
+        if self._reshape_here_and_there(known):
+            inside = known[-1].args[0].shape
+            column = tuple(None if t is None else self.terms.apply(Reshape(inside), t) for t in steps)
+            return self.terms.rebuilt(known[-1], (self.unify(column),))
         if kinds <= set(ELEMENTWISE):
             return self._elementwise(steps)
         if len(kinds) > 1:
@@ -225,6 +229,18 @@ class Roller:
         if kind == "input" or known[0].static:
             raise NotAlike("one step reads another thing than the others", known[0], FIX_LOOP)
         raise NotAlike("what it computes from all steps is used again within the steps", known[0], FIX_LOOP)
+
+    def _reshape_here_and_there(self, known: Sequence[Term]) -> bool:
+        """Whether the last is a shape anew of something, and others are so of another shape, or not at all.
+
+        Where a step sums nothing, the shapes before and after the sum are one, or none.
+        """
+        last = known[-1]
+        if last.kind != "apply" or not isinstance(last.data, Reshape):
+            return False
+        inside = last.args[0].shape
+        others = [t for t in known if not t.is_constant]
+        return any(t.kind != "apply" or t.data is not last.data or t.args[0].shape != inside for t in others)
 
     def _registered(self, steps: Steps) -> Term:
         """The steps of a neuron whose equation is given."""
