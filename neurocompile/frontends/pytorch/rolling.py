@@ -122,8 +122,10 @@ class Roller:
         if first is None or first.kind not in ("cmp", "registered"):
             return None
         sequence = self.comparisons.passes(first) if first.kind == "cmp" else self._calls(first.data[0])
-        later = -1 if sequence is None else steps.index(first) - sequence.index(first)
-        if sequence is None or later < 0:
+        if sequence is None or (first.kind == "registered" and (None in sequence or first not in sequence)):
+            return None
+        later = steps.index(first) - sequence.index(first)
+        if later < 0:
             return None
         moved = ((None,) * later + sequence)[: len(steps)]
         fits = all(a is None or a is b or (b is None and is_zero(a)) for a, b in zip(steps, moved))
