@@ -12,7 +12,6 @@ Nothing is downloaded, nothing in a file is run, and no memory is taken on the w
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import pickletools
 import re
@@ -30,9 +29,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from neurocompile import __version__
-from neurocompile.data import completed
-from neurocompile.errors import BadInput, Interrupted, NeurocompileError, Problem, ToolFailed, UsageError
+from neurocompile.cli.console import print_json
+from neurocompile.cli.guard import guarded
+from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.files import check_output, completed
 
 __all__ = [
     "EVENT",
@@ -812,8 +812,7 @@ def _command(
 
     FORMAT is mnist, fashion-mnist, cifar10, cifar100, nmnist, dvs-gesture or cifar10-dvs.
     """
-    if output.exists() and not overwrite:
-        raise UsageError(Problem("the file exists already", str(output), fix="choose another name, or --overwrite"))
+    check_output(output, "--output", overwrite=overwrite)
     if split is not None and name == "cifar10-dvs":
         raise UsageError(Problem("CIFAR10-DVS has no published split", fix="leave --split out"))
     data = _LOADERS[name](folder, **({} if split is None else {"split": split}))
@@ -824,35 +823,15 @@ def _command(
         shape = to_npz(data, output, timesteps=timesteps, by=by, progress=step)
     classes = len(np.unique(data.labels))
     if as_json:
-        _print_json({"ok": True, "output": str(output), "x": list(shape), "classes": classes})
+        print_json("loaders", {"output": str(output), "x": list(shape), "classes": classes})
     else:
         print(f"{output}: x {list(shape)}, y [{shape[0]}] of {classes} classes")
-
-
-def _print_json(body: dict[str, Any]) -> None:
-    print(json.dumps({"neurocompile": __version__, "command": "loaders", **body}, indent=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code, which is one of `neurocompile`'s."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        _command.main(given, prog_name="python -m neurocompile.models.loaders", standalone_mode=False)
-        return
-    except click.ClickException as error:
-        failed: NeurocompileError = UsageError(Problem(error.format_message(), fix="see --help"))
-    except (click.Abort, KeyboardInterrupt):
-        failed = Interrupted(Problem("interrupted", fix="nothing was left half-written"))
-    except NeurocompileError as error:
-        failed = error
-    except OSError as error:
-        failed = ToolFailed(Problem(f"the system refused: {error.strerror or error}", str(error.filename or "")))
-    if "--json" in given:
-        _print_json({"ok": False, "errors": [problem.as_json() for problem in failed.problems]})
-    else:
-        for problem in failed.problems:
-            print(f"error: {problem}", file=sys.stderr)
-    sys.exit(failed.exit_code)
+    sys.exit(guarded(_command, given, "python -m neurocompile.models.loaders", "loaders"))
 
 
 if __name__ == "__main__":

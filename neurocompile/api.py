@@ -164,6 +164,7 @@ def simulate(
     threads: int | None = None,
     reference: bool = False,
     stream: bool = False,
+    overwrite: bool = False,
 ) -> SimulateReport:
     """Run a program on data: spikes, accuracy, SOPs, energy, and when it happens.
 
@@ -181,6 +182,7 @@ def simulate(
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference instead of the compiled engine.
         stream: keep the state from one sample to the next.
+        overwrite: replace the files of ``spikes`` and ``timeline``.
 
     Raises:
         DoesNotFit, UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.simulate.simulate`.
@@ -191,7 +193,7 @@ def simulate(
     request = SimulateRequest(
         program=_given(program), data=_given(x), labels=y, spikes=_given(spikes), real=real, price_as=price_as,
         timing=timing, placement=placement, timeline=_given(timeline), threads=threads, reference=reference,
-        stream=stream,
+        stream=stream, overwrite=overwrite,
     )  # fmt: skip
     return run(request)
 
@@ -279,7 +281,7 @@ def zoo(
 
 
 def demo(
-    targets: Sequence[str] = (), *, write_data: Path_ | None = None, bits: int | None = None
+    targets: Sequence[str] = (), *, write_data: Path_ | None = None, bits: int | None = None, overwrite: bool = False
 ) -> DemoReport | DigitsReport:
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
 
@@ -287,14 +289,15 @@ def demo(
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
         bits: of a weight.
+        overwrite: replace the file of digits.
 
     Raises:
-        UsageError: for a chip that does not exist.
+        UsageError: for a chip that does not exist, or a file that does.
     """
     from neurocompile.verbs.demo import DemoRequest
     from neurocompile.verbs.demo import demo as run
 
-    return run(DemoRequest(targets=tuple(targets), write_data=_given(write_data), bits=bits))
+    return run(DemoRequest(targets=tuple(targets), write_data=_given(write_data), bits=bits, overwrite=overwrite))
 
 
 def validate(

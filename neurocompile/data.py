@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.errors import BadInput, Problem
+from neurocompile.files import read_arrays
 from neurocompile.ir.ops import Array
 
-__all__ = ["Data", "arrange_inputs", "completed", "load_arrays", "load_data", "pack_arrays", "write_file"]
+__all__ = ["Data", "arrange_inputs", "load_data"]
 
 
 @dataclass(frozen=True)
@@ -35,26 +32,6 @@ class Data:
         return Data({name: x[start:stop] for name, x in self.inputs.items()}, labels, self.where)
 
 
-def load_arrays(path: Path) -> dict[str, Array]:
-    """All arrays of an ``.npz`` file (a single ``.npy`` is x).
-
-    Raises:
-        BadInput: if it cannot be read, or holds objects instead of numbers.
-    """
-    if not path.exists():
-        raise BadInput(Problem("no such file", str(path), fix="check the path"))
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        what = "cannot be read as NumPy arrays"
-        fix = "write it with numpy.savez(path, x=..., y=...), without pickled objects"
-        raise BadInput(Problem(f"{what}: {error}", str(path), fix=fix)) from error
-
-
 def load_data(
     path: Path, shapes: Mapping[str, tuple[int, ...]], timesteps: int, lines: Mapping[str, str] | None = None
 ) -> Data:
@@ -63,7 +40,7 @@ def load_data(
     Raises:
         BadInput: with everything that does not match.
     """
-    return arrange_inputs(load_arrays(path), shapes, timesteps, str(path), lines)
+    return arrange_inputs(read_arrays(path), shapes, timesteps, str(path), lines)
 
 
 def arrange_inputs(
@@ -126,45 +103,3 @@ def arrange_inputs(
     if problems:
         raise BadInput(problems)
     return Data(inputs, labels, where)
-
-
-def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
-    """The content of an npz without dates, in the order of the names: the same arrays give the same bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(arrays):
-            content = io.BytesIO()
-            np.lib.format.write_array(content, arrays[name].copy(order="C"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, 6)
-    return buffer.getvalue()
-
-
-@contextmanager
-def completed(path: Path) -> Iterator[Path]:
-    """Where to write a file that appears under its name only when it is complete.
-
-    Raises:
-        ToolFailed: if the disk does not take it.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        what = f"cannot write the file: {error.strerror or error}"
-        raise ToolFailed(Problem(what, str(path), fix="free some space, or write elsewhere")) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """A file that appears under its name only when it is complete.
-
-    Raises:
-        ToolFailed: if the disk does not take it.
-    """
-    with completed(path) as partial, open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

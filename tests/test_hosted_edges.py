@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import copy
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,8 @@ from neurocompile.frontends.pytorch import TorchModel
 from neurocompile.hosted import run_graph
 from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRead, HostRegion
-from neurocompile.program import Program, _digest, load_program
+from neurocompile.program import Program, load_program
+from neurocompile.program.plain import digest_of
 from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.vocabulary.feedback import Feedback
 
@@ -403,15 +402,7 @@ def test_a_clipped_input_counts_once() -> None:
 
 def test_without_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     program = neurocompile.compile(lowered(OnlyHost()), calibrate=given())
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("onnxruntime"):
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.setattr("neurocompile.hosted.session.find_spec", lambda name: None)
     with pytest.raises(ToolFailed, match=r"mean.*not installed[\s\S]*pip install"):
         neurocompile.simulate(program, given())
     with pytest.raises((ToolFailed, UnsupportedModel), match="not installed"):
@@ -494,7 +485,7 @@ def test_forged_regions(program: Program, of_region: Any, of_read: Any, says: st
     body["hosts"][1].update(of_region)
     for read in body["hosts"][1]["reads"]:
         read.update(of_read)
-    body["sha256"]["program.json"] = _digest(body)
+    body["sha256"]["program.json"] = digest_of(body)
     file.write_text(json.dumps(body))
     with pytest.raises(BadInput, match=says):
         neurocompile.simulate(tmp_path / "out", given())
@@ -506,7 +497,7 @@ def test_another_region_in_its_place(program: Program, tmp_path: Path) -> None:
     (hosts / "1.onnx").write_bytes((hosts / "2.onnx").read_bytes())
     body = json.loads(file.read_text())
     body["sha256"]["host/1.onnx"] = hashlib.sha256((hosts / "1.onnx").read_bytes()).hexdigest()
-    body["sha256"]["program.json"] = _digest(body)
+    body["sha256"]["program.json"] = digest_of(body)
     file.write_text(json.dumps(body))
     with pytest.raises(BadInput, match="cannot run this host region"):
         neurocompile.simulate(tmp_path / "out", given())

@@ -29,8 +29,9 @@ ORDER = (
     ("passes", "quantization", "frontends"),
     ("vocabulary", "hosted"),
     ("data",),
+    ("files",),
     ("ir",),
-    ("arithmetic", "limits", "errors", "registry"),
+    ("arithmetic", "limits", "errors", "keys", "registry"),
 )
 LEVEL = {room: len(ORDER) - line for line, rooms in enumerate(ORDER) for room in rooms}
 

@@ -13,7 +13,7 @@ from neurocompile.backends.lava.layout import lava_order, rank_of
 from neurocompile.backends.lava.network import NetworkSource, Way, ends_of
 from neurocompile.backends.lava.plan import Plan, Population, SynapseLayer, plan_of
 from neurocompile.backends.lava.readme import readme
-from neurocompile.data import pack_arrays
+from neurocompile.files import pack_arrays
 from neurocompile.ir.ops import Array, Input, Integrator, Linear, Neuron, Output
 from neurocompile.program import Program
 from neurocompile.simulator.reference import simulate_integers

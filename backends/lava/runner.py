@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neurocompile.data import pack_arrays
 from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.files import pack_arrays
 from neurocompile.ir.ops import Array
 
 __all__ = ["TIME_LIMIT_S", "LavaMissing", "find_lava_python", "run_bundle"]

@@ -1,20 +1,16 @@
-"""The group of commands, and what happens to errors."""
+"""The group of commands."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import NoReturn
 
 import click
 
 from neurocompile import __version__
-from neurocompile.cli.console import print_json
-from neurocompile.errors import Interrupted, NeurocompileError, Problem, ToolFailed, UsageError
+from neurocompile.cli.guard import guarded
 
 __all__ = ["main"]
 
@@ -57,53 +53,8 @@ def _app() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in given if not word.startswith("-")), "")
-    as_json, debug = "--json" in given, "--debug" in given
-    signal.signal(signal.SIGTERM, _on_term)
-    code = 0
-    try:
-        result = _app.main(given, prog_name="neurocompile", standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-        sys.stdout.flush()  # an interrupt while Python shuts down would lose what is still buffered
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt) as error:
-        code = _failed(
-            Interrupted(Problem("interrupted", fix="nothing was left half-written")), name, as_json, error, debug
-        )
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "neurocompile"
-        wrapped = UsageError(Problem(error.format_message(), fix=f"see {where} --help"))
-        code = _failed(wrapped, name, as_json, error, debug)
-    except NeurocompileError as error:
-        code = _failed(error, name, as_json, error, debug)
-    except (BrokenPipeError, SystemExit):  # click exits so on a closed pipe: who read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:
-        problem = Problem(f"the system refused: {error.strerror or error}", str(error.filename or ""))
-        code = _failed(ToolFailed(problem), name, as_json, error, debug)
-    except Exception as error:
-        problem = Problem(
-            f"internal error: {type(error).__name__}: {error}", fix="please report it, with the output of --debug"
-        )
-        code = _failed(ToolFailed(problem), name, as_json, error, debug)
-    sys.exit(code)
-
-
-def _on_term(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def _failed(error: NeurocompileError, command: str, as_json: bool, cause: BaseException, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(cause)
-    if as_json:
-        print_json(command, {"errors": [problem.as_json() for problem in error.problems]}, ok=False)
-    else:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-    return error.exit_code
+    sys.exit(guarded(_app, given, "neurocompile", name))

@@ -15,6 +15,7 @@ __all__ = ["command"]
 @click.option("--target", "targets", multiple=True, help="A chip to price (repeatable; default: every priced one).")
 @click.option("--write-data", type=path, metavar="FILE.npz", help="Only write the held-out digits, as x and y.")
 @click.option("--bits", type=int, help="Width of a weight (default: 8).")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --write-data.")
 @output_options
 def command(**options: Any) -> int:
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits."""

@@ -32,6 +32,7 @@ __all__ = ["command"]
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Samples at once (default: one a processor).")
 @click.option("--reference", is_flag=True, help="Run the NumPy reference instead of the compiled engine.")
 @click.option("--stream", is_flag=True, help="Keep the state from one sample to the next.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of --spikes and --timeline.")
 @output_options
 def command(**options: Any) -> int:
     """Run PROGRAM (a folder that export wrote) on data."""

@@ -1,13 +1,16 @@
-"""A host region in ONNX Runtime."""
+"""A host region in ONNX Runtime, within bounds of memory and time."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.hosted.worker import MEMORY, SECONDS, Refusal, the_worker
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
 
@@ -32,61 +35,70 @@ class HostSession:
     def __init__(self, region: HostRegion, timesteps: int) -> None:
         self.region = region
         self._timesteps = timesteps
-        try:
-            import onnx
-            import onnxruntime
-        except ImportError as error:
+        missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+        if missing:
             what = "this network has host regions, which ONNX Runtime computes, and it is not installed"
-            raise ToolFailed(Problem(what, region.name, fix="pip install onnx onnxruntime")) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, too
+            raise ToolFailed(Problem(what, region.name, fix=f"pip install {' '.join(missing)}"))
+        self._check_model()
+        self._key = hashlib.sha256(region.model).hexdigest()
         try:
-            outside = [tensor.name for tensor in _tensors(onnx.load_model_from_string(region.model))
-                       if tensor.data_location == onnx.TensorProto.EXTERNAL]  # fmt: skip
-            if outside:  # a program could read any file of the machine that it is run on
-                what = "the ONNX of this host region wants to read other files; nothing was read"
-                raise BadInput(Problem(what, region.name, ", ".join(outside[:5]), "weights in the model itself", _FIX))
-            providers = ["CPUExecutionProvider"]
-            self._session: Any = onnxruntime.InferenceSession(region.model, options, providers=providers)
-        except BadInput:
-            raise
-        except Exception as error:
-            what = f"ONNX Runtime does not take this host region: {_first_line(error)}"
-            raise BadInput(Problem(what, region.name, fix=_FIX)) from error
-        self._names = [given.name for given in self._session.get_inputs()]
+            sides = the_worker().open(self._key, region.model)
+        except Refusal as refusal:
+            raise self._failed("ONNX Runtime does not take this host region", refusal, "") from refusal
         kind = _TYPES.get(region.precision, region.precision)
         for side, found, count in (
-            ("inputs", self._session.get_inputs(), len(region.reads)),
-            ("outputs", self._session.get_outputs(), 1),
+            ("inputs", sides["inputs"], len(region.reads)),
+            ("outputs", sides["outputs"], 1),
         ):
             if len(found) != count:
                 what = f"the ONNX of this host region has another number of {side}"
                 raise BadInput(Problem(what, region.name, str(len(found)), str(count), _FIX))
-            other = next((value.type for value in found if value.type != kind), None)
+            other = next((its for _, its in found if its != kind), None)
             if other is not None:
                 what = f"the ONNX of this host region has {side} of another type"
                 raise BadInput(Problem(what, region.name, other, kind, _FIX))
+
+    def _check_model(self) -> None:
+        """Refuse what would read other files, and loops, which may never end."""
+        import onnx
+
+        region = self.region
+        try:
+            model = onnx.load_model_from_string(region.model)
+            outside = [x.name for x in _parts(model) if getattr(x, "data_location", None) == onnx.TensorProto.EXTERNAL]
+            loops = [x.op_type for x in _parts(model) if getattr(x, "op_type", "") in ("Loop", "Scan")]
+        except Exception as error:
+            what = f"ONNX Runtime does not take this host region: {_first_line(error)}"
+            raise BadInput(Problem(what, region.name, fix=_FIX)) from error
+        if outside:  # a program could read any file of the machine that it is run on
+            what = "the ONNX of this host region wants to read other files; nothing was read"
+            raise BadInput(Problem(what, region.name, ", ".join(outside[:5]), "weights in the model itself", _FIX))
+        if loops:
+            what = "the ONNX of this host region has loops, of which nobody knows when they end"
+            fix = "write the steps one by one in forward, and export the model again"
+            raise BadInput(Problem(what, region.name, ", ".join(sorted(set(loops))), fix=fix))
 
     def __call__(self, values: Sequence[Array]) -> Array:
         """The result ``[N, (T,) *shape]`` in float64, for one array for each read ``[N, (T,) *shape]``.
 
         Raises:
-            BadInput: if the model cannot be run on them, or if the result has another shape.
+            BadInput: if the model cannot be run on them within the limits, or if the result has another shape.
         """
         region, samples = self.region, len(values[0])
         steps = values[0].shape[1] if region.per_step else self._timesteps
-        given = {}
-        for name, value in zip(self._names, values):
+        given = []
+        for value in values:
             flat = value.reshape(samples * steps, *value.shape[2:]) if region.per_step else value
-            given[name] = np.ascontiguousarray(flat, region.precision)
+            given.append(np.ascontiguousarray(flat, region.precision))
         try:
-            (result,) = self._session.run(None, given)
-        except Exception as error:
-            shapes = ", ".join(str(list(value.shape)) for value in given.values())
-            what = f"ONNX Runtime cannot run this host region: {_first_line(error)}"
-            raise BadInput(Problem(what, region.name, f"input {shapes}", fix=_FIX)) from error
-        result = np.asarray(result, np.float64)
+            result = np.asarray(the_worker().run(self._key, region.model, given), np.float64)
+        except Refusal as refusal:
+            if refusal.kind == "memory" and samples > 1:  # samples do not depend on one another
+                half = samples // 2
+                parts = ([value[:half] for value in values], [value[half:] for value in values])
+                return np.concatenate([self(part) for part in parts])
+            shapes = "input " + ", ".join(str(list(value.shape)) for value in given)
+            raise self._failed("ONNX Runtime cannot run this host region", refusal, shapes) from refusal
         if region.per_step and result.shape[:1] == (samples * steps,):
             result = result.reshape(samples, steps, *result.shape[1:])
         expected = (samples, *((steps,) if region.timed else ()), *region.shape)
@@ -95,21 +107,25 @@ class HostSession:
             raise BadInput(Problem(what, region.name, str(list(result.shape)), str(list(expected)), _FIX))
         return result
 
+    def _failed(self, what: str, refusal: Refusal, actual: str) -> BadInput:
+        more = {"memory": f"allow it more: {MEMORY}=8192 (MiB)", "time": f"allow it more: {SECONDS}=3600"}
+        fix = more.get(refusal.kind, _FIX)
+        return BadInput(Problem(f"{what}: {refusal.text}", self.region.name, actual, fix=fix))
+
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _tensors(message: Any) -> Iterator[Any]:
-    """All tensors in a model, wherever they stand."""
+def _parts(message: Any) -> Iterator[Any]:
+    """All messages within a model, wherever they stand: tensors, operations."""
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
         for part in [value] if hasattr(value, "ListFields") else value:
-            if hasattr(part, "data_location"):
+            if hasattr(part, "ListFields"):
                 yield part
-            elif hasattr(part, "ListFields"):
-                yield from _tensors(part)
+                yield from _parts(part)
 
 
 def sessions(regions: Iterable[HostRegion], timesteps: int) -> dict[str, HostSession]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.keys import ARITHMETIC, LIF, Key, checked
 from neurocompile.limits import Limits
 from neurocompile.targets.base import COUNTS, FAMILIES, Target
 from neurocompile.targets.events import EVENTS, AsyncEvents, constant, events_of
-from neurocompile.targets.keys import ARITHMETIC, CONSTANT, LIF, LIMITS, MESH, TABLES, TOP, Key, checked
+from neurocompile.targets.keys import CONSTANT, LIMITS, MESH, TABLES, TOP
 
 if TYPE_CHECKING:
     from neurocompile.program import Program

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurocompile.compiler import Options, compile_graph
-from neurocompile.data import Data, arrange_inputs, pack_arrays, write_file
+from neurocompile.data import Data, arrange_inputs
+from neurocompile.files import check_output, pack_arrays, write_file
 from neurocompile.ir.ops import Add, SumPool
 from neurocompile.program import Program
 from neurocompile.reports.demo import Chip, Conventional, DemoReport, DigitsReport
@@ -39,23 +40,27 @@ class DemoRequest:
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
         bits: of a weight; None: the target's.
+        overwrite: replace the file of digits.
     """
 
     targets: tuple[str, ...] = ()
     write_data: Path | None = None
     bits: int | None = None
+    overwrite: bool = False
 
 
 def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport | DigitsReport:
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
 
     Raises:
-        UsageError: for a chip that does not exist.
+        UsageError: for a chip that does not exist, or a file that does.
         ToolFailed: if the disk does not take the digits.
     """
+    if request.write_data is not None:
+        check_output(request.write_data, "--write-data", overwrite=request.overwrite)
     x, y = DEMOS["digits"].data()
     if request.write_data is not None:
-        write_file(request.write_data, pack_arrays({"x": x, "y": y}))
+        write_file(request.write_data, pack_arrays({"x": x, "y": y}), request.overwrite)
         return DigitsReport(request.write_data, len(x))
     started, shown = time.perf_counter(), progress or silent
     names = request.targets or [name for name in target_names() if load_target(name).priced]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,6 +124,10 @@ def _folder(request: ExportRequest) -> Path:
         if not isinstance(request.model, Path):
             raise TypeError("a live module has no file to name the folder after: give out")
         out = Path(request.model.stem)
+    read = [given for given in (request.model, request.calibrate) if isinstance(given, Path)]
+    if os.path.lexists(out) and any(out.resolve() in given.resolve().parents for given in read):
+        what, fix = "the output would replace a folder with what is read in it", "write into another folder"
+        raise UsageError(Problem(what, str(out), ", ".join(map(str, read)), fix=fix))
     check_free(out, request.overwrite)
     return out
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from neurocompile.data import pack_arrays, write_file
 from neurocompile.errors import Problem, UsageError
+from neurocompile.files import check_output, pack_arrays, write_file
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 from neurocompile.reports.simulate import SimulateReport
@@ -38,6 +39,7 @@ class SimulateRequest:
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference instead of the compiled engine.
         stream: keep the state from one sample to the next, as if they followed one another in time.
+        overwrite: replace files that exist.
     """
 
     program: Program | Path
@@ -52,6 +54,7 @@ class SimulateRequest:
     threads: int | None = None
     reference: bool = False
     stream: bool = False
+    overwrite: bool = False
 
 
 def simulate(request: SimulateRequest, progress: Progress | None = None) -> SimulateReport:
@@ -59,13 +62,14 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
 
     Raises:
         DoesNotFit: for what the mesh of a target with a timing model cannot hold.
-        UsageError: for a target that does not exist; with ``stream`` and ``real`` together, which are not simulated;
-            with ``timing`` or ``timeline`` for what cannot be timed.
+        UsageError: for a target that does not exist; for a file that exists or is read; with ``stream`` and ``real``
+            together, which are not simulated; with ``timing`` or ``timeline`` for what cannot be timed.
         BadInput: for a program or data that cannot be read, or labels that no output stands for.
         ToolFailed: if a disk does not take a file.
     """
     if request.price_as:
         load_target(request.price_as)
+    _check_outputs(request)
     program = program_of(request.program)
     data = data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
     wants_timeline = bool(request.timeline)
@@ -81,7 +85,16 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
         )  # fmt: skip
     timeline = run.clock.timeline() if wants_timeline and run.clock is not None else None
     if isinstance(request.spikes, Path):
-        write_file(request.spikes, pack_arrays(run.spikes))
+        write_file(request.spikes, pack_arrays(run.spikes), request.overwrite)
     if isinstance(request.timeline, Path) and timeline is not None:
-        write_file(request.timeline, json.dumps(timeline).encode())
+        write_file(request.timeline, json.dumps(timeline).encode(), request.overwrite)
     return priced(run, request.price_as, timeline)
+
+
+def _check_outputs(request: SimulateRequest) -> None:
+    """Before anything is computed: what is to be written can be, and is not what is read."""
+    inputs = [Path(given) for given in (request.program, request.data) if isinstance(given, str | os.PathLike)]
+    for option, path in (("--spikes", request.spikes), ("--timeline", request.timeline)):
+        if isinstance(path, Path):
+            check_output(path, option, inputs, request.overwrite)
+            inputs.append(path)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurocompile.data import Data, load_arrays
+from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
+from neurocompile.files import read_arrays
 from neurocompile.frontends.base import Model
 from neurocompile.ir.compare import tolerance_of
 from neurocompile.ir.ops import Array, Neuron
@@ -85,7 +86,7 @@ def validate(request: ValidateRequest, progress: Progress | None = None) -> Vali
         fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
         raise UsageError(Problem("nothing to compare with", actual=left_out or _reasons(opened), fix=fix))
     data = _data(request, program)
-    recorded = load_arrays(request.recorded) if isinstance(request.recorded, Path) else request.recorded
+    recorded = read_arrays(request.recorded) if isinstance(request.recorded, Path) else request.recorded
     reference = _reference(request, program, data)
     with (progress or silent)("comparing", len(data)) as step:
         return validate_program(program, data, reference, recorded, step, opened=opened, without_backend=left_out)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from neurocompile.errors import Problem, UsageError
+from neurocompile.files import check_output
 from neurocompile.reports.zoo import NetworkReport, Written, ZooReport
 from neurocompile.verbs.networks import Network, networks
 
@@ -51,8 +52,8 @@ def zoo(request: ZooRequest) -> ZooReport:
     if name is None and out is not None:
         fix = "name it: neurocompile zoo NAME"
         raise UsageError(Problem("a model file holds one network", "-o", str(out), fix=fix))
-    if out is not None and out.exists() and not request.overwrite:
-        raise UsageError(Problem("the output exists already", str(out), fix="give another file, or --overwrite"))
+    if out is not None:
+        check_output(out, "-o", overwrite=request.overwrite)
     if name is None and request.measure:
         raise UsageError(
             Problem("all of them take an hour", "--measure", fix="name one: neurocompile zoo NAME --measure")

@@ -219,7 +219,7 @@ def test_the_disk_is_full(
         before = contents(out)
         space = min(space, sum(map(len, before.values())) - 1)
     disk = FullDisk(space)
-    monkeypatch.setattr("neurocompile.program.os.fsync", disk.fsync)
+    monkeypatch.setattr("neurocompile.files.writing.os.fsync", disk.fsync)
     for more in ((), ("--json",)):
         disk.left = space
         ended = run("export", model, "-o", out, "--input-bits", "6", "--overwrite", *more)

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neurocompile.data import arrange_inputs, load_arrays
+from neurocompile.data import arrange_inputs
 from neurocompile.errors import BadInput, NeurocompileError, ToolFailed, UsageError
+from neurocompile.files import read_arrays
 from neurocompile.models.loaders import (
     CIFAR10_CLASSES,
     EVENT,
@@ -794,7 +795,7 @@ def test_frames_that_cannot_be() -> None:
 def test_images_in_an_npz_fit_a_network(tmp_path: Path) -> None:
     images = random_cifar(np.random.default_rng(0), 300)
     shape = to_npz(Images(images, np.arange(300) % 10), tmp_path / "x.npz")
-    arrays = load_arrays(tmp_path / "x.npz")
+    arrays = read_arrays(tmp_path / "x.npz")
     data = arrange_inputs(arrays, {"x": (3, 32, 32)}, 4, "x.npz")
     assert shape == (300, 3, 32, 32)
     assert data.inputs["x"].shape == (300, 4, 3, 32, 32)
@@ -807,7 +808,7 @@ def test_recordings_in_an_npz_fit_a_network(tmp_path: Path) -> None:
     samples = tuple(Sample(tmp_path / str(n), n) for n in range(5))
     data = Recordings((8, 8), samples, lambda path: streams[int(path.name)])
     to_npz(data.first(4), tmp_path / "x.npz", timesteps=3, by="count")
-    loaded = arrange_inputs(load_arrays(tmp_path / "x.npz"), {"x": (2, 8, 8)}, 3, "x.npz")
+    loaded = arrange_inputs(read_arrays(tmp_path / "x.npz"), {"x": (2, 8, 8)}, 3, "x.npz")
     np.testing.assert_array_equal(loaded.inputs["x"], np.stack([frames(s, 3, (8, 8), "count") for s in streams[:4]]))
     np.testing.assert_array_equal(loaded.labels, range(4))
     first = (tmp_path / "x.npz").read_bytes()
@@ -857,7 +858,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, said, errors = run(capsys, "mnist", tmp_path, "-o", out, "--limit", 3)
     assert (code, errors) == (0, "")
     assert "x [3, 1, 4, 4], y [3] of 3 classes" in said
-    assert load_arrays(out)["y"].tolist() == [1, 2, 3]
+    assert read_arrays(out)["y"].tolist() == [1, 2, 3]
     assert run(capsys, "mnist", tmp_path, "-o", out)[0] == 2
     code, said, _ = run(capsys, "fashion-mnist", tmp_path, "-o", out, "--overwrite", "--json")
     assert json.loads(said)["x"] == [5, 1, 4, 4]
@@ -865,7 +866,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (tmp_path / "Train" / "4" / "00001.bin").write_bytes(bytes(10))
     given = ("nmnist", tmp_path, "-o", tmp_path / "n.npz", "--split", "train")
     assert run(capsys, *given, "--timesteps", 2)[0] == 0
-    assert load_arrays(tmp_path / "n.npz")["x"].shape == (1, 2, 2, 34, 34)
+    assert read_arrays(tmp_path / "n.npz")["x"].shape == (1, 2, 2, 34, 34)
 
 
 @pytest.mark.parametrize(

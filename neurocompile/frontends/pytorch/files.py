@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from neurocompile.data import write_file
 from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
+from neurocompile.files import write_file
 from neurocompile.frontends.base import Carries, Layout, Settings
 from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.checks import check_module
