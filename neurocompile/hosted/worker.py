@@ -174,7 +174,7 @@ if hasattr(os, "register_at_fork"):
 def _packed(arrays: Sequence[Array]) -> bytes:
     buffer = io.BytesIO()
     for array in arrays:
-        np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+        np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
     return buffer.getvalue()
 
 
