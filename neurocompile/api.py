@@ -308,6 +308,7 @@ def validate(
     time_limit_s: float = 600.0,
     backend_samples: int | None = None,
     lava_python: Path_ | None = None,
+    require: Sequence[str] = (),
     input_shape: tuple[int, ...] | None = None,
     timesteps: int | None = None,
     layout: Layout | None = None,
@@ -328,6 +329,8 @@ def validate(
         time_limit_s: that one run of Lava or the RTL may take before it is killed.
         backend_samples: how many samples these run, at most; None: 128 or 4; 0: none.
         lava_python: Python 3.10 with Lava, or its environment; None: ``.venv-lava``, if there is one.
+        require: stages that must have run and passed, or the result has not ``passed``: "lowering", "quantization",
+            "recorded", "lava", "rtl".
         input_shape: of a reference whose file does not say, without batch and time.
         timesteps: T, likewise.
         layout: how the reference takes time and batch; None: found out.
@@ -345,8 +348,9 @@ def validate(
     request = ValidateRequest(
         program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
-        lava_python=_given(lava_python), input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout,
-        carries=carries, arch=arch, trust=trust,
+        lava_python=_given(lava_python), require=(require,) if isinstance(require, str) else tuple(require),
+        input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
+        trust=trust,
     )  # fmt: skip
     return run(request)
 

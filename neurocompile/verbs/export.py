@@ -20,13 +20,13 @@ from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.program import Program, check_free
 from neurocompile.reports.export import ExportReport, LayerUnits
 from neurocompile.reports.validation import Validation
-from neurocompile.targets import load_target, target_of
+from neurocompile.targets import load_target
 from neurocompile.validation import silence
 from neurocompile.verbs.compile import CompileRequest, calibration_of, compiled
 from neurocompile.verbs.given import model_of
 from neurocompile.verbs.program import host_regions, placement_of, sizes_of
 from neurocompile.verbs.progress import Progress, silent
-from neurocompile.verbs.validate import validate_program
+from neurocompile.verbs.validate import not_opened, validate_program
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -129,15 +129,7 @@ def _folder(request: ExportRequest) -> Path:
 
 def _validated(program: Program, data: Data, model: Model, progress: Progress | None) -> Validation:
     with (progress or silent)("validating", len(data)) as step:
-        return validate_program(program, data, model, progress=step, without_backend=_later(program))
-
-
-def _later(program: Program) -> str:
-    """Where a program is compared with what runs it besides the simulator, if anything does."""
-    if program.integer.hosts:
-        return ""
-    said = {"rtl": "`neurocompile validate` runs its RTL", "lava": "`neurocompile validate` runs it in Lava"}
-    return next((said[name] for name in target_of(program).backends if name in said), "")
+        return validate_program(program, data, model, progress=step, opened=not_opened(program))
 
 
 def _layers(program: Program) -> Iterator[LayerUnits]:
