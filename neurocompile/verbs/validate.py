@@ -22,7 +22,7 @@ from neurocompile.simulator.base import Executor, Runner, RunnerSettings
 from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Recording
 from neurocompile.targets import target_of
 from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
-from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, data_of, program_of
+from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, check_carried, data_of, program_of
 from neurocompile.verbs.progress import Progress, Step, silent
 
 if TYPE_CHECKING:
@@ -233,10 +233,12 @@ def _settings(request: ValidateRequest) -> RunnerSettings:
 
 def _data(request: ValidateRequest, program: Program) -> Data:
     if request.data is not None:
-        return data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
-    data = program.example_data()
-    if data is None:
+        data = data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
+    elif (own := program.example_data()) is not None:
+        data = own
+    else:
         raise UsageError(Problem("the program brought no samples of its own", fix="give --data X.npz"))
+    check_carried(program.integer, data)
     return data
 
 
@@ -260,7 +262,7 @@ def _reference(request: ValidateRequest, program: Program, data: Data) -> Model 
 def _check_reference(program: Program, reference: Model) -> None:
     pairs = (
         ("a number of steps", reference.timesteps, program.timesteps),
-        ("inputs", dict(reference.input_shapes), program.input_shapes),
+        ("inputs", dict(reference.graph.given_inputs), program.input_shapes),
     )
     fix = "give the model that was exported"
     problems = [

@@ -187,7 +187,7 @@ EXPORTED: list[tuple[str, dict[str, Any]]] = [
     ("--target loihi --emit lava,lava", {"target": "loihi", "emit": ["lava"]}),
     ("--target loihi --encode host --no-validate", {"target": "loihi", "encode": "host", "validate": False}),
     ("--target nc1 --chips 2 --input-bits 6", {"target": "nc1", "chips": 2, "input_bits": 6}),
-    ("--dry-run --input spikes --readout last", {"dry_run": True, "carries": "spikes", "readout": "last"}),
+    ("--dry-run --input real --readout last", {"dry_run": True, "carries": "real", "readout": "last"}),
 ]
 
 

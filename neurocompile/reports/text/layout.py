@@ -1,8 +1,8 @@
 """Parts of a text as lines that fit a page.
 
-A line is folded between words. A table that is too wide for its page first folds its words, then leaves out columns that
-its writer can spare (and says so), and is at last written as a list, row by row. Numbers are never folded, and long names
-only where they have a dot, a slash, a dash or an underscore, unless a name is longer than the page is wide.
+A line is folded between words. A table that is too wide for its page first folds its words, then leaves out columns
+that its writer can spare (and says so), and is at last written as a list, row by row. Numbers are never folded, and
+long names only behind a dot, a slash, a dash or an underscore, unless a name is longer than the page is wide.
 
 Every character goes through :func:`neurocompile.printable.printable` here, and nowhere else on its way to a page.
 """
