@@ -140,12 +140,10 @@ def _validated(program: Program, data: Data, model: Model, progress: Progress | 
 
 def _drawn(model: Model, program: Program) -> Iterator[str]:
     """What forward draws at random is an input: it is nowhere frozen, and nowhere drawn again."""
-    for name in program.inputs:
-        if name not in model.input_shapes and name in program.lines:
-            yield (
-                f"{program.lines[name]}: the random numbers that forward draws there are an input of the program, "
-                f"{name}; who runs it on data gives them"
-            )
+    for name in program.input_shapes:
+        if name not in model.input_shapes:
+            where = program.lines.get(name, "forward")
+            yield f"{where}: the random numbers drawn there are an input of the program, {name}, for whoever runs it"
 
 
 def _layers(program: Program) -> Iterator[LayerUnits]:

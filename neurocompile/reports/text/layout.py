@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from neurocompile.printable import printable
@@ -93,13 +94,14 @@ def _table(made: Table, width: int) -> Iterator[Line]:
     """Title, rows and legend, and an empty line after them."""
     for line in wrapped(printable(made.title), width):
         yield [(line, "bold")]
+    columns = [replace(column, head=printable(column.head)) for column in made.columns]
     rows = [tuple(_cell(cell) for cell in row) for row in made.rows]
-    shown, widths = _fitting(made.columns, rows, width)
+    shown, widths = _fitting(columns, rows, width)
     if widths is None:
-        yield from _listed(made.columns, rows, width)
+        yield from _listed(columns, rows, width)
     else:
-        yield from _grid([made.columns[k] for k in shown], [tuple(row[k] for k in shown) for row in rows], widths)
-    left_out = [made.columns[k].head for k in range(len(made.columns)) if k not in shown]
+        yield from _grid([columns[k] for k in shown], [tuple(row[k] for k in shown) for row in rows], widths)
+    left_out = [column.head for k, column in enumerate(columns) if k not in shown]
     legend = [*made.legend, f"(left out in {width} columns: {', '.join(left_out)})"] if left_out else made.legend
     for text in legend:
         for line in wrapped(printable(f" {text}"), width, hanging=1):
