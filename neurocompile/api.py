@@ -279,13 +279,15 @@ def zoo(
 
 
 def demo(
-    targets: Sequence[str] = (), *, write_data: Path_ | None = None, bits: int | None = None
-) -> DemoReport | DigitsReport:
+    targets: Sequence[str] = (), *, write_data: Path_ | None = None, write_model: Path_ | None = None,
+    bits: int | None = None,
+) -> DemoReport | DigitsReport:  # fmt: skip
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
 
     Args:
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
+        write_model: only write the bundled network there, as a model file.
         bits: of a weight.
 
     Raises:
@@ -294,7 +296,10 @@ def demo(
     from neurocompile.verbs.demo import DemoRequest
     from neurocompile.verbs.demo import demo as run
 
-    return run(DemoRequest(targets=tuple(targets), write_data=_given(write_data), bits=bits))
+    request = DemoRequest(
+        targets=tuple(targets), write_data=_given(write_data), write_model=_given(write_model), bits=bits
+    )
+    return run(request)
 
 
 def validate(

@@ -14,6 +14,7 @@ __all__ = ["command"]
 @click.command("demo")
 @click.option("--target", "targets", multiple=True, help="A chip to price (repeatable; default: every priced one).")
 @click.option("--write-data", type=path, metavar="FILE.npz", help="Only write the held-out digits, as x and y.")
+@click.option("--write-model", type=path, metavar="FILE.pt", help="Only write the bundled network, as a model file.")
 @click.option("--bits", type=int, help="Width of a weight (default: 8).")
 @output_options
 def command(**options: Any) -> int:

@@ -38,11 +38,13 @@ class DemoRequest:
     Attributes:
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
+        write_model: only write the bundled network there, as a model file.
         bits: of a weight; None: the target's.
     """
 
     targets: tuple[str, ...] = ()
     write_data: Path | None = None
+    write_model: Path | None = None
     bits: int | None = None
 
 
@@ -51,12 +53,16 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
 
     Raises:
         UsageError: for a chip that does not exist.
-        ToolFailed: if the disk does not take the digits.
+        ToolFailed: if the disk does not take the digits, or the network.
     """
     x, y = DEMOS["digits"].data()
     if request.write_data is not None:
         write_file(request.write_data, pack_arrays({"x": x, "y": y}))
-        return DigitsReport(request.write_data, len(x))
+    if request.write_model is not None:
+        with DEMOS["digits"].model() as file:
+            write_file(request.write_model, file.read_bytes())
+    if request.write_data is not None or request.write_model is not None:
+        return DigitsReport(request.write_data, len(x), request.write_model)
     started, shown = time.perf_counter(), progress or silent
     names = request.targets or [name for name in target_names() if load_target(name).priced]
     chosen, options = [load_target(name) for name in names], Options(bits=request.bits)

@@ -23,7 +23,10 @@ __all__ = ["text"]
 def text(report: DemoReport | DigitsReport) -> Iterator[Part]:
     """What the network does, what that costs on each chip, and whether PyTorch does the same."""
     if isinstance(report, DigitsReport):
-        yield f"wrote {report.samples} held-out digits to {report.data}"
+        if report.data is not None:
+            yield f"wrote {report.samples} held-out digits to {report.data}"
+        if report.model is not None:
+            yield f"wrote the network, trained on other digits, to {report.model}"
         return
     summary = report.summary
     network = "An MPBN network trained on handwritten digits"

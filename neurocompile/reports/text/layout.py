@@ -25,7 +25,7 @@ Line = list[tuple[str, str]]
 
 _GAP = "  "
 # So wide is a column of words at least, if it has so many.
-_NARROWEST = 16
+_NARROWEST = 14
 # A longer name may be folded within itself, behind one of these.
 _LONG = 24
 _JOINTS = re.compile(r"(?<=[./_:-])(?=[^\W\d])")

@@ -33,13 +33,13 @@ def stages(validation: Validation, title: str) -> Iterator[Part]:
 
 def _stages(validation: Validation, title: str) -> Table:
     """A row for each stage, and what was asked of each."""
+    few = any(stage.samples_run < validation.samples for stage in validation.stages if stage.passed is not None)
     made = table(
         title,
         "stage", "against", "samples", "positions compared", "spikes fired", "positions differing", "ties", "",
-        words=("stage", "against", "samples", ""), optional=("ties", "samples"),
+        words=("stage", "against", "samples", ""), optional=_spare(validation, few),
         legend=["positions: each neuron at each step of each sample, whether it fires or not"],
     )  # fmt: skip
-    few = any(stage.samples_run < validation.samples for stage in validation.stages if stage.passed is not None)
     for stage in validation.stages:
         ran = stage.passed is not None
         share = stage.mismatches / stage.compared if stage.compared else 0.0
@@ -47,7 +47,7 @@ def _stages(validation: Validation, title: str) -> Table:
         made.add_row(
             stage.title,
             stage.against or stage.reason,
-            f"{stage.samples_run:,} of {validation.samples:,}" if few and ran else number(stage.samples_run or None),
+            _ran_on(stage, validation.samples),
             *(number(each if ran else None) for each in (stage.positions, stage.spikes_expected)),
             differing if ran else "-",
             number(stage.ties if ran else None),
@@ -56,6 +56,19 @@ def _stages(validation: Validation, title: str) -> Table:
         if stage.asked:
             made.legend.append(f"{stage.title} asks: {stage.asked}")
     return made
+
+
+def _spare(validation: Validation, few: bool) -> list[str]:
+    """What a narrow page may leave out: ties, if there are none; samples, if each stage ran on all; what is against."""
+    ties = any(stage.ties for stage in validation.stages)
+    return ["ties"] * (not ties) + ["samples"] * (not few) + ["against"]
+
+
+def _ran_on(stage: Stage, samples: int) -> str:
+    """How many samples; of how many, where it did not run on all."""
+    if stage.passed is None and not stage.samples_run:
+        return "-"
+    return f"{stage.samples_run:,}" if stage.samples_run == samples else f"{stage.samples_run:,} of {samples:,}"
 
 
 def _rates(validation: Validation) -> Table:
