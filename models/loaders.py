@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from neurocompile import __version__
 from neurocompile.data import completed
 from neurocompile.errors import BadInput, Interrupted, NeurocompileError, Problem, ToolFailed, UsageError
+from neurocompile.printable import printable
 
 __all__ = [
     "EVENT",
@@ -826,7 +827,7 @@ def _command(
     if as_json:
         _print_json({"ok": True, "output": str(output), "x": list(shape), "classes": classes})
     else:
-        print(f"{output}: x {list(shape)}, y [{shape[0]}] of {classes} classes")
+        print(f"{printable(str(output))}: x {list(shape)}, y [{shape[0]}] of {classes} classes")
 
 
 def _print_json(body: dict[str, Any]) -> None:
