@@ -106,6 +106,7 @@ def test_the_commands_in_their_order(tmp_path: Path) -> None:
     assert made >= {"digits.npz", "digits.pt", "out", "spikes.npz", "chip", "core", "t.json", "vgg.pt"}
 
 
+@pytest.mark.slow
 def test_the_commands_for_lava(tmp_path: Path) -> None:
     need_lava()
     said = "\n".join(_run(_of("chip"), tmp_path).values())
