@@ -31,7 +31,8 @@ FIX_FAULT = "please report it with the model: this is a fault of neurocompile; n
 
 def _chance() -> tuple[object, ...]:
     """The states of the global generators of random numbers that are not torch's."""
-    return random.getstate(), *(str(part) for part in np.random.get_state()[1:])
+    numpy = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), numpy["pos"], numpy["key"].tobytes()
 
 
 # -- the live module ---------------------------------------------------------------------------------------------------
