@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+# Not quiet: on a slow line this takes a while, and pip says what it is at.
+PIP_INSTALL := -m pip install --disable-pip-version-check
 # Lava wants a Python 3.10 of its own; pyenv keeps its versions off the PATH.
 LAVA_VENV   ?= .venv-lava
 LAVA_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell command -v python3.10))
@@ -13,15 +15,18 @@ LAVA_STAMP  := $(LAVA_VENV)/.installed
 setup: $(STAMP) setup-lava
 
 $(STAMP): setup.cfg setup.py pyproject.toml constraints-dev.txt $(wildcard simulator/*/native/*)
+	@echo "$(VENV): torch, SpikingJelly, ONNX Runtime and what tests need. About 400 MB to download where torch is a CPU"
+	@echo "build, 3 GB where it comes with CUDA; then the engine is compiled, a minute or two."
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[dev]'
+	$(PY) $(PIP_INSTALL) -c constraints-dev.txt -e '.[dev]'
 	touch $(STAMP)
 
 setup-lava: $(if $(LAVA_PYTHON),$(LAVA_STAMP),no-python-3.10)
 
 $(LAVA_STAMP): backends/lava/runtime/requirements.txt backends/netx/fetch_netx.py
+	@echo "$(LAVA_VENV): Lava and NumPy for Python 3.10, about 100 MB to download"
 	test -x $(LAVA_VENV)/bin/python || $(LAVA_PYTHON) -m venv $(LAVA_VENV)
-	$(LAVA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(LAVA_VENV)/bin/python $(PIP_INSTALL) \
 		-r backends/lava/runtime/requirements.txt 'h5py>=3.7,<4'
 	$(LAVA_VENV)/bin/python backends/netx/fetch_netx.py $(LAVA_VENV)/netx
 	touch $(LAVA_STAMP)
@@ -38,6 +43,7 @@ system:
 	if [ -z "$$missing" ]; then echo "all there: $(TOOLS)"; \
 	elif command -v apt-get > /dev/null; then \
 		if [ "$$(id -u)" = 0 ]; then run=; else run=sudo; fi; \
+		echo "installing $(TOOLS), about 100 MB to download"; \
 		$$run apt-get update -qq && $$run apt-get install -y -qq --no-install-recommends $(TOOLS) > /dev/null; \
 	else echo "install $(TOOLS) with your package manager"; exit 1; fi
 
@@ -53,6 +59,7 @@ test-all: setup
 # The engine built with sanitizers, in a folder of its own; its tests and a sweep must run clean in it.
 SANITIZED := build/sanitized
 test-sanitized: setup
+	@echo "compiling the engine with sanitizers, a minute or two"
 	rm -rf $(SANITIZED)
 	NEUROCOMPILE_SANITIZE=address,undefined $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --target $(SANITIZED) .
@@ -67,14 +74,16 @@ PEERS_VENV ?= .venv-peers
 .PHONY: test-peers
 test-peers:
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
-	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt \
+	@echo "$(PEERS_VENV): torch, snnTorch and Norse, as large as $(VENV)"
+	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
 		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 -e '.[dev]'
 	$(PEERS_VENV)/bin/python -m tests.peers.sweep
 
 # The lower bounds of setup.cfg, in an environment of their own.
 test-lowest:
 	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	@echo "$(VENV)-lowest: the lowest versions, as large as $(VENV)"
+	$(VENV)-lowest/bin/python $(PIP_INSTALL) -c constraints-lowest.txt -e '.[dev]'
 	$(VENV)-lowest/bin/python -m pytest -n 2 -m "not slow"
 
 bench: setup
@@ -92,6 +101,7 @@ zoo: setup
 # mypy finds the mapped folders only in a real install.
 lint: setup
 	$(PY) -m ruff check .
+	@echo "installing a copy into build/lint, for which the engine is compiled: a minute or two"
 	rm -rf build/lint build/lib* build/bdist* build/temp*
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target build/lint .
 	cd build/lint && ../../$(PY) -m mypy --config-file ../../pyproject.toml -p neurocompile

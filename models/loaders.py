@@ -33,6 +33,7 @@ from neurocompile.cli.console import print_json
 from neurocompile.cli.guard import guarded
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.files import check_output, completed
+from neurocompile.printable import printable
 
 __all__ = [
     "EVENT",
@@ -825,7 +826,7 @@ def _command(
     if as_json:
         print_json("loaders", {"output": str(output), "x": list(shape), "classes": classes})
     else:
-        print(f"{output}: x {list(shape)}, y [{shape[0]}] of {classes} classes")
+        print(f"{printable(str(output))}: x {list(shape)}, y [{shape[0]}] of {classes} classes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -281,15 +281,17 @@ def zoo(
 
 
 def demo(
-    targets: Sequence[str] = (), *, write_data: Path_ | None = None, bits: int | None = None, overwrite: bool = False
-) -> DemoReport | DigitsReport:
+    targets: Sequence[str] = (), *, write_data: Path_ | None = None, write_model: Path_ | None = None,
+    bits: int | None = None, overwrite: bool = False,
+) -> DemoReport | DigitsReport:  # fmt: skip
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
 
     Args:
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
+        write_model: only write the bundled network there, as a model file.
         bits: of a weight.
-        overwrite: replace the file of digits.
+        overwrite: replace these files.
 
     Raises:
         UsageError: for a chip that does not exist, or a file that does.
@@ -297,7 +299,11 @@ def demo(
     from neurocompile.verbs.demo import DemoRequest
     from neurocompile.verbs.demo import demo as run
 
-    return run(DemoRequest(targets=tuple(targets), write_data=_given(write_data), bits=bits, overwrite=overwrite))
+    request = DemoRequest(
+        targets=tuple(targets), write_data=_given(write_data), write_model=_given(write_model), bits=bits,
+        overwrite=overwrite,
+    )  # fmt: skip
+    return run(request)
 
 
 def validate(
@@ -311,6 +317,7 @@ def validate(
     time_limit_s: float = 600.0,
     backend_samples: int | None = None,
     lava_python: Path_ | None = None,
+    require: Sequence[str] = (),
     input_shape: tuple[int, ...] | None = None,
     timesteps: int | None = None,
     layout: Layout | None = None,
@@ -331,6 +338,8 @@ def validate(
         time_limit_s: that one run of Lava or the RTL may take before it is killed.
         backend_samples: how many samples these run, at most; None: 128 or 4; 0: none.
         lava_python: Python 3.10 with Lava, or its environment; None: ``.venv-lava``, if there is one.
+        require: stages that must have run and passed, or the result has not ``passed``: "lowering", "quantization",
+            "recorded", "lava", "rtl".
         input_shape: of a reference whose file does not say, without batch and time.
         timesteps: T, likewise.
         layout: how the reference takes time and batch; None: found out.
@@ -348,8 +357,9 @@ def validate(
     request = ValidateRequest(
         program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
-        lava_python=_given(lava_python), input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout,
-        carries=carries, arch=arch, trust=trust,
+        lava_python=_given(lava_python), require=(require,) if isinstance(require, str) else tuple(require),
+        input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
+        trust=trust,
     )  # fmt: skip
     return run(request)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from neurocompile.data import arrange_inputs
-from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
+from neurocompile.errors import DoesNotFit, Problem, UnsupportedModel, UsageError, naming_lines
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Neuron
@@ -77,8 +77,10 @@ def compile_graph(
 
     Raises:
         UsageError: for a target that nothing can be compiled for, or options that it does not have.
+        UnsupportedModel: if a layer's name cannot be written to a file.
         DoesNotFit: with everything that exceeds the target.
     """
+    _check_names(graph)
     with naming_lines(graph.lines):
         target = _checked(load_target(target_name), options)
         program = _compiled(graph, target, timesteps, options, calibration or example or None, after)
@@ -86,6 +88,13 @@ def compile_graph(
         if check and (violations := target.violations(program, options.chips)):
             raise DoesNotFit(violations)
         return program
+
+
+def _check_names(graph: Graph) -> None:
+    what, fix = "the name of this layer has half a character in it (a lone surrogate)", "give the module another name"
+    halves = [node.name for node in graph if any("\ud800" <= each <= "\udfff" for each in node.name)]
+    if halves:
+        raise UnsupportedModel([Problem(what, name, fix=fix) for name in halves])
 
 
 def _checked(target: Target, options: Options) -> Target:

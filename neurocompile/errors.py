@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from neurocompile.printable import printable
+
 __all__ = [
     "BadInput",
     "DoesNotFit",
@@ -35,12 +37,15 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where else self.what
-        if self.actual and self.limit:
-            line += f" (got {self.actual}; allowed: {self.limit})"
-        elif self.actual or self.limit:
-            line += f" (got {self.actual})" if self.actual else f" (allowed: {self.limit})"
-        return f"{line}\n    -> {self.fix}" if self.fix else line
+        """The lines of it, as a terminal may be given them."""
+        where, actual, limit = map(printable, (self.where, self.actual, self.limit))
+        what, fix = (printable(text, keep="\n") for text in (self.what, self.fix))  # the last lines of a tool, say
+        line = f"{where}: {what}" if where else what
+        if actual and limit:
+            line += f" (got {actual}; allowed: {limit})"
+        elif actual or limit:
+            line += f" (got {actual})" if actual else f" (allowed: {limit})"
+        return f"{line}\n    -> {fix}" if fix else line
 
     def at(self, lines: Mapping[str, str]) -> Problem:
         """The same, with the user's file:line where ``where`` is a layer (or a part of one) whose line is known."""

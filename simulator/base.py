@@ -68,8 +68,12 @@ class Runner:
         stage: what the comparison with it is called.
         samples: how many it runs if nobody says.
         open: what runs a program, or why it does not; "" where it has nothing to do with such programs.
+        executor: what a person calls it, where that is not the stage's name.
+        later: what `export` says of it, which runs nothing.
     """
 
     stage: str
     samples: int
     open: Callable[[Program, RunnerSettings], Executor | str]
+    executor: str = ""
+    later: str = ""

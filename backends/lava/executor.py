@@ -106,5 +106,5 @@ def _open(program: Program, settings: RunnerSettings) -> LavaExecutor | str:
         return f"{problem.what} ({problem.where}): {problem.fix}"
 
 
-LAVA = Runner("backend", 128, _open)
+LAVA = Runner("backend", 128, _open, executor="lava", later="`neurocompile validate` runs it in Lava")
 """Runs programs for Loihi."""

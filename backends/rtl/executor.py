@@ -75,7 +75,7 @@ def _open(program: Program, settings: RunnerSettings) -> RtlExecutor | str:
     return "there is neither Verilator nor Icarus Verilog here: install one (in the checkout: make system)"
 
 
-RTL = Runner("rtl", 4, _open)
+RTL = Runner("rtl", 4, _open, later="`neurocompile validate` runs its RTL")
 """Runs programs for nc1."""
 
 

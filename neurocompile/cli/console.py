@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from neurocompile import __version__
+from neurocompile.printable import printable
 
 if TYPE_CHECKING:
     from neurocompile.reports import Report
+    from neurocompile.reports.text.layout import Line
     from neurocompile.reports.text.parts import Part
     from neurocompile.verbs.progress import Progress, Step
 
-__all__ = ["finish", "print_json", "progress", "show", "watching"]
+__all__ = ["PIPED", "finish", "print_json", "progress", "show", "watching"]
+
+PIPED = 120
+"""How wide lines are where no terminal and no COLUMNS say it."""
+# No page is narrower.
+_NARROWEST = 40
 
 
 def finish(command: str, report: Report, as_json: bool) -> int:
@@ -38,19 +48,48 @@ def print_json(command: str, body: dict[str, Any], ok: bool = True) -> None:
 
 def show(parts: Iterable[Part]) -> None:
     """Print tables and lines on stdout, and what stands beside them on stderr."""
-    from rich.console import Console
-
+    from neurocompile.reports.text.layout import lines
     from neurocompile.reports.text.parts import Aside, Verbatim
 
-    # Where no terminal says how wide it is, lines are as wide as a wide page.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    width = _width()
     for part in parts:
         if isinstance(part, Verbatim):
-            print(part)
-        elif isinstance(part, Aside):
-            print(part, file=sys.stderr, flush=True)
-        else:
-            console.print(part, markup=not isinstance(part, str) or part.startswith("["))
+            _print([(printable(part, keep="\n\t"), "")], sys.stdout)
+            continue
+        for line in lines(part, width):
+            _print(line, sys.stderr if isinstance(part, Aside) else sys.stdout)
+
+
+def _width() -> int:
+    """What COLUMNS says; else as wide as the terminal; where there is none (a file, a pipe), :data:`PIPED`."""
+    said = os.environ.get("COLUMNS", "")
+    width = int(said) if said.isdecimal() else 0
+    if not width and sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+    return max(width or PIPED, _NARROWEST)
+
+
+def _print(line: Line, stream: TextIO) -> None:
+    """Print pieces of a line, in their colours where there are any; what an encoding lacks, as an escape."""
+    encoding = stream.encoding or "utf-8"
+    shown = [(text.encode(encoding, "rules").decode(encoding), style) for text, style in line]
+    if not stream.isatty() or not any(style for _, style in line):
+        print("".join(text for text, _ in shown), file=stream, flush=stream is sys.stderr)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(file=stream, highlight=False).print(Text.assemble(*shown), soft_wrap=True)
+
+
+def _rules(error: UnicodeError) -> tuple[str, int]:
+    """For an encoding without lines: dashes."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "─":
+        return "-", error.start + 1
+    return codecs.backslashreplace_errors(error)  # type: ignore[return-value]
+
+
+codecs.register_error("rules", _rules)
 
 
 def watching(as_json: bool) -> Progress | None:

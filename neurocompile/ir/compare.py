@@ -35,9 +35,11 @@ class Divergence:
 
 @dataclass
 class Comparison:
-    """How many spikes were compared and how many differ; rates and agreement for each layer.
+    """How many places were compared, how many of them fired, how many differ; and the same for each layer.
 
-    A sample whose first difference is a tie counts in ``ties`` and is followed no further.
+    A place is a neuron at a step of a sample. ``fired`` counts the spikes that are expected, ``answered`` those that
+    came, ``met`` those that came where they are expected, with the sign that they should have. A sample whose first
+    difference is a tie counts in ``ties`` and is followed no further.
     """
 
     compared: int = 0
@@ -48,6 +50,7 @@ class Comparison:
     differing: dict[str, int] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
     answered: dict[str, int] = field(default_factory=dict)
+    met: dict[str, int] = field(default_factory=dict)
 
     @property
     def silenced(self) -> list[str]:
@@ -63,6 +66,22 @@ class Comparison:
     def agreement(self) -> dict[str, float]:
         """The share of places where both agree, by layer."""
         return {name: 1.0 - self.differing[name] / places for name, places in self.places.items() if places}
+
+    @property
+    def f1(self) -> float | None:
+        """Of all layers: the harmonic mean of precision and recall; None if nothing fired on either side."""
+        spikes = sum(self.fired.values()) + sum(self.answered.values())
+        return 2 * sum(self.met.values()) / spikes if spikes else None
+
+    @property
+    def precision(self) -> dict[str, float]:
+        """Of the spikes that came, the share that is expected, by layer; none where none came."""
+        return {name: self.met[name] / came for name, came in self.answered.items() if came}
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """Of the spikes that are expected, the share that came, by layer; none where none is expected."""
+        return {name: self.met[name] / fired for name, fired in self.fired.items() if fired}
 
 
 def compare_spikes(
@@ -103,6 +122,8 @@ def compare_spikes(
         found.places[name] = found.places.get(name, 0) + places
         found.fired[name] = found.fired.get(name, 0) + int((expected[name][:, told] != 0).sum())
         found.answered[name] = found.answered.get(name, 0) + int((actual[name][:, told] != 0).sum())
+        met = (expected[name] == actual[name]) & (expected[name] != 0)
+        found.met[name] = found.met.get(name, 0) + int(met[:, told].sum())
         found.differing[name] = found.differing.get(name, 0) + int(differs[name].sum())
         found.compared += places
     somewhere = np.zeros(samples, bool)

@@ -10,6 +10,7 @@ import numpy as np
 
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import MembraneNorm, Op
+from neurocompile.printable import printable
 
 __all__ = ["node_text", "region_text"]
 
@@ -18,7 +19,7 @@ def node_text(name: str, op: Op, reads: Sequence[str], carries: str, sizes: Sequ
     """``name : carries[shape] = Op(reads; what differs from the default)``."""
     shown = [text for f in fields(op) if (text := _field(f.name, getattr(op, f.name), _default(f)))]
     inside = "; ".join(part for part in (", ".join(reads), ", ".join(shown)) if part)
-    return f"{name} : {carries}[{', '.join(map(str, sizes))}] = {type(op).__name__}({inside})"
+    return printable(f"{name} : {carries}[{', '.join(map(str, sizes))}] = {type(op).__name__}({inside})")
 
 
 def region_text(region: HostRegion) -> str:
@@ -26,7 +27,9 @@ def region_text(region: HostRegion) -> str:
     reads = ", ".join(read.source for read in region.reads)
     when = "at each step" if region.per_step else "over all steps"
     gives = f" -> {region.output}" if region.output else ""
-    return f"{region.name} : host[{', '.join(map(str, region.shape))}] = {region.kind}({reads}; {when}){gives}"
+    return printable(
+        f"{region.name} : host[{', '.join(map(str, region.shape))}] = {region.kind}({reads}; {when}){gives}"
+    )
 
 
 def _default(f: Any) -> Any:

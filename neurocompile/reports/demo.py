@@ -16,10 +16,11 @@ __all__ = ["Chip", "Conventional", "DemoReport", "DigitsReport"]
 
 @dataclass(frozen=True)
 class DigitsReport(Report):
-    """Where the held-out digits were written, and how many they are."""
+    """Where the held-out digits were written, and how many they are; where the network was (None: not written)."""
 
-    data: Path
+    data: Path | None
     samples: int
+    model: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Stage:
         name: of the stage.
         target: that the program was compiled for.
         against: what it was compared with.
-        compared: spikes, fired or not.
+        compared: positions, as below; the older name.
         mismatches: of these, ties left out.
         ties: samples that first differ where a membrane is its threshold, and are followed no further.
         first_divergence: the earliest spike that differs.
@@ -36,6 +36,17 @@ class Stage:
         reason: why, or why it did not run.
         silenced: layers that should have fired, and never did.
         accuracies: of what was compared, and of what it was compared with; None without labels.
+        executor: what a person calls the stage, where that is not its name: "lava".
+        asked: what has to hold for it to pass.
+        samples_run: of the samples that were given, how many.
+        positions: that were compared: a neuron at a step of a sample, whether it fires or not.
+        spikes_expected: of these, how many fire in the executor that is held for right.
+        spikes_found: how many fire in the other one.
+        precision: of the spikes found, the share that is expected; None if there are none.
+        recall: of the spikes expected, the share that is found; None if there are none.
+        f1: the harmonic mean of both.
+        layer_precision: by layer.
+        layer_recall: by layer.
     """
 
     name: str
@@ -58,27 +69,77 @@ class Stage:
     reason: str = ""
     silenced: tuple[str, ...] = field(default=(), metadata=HIDDEN)
     accuracies: tuple[float | None, float | None] = field(default=(None, None), metadata=HIDDEN)
+    executor: str = ""
+    asked: str = ""
+    samples_run: int = 0
+    positions: int = 0
+    spikes_expected: int = 0
+    spikes_found: int = 0
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    layer_precision: dict[str, float] = field(default_factory=dict)
+    layer_recall: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.executor or self.name
 
 
 @dataclass(frozen=True)
 class Validation(Report):
     """All stages, with the accuracy of the reference and of the program (None without labels).
 
-    ``passed``: something was compared, and nothing failed.
+    Attributes:
+        passed: something was compared, nothing failed, and what is required passed.
+        samples: that were given; a stage says on how many of them it ran.
+        required: the stages that have to pass, by name or as a person calls them.
+        unmet: those of them that did not, with why.
+        summary: in a line: what is proved, what failed, and what did not run, with why.
     """
 
     stages: list[Stage]
     accuracy_reference: float | None
     accuracy_program: float | None
     passed: bool = field(init=False)
-    samples: int = field(default=0, metadata=HIDDEN)
+    samples: int = 0
     timesteps: int = field(default=0, metadata=HIDDEN)
+    required: tuple[str, ...] = ()
+    unmet: dict[str, str] = field(init=False)
+    summary: str = field(init=False)
 
     def __post_init__(self) -> None:
         ran = [stage.passed for stage in self.stages if stage.passed is not None]
-        object.__setattr__(self, "passed", bool(ran) and all(ran))
+        unmet = {name: why for name in self.required if (why := self._lacks(name))}
+        object.__setattr__(self, "unmet", unmet)
+        object.__setattr__(self, "summary", self._summary())
+        object.__setattr__(self, "passed", bool(ran) and all(ran) and not unmet)
+
+    def _lacks(self, required: str) -> str:
+        """Why a stage that has to pass is not proved; "" if it is."""
+        named = [stage for stage in self.stages if required in (stage.name, stage.executor)]
+        if not named:
+            return "there is no such stage"
+        for stage in named:
+            if not stage.passed:
+                what = "did not run" if stage.passed is None else "did not pass"
+                return f"{what}: {stage.reason}" if stage.reason else what
+        return ""
+
+    def _summary(self) -> str:
+        told: dict[str, list[str]] = {"proved": [], "failed": [], "not run": []}
+        for stage in self.stages:
+            what = stage.title
+            if stage.passed is None:
+                told["not run"].append(f"{what} ({stage.reason})")
+                continue
+            if stage.samples_run < self.samples:
+                what += f" ({stage.samples_run:,} of {self.samples:,} samples)"
+            told["proved" if stage.passed else "failed"].append(what)
+        return "; ".join(f"{word}: {', '.join(stages)}" for word, stages in told.items() if stages)
 
     @property
     def exit_code(self) -> int:
-        """5 if something is not as alike as it has to be."""
+        """5 if something is not as alike as it has to be, or is required and was not found to be."""
         return 0 if self.passed else 5

@@ -17,9 +17,10 @@ from neurocompile.ir.trace import Trace
 
 __all__ = ["Accuracies", "BitExact", "Exact", "Faithful", "Findings", "Recorded", "Rule"]
 
-# How far quantization may change the result.
+# How far quantization may change the result. Why these: docs/quantization.md.
 _ACCURACY_POINTS = 0.5
 _AGREEMENT = 0.95
+_F1 = 0.80
 
 Accuracies = tuple[float | None, float | None]
 """Of what was compared, and of what it was compared with; None without labels."""
@@ -54,6 +55,9 @@ class Rule(Protocol):
 
     def judge(self, found: Findings, accuracies: Accuracies) -> Verdict:
         """What comes of it."""
+
+    def asked(self, accuracies: Accuracies) -> str:
+        """What has to hold for it to pass, in a line."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,19 @@ class Exact:
             return passed, f"a host region has float32 only: outputs and ties were held to {self.tolerance:g}"
         return passed, ""
 
+    def asked(self, accuracies: Accuracies) -> str:
+        """All that it compares."""
+        return f"no spike differs, and no output by more than {self.tolerance:g} of the largest"
+
 
 @dataclass(frozen=True)
 class Faithful:
-    """The accuracy of the real graph, but for half a point; without labels, nearly all of its spikes."""
+    """The accuracy of the real graph, but for half a point; without labels, nearly all of its spikes.
+
+    Most places never fire, and agree whatever becomes of the others: so the places that fire are asked for, too, by F1,
+    the harmonic mean of precision (of the program's spikes, those that are the graph's) and recall (of the graph's
+    spikes, those that are the program's).
+    """
 
     order: tuple[str, ...]
     membranes: ClassVar[bool] = False
@@ -116,10 +129,24 @@ class Faithful:
         after, before = accuracies
         if before is not None and after is not None:
             return (before - after) * 100 <= _ACCURACY_POINTS + 1e-9, f"accuracy {before:.2%} to {after:.2%}"
+        f1 = found.spikes.f1
         if not found.spikes.compared:
             return None, "no labels and no spikes to compare"
+        if f1 is None:
+            return None, "no labels, and no neuron fires on either side: there is nothing to judge by"
         share = 1.0 - sum(found.spikes.differing.values()) / found.spikes.compared
-        return share >= _AGREEMENT, f"no labels: {share:.2%} of the spikes agree"
+        return (
+            share >= _AGREEMENT and f1 >= _F1,
+            f"no labels: {share:.2%} of the positions agree, F1 of spikes {f1:.2%}",
+        )
+
+    def asked(self, accuracies: Accuracies) -> str:
+        """Of accuracy if there are labels, else of the spikes."""
+        if None not in accuracies:
+            return f"accuracy falls by at most {_ACCURACY_POINTS:g} points"
+        return (
+            f"no labels: at least {_AGREEMENT:.0%} of the positions agree, and F1 of the spikes is at least {_F1:.0%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -154,6 +181,10 @@ class BitExact:
             return None, "no spikes and no membranes to compare"
         return (found.spikes.mismatches, found.membranes_differing, found.moments_differing) == (0, 0, 0), ""
 
+    def asked(self, accuracies: Accuracies) -> str:
+        """All that it compares."""
+        return "no spike, no membrane and no moment that is foreseen differs"
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -170,3 +201,7 @@ class Recorded:
     def judge(self, found: Findings, accuracies: Accuracies) -> Verdict:
         """Nothing may differ."""
         return found.spikes.mismatches == 0, ""
+
+    def asked(self, accuracies: Accuracies) -> str:
+        """All that it compares."""
+        return "no spike differs in the layers that were recorded"

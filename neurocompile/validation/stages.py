@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,13 +26,17 @@ Outputs = dict[int, list[dict[str, Array]]]
 
 @dataclass(frozen=True)
 class Pair:
-    """What is compared, against what, by which rule, and on how many samples at most (None: on all)."""
+    """What is compared, against what, by which rule, and on how many samples at most (None: on all).
+
+    ``executor`` is what a person calls the stage, where that is not its name.
+    """
 
     name: str
     what: Executor
     against: Executor
     rule: Rule
     samples: int | None = None
+    executor: str = ""
 
     def within(self, start: int, samples: int) -> int:
         """How many of a chunk of samples it compares."""
@@ -64,7 +68,12 @@ def compare_pairs(
                 pair.rule.compare(findings, what, against, start)
         if progress:
             progress(len(part))
-    ran = iter([_stage(pair, target, each, _accuracies(pair, outputs, data)) for pair, each in zip(pairs, found)])
+    ran = iter(
+        [
+            replace(_stage(pair, target, each, _accuracies(pair, outputs, data)), samples_run=pair.within(0, len(data)))
+            for pair, each in zip(pairs, found)
+        ]
+    )
     return [next(ran) if isinstance(each, Pair) else each for each in planned]
 
 
@@ -97,6 +106,7 @@ def _accuracies(pair: Pair, outputs: Outputs, data: Data) -> Accuracies:
 def _stage(pair: Pair, target: str, found: Findings, accuracies: Accuracies) -> Stage:
     passed, reason = pair.rule.judge(found, accuracies)
     spikes = found.spikes
+    came, expected, met = (sum(each.values()) for each in (spikes.answered, spikes.fired, spikes.met))
     return Stage(
         name=pair.name,
         target=target,
@@ -118,4 +128,14 @@ def _stage(pair: Pair, target: str, found: Findings, accuracies: Accuracies) -> 
         reason=reason,
         silenced=tuple(spikes.silenced),
         accuracies=accuracies,
+        executor=pair.executor,
+        asked=pair.rule.asked(accuracies),
+        positions=spikes.compared,
+        spikes_expected=expected,
+        spikes_found=came,
+        precision=met / came if came else None,
+        recall=met / expected if expected else None,
+        f1=spikes.f1,
+        layer_precision=spikes.precision,
+        layer_recall=spikes.recall,
     )

@@ -11,7 +11,7 @@ from neurocompile.data import Data
 from neurocompile.ir.graph import Graph
 from neurocompile.program import Program
 from neurocompile.quantization import Method
-from neurocompile.verbs.given import Inputs, ModelOptions, data_of, model_of
+from neurocompile.verbs.given import Inputs, ModelOptions, check_carried, data_of, model_of
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -59,10 +59,16 @@ def compile(request: CompileRequest) -> Program:
 
 
 def calibration_of(request: CompileRequest, model: Model) -> Data | None:
-    """The samples that were given to choose ranges, if any."""
+    """The samples that were given to choose ranges, if any.
+
+    Raises:
+        BadInput: if they are not what the model takes.
+    """
     if request.calibrate is None:
         return None
-    return data_of(request.calibrate, model.graph.given_inputs, model.timesteps, lines=model.graph.lines)
+    samples = data_of(request.calibrate, model.graph.given_inputs, model.timesteps, lines=model.graph.lines)
+    check_carried(model.graph, samples)
+    return samples
 
 
 def compiled(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data, arrange_inputs
-from neurocompile.files import check_output, pack_arrays, write_file
+from neurocompile.files import check_output, content_of, pack_arrays, write_file
 from neurocompile.ir.ops import Add, SumPool
 from neurocompile.program import Program
 from neurocompile.reports.demo import Chip, Conventional, DemoReport, DigitsReport
@@ -39,12 +39,14 @@ class DemoRequest:
     Attributes:
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
+        write_model: only write the bundled network there, as a model file.
         bits: of a weight; None: the target's.
-        overwrite: replace the file of digits.
+        overwrite: replace these files.
     """
 
     targets: tuple[str, ...] = ()
     write_data: Path | None = None
+    write_model: Path | None = None
     bits: int | None = None
     overwrite: bool = False
 
@@ -54,14 +56,19 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
 
     Raises:
         UsageError: for a chip that does not exist, or a file that does.
-        ToolFailed: if the disk does not take the digits.
+        ToolFailed: if the disk does not take the digits, or the network.
     """
-    if request.write_data is not None:
-        check_output(request.write_data, "--write-data", overwrite=request.overwrite)
+    for option, path in (("--write-data", request.write_data), ("--write-model", request.write_model)):
+        if path is not None:
+            check_output(path, option, overwrite=request.overwrite)
     x, y = DEMOS["digits"].data()
     if request.write_data is not None:
         write_file(request.write_data, pack_arrays({"x": x, "y": y}), request.overwrite)
-        return DigitsReport(request.write_data, len(x))
+    if request.write_model is not None:
+        with DEMOS["digits"].model() as file:
+            write_file(request.write_model, content_of(file), request.overwrite)
+    if request.write_data is not None or request.write_model is not None:
+        return DigitsReport(request.write_data, len(x), request.write_model)
     started, shown = time.perf_counter(), progress or silent
     names = request.targets or [name for name in target_names() if load_target(name).priced]
     chosen, options = [load_target(name) for name in names], Options(bits=request.bits)

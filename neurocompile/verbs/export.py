@@ -21,13 +21,13 @@ from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.program import Program, check_free
 from neurocompile.reports.export import ExportReport, LayerUnits
 from neurocompile.reports.validation import Validation
-from neurocompile.targets import load_target, target_of
+from neurocompile.targets import load_target
 from neurocompile.validation import silence
 from neurocompile.verbs.compile import CompileRequest, calibration_of, compiled
-from neurocompile.verbs.given import model_of
+from neurocompile.verbs.given import check_carried, model_of
 from neurocompile.verbs.program import host_regions, placement_of, sizes_of
 from neurocompile.verbs.progress import Progress, silent
-from neurocompile.verbs.validate import validate_program
+from neurocompile.verbs.validate import not_opened, validate_program
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -81,6 +81,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
     if fit.placed is not None:
         emitted["cores.json"] = (json.dumps(fit.placed.as_json(), indent=1) + "\n").encode()
     data = program.example_data() if given is None else given
+    if data is not None:
+        check_carried(program.integer, data)
     validation = _validated(program, data, model, progress) if data is not None and request.validate else None
     files = [] if out is None else program.save(out, request.overwrite, emitted)
     return ExportReport(
@@ -96,7 +98,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         notes=program.notes,
         placement=placement,
         inputs={name: op.carries for name, op in program.inputs.items()},
-        warnings=(*model.notes, *silence(program, None if validation is None else validation.stages[1])),
+        warnings=(
+            *model.notes,
+            *_drawn(model, program),
+            *silence(program, None if validation is None else validation.stages[1]),
+        ),
         validation=validation,
         errors=fit.problems,
         timesteps=program.timesteps,
@@ -134,15 +140,15 @@ def _folder(request: ExportRequest) -> Path:
 
 def _validated(program: Program, data: Data, model: Model, progress: Progress | None) -> Validation:
     with (progress or silent)("validating", len(data)) as step:
-        return validate_program(program, data, model, progress=step, without_backend=_later(program))
+        return validate_program(program, data, model, progress=step, opened=not_opened(program))
 
 
-def _later(program: Program) -> str:
-    """Where a program is compared with what runs it besides the simulator, if anything does."""
-    if program.integer.hosts:
-        return ""
-    said = {"rtl": "`neurocompile validate` runs its RTL", "lava": "`neurocompile validate` runs it in Lava"}
-    return next((said[name] for name in target_of(program).backends if name in said), "")
+def _drawn(model: Model, program: Program) -> Iterator[str]:
+    """What forward draws at random is an input: it is nowhere frozen, and nowhere drawn again."""
+    for name in program.input_shapes:
+        if name not in model.input_shapes:
+            where = program.lines.get(name, "forward")
+            yield f"{where}: the random numbers drawn there are an input of the program, {name}, for whoever runs it"
 
 
 def _layers(program: Program) -> Iterator[LayerUnits]:

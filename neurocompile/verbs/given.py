@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neurocompile.data import Data, arrange_inputs, load_data
+from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.base import Carries, Layout
-from neurocompile.ir.ops import Array, Read
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Array, Input, Read
 from neurocompile.program import Program, load_program
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     Source = nn.Module | Model | Path
     """A file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode."""
 
-__all__ = ["EXAMPLES", "Inputs", "ModelOptions", "data_of", "model_of", "program_of"]
+__all__ = ["EXAMPLES", "Inputs", "ModelOptions", "check_carried", "data_of", "model_of", "program_of"]
 
 Inputs = Array | Mapping[str, Array] | Path
 """An array, arrays by input name, or an npz file."""
@@ -106,3 +108,32 @@ def data_of(
     if labels is not None:
         arrays["y"] = np.asarray(labels)
     return arrange_inputs(arrays, shapes, timesteps, "x", lines)
+
+
+def check_carried(graph: Graph, data: Data) -> None:
+    """That inputs which carry spikes are 0 or 1: anything else would be rounded to that, and nobody told.
+
+    Args:
+        graph: with the inputs.
+        data: samples, as that network takes them.
+
+    Raises:
+        BadInput: with every array that is not, how many of its values are not, and the first of them.
+    """
+    problems = []
+    for node in graph.of(Input):
+        assert isinstance(node.op, Input)
+        if node.op.carries != "spikes" or node.name not in data.inputs:
+            continue
+        x = data.inputs[node.name]
+        x = x[:, :1] if x.strides[1] == 0 else x  # one frame, which repeats
+        wrong = (x != 0) & (x != 1)
+        if not wrong.any():
+            continue
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        what = f"{node.name} carries spikes, and {int(wrong.sum()):,} of {x.size:,} values are neither 0 nor 1"
+        first = f"{x[place]:g} first, in sample {place[0]}, step {place[1]}, place {list(place[2:])}"
+        fix = "give 0 and 1; or export the model with --input real (in Python: carries='real'), which takes any number"
+        problems.append(Problem(what, data.where, first, "0 or 1", fix))
+    if problems:
+        raise BadInput(problems)

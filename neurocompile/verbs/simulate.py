@@ -13,7 +13,7 @@ from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 from neurocompile.reports.simulate import SimulateReport
 from neurocompile.targets import load_target, target_names, target_of
-from neurocompile.verbs.given import Inputs, data_of, program_of
+from neurocompile.verbs.given import Inputs, check_carried, data_of, program_of
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
 from neurocompile.verbs.running import run_program
@@ -72,6 +72,7 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
     _check_outputs(request)
     program = program_of(request.program)
     data = data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
+    check_carried(program.integer, data)
     wants_timeline = bool(request.timeline)
     if wants_timeline and (not target_of(program).clock or request.real or request.stream):
         timed = [name for name in target_names() if load_target(name).clock]

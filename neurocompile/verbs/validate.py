@@ -21,14 +21,15 @@ from neurocompile.registry import Table
 from neurocompile.reports.validation import Stage, Validation
 from neurocompile.simulator.base import Executor, Runner, RunnerSettings
 from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Recording
+from neurocompile.targets import target_of
 from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
-from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, data_of, program_of
+from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, check_carried, data_of, program_of
 from neurocompile.verbs.progress import Progress, Step, silent
 
 if TYPE_CHECKING:
     from neurocompile.verbs.given import Source
 
-__all__ = ["ValidateRequest", "opened_for", "validate", "validate_program"]
+__all__ = ["ValidateRequest", "not_opened", "opened_for", "validate", "validate_program"]
 
 EXECUTORS: Table[Runner] = Table(
     "neurocompile.executors",
@@ -38,6 +39,8 @@ EXECUTORS: Table[Runner] = Table(
     },
 )
 """What runs programs besides the simulator, by name."""
+
+_STAGES = ("lowering", "quantization", "recorded", "backend")
 
 Opened = tuple[Runner, Executor | str]
 """An entry of the table of executors with what runs a program, or why it does not."""
@@ -57,6 +60,7 @@ class ValidateRequest(ModelOptions):
         time_limit_s: that one run of another tool may take before it is killed.
         backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4).
         lava_python: Python 3.10 with Lava, or its environment; None: the one that is found.
+        require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl).
         trust: also run a bundle that is not what this package writes.
     """
 
@@ -69,27 +73,31 @@ class ValidateRequest(ModelOptions):
     time_limit_s: float = 600.0
     backend_samples: int | None = None
     lava_python: Path | None = None
+    require: tuple[str, ...] = ()
 
 
 def validate(request: ValidateRequest, progress: Progress | None = None) -> Validation:
     """Run every stage that can run.
 
     Raises:
-        UsageError: if there is nothing to compare with, or no data.
+        UsageError: if there is nothing to compare with, or no data, or what is required is no stage.
         BadInput: if data, reference or recording do not belong to the program.
         ToolFailed: if Lava or the RTL fails, or takes too long.
     """
+    _check_required(request.require)
     program = program_of(request.program)
-    left_out = "left out (--backend-samples 0)" if request.backend_samples == 0 else ""
-    opened = [] if left_out else opened_for(program, _settings(request))
-    if request.reference is None and request.recorded is None and not _running(opened):
+    left_out = "left out (--backend-samples 0)"
+    opened = not_opened(program, left_out) if request.backend_samples == 0 else opened_for(program, _settings(request))
+    given = request.reference is not None or request.recorded is not None or bool(request.require)
+    if not given and not _running(opened):
         fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
-        raise UsageError(Problem("nothing to compare with", actual=left_out or _reasons(opened), fix=fix))
+        reasons = "; ".join(why for _, why in opened if isinstance(why, str))
+        raise UsageError(Problem("nothing to compare with", actual=reasons, fix=fix))
     data = _data(request, program)
     recorded = read_arrays(request.recorded) if isinstance(request.recorded, Path) else request.recorded
     reference = _reference(request, program, data)
     with (progress or silent)("comparing", len(data)) as step:
-        return validate_program(program, data, reference, recorded, step, opened=opened, without_backend=left_out)
+        return validate_program(program, data, reference, recorded, step, opened=opened, required=request.require)
 
 
 def opened_for(program: Program, settings: RunnerSettings) -> list[Opened]:
@@ -108,6 +116,18 @@ def opened_for(program: Program, settings: RunnerSettings) -> list[Opened]:
     return found
 
 
+def not_opened(program: Program, why: str = "") -> list[Opened]:
+    """What could run a program of this target besides the simulator, and why it does not now.
+
+    Args:
+        program: compiled.
+        why: it does not; "": it does later, and says where.
+    """
+    runners = [EXECUTORS[name] for name in target_of(program).backends if name in EXECUTORS]
+    hosted = "parts of this network are computed by the host" if program.integer.hosts and not why else ""
+    return [(runner, why or hosted or runner.later) for runner in runners]
+
+
 def validate_program(
     program: Program,
     data: Data,
@@ -116,7 +136,7 @@ def validate_program(
     progress: Step | None = None,
     *,
     opened: Sequence[Opened] = (),
-    without_backend: str = "",
+    required: Sequence[str] = (),
 ) -> Validation:
     """Compare a program that is at hand; the rule of each stage is in :mod:`neurocompile.validation.rules`.
 
@@ -127,7 +147,7 @@ def validate_program(
         recorded: spikes ``[N, T, ...]`` by layer that hardware fired for these data.
         progress: called with the number of samples done since the last call.
         opened: what else runs the program (:func:`opened_for`).
-        without_backend: why nothing else does.
+        required: the stages that have to pass.
 
     Raises:
         BadInput: if the reference or the recording does not belong to this program.
@@ -143,36 +163,58 @@ def validate_program(
         _check_reference(program, reference)
         planned.append(Pair("lowering", real, reference, Exact(order, tolerance_of(program.real))))
     planned.append(Pair("quantization", integers, real, Faithful(order)))
-    planned += _runner_stages(integers, order, target, opened, without_backend)
+    planned += _runner_stages(integers, order, target, opened)
     if recorded is not None:
         _check_recording(program, data, recorded)
         planned.append(Pair("recorded", integers, Recording(recorded), Recorded(order)))
+    planned += _absent(required, planned, target)
     stages = compare_pairs(planned, target, data, progress)
     (_, of_reference), (after, before) = (stage.accuracies for stage in stages[:2])
     before = before if of_reference is None else of_reference
-    return Validation(stages, before, after, samples=len(data), timesteps=program.timesteps)
+    return Validation(stages, before, after, samples=len(data), timesteps=program.timesteps, required=tuple(required))
 
 
 def _running(opened: Sequence[Opened]) -> bool:
     return any(not isinstance(executor, str) for _, executor in opened)
 
 
-def _reasons(opened: Sequence[Opened]) -> str:
-    return "; ".join(why for _, why in opened if isinstance(why, str))
-
-
 def _runner_stages(
-    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], without: str
+    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened]
 ) -> list[Pair | Stage]:
-    """A stage for each that runs the program, or would; one for all, "backend", where none does."""
-    if not _running(opened):
-        none = f"target {target} has no executor besides the simulator"
-        return [Stage("backend", target, "", reason=without or _reasons(opened) or none)]
+    """A stage for each that runs the program, or would; "backend" stands for them where there are none."""
+    if not opened:
+        return [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
     return [
-        Stage(runner.stage, target, "", reason=executor)
+        Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)
-        else Pair(runner.stage, integers, executor, BitExact(order), runner.samples)
+        else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor)
         for runner, executor in opened
+    ]
+
+
+def _check_required(required: Sequence[str]) -> None:
+    """That what is required is a stage of some program.
+
+    Raises:
+        UsageError: with all that is none.
+    """
+    known = (*_STAGES, *EXECUTORS)
+    fix = "name one of these, once for each stage"
+    problems = [
+        Problem("no such stage", "--require", name, ", ".join(known), fix) for name in required if name not in known
+    ]
+    if problems:
+        raise UsageError(problems)
+
+
+def _absent(required: Sequence[str], planned: Sequence[Pair | Stage], target: str) -> list[Stage]:
+    """Stages that are required, and for which nothing was given or that this target does not have."""
+    there = {name for each in planned for name in (each.name, each.executor)}
+    why = {"recorded": "no recording was given (--recorded SPIKES.npz)"}
+    return [
+        Stage(name, target, "", reason=why.get(name, f"nothing of that name runs programs for {target}"))
+        for name in dict.fromkeys(required)
+        if name not in there
     ]
 
 
@@ -192,10 +234,12 @@ def _settings(request: ValidateRequest) -> RunnerSettings:
 
 def _data(request: ValidateRequest, program: Program) -> Data:
     if request.data is not None:
-        return data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
-    data = program.example_data()
-    if data is None:
+        data = data_of(request.data, program.input_shapes, program.timesteps, request.labels, program.lines)
+    elif (own := program.example_data()) is not None:
+        data = own
+    else:
         raise UsageError(Problem("the program brought no samples of its own", fix="give --data X.npz"))
+    check_carried(program.integer, data)
     return data
 
 
@@ -219,7 +263,7 @@ def _reference(request: ValidateRequest, program: Program, data: Data) -> Model 
 def _check_reference(program: Program, reference: Model) -> None:
     pairs = (
         ("a number of steps", reference.timesteps, program.timesteps),
-        ("inputs", dict(reference.input_shapes), program.input_shapes),
+        ("inputs", dict(reference.graph.given_inputs), program.input_shapes),
     )
     fix = "give the model that was exported"
     problems = [

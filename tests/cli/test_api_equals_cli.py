@@ -187,7 +187,7 @@ EXPORTED: list[tuple[str, dict[str, Any]]] = [
     ("--target loihi --emit lava,lava", {"target": "loihi", "emit": ["lava"]}),
     ("--target loihi --encode host --no-validate", {"target": "loihi", "encode": "host", "validate": False}),
     ("--target nc1 --chips 2 --input-bits 6", {"target": "nc1", "chips": 2, "input_bits": 6}),
-    ("--dry-run --input spikes --readout last", {"dry_run": True, "carries": "spikes", "readout": "last"}),
+    ("--dry-run --input real --readout last", {"dry_run": True, "carries": "real", "readout": "last"}),
 ]
 
 
@@ -273,6 +273,8 @@ def test_zoo(tmp_path: Path) -> None:
 
 def test_demo(tmp_path: Path) -> None:
     same(neurocompile.demo(write_data=tmp_path / "d.npz"), "demo", "--write-data", tmp_path / "d.npz")
+    same(neurocompile.demo(write_model=tmp_path / "m.pt"), "demo", "--write-model", tmp_path / "m.pt")
+    assert (tmp_path / "m.pt").read_bytes() == (CHECKPOINTS / "digits.pt").read_bytes()
     shown = neurocompile.demo(["anp-i", "loihi"], bits=6)
     pickled(shown)
     printed = done("demo", "--target", "anp-i", "--target", "loihi", "--bits", "6", "--json").json

@@ -108,7 +108,7 @@ def test_lava_alone_is_enough_to_validate(hard: Path, data: Data, tmp_path: Path
     need_lava()
     out = exported(hard, tmp_path / "out", "--target", "loihi")
     ran = done("validate", out, "--data", data.path, "--backend-samples", 3)
-    assert "backend: 3 samples, 0 of 180 membranes differ" in ran.out
+    assert "lava: 3 samples, 0 of 180 membranes differ" in ran.out
 
 
 def test_a_bundle_that_does_something_else_fails(hard: Path, data: Data, tmp_path: Path) -> None:

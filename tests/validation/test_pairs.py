@@ -129,7 +129,9 @@ def test_a_report_is_data(program: Program, data: Data) -> None:
     report = Validation([*stages, Stage("backend", "generic", "", reason="none")], None, 0.5)
     again = pickle.loads(pickle.dumps(report))
     assert plain(again) == plain(report)
-    assert list(plain(report)) == ["stages", "accuracy_reference", "accuracy_program", "passed"]
+    assert list(plain(report)) == [
+        "stages", "accuracy_reference", "accuracy_program", "passed", "samples", "required", "unmet", "summary",
+    ]  # fmt: skip
     assert list(plain(report)["stages"][1]) == list(plain(stages[0]))
     assert plain(report)["stages"][1]["first_divergence"] is None
     assert not Validation([Stage("backend", "generic", "", reason="none")], None, None).passed

@@ -102,7 +102,7 @@ def test_what_it_does_not_run(toy: Path, model: Path, data: Data, tmp_path: Path
     conv = saved(net, tmp_path / "conv.pt", example=torch.rand(STEPS, 4, 2, 5))
     out = exported(conv, tmp_path / "conv", "--no-validate")
     _, body = _validated(toy, out, "--reference", conv, "--data", x)
-    assert (_names(body)[2], body["stages"][2]["passed"]) == ("backend", None)
+    assert (_names(body)[2], body["stages"][2]["passed"]) == ("toy", None)
     assert "the toy does not know 0" in body["stages"][2]["reason"]
     out = exported(model, tmp_path / "anp", "--target", "anp-i", "--no-validate")
     _, body = _validated(toy, out, "--reference", model, "--data", data.path)

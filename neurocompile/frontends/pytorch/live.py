@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,12 @@ __all__ = ["FIX_FAULT", "Live", "flat", "tensors_of"]
 _FIX_BATCH = "treat every sample alike, as a chip sees one at a time; for statistics use nn.BatchNorm in eval mode"
 _ROUNDING = 1e-5  # of sums in float32
 FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
+
+
+def _chance() -> tuple[object, ...]:
+    """The states of the global generators of random numbers that are not torch's."""
+    numpy = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), numpy["pos"], numpy["key"].tobytes()
 
 
 # -- the live module ---------------------------------------------------------------------------------------------------
@@ -49,6 +57,24 @@ class Live:
         self.whole = frozenset(named[name] for name in whole)
         self.example = dict(zip(self.shapes, given.values()))
         self.notes: list[str] = []
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Tell of random numbers that are not torch's: what they were is a constant of the recording."""
+        python, numpy = random.getstate(), np.random.get_state()
+        random.random(), np.random.random()  # so that a forward that seeds them leaves them otherwise, too
+        before = _chance()
+        yield
+        if _chance() == before:
+            random.setstate(python)
+            np.random.set_state(numpy)
+            return
+        note = (
+            f"{forward_of(self.module)}: forward draws random numbers with Python's random or with NumPy; they stay as "
+            "they were when it was recorded: draw them with torch, and they become an input of the program"
+        )
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         arguments = list(inspect.signature(self.module.forward).parameters)
@@ -141,7 +167,7 @@ class Live:
         batch = len(next(iter(inputs.values())))
         if fresh:
             self.again()
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), self._watching():
             torch.manual_seed(seed)
             try:
                 steps = 0 if self.layout == "loop" else self.timesteps
@@ -167,7 +193,7 @@ class Live:
         if fresh:
             self.again()
         given = self.arranged(inputs)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), self._watching():
             torch.manual_seed(0)
             return [self.module(*parts) for parts in zip(*given.values(), strict=True)]
 

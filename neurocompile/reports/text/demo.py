@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from neurocompile.reports.demo import DigitsReport
 from neurocompile.reports.text import simulate
-from neurocompile.reports.text.parts import energy, number, percent, table, verdict
+from neurocompile.reports.text.parts import energy, number, percent, table
 from neurocompile.reports.text.validation import stages
 from neurocompile.simulator.timing.report import Cycles
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from neurocompile.reports.demo import Chip, DemoReport
     from neurocompile.reports.simulate import SimulateReport
-    from neurocompile.reports.text.parts import Part
+    from neurocompile.reports.text.parts import Part, Table
 
 __all__ = ["text"]
 
@@ -25,7 +23,10 @@ __all__ = ["text"]
 def text(report: DemoReport | DigitsReport) -> Iterator[Part]:
     """What the network does, what that costs on each chip, and whether PyTorch does the same."""
     if isinstance(report, DigitsReport):
-        yield f"wrote {report.samples} held-out digits to {report.data}"
+        if report.data is not None:
+            yield f"wrote {report.samples} held-out digits to {report.data}"
+        if report.model is not None:
+            yield f"wrote the network, trained on other digits, to {report.model}"
         return
     summary = report.summary
     network = "An MPBN network trained on handwritten digits"
@@ -38,17 +39,15 @@ def text(report: DemoReport | DigitsReport) -> Iterator[Part]:
     if report.nc1:
         yield _cycles(report)
     yield _conventional(report)
-    yield stages(report.validation, "checked")
-    for stage in report.validation.stages:
-        if stage.passed is not None:
-            yield f"[bold]{stage.name}[/]: {verdict(stage.passed)}"
+    yield from stages(report.validation, "checked")
     yield f"{report.seconds:.1f} s"
 
 
 def _bills(report: DemoReport) -> Table:
     made = table(
         "energy per inference", "chip", "energy", "pJ/SOP", "basis", "unpriced there", "fits",
-        words=("chip", "basis", "unpriced there", "fits"),
+        words=("chip", "basis", "unpriced there", "fits"), optional=("basis",),
+        legend=[">=: something has no published price there; what it is stands under 'unpriced there'"],
     )  # fmt: skip
     for name, chip in report.chips.items():
         priced = report.targets[name]
@@ -75,6 +74,7 @@ def _cycles(report: DemoReport) -> Table:
     made = table(
         f"clock cycles on nc1, {report.timed_samples} samples",
         "cores placed", "cores", "cycles an inference", "links a flit crosses", "heaviest link", "fullest core",
+        legend=["heaviest link, fullest core: the share of the cycles in which the busiest one is busy"],
     )  # fmt: skip
     for placement, timing in report.nc1.items():
         own = timing.own

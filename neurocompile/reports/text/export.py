@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from neurocompile.reports.text.parts import Aside, percent, table
-from neurocompile.reports.text.program import cores, host_regions, placement, sizes
+from neurocompile.reports.text.program import cores, host_regions, placement, readouts, sizes
 from neurocompile.reports.text.validation import stages
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from neurocompile.reports.export import ExportReport
-    from neurocompile.reports.text.parts import Part
+    from neurocompile.reports.text.parts import Part, Table
 
 __all__ = ["text"]
+
+
+_LEGEND = (
+    "membrane step: what 1 of a membrane's integers is in the model, from the least to the most of a layer",
+    "decay: the part of a membrane that is left from one step to the next; 1: all of it",
+)
 
 
 def text(report: ExportReport) -> Iterator[Part]:
@@ -33,20 +37,22 @@ def text(report: ExportReport) -> Iterator[Part]:
     for warning in report.warnings:
         yield Aside(f"warning: {warning}")
     if report.validation is not None:
-        yield stages(report.validation, f"compared with PyTorch on {report.compared_on}")
+        yield from stages(report.validation, f"compared with PyTorch on {report.compared_on}")
     if report.program is not None:
         yield f"wrote {report.program}/: {', '.join(report.files)}"
     else:
         yield "dry run: nothing was written"
     for problem in report.errors:
-        yield f"does not fit: {problem}"
+        yield from f"does not fit: {problem}".split("\n")
 
 
 def _layers(report: ExportReport) -> Table:
     title = f"{report.target}: {report.weight_bits}-bit weights, T = {report.timesteps}"
-    made = table(title, "layer", "shape", "membrane step", "decay")
+    made = table(title, "layer", "shape", "membrane step", "decay", legend=_LEGEND)
     for layer in report.layers:
         (least, most), (low, high) = layer.unit, layer.decay
         decay = f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}"
-        made.add_row(layer.name, " x ".join(map(str, layer.shape)), f"{least:.3g}..{most:.3g}", decay)
+        unit = f"{least:.3g}" if least == most else f"{least:.3g}..{most:.3g}"
+        made.add_row(layer.name, " x ".join(map(str, layer.shape)), unit, decay)
+    made.legend += readouts(layer.name for layer in report.layers)
     return made

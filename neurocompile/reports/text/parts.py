@@ -1,40 +1,90 @@
-"""What all texts are made of: tables, lines, numbers in the units that read best."""
+"""What all texts are made of: tables, lines, numbers in the units that read best.
+
+None of it is markup: what a name holds is shown as it is. How it becomes lines is in
+:mod:`neurocompile.reports.text.layout`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    Part = str | Table
-    """A line, which is wrapped where the page ends, or a table."""
-
-__all__ = ["Aside", "Verbatim", "energy", "number", "percent", "table", "verdict"]
+__all__ = ["Aside", "Column", "Part", "Styled", "Table", "Verbatim", "energy", "number", "percent", "table", "verdict"]
 
 
 class Verbatim(str):
-    """Lines that stay as long as they are."""
+    """The content of a file, whose lines stay as long as they are."""
+
+    __slots__ = ()
 
 
 class Aside(str):
     """A line beside the result: on stderr."""
 
+    __slots__ = ()
 
-def table(title: str, *columns: str, words: int | Collection[str] = 1) -> Table:
-    """An empty table; ``words`` names the columns of text (or counts them, from the left), the others hold numbers."""
-    from rich import box
-    from rich.table import Table
 
-    headed = any(columns)
-    shape = box.SIMPLE_HEAD if headed else None
-    made = Table(title=title, title_justify="left", box=shape, title_style="bold", pad_edge=False, show_header=headed)
-    for number_, column in enumerate(columns):
-        text = number_ < words if isinstance(words, int) else column in words
-        text = text or not column
-        made.add_column(column, justify="left" if text else "right", overflow="fold", no_wrap=not text)
-    return made
+class Styled(str):
+    """A text with a style of its own where there are colours; ``style`` is in the words of ``rich``."""
+
+    style: str
+
+    def __new__(cls, text: str, style: str) -> Styled:
+        """The text, and how it looks."""
+        made = super().__new__(cls, text)
+        made.style = style
+        return made
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: of words, which may be folded, or of numbers; ``rank`` is its place among those to be left out."""
+
+    head: str
+    words: bool
+    rank: int | None = None
+
+
+@dataclass
+class Table:
+    """Rows of cells under a title; ``legend`` is what a reader has to know to read them."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    legend: list[str] = field(default_factory=list)
+
+    def add_row(self, *cells: str) -> None:
+        """One cell for each column."""
+        assert len(cells) == len(self.columns)
+        self.rows.append(cells)
+
+
+Part = str | Table
+"""A line, which is wrapped where the page ends, or a table."""
+
+
+def table(
+    title: str,
+    *columns: str,
+    words: int | Collection[str] = 1,
+    optional: Sequence[str] = (),
+    legend: Sequence[str] = (),
+) -> Table:
+    """An empty table.
+
+    Args:
+        title: above it.
+        columns: their heads; all empty: the table has no heads.
+        words: the columns of text (or how many they are, from the left); the others hold numbers.
+        optional: what may be left out where the page is narrow, the least important column first.
+        legend: lines below it.
+    """
+    made = []
+    for place, head in enumerate(columns):
+        text = place < words if isinstance(words, int) else head in words
+        made.append(Column(head, text or not head, optional.index(head) if head in optional else None))
+    return Table(title, tuple(made), legend=list(legend))
 
 
 def number(value: float | None) -> str:
@@ -64,5 +114,5 @@ def energy(pj: float | None, lower_bound: bool = False) -> str:
 def verdict(passed: bool | None) -> str:
     """PASSED, FAILED or not run, in their colours."""
     if passed is None:
-        return "[yellow]not run[/]"
-    return "[bold green]PASSED[/]" if passed else "[bold red]FAILED[/]"
+        return Styled("not run", "yellow")
+    return Styled("PASSED", "bold green") if passed else Styled("FAILED", "bold red")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from neurocompile.reports.text.parts import number, percent, table
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from neurocompile.reports.program import HostRegionReport, Placement, Sizes
     from neurocompile.reports.text.parts import Part
 
-__all__ = ["cores", "host_regions", "placement", "sizes"]
+__all__ = ["cores", "host_regions", "placement", "readouts", "sizes"]
+
+
+def readouts(layers: Iterable[str]) -> list[str]:
+    """What the layers are that the compiler adds for outputs without neurons."""
+    added = [name for name in layers if name.endswith(".integrator")]
+    several = "these add" if len(added) > 1 else "it adds"
+    return [f"{', '.join(added)}: the readout; {several} up what arrives, and never fires"] if added else []
+
+
+_MACS = "MACs: multiply-accumulates"
 
 
 def sizes(found: Sizes) -> str:
@@ -24,7 +34,7 @@ def cores(mapping: Placed) -> Iterator[Part]:
     """The cores of each layer, and the fullest of them."""
     made = table(
         "cores", "layer", "cores", "block", "neurons", "synapse memory", "input axons", "output axons", "bound by",
-        words=("layer", "block", "bound by"),
+        words=("layer", "block", "bound by"), optional=("output axons", "input axons", "block"),
     )  # fmt: skip
     for layer in mapping.layers:
         made.add_row(
@@ -85,7 +95,7 @@ def host_regions(regions: Sequence[HostRegionReport], on_chip: float | None = No
     if not regions:
         return
     columns = ("region", "what", "when", "MACs", "numbers from the chip", "to the chip")
-    made = table("the host computes, for each inference", *columns, words=3)
+    made = table("the host computes, for each inference", *columns, words=3, legend=[_MACS])
     for region in regions:
         made.add_row(
             region.name,

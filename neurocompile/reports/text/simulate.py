@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from neurocompile.reports.text.parts import energy, number, percent, table
-from neurocompile.reports.text.program import host_regions
+from neurocompile.reports.text.program import host_regions, readouts
 from neurocompile.simulator.timing.report import Cycles, Events
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from neurocompile.reports.simulate import SimulateReport
-    from neurocompile.reports.text.parts import Part
+    from neurocompile.reports.text.parts import Part, Table
     from neurocompile.simulator.energy import Unpriced
     from neurocompile.simulator.timing.report import Figures, TimingReport
 
 __all__ = ["text", "unpriced"]
+
+
+_LEGEND = (
+    "SOPs: spikes meeting stored weights; MACs: real-valued inputs meeting them",
+    "updates: neurons, step by step, whose input or state is not 0 (docs/counts.md)",
+)
 
 
 def text(report: SimulateReport) -> Iterator[Part]:
@@ -40,12 +44,16 @@ def _layers(report: SimulateReport) -> Table:
     made = table(
         f"per inference (mean of {report.samples:,} samples, {report.timesteps} steps)",
         "layer", "neurons", "firing rate", "spikes", "SOPs", "MACs", "updates",
+        optional=("MACs", "neurons"), legend=_LEGEND,
     )  # fmt: skip
     for layer in report.layers:
         totals = layer.totals
         counts = (totals.spikes, totals.sops, totals.macs, totals.neuron_updates.active)
         means = [None if count is None else count / report.samples for count in counts]
         made.add_row(layer.name, number(layer.neurons), percent(layer.firing_rate), *map(number, means))
+    if any(not layer.neurons for layer in report.layers):
+        made.legend.append("layers of 0 neurons: sums of a pool or of branches, which a chip has to store and to do")
+    made.legend += readouts(layer.name for layer in report.layers)
     return made
 
 

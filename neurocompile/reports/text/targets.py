@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from neurocompile.reports.text.parts import table
+from neurocompile.reports.text.parts import Verbatim, table
 from neurocompile.targets import COUNTS
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from neurocompile.reports.targets import TargetsReport
-    from neurocompile.reports.text.parts import Part
+    from neurocompile.reports.text.parts import Part, Table
     from neurocompile.targets import Target
     from neurocompile.targets.events import AsyncEvents
 
@@ -22,13 +20,15 @@ __all__ = ["text"]
 def text(report: TargetsReport) -> Iterator[Part]:
     """A line for each chip; of a single one everything."""
     if report.toml is not None:
-        yield report.toml.rstrip()
+        yield Verbatim(report.toml.rstrip())
         return
     if report.one:
         for target in report.targets.values():
             yield from _one(target)
         return
-    listed = table("targets", "name", "pJ/SOP", "neurons a chip", "synapses a chip", "")
+    listed = table(
+        "targets", "name", "pJ/SOP", "neurons a chip", "synapses a chip", "what it is", words=("name", "what it is")
+    )
     for target in report.targets.values():
         price = target.prices.get("sop")
         listed.add_row(
@@ -63,12 +63,10 @@ def _one(target: Target) -> Iterator[Part]:
     limits = table("limits of a chip", "", "")
     limits.add_row("neurons", _limit(target, target.limits.neurons))
     limits.add_row("synapses", _limit(target, target.limits.synapses))
-    yield limits
     if target.limits.source:
-        yield f"  {target.limits.source}"
+        limits.legend.append(target.limits.source)
+    yield limits
     yield _prices(target)
-    for count, price in target.prices.items():
-        yield f"  {COUNTS[count]}: {price.source}"
     if target.events is not None:
         yield from _events(target.events)
 
@@ -82,6 +80,7 @@ def _prices(target: Target) -> Table:
             continue
         bounds = (f"{each:g}" for each in (price.min, price.nominal, price.max))
         made.add_row(name, *bounds, price.unit, price.basis, price.scope)
+    made.legend += [f"{COUNTS[count]}: {price.source}" for count, price in target.prices.items()]
     return made
 
 
@@ -103,6 +102,5 @@ def _events(events: AsyncEvents) -> Iterator[Part]:
         idle = f"idle power of a chip: {events.static.nominal:g} {events.static.unit}"
         made.add_row(idle, "-", "-", "-", "-", events.static.basis)
         sources.setdefault(events.static.source, []).append("idle power")
+    made.legend += [f"{', '.join(names)}: {source}" for source, names in sources.items()]
     yield made
-    for source, names in sources.items():
-        yield f"  {', '.join(names)}: {source}"

@@ -9,9 +9,7 @@ from neurocompile.reports.plain import plain
 from neurocompile.reports.text.parts import energy, number, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from neurocompile.reports.text.parts import Part
+    from neurocompile.reports.text.parts import Part, Table
     from neurocompile.reports.zoo import Measured, NetworkReport, Written, ZooReport
 
 __all__ = ["text"]
@@ -51,7 +49,9 @@ def _measured(network: NetworkReport, measured: Measured) -> Table:
 def _listed(report: ZooReport) -> Table:
     words = ("name", "paper", "size", "inputs", "sizes from")
     title = "networks of the papers (what they cost: docs/zoo.md)"
-    listed = table(title, "name", "paper", "size", "T", "inputs", "sizes from", words=words)
+    listed = table(
+        title, "name", "paper", "size", "T", "inputs", "sizes from", words=words, optional=("sizes from", "paper")
+    )
     for each in report.networks:
         shapes = ", ".join("x".join(map(str, shape)) or "1" for shape in each.inputs)
         listed.add_row(each.name, each.paper, each.size, str(each.timesteps), shapes, each.source)

@@ -1,0 +1,79 @@
+"""Random numbers in forward: those of torch become inputs, and whoever exports is told; others stay what they were."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from spikingjelly.activation_based import neuron
+from torch import Tensor, nn
+
+import neurocompile
+from neurocompile.errors import UnsupportedModel
+
+
+class Noisy(nn.Module):
+    """A layer whose input is changed by something."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.change = change
+        self.fc = nn.Linear(4, 6)
+        self.lif = neuron.IFNode(step_mode="m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.lif(self.fc(self.change(x)))
+        return found
+
+
+def _exported(change: Callable[[Tensor], Tensor], folder: Path) -> tuple[str, ...]:
+    torch.manual_seed(0)
+    neurocompile.save(Noisy(change).eval(), folder / "m.pt", torch.rand(5, 8, 4))
+    return neurocompile.export(folder / "m.pt", folder / "out").warnings
+
+
+def _added(x: Tensor) -> Tensor:
+    return x + torch.rand_like(x)
+
+
+def test_numbers_of_torch_are_an_input(tmp_path: Path) -> None:
+    (warning,) = _exported(_added, tmp_path)
+    assert "test_chance.py" in warning
+    assert "an input of the program, random" in warning
+    assert set(neurocompile.load(tmp_path / "out").input_shapes) == {"x", "random"}
+    assert neurocompile.validate(tmp_path / "out", reference=tmp_path / "m.pt").stages[0].mismatches == 0
+
+
+def _seeded(x: Tensor) -> Tensor:
+    np.random.seed(7)
+    return x + float(np.random.rand())
+
+
+def _small(x: Tensor) -> Tensor:
+    return x + 1e-30 * random.random()
+
+
+@pytest.mark.parametrize("change", [_seeded, _small])
+def test_numbers_that_are_frozen_are_told_of(change: Callable[[Tensor], Tensor], tmp_path: Path) -> None:
+    (warning,) = _exported(change, tmp_path)
+    assert "random numbers" in warning
+    assert "stay as they were when it was recorded" in warning
+
+
+def test_numbers_that_change_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="draw random numbers with torch"):
+        _exported(lambda x: x + float(np.random.rand()), tmp_path)
+
+
+def test_a_forward_that_draws_nothing_leaves_all_generators_alone(tmp_path: Path) -> None:
+    random.seed(3)
+    np.random.seed(3)
+    expected = random.random(), np.random.random()
+    random.seed(3)
+    np.random.seed(3)
+    assert _exported(lambda x: 2 * x, tmp_path) == ()
+    assert (random.random(), np.random.random()) == expected

@@ -1,0 +1,152 @@
+"""README's commands, copied in their order into an empty folder, with output on a page of 80 columns."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.backends.lava.against import need_lava
+from tests.backends.rtl.test_rtl import need
+
+README = Path(__file__).parents[1] / "README.md"
+SETUP = ("make demo", "make test", "make system")
+"""What sets the checkout up, and is not for an empty folder."""
+WIDTH = 80
+
+
+def _blocks() -> list[list[str]]:
+    """The indented blocks of README, without their indent."""
+    found: list[list[str]] = [[]]
+    for line in README.read_text().splitlines():
+        if line.startswith("    "):
+            found[-1].append(line[4:])
+        elif line.strip() or not found[-1]:
+            found += [[]] if found[-1] else []
+        else:
+            found[-1].append("")
+    return [block for block in found if any(block)]
+
+
+def _commands() -> list[str]:
+    """All commands in their order, without their comments."""
+    found = []
+    for block in _blocks():
+        for line in block:
+            command = line.partition("  #")[0].strip()
+            if re.match(r"(neurocompile|make|python) ", command) and not command.startswith(SETUP):
+                found.append(command)
+    return found
+
+
+def _python() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def _of(*folders: str) -> list[str]:
+    """The first command, which writes model and data, and those that are about one of these folders."""
+    first, *others = _commands()
+    return [first, *(c for c in others if any(re.search(rf"(^| ){folder}(/| |$)", c) for folder in folders))]
+
+
+def _ran(command: str, folder: Path) -> str:
+    """What a command prints; it must succeed, fit the page, and say nothing that nobody understands."""
+    program, *arguments = shlex.split(command)
+    words = {
+        "neurocompile": [sys.executable, "-c", "from neurocompile.cli import main; main()"],
+        "python": [sys.executable],
+    }.get(program, [program])
+    environment = {**os.environ, "COLUMNS": str(WIDTH)}
+    ran = subprocess.run(
+        [*words, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 0, f"{command}: {ran.returncode}\n{said}"
+    if program == "neurocompile" and "--json" not in arguments:
+        assert said.strip(), command
+        assert max(map(len, said.splitlines())) <= WIDTH, command
+        assert "Traceback" not in said
+    return ran.stdout
+
+
+def _run(commands: Sequence[str], folder: Path) -> dict[str, str]:
+    return {command: _ran(command, folder) for command in commands}
+
+
+def _is_rtl(command: str) -> bool:
+    return "--require rtl" in command or command.startswith("make")
+
+
+def test_every_command_is_run_by_one_of_these_tests() -> None:
+    commands = _commands()
+    assert len(commands) == len(set(commands)) >= 18
+    assert commands[0].startswith("neurocompile demo --write-data")
+    verbs = {command.split()[1] for command in commands if command.startswith("neurocompile")}
+    assert verbs == {"demo", "export", "simulate", "validate", "inspect", "targets", "zoo"}
+    assert any("--require lava" in command for command in _of("chip"))
+    assert sum(map(_is_rtl, _of("core"))) == 2
+
+
+def test_the_commands_in_their_order(tmp_path: Path) -> None:
+    """All but those that need Lava or a simulator of Verilog."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    said = _run([c for c in _commands() if not _is_rtl(c) and "--require lava" not in c], folder)
+    text = "\n".join(said.values())
+    for words in ("proved: lowering, quantization", "proved: quantization, recorded", "PASSED", "neuron1"):
+        assert words in text
+    assert "FAILED" not in text
+    made = {path.name for path in folder.iterdir()}
+    assert made >= {"digits.npz", "digits.pt", "out", "spikes.npz", "chip", "core", "t.json", "vgg.pt"}
+
+
+@pytest.mark.slow
+def test_the_commands_for_lava(tmp_path: Path) -> None:
+    need_lava()
+    said = "\n".join(_run(_of("chip"), tmp_path).values())
+    assert "proved: lowering, quantization, lava (8 of 450 samples)" in said
+
+
+@pytest.mark.slow
+def test_the_commands_for_the_rtl(tmp_path: Path) -> None:
+    need("verilator")
+    said = "\n".join(_run(_of("core"), tmp_path).values())
+    assert "proved: quantization, rtl (4 of 450 samples)" in said
+    assert "PASS " in said
+
+
+def test_the_python(tmp_path: Path) -> None:
+    """The block that says it works with the files of the first command; the others need a model of one's own."""
+    _run(_commands()[:1], tmp_path)
+    (block,) = (each for each in _python() if "digits.npz" in each)
+    (tmp_path / "block.py").write_text(block)
+    ran = subprocess.run(
+        [sys.executable, "block.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "(450, 4, 16, 8, 8)" in ran.stdout
+
+
+def test_what_readme_shows_is_what_the_demo_prints(tmp_path: Path) -> None:
+    """Line by line, but for numbers and the width of columns."""
+
+    def plain(line: str) -> str:
+        return " ".join(re.sub(r"[\d.,]+", "0", re.sub("─+", "-", line)).split())
+
+    printed = {plain(line) for line in _ran("neurocompile demo", tmp_path).splitlines()}
+    (shown,) = (block for block in _blocks() if block[0].startswith("accuracy in PyTorch"))
+    missing = [line for line in shown if plain(line) not in printed | {"...", "0"}]
+    assert not missing
+    assert max(map(len, shown)) <= WIDTH
+
+
+def test_a_folder_is_named_once() -> None:
+    """No command writes what another one wrote."""
+    written = [name for command in _commands() for name in re.findall(r" -o (\S+)", command)]
+    assert len(written) == len(set(written))
