@@ -16,7 +16,7 @@ from neurocompile.mapping.host import encoders
 from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
-from neurocompile.quantization import Method, quantize
+from neurocompile.quantization import Method, Scales, chosen_method, quantize
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Encode
 
@@ -27,6 +27,7 @@ __all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph"]
 class Options:
     """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips.
 
+    ``method`` says how scales are chosen (:func:`neurocompile.quantization.chosen_method` says what "auto" is).
     ``encode`` says how real-valued inputs reach a chip with neurons of its own: as "graded" spikes, or turned into
     spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes). ``plain_weights``
     keeps to what lava-dl's netx can load: no exponents of weights, biases with an exponent of 6, one decay a layer.
@@ -34,12 +35,15 @@ class Options:
 
     bits: int | None = None
     per_channel: bool = True
-    method: Method = "max"
+    method: Scales = "auto"
     input_bits: int = 8
     chips: int = 1
     encode: Encode | None = None
     plain_weights: bool = False
 
+
+_AUTO_SAMPLES = 8
+"""So many samples at most choose scales that nobody asked for: more of them change little and take their time."""
 
 PASS_NAMES: tuple[str, ...] = (
     *(step.name for step in REAL_PASSES),
@@ -127,28 +131,39 @@ def _compiled(
         host = encoders(free) if encode == "host" else frozenset()
         synaptic, more = run_passes(free, target.code.onto_neurons(arithmetic, host), after)
         log += more
-        calibration = _in_steps(synaptic, seen) if seen and options.method == "membrane" else None
+        method = chosen_method(options.method, bits, bool(seen))
+        calibration = _in_steps(synaptic, seen) if seen and method == "membrane" else None
+        if calibration and options.method == "auto":
+            calibration = {name: x[:_AUTO_SAMPLES] for name, x in calibration.items()}
         quantized = quantize(
-            synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=options.method,
+            synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=method,
             calibration=calibration, host=host,
         )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit([*broken, *error.problems]) from error
-    log += [f"quantize: {line}" for line in quantized.log]
+    log += [f"quantize: {line}" for line in (_said(options.method, method, calibration), *quantized.log) if line]
     if after:
         after("quantize", quantized.graph)
     return Program(
         target=target.name,
-        arithmetic=target.arithmetic,
+        arithmetic=replace(target.arithmetic, weight_exponent_max=0),  # they are in the weights now
         timesteps=timesteps,
         real=real,
         integer=quantized.graph,
         units=_real_units(quantized.units, free, synaptic),
-        settings={**asdict(options), "bits": bits, "encode": encode},
+        settings={**asdict(options), "bits": bits, "encode": encode, "method": method},
         notes=tuple(log),
         lines=graph.lines,
         chip=target.data,
     )
+
+
+def _said(asked: Scales, method: Method, calibration: Mapping[str, Array] | None) -> str:
+    """What chose the scales, where the user left it open and it is not what it always was."""
+    if asked != "auto" or calibration is None:
+        return ""
+    samples = len(next(iter(calibration.values())))
+    return f"scales by {method} (of the choice auto), on {samples} samples of the calibration data or the example"
 
 
 def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:

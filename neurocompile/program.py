@@ -13,7 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Program:
             "format": _FORMAT,
             "version": self._version,
             "target": self.target,
-            "arithmetic": asdict(self.arithmetic),
+            "arithmetic": self.arithmetic.plain(),
             "timesteps": self.timesteps,
             "settings": self.settings,
             "notes": list(self.notes),

@@ -10,14 +10,33 @@ import numpy as np
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.ops import Array
 
-__all__ = ["METHODS", "Method", "group_scales"]
+__all__ = ["METHODS", "SCALES", "Method", "Scales", "chosen_method", "group_scales"]
 
 Method = Literal["max", "percentile", "membrane"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+Scales = Literal["auto", "max", "percentile", "membrane"]
+SCALES: tuple[Scales, ...] = get_args(Scales)
+
+_AUTO_BITS = 6
+"""From so many bits of a weight up all methods are the same within noise (docs/quantization.md)."""
+
 _PERCENTILE = 99.9
 # Least squares tries these parts of the largest weight as the end of the range.
 _FRACTIONS = np.linspace(1.0, 0.4, 31)
+
+
+def chosen_method(scales: Scales, bits: int, has_samples: bool) -> Method:
+    """What "auto" stands for: "membrane" for weights of fewer than 6 bits where there are samples, else "max".
+
+    Args:
+        scales: as the user said.
+        bits: of a weight, sign included.
+        has_samples: whether there are calibration data, or an example.
+    """
+    if scales != "auto":
+        return scales
+    return "membrane" if has_samples and bits < _AUTO_BITS else "max"
 
 
 def group_scales(
