@@ -10,13 +10,14 @@ import numpy as np
 from neurocompile.data import arrange_inputs
 from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
 from neurocompile.hosted import run_graph
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Input, Neuron
+from neurocompile.ir.ops import Array, Conv, Input, Linear, Neuron
 from neurocompile.mapping.host import encoders
 from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
-from neurocompile.quantization import Method, Scales, chosen_method, quantize
+from neurocompile.quantization import FEW_BITS, Method, Scales, chosen_method, quantize
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Encode
 
@@ -41,9 +42,6 @@ class Options:
     encode: Encode | None = None
     plain_weights: bool = False
 
-
-_AUTO_SAMPLES = 8
-"""So many samples at most choose scales that nobody asked for: more of them change little and take their time."""
 
 PASS_NAMES: tuple[str, ...] = (
     *(step.name for step in REAL_PASSES),
@@ -131,17 +129,17 @@ def _compiled(
         host = encoders(free) if encode == "host" else frozenset()
         synaptic, more = run_passes(free, target.code.onto_neurons(arithmetic, host), after)
         log += more
-        method = chosen_method(options.method, bits, bool(seen))
-        calibration = _in_steps(synaptic, seen) if seen and method == "membrane" else None
-        if calibration and options.method == "auto":
-            calibration = {name: x[:_AUTO_SAMPLES] for name, x in calibration.items()}
+        method, samples_used = chosen_method(options.method, bits, _samples(seen), _products(synaptic, timesteps))
+        calibration = None
+        if seen and method == "membrane":
+            calibration = _in_steps(synaptic, {name: x[:samples_used] for name, x in seen.items()})
         quantized = quantize(
             synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=method,
             calibration=calibration, host=host,
         )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit([*broken, *error.problems]) from error
-    log += [f"quantize: {line}" for line in (_said(options.method, method, calibration), *quantized.log) if line]
+    log += [f"quantize: {line}" for line in (_said(options.method, bits, method, samples_used), *quantized.log) if line]
     if after:
         after("quantize", quantized.graph)
     return Program(
@@ -158,12 +156,28 @@ def _compiled(
     )
 
 
-def _said(asked: Scales, method: Method, calibration: Mapping[str, Array] | None) -> str:
-    """What chose the scales, where the user left it open and it is not what it always was."""
-    if asked != "auto" or calibration is None:
+def _said(asked: Scales, bits: int, method: Method, samples: int) -> str:
+    """What chose the scales of few bits, where the user left it open."""
+    if asked != "auto" or bits >= FEW_BITS:
         return ""
-    samples = len(next(iter(calibration.values())))
-    return f"scales by {method} (of the choice auto), on {samples} samples of the calibration data or the example"
+    if method == "membrane":
+        return f"scales by the error of the membrane on {samples} samples (--scale auto)"
+    why = "no samples, or too large a network to try others quickly"
+    return f"scales by the largest weight (--scale auto: {why}); few bits gain from --scale membrane --calibrate X.npz"
+
+
+def _samples(seen: Mapping[str, Array] | None) -> int:
+    return len(next(iter(seen.values()))) if seen else 0
+
+
+def _products(graph: Graph, timesteps: int) -> float:
+    """How many products of a weight and an event a sample takes, events that are 0 included."""
+    synapses = [synapse for layer in form_of(graph).layers.values() for synapse in layer.synapses]
+    each = (
+        float(np.prod(synapse.gives)) * op.weight[0].size if isinstance(op := synapse.op, Linear | Conv) else 0.0
+        for synapse in synapses
+    )
+    return timesteps * sum(each)
 
 
 def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:

@@ -2,9 +2,10 @@
 
 from neurocompile.quantization.bounds import Interval, event_ranges, membrane_bounds
 from neurocompile.quantization.quantize import Quantization, quantize
-from neurocompile.quantization.scales import METHODS, SCALES, Method, Scales, chosen_method
+from neurocompile.quantization.scales import FEW_BITS, METHODS, SCALES, Method, Scales, chosen_method
 
 __all__ = [
+    "FEW_BITS",
     "METHODS",
     "SCALES",
     "Interval",

@@ -295,8 +295,8 @@ def _exponents(parts: Sequence[Rows], groups: Sequence[Array], most: int) -> lis
 def _source_exponents(parts: Sequence[Rows], groups: Sequence[Array], most: int) -> list[int]:
     """The exponent of each source, for a chip whose kernels may have one as well as other weights.
 
-    It is by how much the source mostly is larger than the smallest that it meets in a neuron, to the nearest power of two:
-    then none takes bits from another. Scales differ by channel, exponents do not, so the middle channel counts.
+    It is by how much the source mostly is larger than the smallest that it meets in a neuron, to the nearest power of
+    two: then none takes bits from another. Scales differ by channel, exponents do not, so the middle channel counts.
     """
     tops = np.zeros((len(parts), max((int(g.max(initial=-1)) for g in groups), default=-1) + 1))
     for top, part, group in zip(tops, parts, groups):

@@ -10,7 +10,7 @@ import numpy as np
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.ops import Array
 
-__all__ = ["METHODS", "SCALES", "Method", "Scales", "chosen_method", "group_scales"]
+__all__ = ["FEW_BITS", "METHODS", "SCALES", "Method", "Scales", "chosen_method", "group_scales"]
 
 Method = Literal["max", "percentile", "membrane"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -18,7 +18,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Scales = Literal["auto", "max", "percentile", "membrane"]
 SCALES: tuple[Scales, ...] = get_args(Scales)
 
-_AUTO_BITS = 6
+FEW_BITS = 6
 """From so many bits of a weight up all methods are the same within noise (docs/quantization.md)."""
 
 _PERCENTILE = 99.9
@@ -26,17 +26,27 @@ _PERCENTILE = 99.9
 _FRACTIONS = np.linspace(1.0, 0.4, 31)
 
 
-def chosen_method(scales: Scales, bits: int, has_samples: bool) -> Method:
-    """What "auto" stands for: "membrane" for weights of fewer than 6 bits where there are samples, else "max".
+_AUTO_SAMPLES = 8
+_AUTO_PRODUCTS = 5e9
+"""So many samples, and products of weights in all (some seconds of a core), at most choose scales that nobody asked for."""
+
+
+def chosen_method(scales: Scales, bits: int, samples: int, products: float) -> tuple[Method, int]:
+    """What "auto" stands for, and how many samples choose the scales.
+
+    It is "membrane" for weights of fewer than 6 bits, on up to 8 samples: as many as do not take long, and "max" where
+    one alone would, or there are none.
 
     Args:
         scales: as the user said.
         bits: of a weight, sign included.
-        has_samples: whether there are calibration data, or an example.
+        samples: how many calibration data there are, or examples.
+        products: of a weight and an event in a run of one sample, events that are 0 included.
     """
     if scales != "auto":
-        return scales
-    return "membrane" if has_samples and bits < _AUTO_BITS else "max"
+        return scales, samples
+    few = min(samples, _AUTO_SAMPLES, int(_AUTO_PRODUCTS / max(products * len(_FRACTIONS), 1.0)))
+    return ("membrane", few) if few and bits < FEW_BITS else ("max", 0)
 
 
 def group_scales(
