@@ -28,7 +28,7 @@ _FRACTIONS = np.linspace(1.0, 0.4, 31)
 
 _AUTO_SAMPLES = 8
 _AUTO_PRODUCTS = 5e9
-"""So many samples, and products of weights in all (some seconds of a core), at most choose scales that nobody asked for."""
+"""So many samples, and products in all (some seconds of a core), at most choose scales that nobody asked for."""
 
 
 def chosen_method(scales: Scales, bits: int, samples: int, products: float) -> tuple[Method, int]:
