@@ -26,7 +26,7 @@ __all__ = ["Choices", "Fitted", "fit_layer"]
 _REST = 16
 # The host has wider words than the chip.
 _HOST_BITS = 16
-# A row of weights of which the largest has fewer steps than this has lost more than half of its bits.
+# A row of weights of which the largest has fewer steps than this, or than half of what few bits have, has lost much.
 _FEW_STEPS = 8
 
 
@@ -242,7 +242,7 @@ class _Weights:
         for part, group, exponent in zip(self.parts, self.groups, self.exponents):
             tops = np.abs(part.rows).max(1, initial=0.0)
             steps = np.rint(tops / (made.scale[group] * 2.0**exponent))
-            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0) & ~made.exact[group]
+            few = (steps < min(_FEW_STEPS, self.choices.largest / 2)) & (tops > 0) & ~made.exact[group]
             if few.any():
                 worst = int(np.argmin(np.where(few, steps, np.inf)))
                 ratio = float(tops.max() / tops[worst])

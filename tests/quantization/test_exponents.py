@@ -63,6 +63,7 @@ def test_each_source_keeps_its_own_steps(ratio: float, exponent: int, bits: int)
     for mantissas in (np.abs(large) >> exponent, np.abs(small)):
         assert 0.7 * most - 0.5 <= mantissas.max() <= most, "within a factor of 2**0.5 of all that it could have"
     assert any(f"times 2**{exponent}" in line for line in done.log) == (exponent > 0)
+    assert not any("PRECISION LOST" in line for line in done.log)
 
 
 def test_without_exponents_the_small_source_is_lost_and_the_message_says_what_has_them() -> None:
