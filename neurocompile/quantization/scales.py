@@ -27,7 +27,7 @@ _FRACTIONS = np.linspace(1.0, 0.4, 31)
 
 
 _AUTO_SAMPLES = 8
-_AUTO_PRODUCTS = 7e9
+_AUTO_PRODUCTS = 5e9
 """So many samples, and products in all (some seconds of a core), at most choose scales that nobody asked for."""
 
 
