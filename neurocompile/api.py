@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neurocompile.compiler import Encode
     from neurocompile.frontends import Model
     from neurocompile.frontends.base import Carries, Layout
-    from neurocompile.quantization import Method
+    from neurocompile.quantization import Scales
     from neurocompile.reports.demo import DemoReport, DigitsReport
     from neurocompile.reports.export import ExportReport
     from neurocompile.reports.inspect import InspectReport
@@ -45,7 +45,7 @@ def compile(
     trust: bool = False,
     bits: int | None = None,
     per_channel: bool = True,
-    scale: Method = "max",
+    scale: Scales = "auto",
     input_bits: int = 8,
     calibrate: Inputs | None = None,
     chips: int = 1,
@@ -66,7 +66,8 @@ def compile(
         trust: unpickle anything, which runs whatever code the file holds.
         bits: of a weight; None: the target's.
         per_channel: one weight scale for each output channel, or one for each layer.
-        scale: how scales are chosen: "max", "percentile" or "membrane".
+        scale: how scales are chosen: "max", "percentile", "membrane", or "auto" ("membrane" below 6 bits where there
+            are samples, else "max").
         input_bits: of a real-valued input.
         calibrate: samples that choose the ranges of inputs and, with "membrane", of weights.
         chips: how many chips the network may take.
@@ -107,7 +108,7 @@ def export(
     trust: bool = False,
     bits: int | None = None,
     per_channel: bool = True,
-    scale: Method = "max",
+    scale: Scales = "auto",
     input_bits: int = 8,
     calibrate: Inputs | None = None,
     chips: int = 1,

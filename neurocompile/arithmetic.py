@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 __all__ = ["Arithmetic", "Lif"]
@@ -55,6 +55,11 @@ class Arithmetic:
     ``current_overflow`` ("" is the same; "wrap-once" adds or subtracts the range once, and holds its upper end, which
     two's complement does not). A ``symmetric`` membrane has no number below ``-state_max``.
 
+    Where a neuron hears sources of very different sizes, the weights of one source may be mantissas times 2 to an
+    exponent that they share, from 0 to ``weight_exponent_max`` (0: the chip has none); mantissa and exponent together
+    have at most ``weight_bits_max`` bits. In an integer graph a weight is that product. Neurons in silicon say it in
+    ``lif``.
+
     ``event_sums`` says whether events can be added up on their way (pools, spikes added to spikes); where they cannot,
     they become part of the weights. ``lif`` describes the neuron in silicon, where it is less than the neuron equation.
     """
@@ -75,6 +80,7 @@ class Arithmetic:
     current_overflow: Literal["", "saturate", "wrap", "wrap-once"] = ""
     symmetric: bool = False
     event_sums: bool = True
+    weight_exponent_max: int = 0
     lif: Lif | None = None
 
     @staticmethod
@@ -82,6 +88,10 @@ class Arithmetic:
         """From plain data, as TOML and a Program's JSON hold it."""
         lif = data.get("lif")
         return Arithmetic(**{**data, "lif": Lif(**lif) if isinstance(lif, dict) else lif})
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, for a Program: all that running it needs. Exponents are in its weights."""
+        return {name: value for name, value in asdict(self).items() if name != "weight_exponent_max"}
 
     @property
     def state_max(self) -> int:

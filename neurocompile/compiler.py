@@ -10,13 +10,14 @@ import numpy as np
 from neurocompile.data import arrange_inputs
 from neurocompile.errors import DoesNotFit, Problem, UnsupportedModel, UsageError, naming_lines
 from neurocompile.hosted import run_graph
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Input, Neuron
+from neurocompile.ir.ops import Array, Conv, Input, Linear, Neuron
 from neurocompile.mapping.host import encoders
 from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
-from neurocompile.quantization import Method, quantize
+from neurocompile.quantization import FEW_BITS, Method, Scales, chosen_method, quantize
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Encode
 
@@ -27,6 +28,7 @@ __all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph"]
 class Options:
     """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips.
 
+    ``method`` says how scales are chosen (:func:`neurocompile.quantization.chosen_method` says what "auto" is).
     ``encode`` says how real-valued inputs reach a chip with neurons of its own: as "graded" spikes, or turned into
     spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes). ``plain_weights``
     keeps to what lava-dl's netx can load: no exponents of weights, biases with an exponent of 6, one decay a layer.
@@ -34,7 +36,7 @@ class Options:
 
     bits: int | None = None
     per_channel: bool = True
-    method: Method = "max"
+    method: Scales = "auto"
     input_bits: int = 8
     chips: int = 1
     encode: Encode | None = None
@@ -136,28 +138,55 @@ def _compiled(
         host = encoders(free) if encode == "host" else frozenset()
         synaptic, more = run_passes(free, target.code.onto_neurons(arithmetic, host), after)
         log += more
-        calibration = _in_steps(synaptic, seen) if seen and options.method == "membrane" else None
+        method, samples_used = chosen_method(options.method, bits, _samples(seen), _products(synaptic, timesteps))
+        calibration = None
+        if seen and method == "membrane":
+            calibration = _in_steps(synaptic, {name: x[:samples_used] for name, x in seen.items()})
         quantized = quantize(
-            synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=options.method,
+            synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=method,
             calibration=calibration, host=host,
         )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit([*broken, *error.problems]) from error
-    log += [f"quantize: {line}" for line in quantized.log]
+    log += [f"quantize: {line}" for line in (_said(options.method, bits, method, samples_used), *quantized.log) if line]
     if after:
         after("quantize", quantized.graph)
     return Program(
         target=target.name,
-        arithmetic=target.arithmetic,
+        arithmetic=replace(target.arithmetic, weight_exponent_max=0),  # they are in the weights now
         timesteps=timesteps,
         real=real,
         integer=quantized.graph,
         units=_real_units(quantized.units, free, synaptic),
-        settings={**asdict(options), "bits": bits, "encode": encode},
+        settings={**asdict(options), "bits": bits, "encode": encode, "method": method},
         notes=tuple(log),
         lines=graph.lines,
         chip=target.data,
     )
+
+
+def _said(asked: Scales, bits: int, method: Method, samples: int) -> str:
+    """What chose the scales of few bits, where the user left it open."""
+    if asked != "auto" or bits >= FEW_BITS:
+        return ""
+    if method == "membrane":
+        return f"scales by the error of the membrane on {samples} samples (--scale auto)"
+    why = "no samples, or too large a network to try others quickly"
+    return f"scales by the largest weight (--scale auto: {why}); few bits gain from --scale membrane --calibrate X.npz"
+
+
+def _samples(seen: Mapping[str, Array] | None) -> int:
+    return len(next(iter(seen.values()))) if seen else 0
+
+
+def _products(graph: Graph, timesteps: int) -> float:
+    """How many products of a weight and an event a sample takes, events that are 0 included."""
+    synapses = [synapse for layer in form_of(graph).layers.values() for synapse in layer.synapses]
+    each = (
+        float(np.prod(synapse.gives)) * op.weight[0].size if isinstance(op := synapse.op, Linear | Conv) else 0.0
+        for synapse in synapses
+    )
+    return timesteps * sum(each)
 
 
 def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) -> dict[str, Array]:

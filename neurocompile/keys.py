@@ -79,6 +79,7 @@ ARITHMETIC: Keys = {
     "current_overflow": Key("text", choices=("", "saturate", "wrap", "wrap-once")),
     "symmetric": Key("flag"),
     "event_sums": Key("flag"),
+    "weight_exponent_max": whole(0, 14, needed=False),
     "graded_spikes": Key("flag", needed=True),
     "published": Key("flag"),
 }

@@ -32,7 +32,8 @@ check: nc1_$(SIM)
 \t$(RUN) +dir=. +log=log.txt +membranes +expected=expected.txt
 
 nc1_verilator: $(FILES)
-\tverilator --binary --timing -O3 -Wno-fatal --top-module nc1_testbench --Mdir obj \\
+\tverilator --binary --timing -O3 -j 2 -Wno-fatal --top-module nc1_testbench --Mdir obj \\
+\t\t-MAKEFLAGS "VM_PARALLEL_BUILDS=0 OPT_FAST=-O1" \\
 \t\t$(addprefix -G,$(PARAMETERS)) -o ../nc1_verilator $(FILES)
 
 nc1_iverilog: $(FILES)

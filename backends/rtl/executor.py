@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.backends.rtl.builds import builds_folder
 from neurocompile.backends.rtl.bundle import foresee, run_files
-from neurocompile.backends.rtl.runner import TIME_LIMIT_S, Tool, build, run
+from neurocompile.backends.rtl.runner import RUN_LIMIT_S, Run, Tool, build
 from neurocompile.ir.ops import Array, Integrator, Neuron
-from neurocompile.ir.trace import Trace
+from neurocompile.ir.trace import Trace, joined
 from neurocompile.program import Program
 from neurocompile.simulator.base import Runner, RunnerSettings
 from neurocompile.targets import target_of
 from neurocompile.targets.nc1.chip import Nc1, map_to_nc1
 
-__all__ = ["RTL", "RtlExecutor", "builds_folder", "read_log"]
+__all__ = ["RTL", "RtlExecutor", "read_log"]
+
+
+_SAMPLES = 32
+"""So many are one run: several run at once, as many as there are cores, and each loads the memories anew."""
 
 
 @dataclass
@@ -33,7 +39,7 @@ class RtlExecutor:
 
     program: Program
     tool: Tool
-    time_limit_s: float = TIME_LIMIT_S
+    time_limit_s: float | None = RUN_LIMIT_S
 
     @property
     def name(self) -> str:
@@ -42,24 +48,52 @@ class RtlExecutor:
 
     def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
         """Run samples ``inputs[name][N, T, *shape]``, in real units: spikes, membranes after the reset, moments."""
-        chip = map_to_nc1(self.program)
+        chip, samples = map_to_nc1(self.program), len(next(iter(inputs.values())))
+        made = build(chip.parameters, builds_folder(), self.tool)
+        pieces = [{n: x[k : k + _SAMPLES] for n, x in inputs.items()} for k in range(0, max(samples, 1), _SAMPLES)]
+        traces: list[Trace] = []
+        running: deque[_Piece] = deque()
+        try:
+            for piece in pieces:
+                running.append(_Piece(chip, made, piece))
+                if len(running) == (os.cpu_count() or 1):
+                    traces.append(running.popleft().trace(self.time_limit_s))
+            while running:
+                traces.append(running.popleft().trace(self.time_limit_s))
+        finally:
+            for left in running:
+                left.stop()
+        return joined(traces)
+
+
+class _Piece:
+    """Some samples in the RTL, running in a folder that lives as long."""
+
+    def __init__(self, chip: Nc1, made: Path, inputs: Mapping[str, Array]) -> None:
+        self._chip, self._samples = chip, len(next(iter(inputs.values())))
+        self._folder = tempfile.TemporaryDirectory(prefix="neurocompile-rtl-")
         files = run_files(chip, foresee(chip, inputs))
-        with tempfile.TemporaryDirectory(prefix="neurocompile-rtl-") as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            made = build(chip.parameters, builds_folder(), self.tool)
-            run(made, Path(folder), options=["+membranes"], time_limit_s=self.time_limit_s)
-            log = (Path(folder) / "log.txt").read_text()
-        lines, expected = log.splitlines(), files["expected.txt"].decode().splitlines()
+        self._expected = files["expected.txt"].decode()
+        for name, content in files.items():
+            Path(self._folder.name, name).write_bytes(content)
+        self._run = Run(made, Path(self._folder.name), options=["+membranes"])
+
+    def trace(self, time_limit_s: float | None) -> Trace:
+        """What it did, once it has ended."""
+        try:
+            self._run.finish(time_limit_s)
+            log = Path(self._folder.name, "log.txt").read_text()
+        finally:
+            self.stop()
+        lines, expected = log.splitlines(), self._expected.splitlines()
         differing = sum(a != b for a, b in zip(lines, expected)) + abs(len(lines) - len(expected))
-        spikes, left = read_log(chip, log, len(next(iter(inputs.values()))))
+        spikes, left = read_log(self._chip, log, self._samples)
         return Trace(spikes=spikes, potentials=left, moments=len(expected), moments_differing=differing)
 
-
-def builds_folder() -> Path:
-    """Where simulators of the RTL are kept between runs, one for each set of parameters: below ``$XDG_CACHE_HOME``."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "neurocompile" / "nc1"
+    def stop(self) -> None:
+        """Nothing of it stays."""
+        self._run.stop()
+        self._folder.cleanup()
 
 
 def _open(program: Program, settings: RunnerSettings) -> RtlExecutor | str:

@@ -23,8 +23,9 @@ def _names(context: click.Context, option: click.Parameter, given: str | None) -
 @click.option("--per", "per_channel", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True,
               callback=lambda *given: given[-1] == "channel",
               help="One weight scale for each output channel, or one for each layer.")  # fmt: skip
-@click.option("--scale", type=click.Choice(["max", "percentile", "membrane"]), default="max", show_default=True,
-              help="How weight scales are chosen.")  # fmt: skip
+@click.option("--scale", type=click.Choice(["auto", "max", "percentile", "membrane"]), default="auto",
+              show_default=True,
+              help="How weight scales are chosen (auto: membrane below 6 bits, with samples; else max).")  # fmt: skip
 @click.option("--input-bits", type=int, default=8, show_default=True, help="Width of a real-valued input.")
 @click.option("--calibrate", type=path, metavar="X.npz", help="Samples that choose ranges (default: the model's own).")
 @click.option("--chips", type=click.IntRange(1), default=1, show_default=True, help="How many chips it may take.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Program:
             "format": FORMAT,
             "version": self._version,
             "target": self.target,
-            "arithmetic": asdict(self.arithmetic),
+            "arithmetic": self.arithmetic.plain(),
             "timesteps": self.timesteps,
             "settings": self.settings,
             "notes": list(self.notes),

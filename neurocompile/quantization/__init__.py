@@ -2,6 +2,18 @@
 
 from neurocompile.quantization.bounds import Interval, event_ranges, membrane_bounds
 from neurocompile.quantization.quantize import Quantization, quantize
-from neurocompile.quantization.scales import METHODS, Method
+from neurocompile.quantization.scales import FEW_BITS, METHODS, SCALES, Method, Scales, chosen_method
 
-__all__ = ["METHODS", "Interval", "Method", "Quantization", "event_ranges", "membrane_bounds", "quantize"]
+__all__ = [
+    "FEW_BITS",
+    "METHODS",
+    "SCALES",
+    "Interval",
+    "Method",
+    "Quantization",
+    "Scales",
+    "chosen_method",
+    "event_ranges",
+    "membrane_bounds",
+    "quantize",
+]

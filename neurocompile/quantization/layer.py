@@ -26,7 +26,7 @@ __all__ = ["Choices", "Fitted", "fit_layer"]
 _REST = 16
 # The host has wider words than the chip.
 _HOST_BITS = 16
-# A row of weights of which the largest has fewer steps than this has lost more than half of its bits.
+# A row of weights of which the largest has fewer steps than this, or than half of what few bits have, has lost much.
 _FEW_STEPS = 8
 
 
@@ -92,6 +92,9 @@ def fit_layer(
             best.log.insert(0, f"{layer.name}: {', '.join(filter(None, said))}")
             return best
     assert best is not None
+    if weights.lif is None and (largest := max(weights.exponents, default=0)):  # sums may fit with smaller ones
+        fewer = replace(choices.arithmetic, weight_exponent_max=largest - 1)
+        return fit_layer(layer, replace(choices, arithmetic=fewer), events, seen)
     return best
 
 
@@ -125,7 +128,7 @@ class _Weights:
         # One threshold for all neurons of a population leaves one scale for all of their weights.
         self.common = self.silicon and isinstance(layer.op, Neuron)
         self.groups = row_groups(self.parts, together=self.common or not choices.per_channel)
-        self.exponents = _exponents(self.parts, self.groups, lif.weight_exponent_max) if lif else self._none()
+        self.exponents = self._chosen_exponents()
         rows = [part.rows / 2.0**e for part, e in zip(self.parts, self.exponents)]
         error = None if seen is None else _membrane_error(layer, self.parts, self.exponents, seen)
         scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
@@ -134,8 +137,16 @@ class _Weights:
         self.scale = np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
 
-    def _none(self) -> list[int]:
-        return [0] * len(self.parts)
+    def _chosen_exponents(self) -> list[int]:
+        """By how many bits the weights of each source are shifted left."""
+        none, arithmetic, bits = [0] * len(self.parts), self.choices.arithmetic, self.choices.bits
+        if self.lif:
+            return _exponents(self.parts, self.groups, self.lif.weight_exponent_max)
+        most = min(arithmetic.weight_exponent_max, arithmetic.weight_bits_max - bits)
+        if self.for_chip or most <= 0 or len(self.parts) < 2:
+            return none
+        _, exact = group_scales([part.rows for part in self.parts], self.groups, bits, "max", None)
+        return none if exact.all() else _source_exponents(self.parts, self.groups, most)
 
     def attempts(self) -> Iterator[tuple[int, int]]:
         """By how many bits scales may be made coarser, and by how many the sum may be shifted: finest first."""
@@ -231,7 +242,7 @@ class _Weights:
         for part, group, exponent in zip(self.parts, self.groups, self.exponents):
             tops = np.abs(part.rows).max(1, initial=0.0)
             steps = np.rint(tops / (made.scale[group] * 2.0**exponent))
-            few = (steps < min(_FEW_STEPS, self.choices.largest)) & (tops > 0) & ~made.exact[group]
+            few = (steps < min(_FEW_STEPS, self.choices.largest / 2)) & (tops > 0) & ~made.exact[group]
             if few.any():
                 worst = int(np.argmin(np.where(few, steps, np.inf)))
                 ratio = float(tops.max() / tops[worst])
@@ -239,9 +250,20 @@ class _Weights:
                     f"PRECISION LOST: {part.synapse.name} keeps at most {int(steps[few].max())} of "
                     f"{self.choices.largest} steps in {int(few.sum())} of {len(few)} rows (worst: row {worst}, "
                     f"{int(steps[worst])} steps; others of this layer reach {max(ratio, self._above(tops, worst)):.3g} "
-                    "times as far)"
+                    f"times as far): {self._mend(ratio)}"
                 )
         return said
+
+    def _mend(self, within: float) -> str:
+        """What would leave such weights more steps; ``within`` is how much larger others of the same source are."""
+        arithmetic = self.choices.arithmetic
+        most = self.lif.weight_exponent_max if self.lif else arithmetic.weight_exponent_max
+        if within >= _FEW_STEPS and not self.choices.per_channel:
+            return "use --per channel, which gives each channel a scale of its own"
+        more = f"use more --bits (up to {arithmetic.weight_bits_max})"
+        if len(self.parts) > 1 and within < _FEW_STEPS and not most and not self.lif:
+            return f"{more}, or --target generic or loihi2, which have an exponent for each source"
+        return f"{more}, or train these sources to weights of a like size"
 
     def _above(self, tops: Array, worst: int) -> float:
         """How far the other synapses of the layer reach above one row."""
@@ -268,6 +290,23 @@ def _exponents(parts: Sequence[Rows], groups: Sequence[Array], most: int) -> lis
         ratio = float((top[both] / base[both]).max(initial=1.0))
         found.append(0 if kernel else min(most, max(0, int(np.ceil(np.log2(ratio) - 1e-9)))))
     return found
+
+
+def _source_exponents(parts: Sequence[Rows], groups: Sequence[Array], most: int) -> list[int]:
+    """The exponent of each source, for a chip whose kernels may have one as well as other weights.
+
+    It is by how much the source mostly is larger than the smallest that it meets in a neuron, to the nearest power of
+    two: then none takes bits from another. Scales differ by channel, exponents do not, so the middle channel counts.
+    """
+    tops = np.zeros((len(parts), max((int(g.max(initial=-1)) for g in groups), default=-1) + 1))
+    for top, part, group in zip(tops, parts, groups):
+        np.maximum.at(top, group, np.abs(part.rows).max(1, initial=0.0))
+    sizes = []
+    for top in tops:
+        shared = (top > 0) & ((tops > 0).sum(0) > 1)
+        least = np.where(tops > 0, tops, np.inf).min(0, initial=np.inf)
+        sizes.append(float(np.median(np.log2(top[shared] / least[shared]))) if shared.any() else 0.0)
+    return [min(most, max(0, int(np.rint(size)))) for size in sizes]
 
 
 def _least_scales(layer: Layer, parts: Sequence[Rows], groups: Sequence[Array], count: int, choices: Choices) -> Array:

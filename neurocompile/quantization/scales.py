@@ -10,14 +10,43 @@ import numpy as np
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.ops import Array
 
-__all__ = ["METHODS", "Method", "group_scales"]
+__all__ = ["FEW_BITS", "METHODS", "SCALES", "Method", "Scales", "chosen_method", "group_scales"]
 
 Method = Literal["max", "percentile", "membrane"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
+Scales = Literal["auto", "max", "percentile", "membrane"]
+SCALES: tuple[Scales, ...] = get_args(Scales)
+
+FEW_BITS = 6
+"""From so many bits of a weight up all methods are the same within noise (docs/quantization.md)."""
+
 _PERCENTILE = 99.9
 # Least squares tries these parts of the largest weight as the end of the range.
 _FRACTIONS = np.linspace(1.0, 0.4, 31)
+
+
+_AUTO_SAMPLES = 8
+_AUTO_PRODUCTS = 5e9
+"""So many samples, and products in all (some seconds of a core), at most choose scales that nobody asked for."""
+
+
+def chosen_method(scales: Scales, bits: int, samples: int, products: float) -> tuple[Method, int]:
+    """What "auto" stands for, and how many samples choose the scales.
+
+    It is "membrane" for weights of fewer than 6 bits, on up to 8 samples: as many as do not take long, and "max" where
+    one alone would, or there are none.
+
+    Args:
+        scales: as the user said.
+        bits: of a weight, sign included.
+        samples: how many calibration data there are, or examples.
+        products: of a weight and an event in a run of one sample, events that are 0 included.
+    """
+    if scales != "auto":
+        return scales, samples
+    few = min(samples, _AUTO_SAMPLES, int(_AUTO_PRODUCTS / max(products * len(_FRACTIONS), 1.0)))
+    return ("membrane", few) if few and bits < FEW_BITS else ("max", 0)
 
 
 def group_scales(

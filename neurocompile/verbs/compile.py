@@ -10,7 +10,7 @@ from neurocompile.compiler import Encode, Options, compile_graph
 from neurocompile.data import Data
 from neurocompile.ir.graph import Graph
 from neurocompile.program import Program
-from neurocompile.quantization import Method
+from neurocompile.quantization import Scales
 from neurocompile.verbs.given import Inputs, ModelOptions, check_carried, data_of, model_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class CompileRequest(ModelOptions):
     target: str = "generic"
     bits: int | None = None
     per_channel: bool = True
-    scale: Method = "max"
+    scale: Scales = "auto"
     input_bits: int = 8
     calibrate: Inputs | None = None
     chips: int = 1

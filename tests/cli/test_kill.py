@@ -14,6 +14,9 @@ import pytest
 
 from tests.cli.helpers import Ran, command, exported, refused, result, start
 
+HANGS_S = 3600.0
+"""What has not ended after so long never will; no test waits for anything that is merely slow."""
+
 
 def _stopped(signal_: int, after: float, *arguments: object) -> Ran:
     """Start an export and send it a signal a while later."""
@@ -21,7 +24,7 @@ def _stopped(signal_: int, after: float, *arguments: object) -> Ran:
     time.sleep(after)
     process.send_signal(signal_)
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANGS_S)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
@@ -33,7 +36,7 @@ def takes(model: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
     """How long an export takes that nobody stops, in seconds."""
     started = time.perf_counter()
     process = start("export", model, "-o", tmp_path_factory.mktemp("whole") / "out")
-    process.communicate(timeout=120)
+    process.communicate(timeout=HANGS_S)
     assert process.returncode == 0
     return time.perf_counter() - started
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurocompile.compiler import Options, compile_graph
 from neurocompile.errors import DoesNotFit, UsageError
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.form import form_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Add, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
-from neurocompile.quantization import event_ranges, membrane_bounds, quantize
+from neurocompile.quantization import chosen_method, event_ranges, membrane_bounds, quantize
 from neurocompile.quantization.bounds import _pushed, current_ranges
 from neurocompile.quantization.rows import row_groups, rows_of
 from neurocompile.simulator import simulate_integers
@@ -235,3 +236,43 @@ def test_ends_that_are_alike_all_over_a_channel_give_the_same_bounds(transposed:
     known = apply(op, [end[None]])[0]
     assert np.array_equal(_pushed(op, end, known.shape), known)
     assert np.array_equal(_pushed(op, end * 0, known.shape), known * 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "bits", "samples", "products", "chosen"),
+    [
+        ("auto", 8, 64, 1e6, ("max", 0)),
+        ("auto", 6, 64, 1e6, ("max", 0)),
+        ("auto", 5, 64, 1e6, ("membrane", 8)),
+        ("auto", 2, 3, 1e6, ("membrane", 3)),
+        ("auto", 4, 0, 1e6, ("max", 0)),
+        ("auto", 4, 64, 5e7, ("membrane", 3)),  # 31 ranges are tried: 1.55e9 products a sample
+        ("auto", 4, 64, 1e9, ("max", 0)),
+        ("membrane", 8, 64, 1e12, ("membrane", 64)),
+        ("percentile", 2, 0, 1.0, ("percentile", 0)),
+    ],
+)
+def test_what_auto_stands_for(asked: Any, bits: int, samples: int, products: float, chosen: tuple[str, int]) -> None:
+    assert chosen_method(asked, bits, samples, products) == chosen
+
+
+def test_the_default_is_recorded_and_said() -> None:
+    rng = np.random.default_rng(0)
+    graph = _layer(rng.standard_t(2, (8, 40)), Neuron(np.asarray(3.0), decay=np.asarray(0.5)))
+    x = {"x": rng.integers(0, 2, (30, 5, 40)).astype(float)}
+
+    def of(options: Options, **given: Any) -> Any:
+        return compile_graph(graph, "generic", 5, options, **given)
+
+    few = of(Options(bits=3), calibration=x)
+    assert few.settings["method"] == "membrane"
+    assert [note for note in few.notes if "on 8 samples (--scale auto)" in note]
+    asked = of(Options(bits=3, method="membrane"), calibration={"x": x["x"][:8]})
+    np.testing.assert_array_equal(few.integer["fc"].op.weight, asked.integer["fc"].op.weight)
+    assert of(Options(bits=3), calibration=x).files() == few.files()
+    without = of(Options(bits=3))
+    assert without.settings["method"] == "max"
+    assert [note for note in without.notes if "few bits gain from --scale membrane" in note]
+    wide = of(Options(bits=8), calibration=x)
+    assert wide.settings["method"] == "max"
+    assert not [note for note in wide.notes if "auto" in note]

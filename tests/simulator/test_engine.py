@@ -530,9 +530,9 @@ def test_a_run_can_be_interrupted(threads: int) -> None:
     engine = Engine(graph, arithmetic_of())
     x = np.ones((1, 100, 512), np.int64)
     engine.run({"x": x}, spikes=False)
-    start = time.perf_counter()
+    start = time.process_time()  # of this process, whatever else the machine does
     engine.run({"x": np.repeat(x[:, :1], 20, 0).repeat(100, 1)}, spikes=False)
-    one = (time.perf_counter() - start) / 20
+    one = (time.process_time() - start) / 20
     many = {"x": np.broadcast_to(x[:, :1], (min(int(4.0 / one), 200_000), 100, 512))}
 
     def stop(*_: object) -> None:
@@ -541,10 +541,10 @@ def test_a_run_can_be_interrupted(threads: int) -> None:
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(KeyboardInterrupt):
             engine.run(many, threads=threads, spikes=False)
-        assert time.perf_counter() - start < 1.5
+        assert time.process_time() - start < 0.75 * one * len(many["x"])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -153,6 +153,10 @@ module nc1 #(
             for (x = 0; x < MESH_X; x = x + 1) begin : columns
                 localparam integer CORE  = y * MESH_X + x;
                 localparam [15:0]  CORE_NUMBER = CORE[15:0];
+                localparam integer X_INT = x;
+                localparam integer Y_INT = y;
+                localparam [XB-1:0] HERE_X = X_INT[XB-1:0];
+                localparam [YB-1:0] HERE_Y = Y_INT[YB-1:0];
 
                 for (d = NORTH; d <= WEST; d = d + 1) begin : sides
                     // The neighbour on this side and its port that faces us.
@@ -182,11 +186,11 @@ module nc1 #(
                 end
 
                 nc1_router #(
-                    .MESH_X(MESH_X), .MESH_Y(MESH_Y), .X(x), .Y(y),
+                    .MESH_X(MESH_X), .MESH_Y(MESH_Y),
                     .ROUTER_DEPTH(ROUTER_DEPTH), .INPUT_DEPTH(INPUT_DEPTH),
                     .XB(XB), .YB(YB), .FLIT_BITS(FW)
                 ) router (
-                    .clk(clk), .reset(reset),
+                    .clk(clk), .reset(reset), .here_x(HERE_X), .here_y(HERE_Y),
                     .in_valid(in_valid[5*CORE +: 5]), .in_flit(in_flit[5*CORE*FW +: 5*FW]),
                     .in_credit(in_credit[5*CORE +: 5]),
                     .out_valid(out_valid[5*CORE +: 5]), .out_flit(out_flit[5*CORE*FW +: 5*FW]),

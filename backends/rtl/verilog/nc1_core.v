@@ -60,6 +60,8 @@ module nc1_core #(
     output wire [PAYLOAD_BITS-1:0]     probe_payload
 );
 
+    /* verilator no_inline_module */   // else its code is compiled once for each place of the mesh, in one large function
+
     localparam SB = STATE_BITS;
     localparam LB = $clog2(LANES);
     localparam NB = (NEURONS > 1) ? $clog2(NEURONS) : 1;

@@ -6,8 +6,6 @@
 module nc1_router #(
     parameter MESH_X       = 2,
     parameter MESH_Y       = 2,
-    parameter X            = 0,                     // where this router is
-    parameter Y            = 0,
     parameter ROUTER_DEPTH = 4,
     parameter INPUT_DEPTH  = 8,
     parameter XB           = 1,
@@ -16,6 +14,8 @@ module nc1_router #(
 ) (
     input  wire                   clk,
     input  wire                   reset,
+    input  wire [XB-1:0]          here_x,           // where this router is: constants, and no parameters, so that all
+    input  wire [YB-1:0]          here_y,           // routers are one module, which Verilator then compiles once
     input  wire [4:0]             in_valid,         // a flit enters the FIFO of this input
     input  wire [5*FLIT_BITS-1:0] in_flit,
     output wire [4:0]             in_credit,        // a flit leaves that FIFO: a credit for the sender
@@ -25,25 +25,23 @@ module nc1_router #(
     output wire                   idle
 );
 
+    /* verilator no_inline_module */   // else its code is compiled once for each place of the mesh, in one large function
+
     localparam NORTH = 0, EAST = 1, SOUTH = 2, WEST = 3, LOCAL = 4;
 
     localparam HOST_BIT = FLIT_BITS - 1;
     localparam X_LOW    = FLIT_BITS - 1 - XB;
     localparam Y_LOW    = FLIT_BITS - 1 - XB - YB;
 
-    localparam integer X_INT = X;
-    localparam integer Y_INT = Y;
-    localparam [XB:0]  HERE_X = X_INT[XB:0];
-    localparam [YB:0]  HERE_Y = Y_INT[YB:0];
+    localparam integer  LAST_X_INT = MESH_X - 1;
+    localparam integer  LAST_Y_INT = MESH_Y - 1;
+    localparam [XB-1:0] LAST_X     = LAST_X_INT[XB-1:0];
+    localparam [YB-1:0] LAST_Y     = LAST_Y_INT[YB-1:0];
 
     // The west output of (0, 0) is the host port, which takes a flit in every cycle. The other outputs at the edge of the
     // mesh lead nowhere: they have no credit, ever.
-    localparam [4:0] ALWAYS = (X == 0 && Y == 0) ? 5'b01000 : 5'b00000;
-    localparam [4:0] BEHIND = {1'b1,
-                               (X > 0)          ? 1'b1 : 1'b0,
-                               (Y < MESH_Y - 1) ? 1'b1 : 1'b0,
-                               (X < MESH_X - 1) ? 1'b1 : 1'b0,
-                               (Y > 0)          ? 1'b1 : 1'b0};
+    wire [4:0] always_credit = {1'b0, here_x == {XB{1'b0}} && here_y == {YB{1'b0}}, 3'b000};
+    wire [4:0] behind        = {1'b1, here_x != {XB{1'b0}}, here_y != LAST_Y, here_x != LAST_X, here_y != {YB{1'b0}}};
 
     localparam MOST = (ROUTER_DEPTH > INPUT_DEPTH) ? ROUTER_DEPTH : INPUT_DEPTH;
     localparam CB   = $clog2(MOST + 1);
@@ -74,8 +72,8 @@ module nc1_router #(
             wire [YB-1:0]        y    = host ? {YB{1'b0}} : head[Y_LOW +: YB];
 
             // How far it still has to go, with a sign.
-            wire [XB:0] dx = {1'b0, x} - HERE_X;
-            wire [YB:0] dy = {1'b0, y} - HERE_Y;
+            wire [XB:0] dx = {1'b0, x} - {1'b0, here_x};
+            wire [YB:0] dy = {1'b0, y} - {1'b0, here_y};
 
             wire to_west  = dx[XB];
             wire to_east  = !dx[XB] && (dx != {(XB+1){1'b0}});
@@ -97,13 +95,13 @@ module nc1_router #(
         end
 
         for (p = 0; p < 5; p = p + 1) begin : outputs
-            localparam integer PLACES_INT = !BEHIND[p] ? 0 : (p == LOCAL) ? INPUT_DEPTH : ROUTER_DEPTH;
+            localparam integer PLACES_INT = (p == LOCAL) ? INPUT_DEPTH : ROUTER_DEPTH;
             localparam [CB-1:0] PLACES = PLACES_INT[CB-1:0];
 
             reg [CB-1:0] credits;
             reg [4:0]    after;                     // the inputs after the one that was granted last
 
-            wire       has_credit = ALWAYS[p] || (credits != {CB{1'b0}});
+            wire       has_credit = always_credit[p] || (credits != {CB{1'b0}});
             wire [4:0] want       = wants[5*p +: 5];
             wire [4:0] first      = (want & after) != 5'd0 ? (want & after) : want;
             wire [4:0] grant      = has_credit ? (first & (~first + 5'd1)) : 5'd0;     // its lowest bit
@@ -125,8 +123,8 @@ module nc1_router #(
 
             always @(posedge clk)
                 if (reset)
-                    credits <= PLACES;
-                else if (BEHIND[p]) begin
+                    credits <= behind[p] ? PLACES : {CB{1'b0}};
+                else if (behind[p]) begin
                     if (out_valid[p] && !out_credit[p])
                         credits <= credits - 1'b1;
                     else if (out_credit[p] && !out_valid[p])

@@ -394,10 +394,14 @@ module nc1_testbench #(
     endtask
 
     integer               c;
+    integer               cores;                                // a variable: loops over it are not unrolled
     reg signed [PB-1:0]   payload;
     reg [64*CORES-1:0]    idle_since;                           // 64 bits a core
 
-    initial idle_since = {(64*CORES){1'b0}};
+    initial begin
+        cores      = CORES;
+        idle_since = {(64*CORES){1'b0}};
+    end
 
     always @(negedge clk)
         if (started && !finished) begin
@@ -406,7 +410,7 @@ module nc1_testbench #(
                 emit;
             end
 
-            for (c = 0; c < CORES; c = c + 1) begin
+            for (c = 0; c < cores; c = c + 1) begin
                 if (probe_update[c]) begin
                     if (with_membranes) begin
                         $sformat(line, "u %0d %0d %0d %h %h", cycle, c, probe_group[c*GB +: GB],
@@ -435,7 +439,7 @@ module nc1_testbench #(
             end
 
             if (quiet) begin
-                for (c = 0; c < CORES; c = c + 1) begin
+                for (c = 0; c < cores; c = c + 1) begin
                     $sformat(line, "i %0d %0d %0d %0d", sample, step, c, idle_since[64*c +: 64]);
                     emit;
                 end

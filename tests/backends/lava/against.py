@@ -48,7 +48,7 @@ def write_bundle(program: Program, folder: Path) -> Path:
 class Worker:
     """A Lava process that is started when it is needed, and killed (with its children) when it hangs."""
 
-    def __init__(self, limit_s: float = 60.0) -> None:
+    def __init__(self, limit_s: float = 3600.0) -> None:
         self.python, self.limit_s = need_lava(), limit_s
         self.process: subprocess.Popen[str] | None = None
 

@@ -45,7 +45,6 @@ def run(folder: Path, *options: object) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 

@@ -26,7 +26,7 @@ def need_lava() -> None:
     if not PYTHON.exists() or subprocess.run([PYTHON, "-c", asked], check=False).returncode:
         _missing("no Lava with h5py in .venv-lava (make setup-lava)")
     fetched = subprocess.run(
-        [PYTHON, BACKEND / "fetch_netx.py", LOADER], capture_output=True, text=True, timeout=300, check=False
+        [PYTHON, BACKEND / "fetch_netx.py", LOADER], capture_output=True, text=True, timeout=3600, check=False
     )
     if fetched.returncode:
         _missing(f"lava-dl's loader could not be fetched: {fetched.stderr[-2000:]}")

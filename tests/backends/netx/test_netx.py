@@ -17,10 +17,10 @@ from neurocompile.backends.netx import write_net
 from tests.backends.netx.lava import CHECKOUT, need_lava, run_in_lava
 from tests.random_networks.netx import KINDS, random_case
 
-# A batch is one Lava process: batches of a quick run, networks of each kind in one, seconds until it is killed.
+# A batch is one Lava process: batches of a quick run, networks of each kind in one, seconds after which it hangs.
 BATCHES = 3
 EACH = 3
-SECONDS = 120
+SECONDS = 3600
 
 
 @pytest.fixture(scope="module")
