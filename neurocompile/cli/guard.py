@@ -48,15 +48,12 @@ def guarded(command: click.Command, given: Sequence[str], program: str, name: st
     """
     as_json, debug = "--json" in given, "--debug" in given
     signals, closed = _Signals(), _open_streams()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            with contextlib.suppress(ValueError):  # not in the main thread: whoever started it handles them
-                signal.signal(number, signals)
-    try:
-        return _ended(lambda: _called(command, given, program), signals, closed, (name, as_json, debug))
-    finally:
-        with _uninterrupted():
-            _let_go()
+    with _handled(signals):
+        try:
+            return _ended(lambda: _called(command, given, program), signals, closed, (name, as_json, debug))
+        finally:
+            with _handled(signal.SIG_IGN):
+                _let_go()
 
 
 def _called(command: click.Command, given: Sequence[str], program: str) -> int:
@@ -71,7 +68,7 @@ def _ended(run: Callable[[], int], signals: _Signals, closed: bool, shown: tuple
         if closed and not code:
             raise ToolFailed(Problem("the result was not printed: standard output is closed"))
     except BaseException as error:
-        with _uninterrupted():
+        with _handled(signal.SIG_IGN):
             code = 130 if signals.came else _code(error, *shown)
             if signals.came:
                 _tell(Interrupted(_INTERRUPTED), *shown, error)
@@ -169,15 +166,18 @@ def _let_go() -> None:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """While the end is told, nobody may stop it: it takes a moment."""
-    held: dict[Any, Any] = {}
+def _handled(handler: Any) -> Iterator[None]:
+    """What happens to interrupts while the block runs; what is ignored before, as under nohup, stays so.
+
+    While the end is told they are ignored: it takes a moment.
+    """
+    before: dict[Any, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(ValueError):
-            held[number] = signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            with contextlib.suppress(ValueError):  # not in the main thread: whoever started it handles them
+                before[number] = signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in held:
-            with contextlib.suppress(ValueError, KeyboardInterrupt):
-                signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        for number, its in before.items():
+            signal.signal(number, its)

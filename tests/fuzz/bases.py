@@ -1,0 +1,89 @@
+"""Whole files of every kind that is read, and the commands that read them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from spikingjelly.activation_based import layer, neuron
+from torch import Tensor, nn
+
+import neurocompile
+from neurocompile.targets.reading import toml_of
+
+DATA = Path(__file__).parents[1] / "data"
+SHAPE, STEPS = (4,), 3
+PICKLED = "--input-shape 4 --timesteps 3"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A file (or a folder) that is altered, and commands in which ``{}`` is what became of it."""
+
+    kind: str
+    path: Path
+    commands: tuple[str, ...]
+
+
+@neurocompile.host
+class Squash(nn.Module):
+    """What no chip does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
+
+
+def bases(folder: Path) -> list[Base]:
+    """Make all of them in a folder."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        layer.Linear(4, 6, step_mode="m"), neuron.LIFNode(step_mode="m", detach_reset=True),
+        layer.Linear(6, 3, step_mode="m"), neuron.IFNode(step_mode="m"),
+    ).eval()  # fmt: skip
+    hosted = nn.Sequential(*net[:2], Squash()).eval()
+    x = torch.rand(STEPS, 5, *SHAPE)
+    neurocompile.save(net, folder / "m.pt", x)
+    neurocompile.save(hosted, folder / "hosted.pt", x)
+    torch.save(net, folder / "pickled.pt")
+    np.savez(folder / "x.npz", x=x.movedim(1, 0).numpy(), y=np.array([0, 1, 2, 0, 1]))
+    np.savez_compressed(folder / "packed.npz", x=np.zeros((5, STEPS, *SHAPE), np.float32))
+    np.save(folder / "x.npy", x.movedim(1, 0).numpy())
+    programs = []
+    for name, model, target in (
+        ("generic", "m.pt", "generic"), ("loihi", "m.pt", "loihi"), ("nc1", "m.pt", "nc1"), ("hosted", "hosted.pt", "generic"),
+    ):  # fmt: skip
+        neurocompile.export(folder / model, target=target, out=folder / name)
+        programs.append(folder / name)
+    for version in range(1, 5):
+        programs.append(Path(shutil.copytree(DATA / f"program-v{version}", folder / f"v{version}")))
+    fired = neurocompile.simulate(folder / "generic", folder / "x.npz").spikes
+    np.savez(folder / "fired.npz", **fired)
+    for target in ("loihi", "nc1", "generic", "anp-i"):
+        (folder / f"{target}.toml").write_text(toml_of(target))
+    of_model = ("export {} --dry-run --json --no-validate", "inspect {} --json")
+    found = [Base("model", folder / name, of_model) for name in ("m.pt", "hosted.pt")]
+    found += [Base("model", file, of_model) for file in sorted(DATA.glob("model-v1*.pt"))]
+    found.append(Base("model", folder / "pickled.pt", tuple(f"{each} {PICKLED}" for each in of_model)))
+    for program in programs:
+        data = folder / "x.npz"
+        own = ["inspect {} --json"]
+        if program.name in ("generic", "loihi", "nc1", "hosted"):
+            own += [f"simulate {{}} --data {data} --json", f"validate {{}} --data {data} --backend-samples 0 --json"]
+        else:
+            own += ["validate {} --backend-samples 0 --json"]
+        found.append(Base("program", program, tuple(own)))
+    of_data = (
+        f"simulate {folder / 'generic'} --data {{}} --json",
+        f"export {folder / 'm.pt'} --calibrate {{}} --dry-run --json",
+    )
+    found += [Base("data", folder / name, of_data) for name in ("x.npz", "packed.npz", "x.npy")]
+    recorded = f"validate {folder / 'generic'} --recorded {{}} --data {folder / 'x.npz'} --json"
+    found.append(Base("recording", folder / "fired.npz", (recorded,)))
+    of_target = (
+        "targets {} --json", f"export {folder / 'm.pt'} --target {{}} --dry-run --json --no-validate",
+        f"simulate {folder / 'generic'} --data {folder / 'x.npz'} --price-as {{}} --json",
+    )  # fmt: skip
+    return found + [Base("target", file, of_target) for file in sorted(folder.glob("*.toml"))]
