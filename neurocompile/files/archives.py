@@ -62,7 +62,8 @@ class Archive:
             yield f"{encrypted[0]!r} in the archive is encrypted", "", ""
         odd = [info for info in infos if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)]
         if odd:
-            how = zipfile.compressor_names.get(odd[0].compress_type, str(odd[0].compress_type))
+            names = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "lzma"}
+            how = names.get(odd[0].compress_type, f"method {odd[0].compress_type}")
             yield f"{odd[0].filename!r} in the archive is packed in another way", how, "stored or deflated"
         whole = sum(info.file_size for info in infos)
         most = max(FREE_BYTES, _RATIO * size)

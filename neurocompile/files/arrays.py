@@ -97,7 +97,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], in
     counted = _Counted(stream)
     try:
         shape, columns_first, dtype = readers[version](counted)
-    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except Exception as error:  # a header is a Python expression: whatever its tokenizer and parser say
         raise ValueError("its header is damaged") from error
     if any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"its shape is {shape}")
@@ -111,14 +111,14 @@ class _Counted:
         self._stream = stream
         self.read_bytes = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         found = self._stream.read(size)
         self.read_bytes += len(found)
         return found
 
 
 def _fill(stream: IO[bytes], array: Array, name: str, where: str, fix: str) -> None:
-    view = memoryview(array.view(np.uint8)) if array.size else memoryview(b"")
+    view: memoryview = array.view(np.uint8).data if array.size else memoryview(b"")
     done = 0
     while done < len(view):
         part = stream.read(min(len(view) - done, 1 << 22))

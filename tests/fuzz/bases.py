@@ -38,6 +38,7 @@ class Squash(nn.Module):
 
 def bases(folder: Path) -> list[Base]:
     """Make all of them in a folder."""
+    torch.set_num_threads(1)  # a fork has none of its parent's threads, and would wait for them
     torch.manual_seed(0)
     net = nn.Sequential(
         layer.Linear(4, 6, step_mode="m"), neuron.LIFNode(step_mode="m", detach_reset=True),
@@ -53,7 +54,8 @@ def bases(folder: Path) -> list[Base]:
     np.save(folder / "x.npy", x.movedim(1, 0).numpy())
     programs = []
     for name, model, target in (
-        ("generic", "m.pt", "generic"), ("loihi", "m.pt", "loihi"), ("nc1", "m.pt", "nc1"), ("hosted", "hosted.pt", "generic"),
+        ("generic", "m.pt", "generic"), ("loihi", "m.pt", "loihi"), ("nc1", "m.pt", "nc1"),
+        ("hosted", "hosted.pt", "generic"),
     ):  # fmt: skip
         neurocompile.export(folder / model, target=target, out=folder / name)
         programs.append(folder / name)
@@ -71,9 +73,9 @@ def bases(folder: Path) -> list[Base]:
         data = folder / "x.npz"
         own = ["inspect {} --json"]
         if program.name in ("generic", "loihi", "nc1", "hosted"):
-            own += [f"simulate {{}} --data {data} --json", f"validate {{}} --data {data} --backend-samples 0 --json"]
-        else:
-            own += ["validate {} --backend-samples 0 --json"]
+            own.append(f"simulate {{}} --data {data} --json")
+        if program.name == "generic":
+            own.append(f"validate {{}} --data {data} --recorded {folder / 'fired.npz'} --json")
         found.append(Base("program", program, tuple(own)))
     of_data = (
         f"simulate {folder / 'generic'} --data {{}} --json",

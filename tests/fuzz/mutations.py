@@ -17,8 +17,10 @@ from neurocompile.program.plain import digest_of, sum_of
 __all__ = ["altered"]
 
 NASTY: tuple[Any, ...] = (
-    -1, 0, 1, 2, 3, 7, 255, 10**9, 2**31, 2**63, 2**70, -(2**70), 10**400, True, False, None, 2.5, -0.5, 1e308, "", "x", "0",
-    "[/foo]", "[bold]x[/]", "\x1b[31m", "\ud800", "../../etc/passwd", "é\u202e", "a" * 5000, [], {}, [[]], [1, 2, 3], {"array": "x"},
+    -1, 0, 1, 2, 3, 7, 255, 10**9, 2**31, 2**63, 2**70, -(2**70), 10**400, True, False, None, 2.5, -0.5, 1e308, "", "x",
+    "0", "[/foo]", "[bold]x[/]", "\x1b[31m", "\ud800",
+    "../../etc/passwd", "é\u202e", "a" * 5000, [], {}, [[]], [1, 2, 3],
+    {"array": "x"},
     {"number": "nan"}, {"number": "inf"}, {"number": "0x1p9999"}, {"number": 3}, {"array": 3}, "2020-01-01", [True],
 )  # fmt: skip
 
@@ -141,7 +143,8 @@ def _array(content: bytes, draw: random.Random) -> bytes:
         return _bytes(content, draw)
     length = struct.unpack("<H", content[8:10])[0]
     shape = draw.choice((
-        "(1000000000000,)", f"({2**80},)", "(-1,)", "()", "(0,)", "(3,)", "(5, 3, 4)", "(5, 4)", "(1, 2, 3, 4, 5)", "('a',)", "(True,)",
+        "(1000000000000,)", f"({2**80},)", "(-1,)", "()", "(0,)", "(3,)", "(5, 3, 4)", "(5, 4)", "(1, 2, 3, 4, 5)",
+        "('a',)", "(True,)",
         "(2.5,)", "((1,),)", "[5]", "(" * 60 + ")" * 60, "(0, 1000000000000)",
     ))  # fmt: skip
     kind = draw.choice(
@@ -242,6 +245,12 @@ def _replaced(body: Any, draw: random.Random) -> None:
 # -- targets -----------------------------------------------------------------------------------------------------------
 
 
+_TOML = (
+    "-1", "0", "1e999", "nan", "true", '""', "[]", "{}", "10000000000000000000000", "2020-01-01", "'x'",
+    '["a"]', "[1, 2]", "2.5", '"[/x]"', '"\\u001b[1m"', '"nc1"', '"loihi"',
+)  # fmt: skip
+
+
 def _toml(content: bytes, draw: random.Random) -> bytes:
     lines = content.decode().splitlines()
     for _ in range(draw.choice((1, 1, 3))):
@@ -252,8 +261,7 @@ def _toml(content: bytes, draw: random.Random) -> bytes:
             case 1:
                 lines.insert(at, draw.choice(lines))
             case 2 if "=" in lines[at]:
-                value = draw.choice(("-1", "0", "1e999", "nan", "true", '""', "[]", "{}", "10000000000000000000000", "2020-01-01", "'x'",
-                                     '["a"]', "[1, 2]", "2.5", '"[/x]"', '"\\u001b[1m"', '"nc1"', '"loihi"'))  # fmt: skip
+                value = draw.choice(_TOML)
                 lines[at] = lines[at].split("=")[0] + "= " + value
             case 3 if lines[at].startswith("["):
                 lines[at] = draw.choice(("[x]", "[arithmetic]", "[[limits]]", "[prices.sop]", "[limits"))

@@ -16,11 +16,14 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
+from neurocompile.files import Archive, content_of, opened
 from neurocompile.vocabulary.mpbn import MPBNLIF, StrictRectangle
 from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
 from neurocompile.vocabulary.temporal import TemporalGain
 
 __all__ = ["first_line", "unpickle"]
+
+_DAMAGED = "train or save it again, or copy it again: it may be cut short"
 
 # The papers' modules, and the names under which files of earlier versions have them.
 _OF_PAPERS = {
@@ -39,10 +42,9 @@ def unpickle(path: Path, trust: bool) -> Any:
         BadInput: if it is missing or damaged, or wants anything else (nothing of it is run then).
         UnsupportedModel: if it holds modules without weights.
     """
-    if not path.is_file():
-        what = "no such file" if not path.exists() else "this is a folder, not a model"
-        raise BadInput(Problem(what, str(path), fix="check the path"))
-    damaged = "train or save it again, or copy it again: it may be cut short"
+    with opened(path) as file:
+        if file.read(2) == b"PK":
+            Archive(file, str(path), _DAMAGED)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
             warnings.simplefilter("ignore")
@@ -59,7 +61,7 @@ def unpickle(path: Path, trust: bool) -> Any:
             raise UnsupportedModel(Problem(what, str(path), fix=fix)) from error
         if not unsafe:
             raise BadInput(
-                Problem(f"cannot be read as a torch file: {first_line(error)}", str(path), fix=damaged)
+                Problem(f"cannot be read as a torch file: {first_line(error)}", str(path), fix=_DAMAGED)
             ) from error
         what = "the file wants to load " + ", ".join(unsafe) + ", which could run anything; nothing was run"
         fix = (
@@ -82,12 +84,13 @@ def _unsafe_names(path: Path) -> list[str]:
     known |= set(_OF_PAPERS.values())
     if zipfile.is_zipfile(path):
         try:
-            with zipfile.ZipFile(path) as archive:
-                pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
-        except (zipfile.BadZipFile, OSError, EOFError):
+            with opened(path) as file:
+                archive = Archive(file, str(path), _DAMAGED)
+                pickles = [archive.read(name) for name in archive.names if name.endswith("data.pkl")]
+        except BadInput:
             return []
     else:
-        pickles = [path.read_bytes()]
+        pickles = [content_of(path)]
     found = {name for content in pickles for name in _imports(content)}
     usual = ("torch._", "torch.nn.parameter.Parameter", "torch.Size", "torch.float", "collections.", "_codecs.")
     return sorted(name for name in found - known if not name.startswith(usual) and not name.endswith("Storage"))

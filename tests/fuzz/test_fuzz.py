@@ -1,0 +1,36 @@
+"""A slice of the fuzzers; the whole of them is run by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.fuzz import files, writers
+
+
+def test_altered_files() -> None:
+    found = files.fuzz(150, 0)
+    assert found["faults"] == [], json.dumps(found["faults"], indent=1)
+    assert sum(count for code, count in found["exit_codes"].items() if code.endswith(" 6")) > 50
+
+
+def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fuzzer sees what a reader without limits does."""
+
+    def careless(*_: object) -> object:
+        raise IndexError("planted")
+
+    monkeypatch.setattr("neurocompile.data.read_arrays", careless)
+    assert files.fuzz(5, 0, "data")["faults"]
+
+
+def test_killed_writers_and_races() -> None:
+    found = writers.fuzz(8, 16, 0)
+    assert found["faults"] == []
+
+
+@pytest.mark.slow
+def test_many() -> None:
+    assert files.fuzz(3000, 10_000)["faults"] == []
+    assert writers.fuzz(300, 200, 1000)["faults"] == []
