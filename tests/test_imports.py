@@ -30,7 +30,7 @@ ORDER = (
     ("vocabulary", "hosted"),
     ("data",),
     ("ir",),
-    ("arithmetic", "limits", "errors", "registry"),
+    ("arithmetic", "limits", "errors", "extras", "registry"),
 )
 LEVEL = {room: len(ORDER) - line for line, rooms in enumerate(ORDER) for room in rooms}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.errors import BadInput, Problem
+from neurocompile.extras import needing
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
 
@@ -32,12 +33,9 @@ class HostSession:
     def __init__(self, region: HostRegion, timesteps: int) -> None:
         self.region = region
         self._timesteps = timesteps
-        try:
+        with needing(region.name):
             import onnx
             import onnxruntime
-        except ImportError as error:
-            what = "this network has host regions, which ONNX Runtime computes, and it is not installed"
-            raise ToolFailed(Problem(what, region.name, fix="pip install onnx onnxruntime")) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised, too

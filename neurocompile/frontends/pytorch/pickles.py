@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.vocabulary.mpbn import MPBNLIF, StrictRectangle
 from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
 from neurocompile.vocabulary.temporal import TemporalGain
+from neurocompile.vocabulary.versions import modernized, of_spikingjelly
 
 __all__ = ["first_line", "unpickle"]
 
@@ -46,7 +46,7 @@ def unpickle(path: Path, trust: bool) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=not trust)
+            return modernized(torch.load(path, map_location="cpu", weights_only=not trust))
     except Exception as error:
         unsafe = [] if trust else _unsafe_names(path)
         if not all(part.isidentifier() for name in unsafe for part in name.split(".")):
@@ -79,7 +79,7 @@ def first_line(error: Exception) -> str:
 def _unsafe_names(path: Path) -> list[str]:
     """What a checkpoint would import beyond what is allowed, without importing it."""
     known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
-    known |= set(_OF_PAPERS.values())
+    known |= {name for _, name in of_spikingjelly()} | set(_OF_PAPERS.values())
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:
@@ -118,9 +118,8 @@ def _allowed() -> list[Any]:
     for name, kind in vars(nn).items():
         if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
             found.append(kind)
-    for home in (layer, neuron, surrogate):
-        for kind in vars(home).values():
-            # FlexSN compiles what it is given, so it stays outside.
-            if isinstance(kind, type) and issubclass(kind, nn.Module) and "flexsn" not in kind.__module__:
-                found.append(kind)
+    for kind, old_name in of_spikingjelly():
+        # FlexSN compiles what it is given, so it stays outside.
+        if "flexsn" not in kind.__module__:
+            found += [kind, (kind, old_name)]
     return found
