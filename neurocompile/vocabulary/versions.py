@@ -58,6 +58,7 @@ def modernized(loaded: Any) -> Any:
         own = vars(module)
         if isinstance(module, neuron.BaseNode):
             own.setdefault("_neuron_precision", None)  # it computes in the precision of its input
+            own.setdefault("v_seq", None)
         if isinstance(module, surrogate.SurrogateFunctionBase) and "_sg_param_names" not in own:
             taken = inspect.signature(type(module)).parameters
             own["_sg_param_names"] = tuple(name for name in taken if name != "spiking" and hasattr(module, name))
