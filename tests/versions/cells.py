@@ -19,7 +19,6 @@ _BOTH = (
     "tests/cli/test_results.py",
     "tests/cli/test_extras.py::test_simulate_needs_none",
     "tests/simulator/test_counts.py",
-    "tests/backends/netx",
 )
 _WITHOUT = ("tests/versions/test_without_torch.py",)
 
