@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -37,28 +37,42 @@ def named(home: ModuleType, name: str) -> Any:
     return getattr(home, name)
 
 
-def of_spikingjelly() -> Iterator[tuple[type[nn.Module], str]]:
-    """SpikingJelly's layers, neurons and surrogate functions, each with the name that 0.0.0.0.14 pickles it by.
+def of_spikingjelly(names: Iterable[str] = ()) -> dict[str, type[nn.Module]]:
+    """SpikingJelly's layers, neurons and surrogate functions, by the names under which a file may have them.
 
-    There each of the three is one module; 2.x splits them, and a class pickles by the module that it is written in.
+    A class pickles by the module that it is written in. In 0.0.0.0.14 layers, neurons and surrogate functions are one
+    module each; 2.x splits them. A class is known by its own name, wherever below these a version has it.
+
+    Args:
+        names: those of a file, of any version.
     """
-    for home in _HOMES:
-        for name, kind in vars(home).items():
-            if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__.startswith("spikingjelly."):
-                yield kind, f"{home.__name__}.{name}"
+    own = {
+        f"{home.__name__}.{name}": kind
+        for home in _HOMES
+        for name, kind in vars(home).items()
+        if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__.startswith("spikingjelly.")
+        # FlexSN compiles what it is given, so it stays outside.
+        if "flexsn" not in kind.__module__
+    }
+    found = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in own.values()} | own
+    for name in names:
+        kind = own.get(".".join([*name.split(".")[:3], name.rpartition(".")[2]]))
+        if kind is not None:
+            found[name] = kind
+    return found
 
 
 def modernized(loaded: Any) -> Any:
-    """What a file of 0.0.0.0.14 held, with the attributes that 2.x gives its modules when it makes them.
+    """What a file held, with the attributes that the installed version gives a module when it makes one.
 
     Args:
         loaded: a module, or what holds some.
     """
+    fresh = {name: value for name, value in vars(neuron.IFNode()).items() if isinstance(value, str | int | None)}
     for module in _modules(loaded):
         own = vars(module)
         if isinstance(module, neuron.BaseNode):
-            own.setdefault("_neuron_precision", None)  # it computes in the precision of its input
-            own.setdefault("v_seq", None)
+            own.update({name: value for name, value in fresh.items() if name not in own})
         if isinstance(module, surrogate.SurrogateFunctionBase) and "_sg_param_names" not in own:
             taken = inspect.signature(type(module)).parameters
             own["_sg_param_names"] = tuple(name for name in taken if name != "spiking" and hasattr(module, name))

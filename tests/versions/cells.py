@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 __all__ = ["CELLS", "Cell"]
 
-# Random networks are drawn from what 2.x has.
-_NEW = ("tests/frontends/test_exact.py::test_a_slice_of_random_networks",)
+# Random networks are drawn from what 2.x has; the demo's has a batch norm of [T, N, C], which 0.0.0.0.14 refuses.
+_NEW = ("tests/frontends/test_exact.py::test_a_slice_of_random_networks", "tests/cli/test_results.py")
 _BOTH = (
     "tests/frontends/test_spikingjelly_versions.py",
     "tests/frontends/test_old_names.py",
@@ -16,7 +16,6 @@ _BOTH = (
     "tests/test_save.py",
     "tests/test_hosted.py",
     "tests/cli/test_hosts.py",
-    "tests/cli/test_results.py",
     "tests/cli/test_extras.py::test_simulate_needs_none",
     "tests/simulator/test_counts.py",
 )

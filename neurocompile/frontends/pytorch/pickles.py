@@ -7,7 +7,7 @@ import operator
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,13 @@ def unpickle(path: Path, trust: bool) -> Any:
         what = "no such file" if not path.exists() else "this is a folder, not a model"
         raise BadInput(Problem(what, str(path), fix="check the path"))
     damaged = "train or save it again, or copy it again: it may be cut short"
+    named = _names_in(path)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed(named)):
             warnings.simplefilter("ignore")
             return modernized(torch.load(path, map_location="cpu", weights_only=not trust))
     except Exception as error:
-        unsafe = [] if trust else _unsafe_names(path)
+        unsafe = [] if trust else _unsafe(named)
         if not all(part.isidentifier() for name in unsafe for part in name.split(".")):
             unsafe = []  # it is no pickle at all
         if any(name.endswith(".UninitializedParameter") for name in unsafe):
@@ -76,21 +77,25 @@ def first_line(error: Exception) -> str:
     return "it is none, or damaged" if "weights_only" in line else line
 
 
-def _unsafe_names(path: Path) -> list[str]:
-    """What a checkpoint would import beyond what is allowed, without importing it."""
-    known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
-    known |= {name for _, name in of_spikingjelly()} | set(_OF_PAPERS.values())
-    if zipfile.is_zipfile(path):
-        try:
+def _names_in(path: Path) -> set[str]:
+    """What a checkpoint would import, without importing it; nothing if it cannot be told."""
+    try:
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
-        except (zipfile.BadZipFile, OSError, EOFError):
-            return []
-    else:
-        pickles = [path.read_bytes()]
-    found = {name for content in pickles for name in _imports(content)}
+        else:
+            pickles = [path.read_bytes()]
+    except Exception:  # a damaged or an encrypted archive; torch says what is wrong with it
+        return set()
+    return {name for content in pickles for name in _imports(content)}
+
+
+def _unsafe(named: set[str]) -> list[str]:
+    """Of these, what is not allowed."""
+    known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
+    known |= of_spikingjelly(named).keys() | set(_OF_PAPERS.values())
     usual = ("torch._", "torch.nn.parameter.Parameter", "torch.Size", "torch.float", "collections.", "_codecs.")
-    return sorted(name for name in found - known if not name.startswith(usual) and not name.endswith("Storage"))
+    return sorted(name for name in named - known if not name.startswith(usual) and not name.endswith("Storage"))
 
 
 def _imports(content: bytes) -> Iterator[str]:
@@ -110,7 +115,7 @@ def _imports(content: bytes) -> Iterator[str]:
         return
 
 
-def _allowed() -> list[Any]:
+def _allowed(named: Iterable[str] = ()) -> list[Any]:
     """The classes that a model file may name: layers and neurons of torch, of SpikingJelly and of the papers;
 
     a pair is a class and another name of it."""
@@ -118,8 +123,6 @@ def _allowed() -> list[Any]:
     for name, kind in vars(nn).items():
         if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
             found.append(kind)
-    for kind, old_name in of_spikingjelly():
-        # FlexSN compiles what it is given, so it stays outside.
-        if "flexsn" not in kind.__module__:
-            found += [kind, (kind, old_name)]
+    for name, kind in of_spikingjelly(named).items():
+        found += [kind, (kind, name)]
     return found
