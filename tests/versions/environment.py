@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,10 +133,29 @@ def _made(cell: Cell, root: Path, place: Path, source: Path) -> str:
         _install(python, *_TESTS, *_numpy(cell))
     extras = "[host,data,netx]" if cell.torch else ""
     lowest = ("-c", str(root / "constraints-lowest.txt")) if cell.lowest else ()
-    # The project itself is built anew each time, whatever its version says.
+    # The project itself is installed anew each time, whatever its version says.
     _run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "neurocompile")
-    _install(python, *lowest, f"neurocompile{extras} @ {source.as_uri()}", *_numpy(cell))
+    wheel = _wheel(python, place.parent / "wheels" / f"{cell.python}-{_digest(source)}", source)
+    _install(python, *lowest, f"neurocompile{extras} @ {wheel.as_uri()}", *_numpy(cell))
     return python
+
+
+def _wheel(python: str, folder: Path, source: Path) -> Path:
+    """The project, built by an interpreter from an sdist, once."""
+    if not list(folder.glob("*.whl")):
+        _run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(source))
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def _digest(source: Path) -> str:
+    """What an sdist holds, whenever it was packed."""
+    found = hashlib.sha256()
+    with tarfile.open(source) as archive:
+        for member in sorted(archive.getmembers(), key=lambda each: each.name):
+            content = archive.extractfile(member)
+            found.update(member.name.encode() + b"\0" + (content.read() if content else b""))
+    return found.hexdigest()[:16]
 
 
 def _numpy(cell: Cell) -> tuple[str, ...]:
@@ -151,8 +172,7 @@ def _needs(python: str, package: str) -> list[str]:
 
 def _install(python: str, *what: str) -> None:
     try:
-        _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:",
-             "--no-binary", "neurocompile", *what)  # fmt: skip
+        _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", *what)
     except subprocess.CalledProcessError as error:
         if missing := re.search(r"No matching distribution found for (\S+)", error.stderr):
             raise NotTried(f"no wheel of {missing[1]} for it") from error
