@@ -14,7 +14,6 @@ _BOTH = (
     "tests/versions/test_without_torch.py",
     "tests/test_program.py",
     "tests/test_save.py",
-    "tests/test_hosted.py",
     "tests/cli/test_hosts.py",
     "tests/cli/test_extras.py::test_simulate_needs_none",
     "tests/simulator/test_counts.py",

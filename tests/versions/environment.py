@@ -188,7 +188,7 @@ def _tests(cell: Cell, root: Path, place: Path, python: str) -> tuple[bool, str]
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(root / "tests", beside / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "pyproject.toml", beside / "pyproject.toml")
-    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", "-rfE", *cell.tests]
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", "-rfE", "--durations=8", *cell.tests]
     ran = subprocess.run(command, cwd=beside, env=_environment(), capture_output=True, text=True, check=False)
     (place / "tests.log").write_text(ran.stdout + ran.stderr)
     last = next((line for line in reversed(ran.stdout.splitlines()) if re.search(r" in [\d.]+s", line)), "")
