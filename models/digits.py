@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,8 @@ class DigitsNet(nn.Module):
 
     def mpbns(self) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
         """The batch norms inside the neurons, from input to output."""
-        return (node.vbn for node in self.children() if isinstance(node, (MPBNLIF, *classes(sj, "MPBNLIFNode"))))
+        kinds: tuple[type[Any], ...] = (MPBNLIF, *classes(sj, "MPBNLIFNode"))
+        return (node.vbn for node in self.children() if isinstance(node, kinds))
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Images [T, N, 1, 8, 8] -> scores [N, 10]."""

@@ -18,7 +18,7 @@ __all__ = ["classes", "modernized", "named", "of_spikingjelly"]
 _HOMES = (layer, neuron, surrogate)
 
 
-def classes(home: ModuleType, *names: str) -> tuple[type[nn.Module], ...]:
+def classes(home: ModuleType, *names: str) -> tuple[type[Any], ...]:
     """Those of the classes that the installed version has."""
     return tuple(getattr(home, name) for name in names if hasattr(home, name))
 

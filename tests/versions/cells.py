@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 __all__ = ["CELLS", "Cell"]
 
 # Random networks are drawn from what 2.x has; the demo's has a batch norm of [T, N, C], which 0.0.0.0.14 refuses.
-_NEW = ("tests/frontends/test_exact.py::test_a_slice_of_random_networks", "tests/cli/test_results.py")
+_NEW = (
+    "tests/frontends/test_exact.py::test_a_slice_of_random_networks",
+    "tests/simulator/test_counts.py",
+    "tests/cli/test_results.py",
+)
 _BOTH = (
     "tests/frontends/test_spikingjelly_versions.py",
     "tests/frontends/test_old_names.py",
@@ -16,7 +20,6 @@ _BOTH = (
     "tests/test_save.py",
     "tests/cli/test_hosts.py",
     "tests/cli/test_extras.py::test_simulate_needs_none",
-    "tests/simulator/test_counts.py",
 )
 _WITHOUT = ("tests/versions/test_without_torch.py",)
 
