@@ -24,11 +24,25 @@ def fill_in(libraries: Path) -> list[str]:
     needed = {name for file in files for name in _NEEDED.findall(_run("readelf", "-d", str(file)))}
     known = set(re.findall(r"^\s+(\S+) \(", _run("ldconfig", "-p"), re.MULTILINE)) | {file.name for file in files}
     missing = sorted(name for name in needed - known if not name.startswith("ld-"))
-    wanted = _wanted(files)
+    wanted, tags = _wanted(files), _tags(files)
     for name in missing:
+        versions = {tag: wanted.get(tag, set()) for tag in sorted(tags.get(name, ()))}
         # What asks for no version may come from any of them.
-        _build(libraries / name, wanted.get(name, set()), wanted[""] if name == missing[0] else set())
+        _build(libraries / name, versions, wanted[""] if name == missing[0] else set())
     return missing
+
+
+def _tags(files: list[Path]) -> dict[str, set[str]]:
+    """The versions that are asked for, by the library that is to have them."""
+    found: dict[str, set[str]] = {}
+    for file in files:
+        library = ""
+        for line in _run("readelf", "-W", "-V", str(file)).splitlines():
+            if named := re.search(r"File: (\S+)", line):
+                library = named[1]
+            elif library and (tag := re.search(r"Name: (\S+)\s+Flags", line)):
+                found.setdefault(library, set()).add(tag[1])
+    return found
 
 
 def _wanted(files: list[Path]) -> dict[str, set[str]]:
@@ -48,12 +62,14 @@ def _symbols(file: Path, which: str) -> list[str]:
     return [line for line in _run("nm", "-D", which, "--with-symbol-versions", str(file)).splitlines() if line.strip()]
 
 
-def _build(library: Path, versioned: set[str], others: set[str]) -> None:
+def _build(library: Path, versions: dict[str, set[str]], others: set[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, script = Path(folder, "empty.c"), Path(folder, "versions")
-        names = sorted(name for name in versioned | others if name.isidentifier())
+        names = sorted(name for name in others.union(*versions.values()) if name.isidentifier())
         source.write_text("".join(f"long {name}(void) {{ return {_NO_DEVICE}; }}\n" for name in names))
-        tags = [f"{library.name} {{ global: {_listed(versioned)} }};"] if versioned else []
+        tags = [
+            f"{tag} {{ global: {_listed(names)} }};" if names else f"{tag} {{ }};" for tag, names in versions.items()
+        ]
         script.write_text("\n".join(tags))
         options = [f"-Wl,--version-script={script}"] if tags else []
         _run("gcc", "-shared", "-fPIC", "-w", "-fno-builtin", f"-Wl,-soname,{library.name}", *options, "-o",
