@@ -18,7 +18,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints-dev.txt $(wildcard simul
 	@echo "$(VENV): torch, SpikingJelly, ONNX Runtime and what tests need. About 400 MB to download where torch is a CPU"
 	@echo "build, 3 GB where it comes with CUDA; then the engine is compiled, a minute or two."
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) $(PIP_INSTALL) -c constraints-dev.txt -e '.[dev]'
+	$(PY) $(PIP_INSTALL) -c constraints-dev.txt -e '.[all,dev]'
 	touch $(STAMP)
 
 setup-lava: $(if $(LAVA_PYTHON),$(LAVA_STAMP),no-python-3.10)
@@ -76,15 +76,29 @@ test-peers:
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
 	@echo "$(PEERS_VENV): torch, snnTorch and Norse, as large as $(VENV)"
 	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
-		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 -e '.[dev]'
+		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 -e '.[all,dev]'
 	$(PEERS_VENV)/bin/python -m tests.peers.sweep
 
-# The lower bounds of setup.cfg, in an environment of their own.
-test-lowest:
-	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
-	@echo "$(VENV)-lowest: the lowest versions, as large as $(VENV)"
-	$(VENV)-lowest/bin/python $(PIP_INSTALL) -c constraints-lowest.txt -e '.[dev]'
-	$(VENV)-lowest/bin/python -m pytest -n 2 -m "not slow"
+# Other versions of Python, torch, SpikingJelly and NumPy, each in an environment of its own; writes docs/versions.md.
+.PHONY: test-versions
+test-versions: setup
+	$(PY) -m tests.versions
+
+# Of these, the lower bounds of setup.cfg.
+test-lowest: setup
+	$(PY) -m tests.versions py311-lowest py311-plain-lowest
+
+# What is published: the sdist and a wheel for this machine, checked.
+.PHONY: dist wheels
+dist: setup
+	rm -rf dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
+
+# The engine for x86-64 and arm64, in containers (docker or podman; arm64 on x86-64 wants QEMU: docs/packaging.md).
+wheels: setup
+	$(PY) $(PIP_INSTALL) 'cibuildwheel>=3'
+	$(PY) -m cibuildwheel --platform linux --output-dir dist
 
 bench: setup
 	$(PY) -m benchmarks.startup
@@ -107,4 +121,4 @@ lint: setup
 	cd build/lint && ../../$(PY) -m mypy --config-file ../../pyproject.toml -p neurocompile
 
 clean:
-	rm -rf build dist $(VENV) $(VENV)-lowest $(LAVA_VENV)
+	rm -rf build dist $(VENV) .venv-versions $(LAVA_VENV)

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from neurocompile.frontends.pytorch import is_registered
 from neurocompile.vocabulary.mpbn import MPBNLIF
+from neurocompile.vocabulary.versions import classes
 
 __all__ = ["calibrate", "firing_rates", "randomize"]
 
 # What fires: of SpikingJelly, and of the MPBN paper.
-NEURONS = (neuron.BaseNode, neuron.SimpleBaseNode, neuron.DSRIFNode, neuron.DSRLIFNode, MPBNLIF)
+NEURONS = (*classes(neuron, "BaseNode", "SimpleBaseNode", "DSRIFNode", "DSRLIFNode"), MPBNLIF)
 
 
 def randomize(module: nn.Module, seed: int) -> None:

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from spikingjelly.activation_based import layer
-from spikingjelly.activation_based.neuron import MPBNLIFNode
+from spikingjelly.activation_based import neuron as sj
 from torch import Tensor, nn
 
+from neurocompile.extras import needing
 from neurocompile.models.mpbn import NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
 from neurocompile.verbs.networks import Demo
 from neurocompile.vocabulary.mpbn import MPBNLIF
+from neurocompile.vocabulary.versions import classes, named
 
 TIMESTEPS = 4
 INITIAL_BETA = -0.8  # of MPBN: normalized membranes start 1.3 standard deviations below V_th = 0.5, so few fire
@@ -39,7 +42,8 @@ class DigitsNet(nn.Module):
 
     def mpbns(self) -> Iterator[nn.BatchNorm1d | nn.BatchNorm2d]:
         """The batch norms inside the neurons, from input to output."""
-        return (neuron.vbn for neuron in self.children() if isinstance(neuron, MPBNLIF | MPBNLIFNode))
+        kinds: tuple[type[Any], ...] = (MPBNLIF, *classes(sj, "MPBNLIFNode"))
+        return (node.vbn for node in self.children() if isinstance(node, kinds))
 
     def forward(self, x_seq: Tensor) -> Tensor:
         """Images [T, N, 1, 8, 8] -> scores [N, 10]."""
@@ -66,7 +70,8 @@ def spikingjelly_network() -> DigitsNet:
     """
 
     def neuron(**size: int) -> nn.Module:
-        node: nn.Module = MPBNLIFNode(tau=4 / 3, v_threshold=0.5, v_reset=0.0, step_mode="m", **size)
+        kind = named(sj, "MPBNLIFNode")
+        node: nn.Module = kind(tau=4 / 3, v_threshold=0.5, v_reset=0.0, step_mode="m", **size)
         return node
 
     return DigitsNet(neuron)
@@ -82,8 +87,9 @@ def load_digits_split() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray
 
     A fixed, stratified split of scikit-learn's 1797 digits, a quarter held out.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with needing():
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
     x = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spikingjelly.activation_based import layer
-from spikingjelly.activation_based.neuron import DSRIFNode, DSRLIFNode
+from spikingjelly.activation_based import neuron as sj
 from torch import Tensor, nn
 
 from neurocompile.models.configuration import Configuration
 from neurocompile.vocabulary.readout import WeightedRate
+from neurocompile.vocabulary.versions import named
 
 __all__ = ["CONFIGURATIONS", "IF", "LIF", "VGG11", "MeanRate", "PreActBlock", "PreActResNet18", "WeightedRate"]
 
@@ -43,7 +44,8 @@ class IF:
 
     def neuron(self) -> nn.Module:
         """The neurons of one layer, [T, N, ...] -> [T, N, ...]."""
-        node: nn.Module = DSRIFNode(self.timesteps, self.v_threshold, self.alpha, True, 1.0, self.lower_bound)
+        kind = named(sj, "DSRIFNode")
+        node: nn.Module = kind(self.timesteps, self.v_threshold, self.alpha, True, 1.0, self.lower_bound)
         return node
 
     def readout(self) -> nn.Module:
@@ -67,7 +69,7 @@ class LIF:
 
     def neuron(self) -> nn.Module:
         """The neurons of one layer, [T, N, ...] -> [T, N, ...]."""
-        node: nn.Module = DSRLIFNode(
+        node: nn.Module = named(sj, "DSRLIFNode")(
             self.timesteps, self.v_threshold, self.tau, self.delta_t, self.alpha, True, 1.0, self.lower_bound
         )
         return node

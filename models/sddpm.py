@@ -24,6 +24,7 @@ from torch.nn.functional import pad, silu
 import neurocompile
 from neurocompile.vocabulary.readout import MembraneReadout
 from neurocompile.vocabulary.temporal import TemporalGain
+from neurocompile.vocabulary.versions import named
 
 __all__ = [
     "CONFIGURATIONS",
@@ -241,7 +242,7 @@ class Upsampling(nn.Module):
     def __init__(self, channels: int, sizes: Sizes, neuron: NeuronFactory) -> None:
         super().__init__()
         self.neuron = neuron()
-        self.upsample = layer.Upsample(scale_factor=2, mode="nearest", step_mode="m")
+        self.upsample = named(layer, "Upsample")(scale_factor=2, mode="nearest", step_mode="m")
         self.conv = layer.Conv2d(channels, channels, 3, padding=1, step_mode="m")
         self.gain = _gain(sizes.timesteps, sizes.temporal_gains)
         self.bn = layer.BatchNorm2d(channels, step_mode="m")

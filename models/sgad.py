@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from spikingjelly.activation_based import layer, surrogate
-from spikingjelly.activation_based.neuron import NonSpikingLIFNode
+from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 import neurocompile
 from neurocompile.models.fsvae import StrictLIF
+from neurocompile.vocabulary.versions import named
 
 __all__ = ["CONFIGURATIONS", "AttentionScoring", "Discriminator", "Generator", "PerTimestep", "Sizes", "StrictATan"]
 
@@ -198,7 +198,7 @@ class Discriminator(nn.Module):
             layer.Linear(inputs * sizes.last_side**2, sizes.dense, step_mode="m"),
             _lif(),
             layer.Linear(sizes.dense, 1, step_mode="m"),
-            NonSpikingLIFNode(tau=2.0, decode="last_mem"),
+            named(neuron, "NonSpikingLIFNode")(tau=2.0, decode="last_mem"),
             PerTimestep(sizes.timesteps),
         )
         self.layers = nn.Sequential(*parts)

@@ -32,10 +32,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional
-from spikingjelly.activation_based.neuron import DSRIFNode, DSRLIFNode, MPBNLIFNode
+from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample, pad
 from torch.nn.utils import parametrize
@@ -44,6 +44,7 @@ from neurocompile.models import dsr, resnet, vgg
 from neurocompile.models.digits import TIMESTEPS, load_digits_split, paper_network, spikingjelly_network, to_sequence
 from neurocompile.models.event_camera import digits_events
 from neurocompile.vocabulary.mpbn import MPBNLIF
+from neurocompile.vocabulary.versions import classes
 
 BITS = (8, 4, 2)
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -209,7 +210,7 @@ def evaluate(network: nn.Module, x_seq: Tensor, y: Tensor) -> tuple[float, dict[
     def record(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda _module, _inputs, sent: rates.update({name: (sent != 0).float().mean().item()})
 
-    neurons = MPBNLIF | MPBNLIFNode | DSRIFNode | DSRLIFNode
+    neurons: tuple[type[nn.Module], ...] = (MPBNLIF, *classes(neuron, "MPBNLIFNode", "DSRIFNode", "DSRLIFNode"))
     hooks = [m.register_forward_hook(record(n)) for n, m in network.named_modules() if isinstance(m, neurons)]
     functional.reset_net(network)
     accuracy = (network(x_seq).argmax(1) == y).float().mean().item()
@@ -222,7 +223,8 @@ def evaluate(network: nn.Module, x_seq: Tensor, y: Tensor) -> tuple[float, dict[
 def summary(network: nn.Module, x_seq: Tensor, y_test: Tensor) -> dict[str, object]:
     """What the held-out digits say about a trained network, with its size and the versions it was trained with."""
     accuracy, firing_rates = evaluate(network, x_seq, y_test)
-    norms = {n: m.vbn.weight for n, m in network.named_modules() if isinstance(m, MPBNLIF | MPBNLIFNode)}
+    mpbns: tuple[type[Any], ...] = (MPBNLIF, *classes(neuron, "MPBNLIFNode"))
+    norms = {n: m.vbn.weight for n, m in network.named_modules() if isinstance(m, mpbns)}
     return {
         "accuracy": round(accuracy, 6),
         "held_out": len(y_test),

@@ -85,7 +85,10 @@ def __getattr__(name: str) -> Any:
         return import_module("neurocompile.targets")
     if name not in _HOMES:
         raise AttributeError(f"module 'neurocompile' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    from neurocompile.extras import needing
+
+    with needing(f"neurocompile.{name}"):
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

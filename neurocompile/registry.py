@@ -15,6 +15,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
+from neurocompile.extras import needing
+
 __all__ = ["Table"]
 
 Entry = TypeVar("Entry")
@@ -54,9 +56,11 @@ class Table(Generic[Entry]):
 
         Raises:
             KeyError: if there is none.
+            ToolFailed: if it needs a package that is not installed.
         """
         if name not in self._loaded:
             module, _, attribute = (self._own.get(name) or self._named[name]).partition(":")
-            loaded: Any = getattr(import_module(module), attribute)
+            with needing():
+                loaded: Any = getattr(import_module(module), attribute)
             self._loaded[name] = loaded
         return self._loaded[name]

@@ -28,6 +28,7 @@ from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph, interpret
 from neurocompile.passes import REAL_PASSES, run_passes
 from neurocompile.vocabulary.mpbn import MPBNLIF
+from neurocompile.vocabulary.versions import classes
 from tests.random_networks import modules
 from tests.random_networks.choices import calibrated
 from tests.random_networks.modules import WANTED, Network, random_network
@@ -61,7 +62,7 @@ class TranscribedDsr(nn.Module):
 
     def __init__(self, node: Any) -> None:
         super().__init__()
-        self.leaky = isinstance(node, sj.DSRLIFNode)
+        self.leaky = isinstance(node, classes(sj, "DSRLIFNode"))
         self.v_threshold = node.v_threshold.detach().double().clamp(min=node.v_threshold_lower_bound)
         self.alpha = node.alpha
         self.delta_t = node.delta_t if self.leaky else 1.0
@@ -84,7 +85,7 @@ def record(network: Network) -> Recorded:
     functional.reset_net(network.module)
     model = copy.deepcopy(network.module).double().eval()
     for path, module in list(model.named_modules()):
-        if isinstance(module, sj.DSRIFNode | sj.DSRLIFNode):
+        if isinstance(module, classes(sj, "DSRIFNode", "DSRLIFNode")):
             model.set_submodule(path, TranscribedDsr(module))
     fired: dict[str, list[Tensor]] = {}
     margins: dict[str, list[Tensor]] = {}

@@ -31,7 +31,7 @@ ORDER = (
     ("data",),
     ("files",),
     ("ir",),
-    ("arithmetic", "limits", "errors", "keys", "printable", "registry"),
+    ("arithmetic", "limits", "errors", "extras", "keys", "printable", "registry"),
 )
 LEVEL = {room: len(ORDER) - line for line, rooms in enumerate(ORDER) for room in rooms}
 

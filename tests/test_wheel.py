@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from neurocompile.extras import EXTRAS
+from neurocompile.program import load_program
 
 ROOT = Path(__file__).parents[1]
 HOUSES = {"neurocompile": "neurocompile", "backends": "neurocompile/backends", "models": "neurocompile/models",
           "simulator": "neurocompile/simulator"}  # fmt: skip
 
 
+IN_SDIST = ("CHANGELOG.md", "SECURITY.md", "constraints-dev.txt", "constraints-lowest.txt")
+
+
 def _copied(source: Path) -> Path:
     """The sources, so that nothing of an earlier build is packed and nothing is left in the checkout."""
     for house in HOUSES:
         shutil.copytree(ROOT / house, source / house, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", *IN_SDIST):
         shutil.copy(ROOT / name, source / name)
     return source
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, out = _copied(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("sdist")
+    build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", out, source]
+    built = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (file,) = out.glob("*.tar.gz")
+    return file
 
 
 def _build(source: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -117,10 +136,17 @@ def test_metadata(wheel: Path) -> None:
     assert "Name: neurocompile\n" in text
     assert "Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text
-    for package in ("torch", "spikingjelly", "numpy", "click", "rich", "networkx", "scikit-learn"):
-        assert any(line.startswith(f"Requires-Dist: {package}>=") for line in text.splitlines()), (
-            f"{package} has no lower bound"
-        )
+    wanted = {line.removeprefix("Requires-Dist: ") for line in text.splitlines() if line.startswith("Requires-Dist: ")}
+    plain = {line.partition(">")[0] for line in wanted if "extra ==" not in line}
+    assert plain == {"click", "networkx", "numpy", "rich"}, "what a program is simulated with, and no more"
+    for extra, packages in EXTRAS.items():
+        for package in packages:
+            name = "scikit-learn" if package == "sklearn" else package
+            bounded = [line for line in wanted if line.startswith(f"{name}>=") and f'extra == "{extra}"' in line]
+            assert len(bounded) == 1, f"{name} has no lower bound"
+    assert f'neurocompile[{",".join(sorted(EXTRAS))}]; extra == "all"' in {
+        re.sub(r"\[(.*)\]", lambda found: f"[{','.join(sorted(found[1].split(',')))}]", line) for line in wanted
+    }
     assert "neurocompile = neurocompile.cli:main" in scripts
 
 
@@ -159,3 +185,52 @@ def test_the_command_that_it_installs(installed: Path, tmp_path: Path) -> None:
     ran = _run(installed, tmp_path, str(script), "--version")
     assert ran.returncode == 0, ran.stderr
     assert "neurocompile" in ran.stdout
+
+
+def test_the_sdist_holds_what_a_wheel_is_built_of(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    assert all((source / name).is_file() for name in IN_SDIST)
+    built = _build(source, tmp_path / "wheel")
+    assert built.returncode == 0, built.stderr
+    (file,) = (tmp_path / "wheel").glob("*.whl")
+    with zipfile.ZipFile(file) as again, zipfile.ZipFile(wheel) as first:
+        assert sorted(again.namelist()) == sorted(first.namelist())
+
+
+def test_an_index_takes_them(sdist: Path, wheel: Path) -> None:
+    pytest.importorskip("twine")
+    check = [sys.executable, "-m", "twine", "check", "--strict", sdist, wheel]
+    ran = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+
+
+def _unprivileged() -> list[str]:
+    """What keeps the superuser, too, from writing where nobody may."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--bounding-set=-dac_override"] if setpriv and os.geteuid() == 0 else []
+
+
+def test_where_nothing_can_be_written(installed: Path, tmp_path: Path) -> None:
+    """A home and a working folder that are read only, no encoding, no terminal and no input."""
+    program = ROOT / "tests" / "data" / "program-v4"
+    data, home, out = tmp_path / "x.npz", tmp_path / "home", tmp_path / "out"
+    np.savez(data, **load_program(program).example)
+    home.mkdir(mode=0o500)
+    out.mkdir()
+    bare = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed), "HOME": str(home), "LANG": "C", "LC_ALL": "C",
+            "TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # fmt: skip
+    words: tuple[tuple[str | Path, ...], ...] = (
+        ("targets",),
+        ("targets", "loihi"),
+        ("inspect", program),
+        ("simulate", program, "--data", data, "--spikes", out / "s.npz"),
+        ("export", installed / "neurocompile" / "models" / "checkpoints" / "digits.pt", "-o", out / "program"),
+    )
+    for each in words:
+        command = [*_unprivileged(), sys.executable, "-m", "neurocompile", *map(str, each)]
+        ran = subprocess.run(command, cwd=home, env=bare, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert ran.returncode == 0, (each, ran.stderr.decode(errors="replace"))
+        assert ran.stdout
+    assert list(home.iterdir()) == []

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from neurocompile.errors import BadInput, Problem
 from neurocompile.frontends.base import Frontend, Model, Settings
 from neurocompile.ir.ops import Array
 from neurocompile.registry import Table
@@ -39,8 +40,9 @@ def load_model(path: Path, **settings: Any) -> Model:
         UsageError: if the shape or the number of steps is not known.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
-    asked = _in_turn() if path.exists() else iter([FRONTENDS[_LAST]])
-    chosen = next(each for each in asked if each.recognizes(path))
+    if not path.exists():
+        raise BadInput(Problem("no such file", str(path), fix="check the path"))
+    chosen = next(each for each in _in_turn() if each.recognizes(path))
     return chosen.load(path, Settings(**settings))
 
 

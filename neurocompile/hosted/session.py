@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.errors import BadInput, Problem, ToolFailed
+from neurocompile.errors import BadInput, Problem
+from neurocompile.extras import needing
 from neurocompile.hosted.worker import MEMORY, SECONDS, Refusal, the_worker
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
@@ -35,11 +36,11 @@ class HostSession:
     def __init__(self, region: HostRegion, timesteps: int) -> None:
         self.region = region
         self._timesteps = timesteps
-        missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-        if missing:
-            what = "this network has host regions, which ONNX Runtime computes, and it is not installed"
-            raise ToolFailed(Problem(what, region.name, fix=f"pip install {' '.join(missing)}"))
-        self._check_model()
+        with needing(region.name):
+            if find_spec("onnxruntime") is None:  # another process imports it
+                raise ModuleNotFoundError("onnxruntime", name="onnxruntime")
+            import onnx
+        self._check_model(onnx)
         self._key = hashlib.sha256(region.model).hexdigest()
         try:
             sides = the_worker().open(self._key, region.model)
@@ -58,10 +59,8 @@ class HostSession:
                 what = f"the ONNX of this host region has {side} of another type"
                 raise BadInput(Problem(what, region.name, other, kind, _FIX))
 
-    def _check_model(self) -> None:
+    def _check_model(self, onnx: Any) -> None:
         """Refuse what would read other files, and loops, which may never end."""
-        import onnx
-
         region = self.region
         try:
             model = onnx.load_model_from_string(region.model)

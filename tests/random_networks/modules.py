@@ -18,6 +18,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 from neurocompile.vocabulary.mpbn import MPBNLIF
+from neurocompile.vocabulary.versions import classes
 from tests.random_networks.blocks import BLOCKS, Build
 from tests.random_networks.choices import HIGH, LOW, Shape
 from tests.random_networks.neurons import NEURONS
@@ -193,7 +194,8 @@ OVER_TIME: dict[str, Callable[[Tensor], Tensor]] = {
     "linear after mean": lambda x: x.mean(dim=0),
     "linear after sum": lambda x: x.sum(0),
 }
-HEADS = ("currents", "spikes", "voting", "neuron", *OVER_TIME, "NonSpikingIFNode", "NonSpikingLIFNode")
+HEADS = ("currents", "spikes", "voting", "neuron", *OVER_TIME,
+         *(name for name in ("NonSpikingIFNode", "NonSpikingLIFNode") if hasattr(neuron, name)))  # fmt: skip
 
 WANTED = (*BLOCKS, *NEURONS, *HEADS, "3-d", "two inputs, two outputs")
 """Cases that a caller may ask for, so that a sweep meets all of them."""
@@ -251,7 +253,7 @@ def put_on_grid(module: nn.Module) -> None:
                 tensor.data = (tensor.data * 4).round() / 4
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.running_var.data = torch.ones_like(part.running_var) - part.eps
-        if isinstance(part, neuron.LIFNode | neuron.MPBNLIFNode):
+        if isinstance(part, classes(neuron, "LIFNode", "MPBNLIFNode")):
             part.tau = 4.0 if part.tau > 2.5 else 2.0
         if isinstance(part, MPBNLIF):
             part.tau = 0.25

@@ -137,7 +137,9 @@ def _common(draw: Draw) -> dict[str, Any]:
     return {
         "v_threshold": draw.number(0.4, 1.3),
         "v_reset": _reset(draw),
-        "surrogate_function": draw.pick((surrogate.Sigmoid, surrogate.ATan, surrogate.Rect))(),
+        "surrogate_function": draw.pick(
+            (surrogate.Sigmoid, surrogate.ATan, getattr(surrogate, "Rect", surrogate.Erf))
+        )(),
     }
 
 
@@ -261,7 +263,12 @@ NEURONS: dict[str, Callable[[Draw, Shape], nn.Module]] = {
     "own:current": lambda draw, shape: Current(draw, shape[-1]),
     "own:unreset": lambda draw, shape: Unreset(draw, shape[-1]),
 }
-COMMON = ("IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode")
+_OWN = ("MPBNLIF:", "own:")
+# SpikingJelly 0.0.0.0.14 lacks some.
+NEURONS = {
+    name: make for name, make in NEURONS.items() if hasattr(neuron, name.partition(":")[0]) or name.startswith(_OWN)
+}
+COMMON = tuple(name for name in ("IFNode", "LIFNode", "ParametricLIFNode", "CUBALIFNode") if name in NEURONS)
 
 
 def fits(kind: str, shape: Shape, multi_step: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from typing import Any
@@ -154,6 +155,10 @@ class Flattened(nn.Module):
         return y.view(x_seq.shape[0], x_seq.shape[1], *y.shape[1:])
 
 
+# SpikingJelly 2.x asks for the step mode between the flag and the layers, 0.0.0.0.14 has it set afterwards.
+_STEPS = ("m",) if "step_mode" in inspect.signature(layer.StepModeContainer).parameters else ()
+
+
 def stateless_in_time(draw: Draw, module: nn.Module) -> nn.Module:
     """A layer over ``[T, N, ...]``, in any of the ways that SpikingJelly has."""
     match draw.pick(("seq_to_ann", "container", "step-mode", "multi-step", "by hand", "unflatten")):
@@ -165,7 +170,9 @@ def stateless_in_time(draw: Draw, module: nn.Module) -> nn.Module:
             return layer.SeqToANNContainer(module)
         case "step-mode":
             draw.mark("StepModeContainer")
-            return layer.StepModeContainer(draw.chance(30), "m", module)
+            container = layer.StepModeContainer(draw.chance(30), *_STEPS, module)
+            container.step_mode = "m"
+            return container
         case "multi-step":
             draw.mark("MultiStepContainer")
             return layer.MultiStepContainer(module)

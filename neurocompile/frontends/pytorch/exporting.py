@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from neurocompile.errors import NeurocompileError, Problem, ToolFailed, UnsupportedModel
+from neurocompile.extras import require
 from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
@@ -90,7 +91,7 @@ class TensorsForNumbers(TorchFunctionMode):
         name = getattr(func, "__name__", "").strip("_")
         if name in _GRIDS:
             key = f"{name} {args} {kwargs}"
-            if not torch.compiler.is_exporting():
+            if not _is_exporting():
                 self._grids[key] = func(*args, **kwargs)
             known = self._grids.get(key)
             return func(*args, **kwargs) if known is None else torch.tensor(known.tolist(), dtype=known.dtype)
@@ -109,6 +110,11 @@ class TensorsForNumbers(TorchFunctionMode):
         return func(*map(tensor, args), **{key: x if key == "alpha" else tensor(x) for key, x in kwargs.items()})
 
 
+def _is_exporting() -> bool:
+    """Whether torch traces for an export; torch 2.6 only says whether it traces for an export or a compilation."""
+    return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
+
+
 _TAKES_TENSORS = frozenset({
     "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv", "true_divide", "pow", "rpow",
     "remainder", "fmod", "mod", "clamp", "clip", "clamp_min", "clamp_max", "where", "masked_fill", "gt", "ge", "lt",
@@ -119,7 +125,13 @@ _GRIDS = ("linspace", "arange")
 
 
 def exported(where: str, region: HostRegion, call: Any, examples: Sequence[torch.Tensor]) -> HostRegion:
-    """A region with its ONNX, in float64 if ONNX Runtime has all of it."""
+    """A region with its ONNX, in float64 if ONNX Runtime has all of it.
+
+    Raises:
+        UnsupportedModel: if it is no function of each sample alone, or cannot be exported.
+        ToolFailed: if what exports or runs it is not installed.
+    """
+    require("host", where)
     trials = _trials(call, examples)
     if not all(_same_again(call, trial) for trial in trials):
         fix = "a host region keeps no state, changes nothing that it reads, and draws no random numbers: make these an "

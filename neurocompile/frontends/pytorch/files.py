@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neurocompile.errors import BadInput, NeurocompileError, Problem, UsageError
+from neurocompile.errors import BadInput, NeurocompileError, Problem, ToolFailed, UsageError
 from neurocompile.files import write_file
 from neurocompile.frontends.base import Carries, Layout, Settings
 from neurocompile.frontends.pytorch.axes import LAYOUTS
@@ -126,7 +126,7 @@ def _of_modules(model: nn.Module, made: TorchModel) -> dict[str, Any] | None:
             file = Path(folder) / "model.pt"
             torch.save(content, file)
             return content if load(file, Settings()).graph.same_as(made.graph) else None
-    except UsageError:
+    except (ToolFailed, UsageError):
         raise
     except Exception:  # whatever it is, a recording holds it
         return None

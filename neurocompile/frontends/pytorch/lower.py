@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from neurocompile.errors import BadInput, NeurocompileError, Problem, UnsupportedModel
+from neurocompile.errors import BadInput, NeurocompileError, Problem, ToolFailed, UnsupportedModel
 from neurocompile.frontends.pytorch.axes import Axes, MixedAxes
 from neurocompile.frontends.pytorch.emit import UNTOLD, Emission, Fired
 from neurocompile.frontends.pytorch.operations import HANDLERS, Lowering, Merged, Picked
@@ -168,6 +168,8 @@ def _walk(low: Lowering, trace: Trace, values: dict[int, Any]) -> None:
         except NotAlike as error:
             low.report_unlike(error)
             failed.add(call.out)
+        except ToolFailed:
+            raise
         except NeurocompileError as error:
             low.problems += [p for p in error.problems if p not in low.problems]
             failed.add(call.out)
@@ -260,6 +262,8 @@ def _finished(
             low.report(error.what, "", "", error.fix, name)
         except NotAlike as error:
             low.report_unlike(error)
+        except ToolFailed:
+            raise
         except NeurocompileError as error:
             low.problems += [p for p in error.problems if p not in low.problems]
     try:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel
+from neurocompile.errors import BadInput, NotTheSame, Problem, ToolFailed, UnsupportedModel
 from neurocompile.frontends.base import Carries, Layout
 from neurocompile.frontends.pytorch.axes import axes_of
 from neurocompile.frontends.pytorch.checks import check_module
@@ -273,6 +273,8 @@ def _symbolic(
             if agrees(source, found):
                 return replace(of_symbolic(found), notes=source.notes)
         return None
+    except ToolFailed:
+        raise
     except Exception:  # whatever it is, the recording says it better
         return None
 

@@ -7,12 +7,11 @@ import operator
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
@@ -20,6 +19,7 @@ from neurocompile.files import Archive, content_of, opened
 from neurocompile.vocabulary.mpbn import MPBNLIF, StrictRectangle
 from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
 from neurocompile.vocabulary.temporal import TemporalGain
+from neurocompile.vocabulary.versions import modernized, of_spikingjelly
 
 __all__ = ["first_line", "unpickle"]
 
@@ -45,12 +45,13 @@ def unpickle(path: Path, trust: bool) -> Any:
     with opened(path) as file:
         if file.read(2) == b"PK":
             Archive(file, str(path), _DAMAGED)
+    named = _names_in(path)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed(named)):
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=not trust)
+            return modernized(torch.load(path, map_location="cpu", weights_only=not trust))
     except Exception as error:
-        unsafe = [] if trust else _unsafe_names(path)
+        unsafe = [] if trust else _unsafe(named)
         if not all(part.isidentifier() for name in unsafe for part in name.split(".")):
             unsafe = []  # it is no pickle at all
         if any(name.endswith(".UninitializedParameter") for name in unsafe):
@@ -78,22 +79,26 @@ def first_line(error: Exception) -> str:
     return "it is none, or damaged" if "weights_only" in line else line
 
 
-def _unsafe_names(path: Path) -> list[str]:
-    """What a checkpoint would import beyond what is allowed, without importing it."""
-    known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
-    known |= set(_OF_PAPERS.values())
-    if zipfile.is_zipfile(path):
-        try:
-            with opened(path) as file:
+def _names_in(path: Path) -> set[str]:
+    """What a checkpoint would import, without importing it; nothing if it cannot be told."""
+    try:
+        with opened(path) as file:
+            if zipfile.is_zipfile(file):
                 archive = Archive(file, str(path), _DAMAGED)
                 pickles = [archive.read(name) for name in archive.names if name.endswith("data.pkl")]
-        except BadInput:
-            return []
-    else:
-        pickles = [content_of(path)]
-    found = {name for content in pickles for name in _imports(content)}
+            else:
+                pickles = [content_of(path)]
+    except BadInput:  # torch says what is wrong with it
+        return set()
+    return {name for content in pickles for name in _imports(content)}
+
+
+def _unsafe(named: set[str]) -> list[str]:
+    """Of these, what is not allowed."""
+    known = {f"{kind.__module__}.{kind.__qualname__}" for kind in _allowed() if isinstance(kind, type)}
+    known |= of_spikingjelly(named).keys() | set(_OF_PAPERS.values())
     usual = ("torch._", "torch.nn.parameter.Parameter", "torch.Size", "torch.float", "collections.", "_codecs.")
-    return sorted(name for name in found - known if not name.startswith(usual) and not name.endswith("Storage"))
+    return sorted(name for name in named - known if not name.startswith(usual) and not name.endswith("Storage"))
 
 
 def _imports(content: bytes) -> Iterator[str]:
@@ -113,7 +118,7 @@ def _imports(content: bytes) -> Iterator[str]:
         return
 
 
-def _allowed() -> list[Any]:
+def _allowed(named: Iterable[str] = ()) -> list[Any]:
     """The classes that a model file may name: layers and neurons of torch, of SpikingJelly and of the papers;
 
     a pair is a class and another name of it."""
@@ -121,9 +126,6 @@ def _allowed() -> list[Any]:
     for name, kind in vars(nn).items():
         if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.startswith("_"):
             found.append(kind)
-    for home in (layer, neuron, surrogate):
-        for kind in vars(home).values():
-            # FlexSN compiles what it is given, so it stays outside.
-            if isinstance(kind, type) and issubclass(kind, nn.Module) and "flexsn" not in kind.__module__:
-                found.append(kind)
+    for name, kind in of_spikingjelly(named).items():
+        found += [kind, (kind, name)]
     return found

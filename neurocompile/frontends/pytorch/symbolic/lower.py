@@ -92,6 +92,7 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import LINEAR_OPS, Input, Integrator, MaxPool, Output, Read
 from neurocompile.vocabulary.feedback import Feedback
 from neurocompile.vocabulary.temporal import TemporalGain
+from neurocompile.vocabulary.versions import classes
 
 __all__ = ["FUNCTIONS", "METHODS", "lower", "unsupported_modules"]
 
@@ -218,8 +219,7 @@ _MODULES: dict[type, Handler] = {
     sj_layer.Dropout2d: identity_module,
     sj_layer.MultiStepContainer: multi_step,
     sj_layer.SeqToANNContainer: seq_to_ann,
-    sj_layer.TLastMultiStepContainer: t_last,
-    sj_layer.TLastSeqToANNContainer: t_last,
+    **dict.fromkeys(classes(sj_layer, "TLastMultiStepContainer", "TLastSeqToANNContainer"), t_last),
     sj_layer.StepModeContainer: step_mode_container,
     sj_layer.ElementWiseRecurrentContainer: recurrent,
     sj_layer.LinearRecurrentContainer: recurrent,

@@ -24,6 +24,7 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
 from neurocompile.ir.trace import Trace
+from neurocompile.vocabulary.versions import classes
 
 __all__ = ["Listening", "SymbolicModel"]
 
@@ -263,7 +264,7 @@ def _takes_time(module: nn.Module) -> bool:
     return getattr(module, "step_mode", "m") == "m"
 
 
-_DSRS = (neuron.DSRIFNode, neuron.DSRLIFNode)
+_DSRS = classes(neuron, "DSRIFNode", "DSRLIFNode")
 
 
 class _Recorder(nn.Module):
@@ -291,7 +292,7 @@ class _DSR(nn.Module):
         super().__init__()
         self.v_threshold = node.v_threshold.detach().clamp(min=node.v_threshold_lower_bound).double()
         self.alpha = node.alpha
-        self.leaky = isinstance(node, neuron.DSRLIFNode)
+        self.leaky = isinstance(node, classes(neuron, "DSRLIFNode"))
         self.keep = float(np.exp(-node.delta_t / node.tau)) if self.leaky else 1.0
         self.gain = 1.0 - self.keep if self.leaky else 1.0
         self.height = 1.0 / node.delta_t if self.leaky else 1.0

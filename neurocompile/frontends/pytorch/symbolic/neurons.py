@@ -24,6 +24,7 @@ from neurocompile.frontends.pytorch.neurons import (
 from neurocompile.ir.ops import Array, Integrator, MembraneNorm, Neuron, Read
 from neurocompile.vocabulary.mpbn import MPBNLIF
 from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
+from neurocompile.vocabulary.versions import classes
 
 __all__ = [
     "NEURONS",
@@ -197,16 +198,15 @@ NEURONS: dict[type[nn.Module], Lowering] = {
     sj.IFNode: _if,
     sj.LIFNode: _lif,
     sj.ParametricLIFNode: _parametric_lif,
-    sj.CUBALIFNode: _cuba_lif,
-    sj.DSRIFNode: _dsr_if,
-    sj.DSRLIFNode: _dsr_lif,
-    sj.MPBNLIFNode: _mpbn_spikingjelly,
+    **dict.fromkeys(classes(sj, "CUBALIFNode"), _cuba_lif),
+    **dict.fromkeys(classes(sj, "DSRIFNode"), _dsr_if),
+    **dict.fromkeys(classes(sj, "DSRLIFNode"), _dsr_lif),
+    **dict.fromkeys(classes(sj, "MPBNLIFNode"), _mpbn_spikingjelly),
     MPBNLIF: _mpbn_paper,
 }
 
 READOUTS: tuple[type[nn.Module], ...] = (
-    sj.NonSpikingIFNode,
-    sj.NonSpikingLIFNode,
+    *classes(sj, "NonSpikingIFNode", "NonSpikingLIFNode"),
     WeightedRate,
     MembraneReadout,
 )
@@ -231,7 +231,7 @@ def lower_readout(module: Any, timesteps: int) -> tuple[Integrator, Read]:
     if isinstance(module, WeightedRate):
         gain = _array(1.0 / module.total(timesteps))
         return Integrator(decay=_array(module.decay), gain=gain), "last"
-    rate = _array(1.0 / module.tau) if isinstance(module, sj.NonSpikingLIFNode) else None
+    rate = _array(1.0 / module.tau) if isinstance(module, classes(sj, "NonSpikingLIFNode")) else None
     if rate is None:
         return Integrator(decay=np.asarray(1.0)), _READ_BY_DECODE[module.decode]
     return Integrator(decay=np.asarray(1.0 - rate), gain=rate), _READ_BY_DECODE[module.decode]

@@ -1,0 +1,62 @@
+"""What only some verbs need is installed as an extra; where it is missing, the error names the extra.
+
+docs/dependencies.md says what each package is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+from neurocompile.errors import Problem, ToolFailed
+
+__all__ = ["EXTRAS", "needing", "require"]
+
+EXTRAS = {
+    "torch": ("torch", "spikingjelly"),
+    "host": ("onnx", "onnxruntime", "onnxscript"),
+    "data": ("sklearn",),
+    "netx": ("h5py",),
+}
+"""The packages of each extra, as they are imported."""
+
+_FOR = {
+    "torch": "reading and making PyTorch models",
+    "host": "what the host computes of a network (docs/host.md)",
+    "data": "the demo's handwritten digits",
+    "netx": "lava-dl's .net files",
+}
+
+
+@contextmanager
+def needing(where: str = "") -> Iterator[None]:
+    """Let what is imported within be missing: the error says what to install.
+
+    Args:
+        where: what of the user's needs it.
+
+    Raises:
+        ToolFailed: instead of ModuleNotFoundError, for any package but this one.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "neurocompile"):
+            raise
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+        what = f"{package} is not installed" + (f"; it is needed for {_FOR[extra]}" if extra else "")
+        fix = f"pip install 'neurocompile[{extra}]'" if extra else f"pip install {package}"
+        raise ToolFailed(Problem(what, where, fix=fix)) from error
+
+
+def require(extra: str, where: str = "") -> None:
+    """Import all packages of an extra.
+
+    Raises:
+        ToolFailed: if one of them is not installed.
+    """
+    with needing(where):
+        for package in EXTRAS[extra]:
+            import_module(package)
