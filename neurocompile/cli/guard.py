@@ -48,6 +48,7 @@ def guarded(command: click.Command, given: Sequence[str], program: str, name: st
     """
     as_json, debug = "--json" in given, "--debug" in given
     signals, closed = _Signals(), _open_streams()
+    as_json = as_json and not closed  # what goes wrong is told where somebody can read it
     with _handled(signals):
         try:
             return _ended(lambda: _called(command, given, program), signals, closed, (name, as_json, debug))
@@ -57,7 +58,10 @@ def guarded(command: click.Command, given: Sequence[str], program: str, name: st
 
 
 def _called(command: click.Command, given: Sequence[str], program: str) -> int:
-    result = command.main(list(given), prog_name=program, standalone_mode=False)
+    if f"_{program.upper()}_COMPLETE" in os.environ:  # a shell asks what may come next
+        command.main(list(given), prog_name=program, standalone_mode=False)
+    with command.make_context(program, list(given)) as context:  # not main(), which makes exits of what goes wrong
+        result = command.invoke(context)
     sys.stdout.flush()  # what fails here is told; while Python shuts down it is not
     return result if isinstance(result, int) else 0
 
@@ -87,8 +91,6 @@ def _code(error: BaseException, name: str, as_json: bool, debug: bool) -> int:
 
 def _as_ours(error: BaseException) -> NeurocompileError:
     """What went wrong, in the words of the person it goes wrong for."""
-    if isinstance(error, click.exceptions.Abort) and isinstance(error.__cause__, EOFError):
-        error = error.__cause__  # click takes every end of a file for a prompt that nobody answers
     match error:
         case NeurocompileError():
             return error
@@ -113,11 +115,11 @@ def _as_ours(error: BaseException) -> NeurocompileError:
 
 
 def _reader_left(error: BaseException) -> bool:
-    """Whether a pipe was closed by its reader; click and rich make an exit of it."""
-    if isinstance(error, SystemExit):
-        context = error.__context__
-        return isinstance(context, OSError) and context.errno == errno.EPIPE
-    return isinstance(error, BrokenPipeError)
+    """Whether a pipe was closed by its reader; rich makes an exit of it."""
+    told: BaseException | None = error
+    while isinstance(told, SystemExit) and told.__context__ is not None:
+        told = told.__context__
+    return isinstance(told, OSError) and told.errno == errno.EPIPE and not told.filename
 
 
 def _tell(failed: NeurocompileError, name: str, as_json: bool, debug: bool, cause: BaseException) -> None:

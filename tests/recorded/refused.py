@@ -346,6 +346,6 @@ refused(
     "an overflow",
     m.pickled("m.pt", m.sinking_net),
     """export m.pt --input-shape 400 --timesteps 1000 --bits 16
-    inspect m.pt --input-shape 400 --timesteps 100000""",
+    inspect m.pt --input-shape 400 --timesteps 1000""",
 )
 refused("biases beyond the registers", m.saved("m.pt", m.biased_net, 5, 8, 4), "export m.pt --target loihi")
