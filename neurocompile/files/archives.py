@@ -106,7 +106,7 @@ class Archive:
             return stream.read()
 
     def _damaged(self, error: Exception) -> BadInput:
-        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        said = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         return BadInput(Problem(f"the archive cannot be read: {said}", self._where, fix=self._fix))
 
 

@@ -25,6 +25,8 @@ __all__ = ["is_program", "load_program"]
 
 _FIX = "export the model again"
 _LARGEST_JSON = 1 << 28
+_RUN = "lava/"
+"""What is run where it lies is held against the program by who runs it, unless the user trusts it."""
 
 
 def is_program(path: Path) -> bool:
@@ -92,6 +94,8 @@ def _contents(folder: Path, body: Mapping[str, Any]) -> dict[str, bytes]:
         path = folder / name
         if name == "program.json" or (name not in needed and not _within(folder, path)):
             continue  # what is only for other tools may have been moved
+        if name.startswith(_RUN):
+            continue
         content = content_of(path, fix=_FIX)
         if name in needed:
             contents[name] = content
@@ -184,6 +188,5 @@ def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
 
 
 def _widened(array: Array) -> Array:
-    """In the types that graphs compute with."""
-    kinds = {"i": np.int64, "u": np.int64, "f": np.float64}
-    return array.astype(kinds.get(array.dtype.kind, array.dtype), copy=False)
+    """Integers as graphs compute with them; they are stored as narrow as they are."""
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array

@@ -272,8 +272,8 @@ def test_zoo(tmp_path: Path) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    same(neurocompile.demo(write_data=tmp_path / "d.npz"), "demo", "--write-data", tmp_path / "d.npz")
-    same(neurocompile.demo(write_model=tmp_path / "m.pt"), "demo", "--write-model", tmp_path / "m.pt")
+    same(neurocompile.demo(write_data=tmp_path / "d.npz"), "demo", "--write-data", tmp_path / "d.npz", "--overwrite")
+    same(neurocompile.demo(write_model=tmp_path / "m.pt"), "demo", "--write-model", tmp_path / "m.pt", "--overwrite")
     assert (tmp_path / "m.pt").read_bytes() == (CHECKPOINTS / "digits.pt").read_bytes()
     shown = neurocompile.demo(["anp-i", "loihi"], bits=6)
     pickled(shown)

@@ -61,7 +61,11 @@ CONTENTS: dict[str, bytes] = {
 def test_no_model_at_all(content: str, tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     file.write_bytes(CONTENTS[content])
-    says(one(refused(6, "export", file, "-o", tmp_path / "out", *PICKLED)), what="torch file", where=str(file))
+    says(
+        one(refused(6, "export", file, "-o", tmp_path / "out", *PICKLED)),
+        what="archive" if content.endswith("zip") else "torch file",
+        where=str(file),
+    )
     nothing_in(tmp_path, ["model.pt"])
 
 

