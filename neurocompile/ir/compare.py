@@ -118,14 +118,7 @@ def compare_spikes(
         told = np.ones(differs[name].shape[1], bool)
         told[list((untold or {}).get(name, ()))] = False
         differs[name][:, ~told] = False
-        places = differs[name][:, told].size
-        found.places[name] = found.places.get(name, 0) + places
-        found.fired[name] = found.fired.get(name, 0) + int((expected[name][:, told] != 0).sum())
-        found.answered[name] = found.answered.get(name, 0) + int((actual[name][:, told] != 0).sum())
-        met = (expected[name] == actual[name]) & (expected[name] != 0)
-        found.met[name] = found.met.get(name, 0) + int(met[:, told].sum())
-        found.differing[name] = found.differing.get(name, 0) + int(differs[name].sum())
-        found.compared += places
+        _count(found, name, expected[name][:, told], actual[name][:, told])
     somewhere = np.zeros(samples, bool)
     for name in order:
         somewhere |= differs[name].reshape(samples, -1).any(1)
@@ -152,6 +145,16 @@ def compare_spikes(
                 None if margin is None else float(margin[where]),
             )
     return tied
+
+
+def _count(found: Comparison, name: str, expected: Array, actual: Array) -> None:
+    """Add what one layer fires, and should fire, to a comparison."""
+    for kind, number in (
+        (found.places, expected.size), (found.fired, (expected != 0).sum()), (found.answered, (actual != 0).sum()),
+        (found.met, ((expected == actual) & (expected != 0)).sum()), (found.differing, (expected != actual).sum()),
+    ):  # fmt: skip
+        kind[name] = kind.get(name, 0) + int(number)
+    found.compared += expected.size
 
 
 def _first(differs: Mapping[str, Array], order: Sequence[str], sample: int) -> tuple[int, str]:

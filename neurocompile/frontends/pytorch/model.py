@@ -173,6 +173,10 @@ class TorchModel:
         )
         made = TorchModel(trace, layout, timesteps, input_shapes, read, carries, example, lowered, None, module_kinds)
         made.recorded_inputs, made.recording = inputs, told
+        taken = made.graph.given_inputs
+        if other := [name for name, shape in input_shapes.items() if taken.get(name, shape) != shape]:
+            what, limit = "the file says another shape of an input than it has", str(taken[other[0]])
+            raise NotTheSame(Problem(what, other[0], str(input_shapes[other[0]]), limit, _FIX_FILE))
         if set(told.spikes) != set(lowered.fired):
             (layer, *_) = sorted(set(told.spikes) ^ set(lowered.fired))
             what = "the spikes that the live module fired are missing from the file, or are of no such layer"
