@@ -1,13 +1,12 @@
 """Every file that is read or written: opened within limits, written complete or not at all and over nothing."""
 
-from neurocompile.files.archives import Archive, archive_of
+from neurocompile.files.archives import Archive
 from neurocompile.files.arrays import arrays_of, pack_arrays, read_arrays
 from neurocompile.files.reading import content_of, json_of, opened, text_of
 from neurocompile.files.writing import check_output, completed, write_file, write_folder
 
 __all__ = [
     "Archive",
-    "archive_of",
     "arrays_of",
     "check_output",
     "completed",

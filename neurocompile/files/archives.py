@@ -8,12 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, BinaryIO
 
 from neurocompile.errors import BadInput, Problem
 
-__all__ = ["DAMAGED", "FREE_BYTES", "Archive", "archive_of"]
+__all__ = ["DAMAGED", "FREE_BYTES", "Archive"]
 
 _MEMBERS = 100_000
 FREE_BYTES = 256 << 20
@@ -108,13 +107,3 @@ class Archive:
     def _damaged(self, error: Exception) -> BadInput:
         said = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         return BadInput(Problem(f"the archive cannot be read: {said}", self._where, fix=self._fix))
-
-
-@contextmanager
-def archive_of(file: BinaryIO, where: Path | str, fix: str) -> Iterator[Archive]:
-    """An archive, for as long as the block runs; the arguments are those of :class:`Archive`.
-
-    Raises:
-        BadInput: as :class:`Archive` does.
-    """
-    yield Archive(file, str(where), fix)

@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from neurocompile.errors import BadInput, Problem
-from neurocompile.files.archives import DAMAGED, Archive, archive_of
+from neurocompile.files.archives import DAMAGED, Archive
 from neurocompile.files.reading import opened
 from neurocompile.ir.ops import Array
 
@@ -51,8 +51,8 @@ def arrays_of(file: BinaryIO, where: str, fix: str = _FIX) -> dict[str, Array]:
     Raises:
         BadInput: as :func:`read_arrays` does.
     """
-    with archive_of(file, where, fix) as archive:
-        return {_named(name): _member(archive, name, where, fix) for name in archive.names}
+    archive = Archive(file, where, fix)
+    return {_named(name): _member(archive, name, where, fix) for name in archive.names}
 
 
 def _named(member: str) -> str:
