@@ -1,25 +1,28 @@
 """Altered files, by the thousand: python -m tests.fuzz.files --count N --seed S [--json].
 
-Each is read by a command in a child of this process, with limits of time and memory, that tells of everything it
-opens for writing, removes or starts. A command may do what it is for, or refuse: exit codes 0, 3, 4 and 6 (5 for what
-compares), one JSON object on stdout, no traceback, nothing run, nothing touched.
+Each is read by a command in a fork of this process that tells of everything it opens for writing, removes or starts, of
+the time that it took and of the most memory. A command may do what it is for, or refuse: exit codes 0, 3, 4 and 6 (5
+for what compares), one JSON object on stdout, no traceback, nothing run, nothing touched.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import multiprocessing
 import os
 import random
 import resource
-import select
 import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +69,22 @@ def fuzz(count: int, seed: int, kind: str | None = None, keep: Path | None = Non
         faults: list[dict[str, Any]] = []
         slowest = largest = 0.0
         started = time.perf_counter()
-        for number in range(seed, seed + count):
-            ended = _one(chosen, number, Path(scratch) / "work", keep)
-            codes[f"{ended['kind']} {ended['code']}"] += 1
-            slowest, largest = max(slowest, ended["seconds"]), max(largest, ended["memory_mb"])
-            faults += [ended] if ended["wrong"] else []
+        gc.freeze()  # forks share what is there
+        with Reader() as reader:
+            for number in range(seed, seed + count):
+                ended = _one(chosen, number, Path(scratch) / "work", keep, reader)
+                codes[f"{ended['kind']} {ended['code']}"] += 1
+                slowest, largest = max(slowest, ended["seconds"]), max(largest, ended["memory_mb"])
+                faults += [ended] if ended["wrong"] else []
+                if count >= 10_000 and (number - seed + 1) % 1000 == 0:
+                    print(f"{number - seed + 1} of {count}, {len(faults)} faults", file=sys.stderr, flush=True)
         return {
             "count": count, "seed": seed, "exit_codes": dict(sorted(codes.items())), "slowest_s": round(slowest, 2),
             "largest_mb": round(largest), "seconds": round(time.perf_counter() - started, 1), "faults": faults,
         }  # fmt: skip
 
 
-def _one(chosen: list[Base], number: int, work: Path, keep: Path | None) -> dict[str, Any]:
+def _one(chosen: list[Base], number: int, work: Path, keep: Path | None, reader: Reader) -> dict[str, Any]:
     draw = random.Random(number)
     base = draw.choice(chosen)
     shutil.rmtree(work, ignore_errors=True)
@@ -85,7 +92,7 @@ def _one(chosen: list[Base], number: int, work: Path, keep: Path | None) -> dict
     target = work / base.path.name
     how = altered(base.path, target, draw)
     command = shlex.split(draw.choice(base.commands).replace("{}", str(target)))
-    ended = _run(command, work)
+    ended = reader.run(command, work)
     ended |= {"number": number, "kind": base.kind, "base": base.path.name, "how": how, "command": command}
     ended["wrong"] = _wrong(ended, command, work)
     if ended["wrong"] and keep is not None:
@@ -115,64 +122,100 @@ def _wrong(ended: dict[str, Any], command: list[str], work: Path) -> list[str]:
     return wrong + [f"it did {each}" for each in ended["did"]]
 
 
-def _run(command: list[str], work: Path) -> dict[str, Any]:
-    """One command in a fork of this process."""
-    reading, writing = os.pipe()
-    started = time.perf_counter()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        _child(command, work, writing)
-    os.close(writing)
-    output, ended = bytearray(), False
-    while not ended:
-        left = SECONDS * 2 - (time.perf_counter() - started)
-        ready, _, _ = select.select([reading], [], [], max(0.0, left))
-        part = os.read(reading, 1 << 16) if ready else b""
-        ended = not part
-        output += part
-    os.close(reading)
-    if time.perf_counter() - started > SECONDS * 2:
-        os.kill(child, signal.SIGKILL)
-    _, status, usage = os.wait4(child, 0)
-    text = output.decode("utf-8", "replace")
-    said, _, did = text.partition("\0did\0")
-    return {
-        "code": os.waitstatus_to_exitcode(status), "out": said, "did": [each for each in did.split("\0") if each],
-        "seconds": round(time.perf_counter() - started, 2), "memory_mb": usage.ru_maxrss / 1024,
-    }  # fmt: skip
+class Reader:
+    """A fork of this process that runs one command after another, replaced once it hangs, dies or has run many."""
+
+    COMMANDS = 200
+
+    def __enter__(self) -> Reader:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def run(self, command: list[str], work: Path) -> dict[str, Any]:
+        """How a command ends in a folder: ``code``, ``out``, ``did``, ``seconds``, ``memory_mb``."""
+        if self._left == 0:
+            self._end()
+            self._start()
+        self._left -= 1
+        started = time.perf_counter()
+        self._wire.send((command, str(work)))
+        try:
+            if self._wire.poll(2 * SECONDS):
+                return {**self._wire.recv(), "seconds": round(time.perf_counter() - started, 2)}
+        except EOFError:
+            pass
+        took = round(time.perf_counter() - started, 2)
+        code, memory = self._end()
+        self._start()
+        return {"code": code, "out": "", "did": [], "seconds": took, "memory_mb": memory}
+
+    def _start(self) -> None:
+        self._wire, other = multiprocessing.Pipe()
+        self._left = self.COMMANDS
+        self._child = os.fork()
+        if not self._child:
+            self._wire.close()
+            _serve(other)
+        other.close()
+
+    def _end(self) -> tuple[int, float]:
+        os.kill(self._child, signal.SIGKILL)
+        self._wire.close()
+        _, status, usage = os.wait4(self._child, 0)
+        return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
 
 
-def _child(command: list[str], work: Path, writing: int) -> None:
+def _serve(wire: Connection[Any, Any]) -> None:
     """Never returns."""
-    os.chdir(work)
-    os.dup2(writing, 1)
-    os.dup2(writing, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     did: list[str] = []
     sys.addaudithook(lambda event, arguments: _watch(did, event, arguments))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        command, work = wire.recv()
+        os.chdir(work)
+        output = os.memfd_create("output")
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        peak = os.open("/proc/self/clear_refs", os.O_WRONLY)
+        os.write(peak, b"5")  # the largest so far is what there is now
+        os.close(peak)
+        did.clear()
+        code = _ended(command)
+        told = did[:5]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        size = os.lseek(output, 0, os.SEEK_END)
+        said = os.pread(output, size, 0).decode("utf-8", "replace")
+        os.close(output)
+        wire.send({"code": code, "out": said, "did": told, "memory_mb": _peak()})
+
+
+def _ended(command: list[str]) -> int:
     from neurocompile.cli import main as run
 
-    code: Any = 1
     try:
         run(command)
     except SystemExit as end:
-        code = end.code
+        return end.code if isinstance(end.code, int) else 1
     except BaseException:
-        import traceback
-
         traceback.print_exc()
-    sys.stdout.flush()
-    if did:
-        os.write(1, ("\0did\0" + "\0".join(did[:5])).encode("utf-8", "replace"))
-    os._exit(code if isinstance(code, int) else 1)
+    return 1
+
+
+def _peak() -> float:
+    """The most memory that this process took since it was last asked to forget, MB."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
 def _watch(did: list[str], event: str, arguments: tuple[Any, ...]) -> None:
     """What no command that only reads has to do."""
-    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
-        if str(arguments[0]) != os.devnull and not isinstance(arguments[0], int):
+    if event == "open" and not isinstance(arguments[0], int) and _writes(arguments[1], arguments[2]):
+        if not str(arguments[0]).startswith((os.devnull, "/proc/self/", tempfile.gettempdir() + "/tmp")):
             did.append(f"open {arguments[0]!s} {arguments[1]}")
     elif (
         event in _WATCHED
@@ -182,6 +225,12 @@ def _watch(did: list[str], event: str, arguments: tuple[Any, ...]) -> None:
         did.append(f"{event} {arguments[0]!s}")
     elif event in _STARTED or (event == "subprocess.Popen" and "neurocompile.hosted.worker" not in str(arguments[1])):
         did.append(f"{event} {arguments!r}"[:200])
+
+
+def _writes(mode: Any, flags: Any) -> bool:
+    if isinstance(mode, str):
+        return bool(set(mode) & set("wax+"))
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
 def _told(found: dict[str, Any]) -> str:

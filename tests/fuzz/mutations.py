@@ -94,7 +94,7 @@ def _archive(content: bytes, draw: random.Random) -> bytes:
         case "twice":
             members.append((name, _bytes(inner, draw)))
         case "bomb":
-            members[at] = (name, inner[:128] + bytes(draw.choice((1 << 20, 1 << 24, 1 << 29))))
+            members[at] = (name, inner[:128] + bytes(draw.choice((1 << 20,) * 12 + (1 << 24,) * 3 + (1 << 29,))))
     packed = _packed(members, draw)
     if way == "header":
         return _header(packed, draw)
