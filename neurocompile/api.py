@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from neurocompile.ir.ops import Array, Read
 from neurocompile.program import Program, load_program
+from neurocompile.typed import as_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +77,6 @@ def compile(
 
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError: see :mod:`neurocompile.errors`.
-        TypeError: for a live module without ``input_shape`` and ``timesteps``.
     """
     from neurocompile.verbs.compile import CompileRequest
     from neurocompile.verbs.compile import compile as run
@@ -91,7 +91,7 @@ def compile(
 
 def load(folder: Path_) -> Program:
     """Read a Program that :meth:`Program.save` or ``neurocompile export`` wrote."""
-    return load_program(Path(folder))
+    return load_program(as_path(folder))
 
 
 def export(
@@ -136,7 +136,6 @@ def export(
 
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError, ToolFailed: see :mod:`neurocompile.errors`.
-        TypeError: for a live module without ``input_shape`` and ``timesteps``, or without ``out``.
     """
     from neurocompile.verbs.export import ExportRequest
     from neurocompile.verbs.export import export as run
@@ -144,9 +143,9 @@ def export(
     request = ExportRequest(
         model=_given(model), out=_given(out), target=target, input_shape=input_shape, timesteps=timesteps,
         layout=layout, readout=readout, carries=carries, arch=arch, trust=trust, bits=bits, per_channel=per_channel,
-        scale=scale, input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode, emit=None if emit
-        is None else (emit,) if isinstance(emit, str) else tuple(emit), stock_only=stock_only, overwrite=overwrite,
-        dry_run=dry_run, validate=validate, print_ir_after=print_ir_after,
+        scale=scale, input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode,
+        emit=None if emit is None else _several(emit), stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
+        validate=validate, print_ir_after=print_ir_after,
     )  # fmt: skip
     return run(request)
 
@@ -245,7 +244,7 @@ def targets(name: str | None = None, *, toml: bool = False) -> TargetsReport:
     from neurocompile.verbs.targets import TargetsRequest
     from neurocompile.verbs.targets import targets as run
 
-    return run(TargetsRequest(name=name, toml=toml))
+    return run(TargetsRequest(name=os.fspath(name) if isinstance(name, Path) else name, toml=toml))
 
 
 def zoo(
@@ -301,7 +300,7 @@ def demo(
     from neurocompile.verbs.demo import demo as run
 
     request = DemoRequest(
-        targets=tuple(targets), write_data=_given(write_data), write_model=_given(write_model), bits=bits,
+        targets=_several(targets), write_data=_given(write_data), write_model=_given(write_model), bits=bits,
         overwrite=overwrite,
     )  # fmt: skip
     return run(request)
@@ -358,7 +357,7 @@ def validate(
     request = ValidateRequest(
         program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
-        lava_python=_given(lava_python), require=(require,) if isinstance(require, str) else tuple(require),
+        lava_python=_given(lava_python), require=_several(require),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
     )  # fmt: skip
@@ -367,4 +366,9 @@ def validate(
 
 def _given(value: Given | Path_) -> Given | Path:
     """The value, or the path that it is."""
-    return Path(value) if isinstance(value, str | os.PathLike) else value
+    return as_path(value) if isinstance(value, str | os.PathLike) else value
+
+
+def _several(value: Sequence[str] | str) -> tuple[str, ...]:
+    """What was given for several texts, or for one."""
+    return (value,) if isinstance(value, str) else value  # type: ignore[return-value]  # a request looks at it

@@ -29,7 +29,7 @@ ORDER = (
     ("passes", "quantization", "frontends"),
     ("vocabulary", "hosted"),
     ("data",),
-    ("files",),
+    ("files", "typed"),
     ("ir",),
     ("arithmetic", "limits", "errors", "extras", "keys", "printable", "registry"),
 )

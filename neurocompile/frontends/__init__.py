@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from neurocompile.errors import BadInput, Problem
+from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.base import Frontend, Model, Settings
 from neurocompile.ir.ops import Array
 from neurocompile.registry import Table
@@ -55,10 +55,15 @@ def live_model(model: Any, example: Mapping[str, Array] | None = None, **setting
         settings: what the user says about it (:class:`Settings`).
 
     Raises:
+        UsageError: for what no frontend takes.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
         BadInput: if the model cannot run on such an input.
         NotTheSame: if the graph does not do what the live object does.
     """
-    chosen = next(each for each in _in_turn() if each.takes is not None and each.takes(model))
+    chosen = next((each for each in _in_turn() if each.takes is not None and each.takes(model)), None)
+    if chosen is None:
+        kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        fix = "give a torch module in eval mode, that was neither scripted nor traced, or the path of its file"
+        raise UsageError(Problem(f"{kind} is no model", "model", fix=fix))
     assert chosen.from_live is not None
     return chosen.from_live(model, Settings(**settings), example)

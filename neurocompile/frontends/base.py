@@ -11,16 +11,12 @@ from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Read
 from neurocompile.ir.trace import Trace
+from neurocompile.typed import Count, Steps, Typed
 
 __all__ = ["Carries", "Frontend", "Layout", "Model", "Settings"]
 
 Carries = Literal["real", "spikes"]
 Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
-_CHOICES = {
-    "layout": get_args(Layout),
-    "readout": tuple(read for read in get_args(Read) if read != "weighted"),  # its weights only a module has
-    "carries": get_args(Carries),
-}
 
 
 @runtime_checkable
@@ -52,7 +48,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Typed):
     """What a user may say about a model; None: what its source says, or what the frontend finds out.
 
     Attributes:
@@ -69,8 +65,8 @@ class Settings:
         UsageError: for a layout, a readout or something carried that is none.
     """
 
-    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
-    timesteps: int | None = None
+    input_shape: tuple[Count, ...] | Mapping[str, tuple[int, ...]] | None = None
+    timesteps: Steps | None = None
     layout: Layout | None = None
     readout: Read | None = None
     carries: Carries | None = None
@@ -79,13 +75,11 @@ class Settings:
     otherwise: tuple[tuple[int, ...], int] | None = None
 
     def __post_init__(self) -> None:
-        unknown = [
-            Problem(f"unknown {name}", name, repr(value), ", ".join(choices), "name one, or leave it out")
-            for name, choices in _CHOICES.items()
-            if (value := getattr(self, name)) not in (None, *choices)
-        ]
-        if unknown:
-            raise UsageError(unknown)
+        super().__post_init__()
+        if self.readout == "weighted":
+            fix = "name one, or leave it out; which weights, only a module says"
+            allowed = ", ".join(read for read in get_args(Read) if read != "weighted")
+            raise UsageError(Problem("readout cannot be this", "readout", repr(self.readout), allowed, fix))
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,20 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 
-__all__ = ["output_shape"]
+__all__ = ["NothingLeft", "output_shape"]
 
 Shape = tuple[int, ...]
+
+
+class NothingLeft(ValueError):
+    """An operation whose output would have no element."""
 
 
 def output_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
     """The shape of a stateless operation's output for inputs of these shapes (no batch).
 
     Raises:
-        ValueError: if they do not fit the operation.
+        ValueError: if they do not fit the operation; :class:`NothingLeft` where the output had no element.
     """
     (shape, *others) = shapes
     match op:
@@ -67,7 +71,8 @@ def output_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
         case _:
             _fits(all(other == shape for other in others), "the other shapes")
             out = shape
-    _fits(all(size > 0 for size in out), "anything: nothing would be left")
+    if not all(size > 0 for size in out):
+        raise NothingLeft(f"its output of shape {list(map(int, out))} has no element")
     return tuple(int(size) for size in out)
 
 

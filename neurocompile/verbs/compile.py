@@ -11,6 +11,7 @@ from neurocompile.data import Data
 from neurocompile.ir.graph import Graph
 from neurocompile.program import Program
 from neurocompile.quantization import Scales
+from neurocompile.typed import Count
 from neurocompile.verbs.given import Inputs, ModelOptions, check_carried, data_of, model_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class CompileRequest(ModelOptions):
     scale: Scales = "auto"
     input_bits: int = 8
     calibrate: Inputs | None = None
-    chips: int = 1
+    chips: Count = 1
     encode: Encode | None = None
 
 

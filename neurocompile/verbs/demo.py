@@ -17,6 +17,7 @@ from neurocompile.simulator.counts import fanouts
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target, target_names
+from neurocompile.typed import Typed
 from neurocompile.verbs.networks import DEMOS
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
@@ -33,7 +34,7 @@ _PLACEMENTS = ("in-order", "hilbert", "refined", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoRequest:
+class DemoRequest(Typed):
     """What is shown.
 
     Attributes:

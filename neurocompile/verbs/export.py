@@ -64,7 +64,6 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError, ToolFailed: see :mod:`neurocompile.errors`. What exceeds
             the target is reported by a dry run, not raised.
-        TypeError: for a live module that goes into no folder.
     """
     target = load_target(request.target)
     emit = check_emitters(target, target.emits if request.emit is None else request.emit)
@@ -128,7 +127,7 @@ def _folder(request: ExportRequest) -> Path:
     out = request.out
     if out is None:
         if not isinstance(request.model, Path):
-            raise TypeError("a live module has no file to name the folder after: give out")
+            raise UsageError(Problem("a live module has no file to name the folder after", "out", fix="give out"))
         out = Path(request.model.stem)
     read = [given for given in (request.model, request.calibrate) if isinstance(given, Path)]
     if os.path.lexists(out) and any(out.resolve() in given.resolve().parents for given in read):

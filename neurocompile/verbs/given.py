@@ -7,16 +7,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neurocompile.data import Data, arrange_inputs, load_data
-from neurocompile.errors import BadInput, Problem
+from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.base import Carries, Layout
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Read
+from neurocompile.printable import printable
 from neurocompile.program import Program, load_program
+from neurocompile.typed import Count, Steps, Typed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     Source = nn.Module | Model | Path
     """A file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode."""
 
-__all__ = ["EXAMPLES", "Inputs", "ModelOptions", "check_carried", "data_of", "model_of", "program_of"]
+__all__ = ["EXAMPLES", "Inputs", "ModelOptions", "as_arrays", "check_carried", "data_of", "model_of", "program_of"]
 
 Inputs = Array | Mapping[str, Array] | Path
 """An array, arrays by input name, or an npz file."""
@@ -36,7 +38,7 @@ EXAMPLES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Typed):
     """What a model may not say about itself.
 
     Attributes:
@@ -49,8 +51,8 @@ class ModelOptions:
         trust: unpickle anything, which runs whatever code the file holds.
     """
 
-    input_shape: tuple[int, ...] | None = None
-    timesteps: int | None = None
+    input_shape: tuple[Count, ...] | None = None
+    timesteps: Steps | None = None
     layout: Layout | None = None
     readout: Read | None = None
     carries: Carries | None = None
@@ -62,8 +64,8 @@ def model_of(source: Source, options: ModelOptions, samples: Inputs | None = Non
     """A model to be compiled; ``samples`` show what the inputs of a live module are.
 
     Raises:
-        UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`.
-        TypeError: for a live module whose input shape or number of steps is not said.
+        UnsupportedModel, BadInput, UsageError: see :mod:`neurocompile.errors`; the last also for a live module whose
+            input shape or number of steps is not said.
     """
     from neurocompile.frontends import Model, live_model, load_model
 
@@ -73,8 +75,14 @@ def model_of(source: Source, options: ModelOptions, samples: Inputs | None = Non
     if isinstance(source, Model):
         return source
     shape, timesteps = options.input_shape, options.timesteps
-    if shape is None or timesteps is None:
-        raise TypeError("a live module needs input_shape and timesteps")
+    unsaid = {"input_shape": shape, "timesteps": timesteps}
+    missing = [
+        Problem("a live module does not say this", name, fix=f"give {name}") for name, v in unsaid.items() if v is None
+    ]
+    if missing:
+        raise UsageError(missing)
+    assert shape is not None
+    assert timesteps is not None
     shown = None
     if samples is not None:
         argument = next(iter(inspect.signature(source.forward).parameters))
@@ -104,10 +112,28 @@ def data_of(
     """
     if isinstance(x, str | os.PathLike):
         return load_data(Path(x), shapes, timesteps, lines)
-    arrays = {name: np.asarray(value) for name, value in x.items()} if isinstance(x, Mapping) else {"x": np.asarray(x)}
+    arrays = as_arrays(x if isinstance(x, Mapping) else {"x": x}, "x")
     if labels is not None:
-        arrays["y"] = np.asarray(labels)
+        arrays |= as_arrays({"y": labels}, "y")
     return arrange_inputs(arrays, shapes, timesteps, "x", lines)
+
+
+def as_arrays(given: Mapping[str, Any], where: str) -> dict[str, Array]:
+    """What was given for arrays, as NumPy has it.
+
+    Raises:
+        BadInput: with everything that NumPy makes no array of.
+    """
+    arrays, problems = {}, []
+    for name, value in given.items():
+        try:
+            arrays[name] = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            fix = "give a NumPy array, a tensor, or nested lists of one length"
+            problems.append(Problem(f"{name} is no array", where, printable(str(error))[:120], fix=fix))
+    if problems:
+        raise BadInput(problems)
+    return arrays
 
 
 def check_carried(graph: Graph, data: Data) -> None:

@@ -14,6 +14,7 @@ from neurocompile.program import Program, is_program, load_program
 from neurocompile.reports.inspect import InspectReport
 from neurocompile.reports.program import Sizes
 from neurocompile.targets import load_target, target_of
+from neurocompile.typed import Count
 from neurocompile.verbs.given import ModelOptions, model_of
 from neurocompile.verbs.program import host_regions, placement_of, sizes_of
 
@@ -36,7 +37,7 @@ class InspectRequest(ModelOptions):
 
     what: Source | Program
     target: str = "generic"
-    chips: int = 1
+    chips: Count = 1
 
 
 def inspect(request: InspectRequest) -> InspectReport:

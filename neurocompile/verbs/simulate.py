@@ -13,6 +13,7 @@ from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 from neurocompile.reports.simulate import SimulateReport
 from neurocompile.targets import load_target, target_names, target_of
+from neurocompile.typed import Count, Typed
 from neurocompile.verbs.given import Inputs, check_carried, data_of, program_of
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
@@ -22,7 +23,7 @@ __all__ = ["SimulateRequest", "simulate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateRequest:
+class SimulateRequest(Typed):
     """How a program is run.
 
     Attributes:
@@ -51,7 +52,7 @@ class SimulateRequest:
     timing: bool | None = None
     placement: str | None = None
     timeline: Path | bool | None = None
-    threads: int | None = None
+    threads: Count | None = None
     reference: bool = False
     stream: bool = False
     overwrite: bool = False

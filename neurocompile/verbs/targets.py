@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from neurocompile.errors import Problem, UsageError
 from neurocompile.reports.targets import TargetsReport
 from neurocompile.targets import load_target, target_names, toml_of
+from neurocompile.typed import Typed
 
 __all__ = ["TargetsRequest", "targets"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetsRequest:
+class TargetsRequest(Typed):
     """Which chips.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from neurocompile.reports.validation import Stage, Validation
 from neurocompile.simulator.base import Executor, Runner, RunnerSettings
 from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Recording
 from neurocompile.targets import target_of
+from neurocompile.typed import Positive, Range
 from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
-from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, check_carried, data_of, program_of
+from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, as_arrays, check_carried, data_of, program_of
 from neurocompile.verbs.progress import Progress, Step, silent
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class ValidateRequest(ModelOptions):
     data: Inputs | None = None
     labels: Array | None = None
     hardware: bool = False
-    time_limit_s: float = 600.0
-    backend_samples: int | None = None
+    time_limit_s: Positive = 600.0
+    backend_samples: Annotated[int, Range(0)] | None = None
     lava_python: Path | None = None
     require: tuple[str, ...] = ()
 
@@ -94,7 +95,7 @@ def validate(request: ValidateRequest, progress: Progress | None = None) -> Vali
         reasons = "; ".join(why for _, why in opened if isinstance(why, str))
         raise UsageError(Problem("nothing to compare with", actual=reasons, fix=fix))
     data = _data(request, program)
-    recorded = read_arrays(request.recorded) if isinstance(request.recorded, Path) else request.recorded
+    recorded = _recorded(request.recorded)
     reference = _reference(request, program, data)
     with (progress or silent)("comparing", len(data)) as step:
         return validate_program(program, data, reference, recorded, step, opened=opened, required=request.require)
@@ -273,6 +274,12 @@ def _check_reference(program: Program, reference: Model) -> None:
     ]
     if problems:
         raise BadInput(problems)
+
+
+def _recorded(given: Mapping[str, Array] | Path | None) -> Mapping[str, Array] | None:
+    if isinstance(given, Path):
+        return read_arrays(given)
+    return None if given is None else as_arrays(given, "recorded")
 
 
 def _check_recording(program: Program, data: Data, recorded: Mapping[str, Array]) -> None:

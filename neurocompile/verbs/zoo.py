@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from neurocompile.errors import Problem, UsageError
 from neurocompile.files import check_output
 from neurocompile.reports.zoo import NetworkReport, Written, ZooReport
+from neurocompile.typed import Count, Range, Typed
 from neurocompile.verbs.networks import Network, networks
 
 __all__ = ["ZooRequest", "described", "zoo"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZooRequest:
+class ZooRequest(Typed):
     """Which networks, and what of them.
 
     Attributes:
@@ -31,8 +32,8 @@ class ZooRequest:
     name: str | None = None
     out: Path | None = None
     size: Literal["paper", "small"] | None = None
-    seed: int = 0
-    samples: int = 8
+    seed: Annotated[int, Range(0)] = 0
+    samples: Count = 8
     measure: bool = False
     overwrite: bool = False
 

@@ -64,9 +64,29 @@ def test_numbers_that_are_frozen_are_told_of(change: Callable[[Tensor], Tensor],
     assert "stay as they were when it was recorded" in warning
 
 
-def test_numbers_that_change_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match="draw random numbers with torch"):
-        _exported(lambda x: x + float(np.random.rand()), tmp_path)
+_OWN = torch.Generator()
+UNSEEDED: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda x: x + float(np.random.rand()),
+    lambda x: x * random.random(),  # also where no neuron fires
+    lambda x: x + float(np.random.default_rng().random()),
+    lambda x: x + torch.rand(x.shape, generator=_OWN, dtype=x.dtype),
+)
+
+
+@pytest.mark.parametrize("number", range(len(UNSEEDED)))
+def test_numbers_that_change_are_refused(number: int, tmp_path: Path) -> None:
+    for _ in range(3):  # it does not depend on what was drawn before
+        with pytest.raises(UnsupportedModel, match="draw random numbers with torch") as caught:
+            _exported(UNSEEDED[number], tmp_path)
+        assert "test_chance.py" in str(caught.value)
+
+
+def test_a_generator_of_ones_own_with_a_seed_is_taken(tmp_path: Path) -> None:
+    def noise(x: Tensor) -> Tensor:
+        return x + torch.rand(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
+
+    _exported(noise, tmp_path)
+    assert neurocompile.validate(tmp_path / "out", reference=tmp_path / "m.pt").stages[0].mismatches == 0
 
 
 def test_a_forward_that_draws_nothing_leaves_all_generators_alone(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def drawn_counts(self: Any, x: torch.Tensor) -> Any:
     return self.fc(torch.poisson(self.conv(x).abs()).flatten(1))  # here
 
 
-@refused("the same input gives something else at a second call", "draw random numbers with torch")
+@refused("draws random numbers with Python's random or with NumPy", "draw random numbers with torch")
 def noise_of_numpy(self: Any, x: torch.Tensor) -> Any:
     noise = torch.from_numpy(np.random.randn(3, 4, 4)).to(x)
     return self.step(self.conv(x) + 0.1 * noise)  # here
@@ -232,8 +232,8 @@ MISUSES: dict[str, tuple[Callable[[Path], None], type[NeurocompileError], str]] 
     "a class": (lambda path: save(Whole, path), UsageError, "the class Whole is no model"),
     "weights": (lambda path: save(Whole().state_dict(), path), UsageError, "a OrderedDict is no model"),
     "a script": (lambda path: save(torch.jit.script(nn.ReLU()), path), UsageError, "no model"),
-    "steps as text": (lambda path: save(Whole().eval(), path, timesteps="4"), UsageError, "no number of steps"),
-    "no steps": (lambda path: save(Whole().eval(), path, timesteps=0), UsageError, "no number of steps"),
+    "steps as text": (lambda path: save(Whole().eval(), path, timesteps="4"), UsageError, "timesteps cannot be this"),
+    "no steps": (lambda path: save(Whole().eval(), path, timesteps=0), UsageError, "timesteps cannot be this"),
     "no sample": (lambda path: save(Whole().eval(), path, X[:0]), BadInput, "has no sample"),
     "no tensor": (lambda path: save(Whole().eval(), path, 1.0), BadInput, "a float is no example"),
     "one too many": (lambda path: save(Whole().eval(), path, (X, X)), BadInput, "2 tensors, and forward takes 1"),

@@ -2,7 +2,7 @@
 
 from neurocompile.frontends.base import Frontend, Layout
 from neurocompile.frontends.pytorch.axes import LAYOUTS
-from neurocompile.frontends.pytorch.files import from_live, load, save
+from neurocompile.frontends.pytorch.files import from_live, is_module, load, save
 from neurocompile.frontends.pytorch.layouts import separate
 from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.frontends.pytorch.neurons import equation, is_registered, membrane, neuron
@@ -22,5 +22,5 @@ __all__ = [
     "separate",
 ]
 
-# Whatever no other frontend knows is read as a torch file, or as a module: it says what is wrong with it.
-frontend = Frontend(lambda path: True, load, lambda model: True, from_live)
+# Whatever no other frontend knows is read as a torch file: it says what is wrong with it.
+frontend = Frontend(lambda path: True, load, is_module, from_live)

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,6 +29,7 @@ from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.symbolic import plain as version1
 from neurocompile.frontends.pytorch.symbolic.trace import prepare
 from neurocompile.ir.ops import Array, Read
+from neurocompile.typed import as_path
 
 __all__ = ["from_live", "load", "save"]
 
@@ -66,8 +66,9 @@ def save(
         NotTheSame: if the graph does not do what the live module does.
         UsageError: if the number of steps is not known, or layout, readout or what is carried is none of these.
     """
-    Settings(layout=layout, readout=readout, carries=carries)
-    _check_arguments(model, timesteps)
+    Settings(layout=layout, readout=readout, carries=carries, timesteps=timesteps)
+    _check_module(model)
+    file = as_path(path)
     tensors = in_order(model, _tensors(example_input))
     chosen = layout or likely_layouts(model)[0]
     steps = _timesteps(next(iter(tensors.values())), chosen, timesteps)
@@ -84,13 +85,10 @@ def save(
     )
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_file(Path(path), buffer.getvalue())
+    write_file(file, buffer.getvalue())
 
 
 def _check_example(example: Mapping[str, Array]) -> None:
-    empty = [name or "example_input" for name, x in example.items() if not len(x)]
-    if empty:
-        raise BadInput([Problem("the example has no sample", name, fix="give a few real samples") for name in empty])
     broken = [name or "example_input" for name, x in example.items() if not np.isfinite(x).all()]
     if broken:
         raise BadInput(
@@ -132,15 +130,16 @@ def _of_modules(model: nn.Module, made: TorchModel) -> dict[str, Any] | None:
         return None
 
 
-def _check_arguments(model: Any, timesteps: Any) -> None:
-    """Refuse what is no module, and no number of steps."""
-    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+def is_module(model: Any) -> bool:
+    """Whether a live object is a module that runs as Python."""
+    return isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule)
+
+
+def _check_module(model: Any) -> None:
+    if not is_module(model):
         kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
         fix = "give the module itself, an nn.Module in eval mode, that was neither scripted nor traced"
         raise UsageError(Problem(f"{kind} is no model", "model", fix=fix))
-    if timesteps is not None and (not isinstance(timesteps, Integral) or timesteps < 1):
-        fix = "give timesteps=T"
-        raise UsageError(Problem("this is no number of steps", "timesteps", repr(timesteps), "1, 2, ...", fix))
 
 
 def _tensors(example: Any) -> dict[str, torch.Tensor]:
@@ -154,7 +153,16 @@ def _tensors(example: Any) -> dict[str, torch.Tensor]:
         raise BadInput(
             Problem(f"a {kind} is no example", "example_input", fix="give a tensor, or one for each argument")
         )
-    return {str(name): torch.as_tensor(x) for name, x in example.items()}
+    try:
+        tensors = {str(name): torch.as_tensor(x) for name, x in example.items()}
+    except TypeError as error:
+        raise BadInput(Problem("the example holds no numbers", "example_input", str(error)[:120])) from None
+    if any(x.is_complex() for x in tensors.values()):
+        raise BadInput(Problem("the example holds complex numbers", "example_input", fix="give real ones"))
+    empty = [name or "example_input" for name, x in tensors.items() if not x.numel()]
+    if empty:
+        raise BadInput([Problem("the example has no sample", name, fix="give a few real samples") for name in empty])
+    return tensors
 
 
 def _timesteps(x: torch.Tensor, layout: Layout, given: int | None) -> int:

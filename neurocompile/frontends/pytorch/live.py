@@ -26,6 +26,9 @@ __all__ = ["FIX_FAULT", "Live", "flat", "tensors_of"]
 
 _FIX_BATCH = "treat every sample alike, as a chip sees one at a time; for statistics use nn.BatchNorm in eval mode"
 _ROUNDING = 1e-5  # of sums in float32
+_FIX_DRAWN = (
+    "draw random numbers with torch, from its own generator: they become an input of the program; or seed in forward"
+)
 FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
 
 
@@ -57,24 +60,32 @@ class Live:
         self.whole = frozenset(named[name] for name in whole)
         self.example = dict(zip(self.shapes, given.values()))
         self.notes: list[str] = []
+        self.draws = False
+        """Whether it draws random numbers that are not torch's."""
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
-        """Tell of random numbers that are not torch's: what they were is a constant of the recording."""
+    def _watching(self, chance: int = 0) -> Iterator[None]:
+        """Every run finds Python's and NumPy's random numbers alike, after a seed, and leaves them as they were.
+
+        What forward draws of them is a constant of the recording, and told.
+        """
         python, numpy = random.getstate(), np.random.get_state()
-        random.random(), np.random.random()  # so that a forward that seeds them leaves them otherwise, too
-        before = _chance()
-        yield
-        if _chance() == before:
+        try:
+            random.seed(chance)
+            np.random.seed(chance)
+            before = _chance()
+            yield
+            drew = _chance() != before
+        finally:
             random.setstate(python)
             np.random.set_state(numpy)
-            return
         note = (
             f"{forward_of(self.module)}: forward draws random numbers with Python's random or with NumPy; they stay as "
             "they were when it was recorded: draw them with torch, and they become an input of the program"
         )
-        if note not in self.notes:
+        if drew and note not in self.notes:
             self.notes.append(note)
+            self.draws = True
 
     def _named(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         arguments = list(inspect.signature(self.module.forward).parameters)
@@ -161,13 +172,16 @@ class Live:
 
     def record(
         self, inputs: Mapping[str, Array], watch: frozenset[int] = frozenset(), seed: int = 0, fresh: bool = True,
-        strict: bool = True,
+        strict: bool = True, chance: int = 0,
     ) -> Recording:  # fmt: skip
-        """What the live module does with inputs ``[N, T, ...]``, from the state that it had (``fresh``) or has now."""
+        """What the live module does with inputs ``[N, T, ...]``, from the state that it had (``fresh``) or has now.
+
+        ``seed`` is for torch's random numbers, ``chance`` for those of Python and NumPy.
+        """
         batch = len(next(iter(inputs.values())))
         if fresh:
             self.again()
-        with torch.random.fork_rng(devices=[]), self._watching():
+        with torch.random.fork_rng(devices=[]), self._watching(chance):
             torch.manual_seed(seed)
             try:
                 steps = 0 if self.layout == "loop" else self.timesteps
@@ -212,6 +226,7 @@ class Live:
             NotTheSame: if it gives something else while it is recorded.
         """
         self._check_returns(first)
+        self._check_chance(first)
         self._check_forgets(first)
         self._check_unrecorded(first)
         self._check_repeats(first)
@@ -222,6 +237,16 @@ class Live:
             fix = "let it return what is to be read: the spikes or currents of its last layer"
             raise UnsupportedModel(Problem("forward returns no tensor", forward_of(self.module), fix=fix))
 
+    def _check_chance(self, first: Recording) -> None:
+        """What it does not draw with torch is the same whatever state the generators are in."""
+        if not self.draws:
+            return
+        given, numbers = self.inputs(3, "example"), frozenset(range(len(first.trace.shapes)))
+        one, other = (self.record(given, numbers, chance=chance) for chance in (0, 1))
+        if not _alike(one.returned, other.returned) or not _alike(one.watched, other.watched):
+            what = "forward draws random numbers with Python's random or with NumPy, and computes with them"
+            raise UnsupportedModel(self._problem(what, _first_other(first, one, other), _FIX_DRAWN))
+
     def _check_unrecorded(self, first: Recording) -> None:
         """It does the same when nobody records it; a hard-coded cast is made in float64 while somebody does."""
         if first.casts:
@@ -231,17 +256,26 @@ class Live:
         given = {
             name: [x.clone() for x in tensors] for name, tensors in self.arranged(self.inputs(3, "example")).items()
         }
-        steps = 0 if self.layout == "loop" else self.timesteps
         what, place = "it gives something else while it is recorded than it gives alone", ""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
-                alone = flat([in_time(self.module(*step), steps) for step in zip(*given.values())])
-            except Exception as error:
-                alone, place = [], raised_at(error, self.module)
-        recorded = flat(first.returned)
-        if len(alone) != len(recorded) or not all(map(same_bits, recorded, alone)):
-            raise NotTheSame(Problem(what, place or forward_of(self.module), fix=FIX_FAULT))
+
+        def alone() -> list[Any]:
+            steps = 0 if self.layout == "loop" else self.timesteps
+            with torch.random.fork_rng(devices=[]), self._watching():
+                torch.manual_seed(0)
+                return flat([in_time(self.module(*step), steps) for step in zip(*given.values())])
+
+        try:
+            found = alone()
+        except Exception as error:
+            found, place = [], raised_at(error, self.module)
+        if _alike(first.returned, found):
+            return
+        if found:
+            self.again()
+            if not _alike(found, alone()):
+                what = "it gives something else each time that it is run, whatever torch.manual_seed is given"
+                raise UnsupportedModel(Problem(what, forward_of(self.module), fix=_FIX_DRAWN))
+        raise NotTheSame(Problem(what, place or forward_of(self.module), fix=FIX_FAULT))
 
     def note_casts(self, first: Recording) -> None:
         """Say how far the module in float32, as it is written, is from what is compiled, beyond rounding."""
@@ -311,22 +345,12 @@ class Live:
         second = self.record(given, fresh=False)
         if first.trace.random:
             return
-        same = len(flat(first.returned)) == len(flat(second.returned)) and all(
-            same_bits(a, b) for a, b in zip(flat(first.returned), flat(second.returned))
-        )
-        if same:
+        if _alike(first.returned, second.returned):
             return
         numbers = frozenset(range(len(first.trace.shapes)))
-        a = self.record(given, numbers).watched
+        one = self.record(given, numbers)
         forget(self.module)
-        b = self.record(given, numbers, fresh=False).watched
-        calls = {call.out: call for call in first.trace.calls}
-        changed: Call | None = None
-        for number in sorted(numbers & set(a) | set(calls)):
-            x, y, call = a.get(number), b.get(number), calls.get(number)
-            if call is not None and x is not None and (y is None or not same_bits(x, y)):
-                changed = call
-                break
+        changed = _first_other(first, one, self.record(given, numbers, fresh=False))
         what = "it does not start anew: the same input gives something else at a second call"
         fix = (
             "clear its state at the start of forward, or in a method reset() or reset_mem(); "
@@ -397,3 +421,18 @@ def _others_equal(a: torch.Tensor, b: torch.Tensor, axis: int | None, timesteps:
         if same_bits(x[1:], y[1:]):
             return True
     return False
+
+
+def _first_other(first: Recording, some: Recording, others: Recording) -> Call | None:
+    """The first call that gave something else in the second of two runs, all of whose tensors were watched."""
+    for call in sorted(first.trace.calls, key=lambda call: call.out):
+        x, y = some.watched.get(call.out), others.watched.get(call.out)
+        if x is not None and (y is None or not same_bits(x, y)):
+            return call
+    return None
+
+
+def _alike(some: Any, others: Any) -> bool:
+    """Whether two runs gave the same, to the bit."""
+    one, other = flat([some]), flat([others])
+    return len(one) == len(other) and all(map(same_bits, one, other))

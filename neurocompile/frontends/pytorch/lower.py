@@ -21,6 +21,7 @@ from neurocompile.frontends.pytorch.values import Refused, Value
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Read
+from neurocompile.ir.shapes import NothingLeft
 
 __all__ = ["Lowered", "lower"]
 
@@ -164,6 +165,9 @@ def _walk(low: Lowering, trace: Trace, values: dict[int, Any]) -> None:
                 else "keep time and batch apart from the features: reshape one at a time"
             )
             low.report(str(error), call.module, call.line, fix)
+            failed.add(call.out)
+        except NothingLeft as error:
+            low.report(str(error), call.module, call.line, "leave it out, or give it a width of at least 1")
             failed.add(call.out)
         except NotAlike as error:
             low.report_unlike(error)
