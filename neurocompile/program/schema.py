@@ -73,6 +73,8 @@ _RANGES: dict[str, tuple[int, int]] = {
     "fraction": (0, 62),
 }  # fmt: skip
 """Of whole numbers, by the names of the fields that have them."""
+_ADDED = ("deaf",)
+"""Fields that the first versions did not have; all others are written unless they are None."""
 
 
 # -- program.json ------------------------------------------------------------------------------------------------------
@@ -144,14 +146,9 @@ def _of_fields(node: Mapping[str, Any], name: str, where: str) -> Iterator[Probl
             yield Problem(f"{name} is no operation with this field", where, field, ", ".join(hints))
         elif not _takes(hints[field], value) or not _in_range(field, value):
             yield Problem(f"{name}: {field} cannot be this", where, repr(value)[:60], _allowed(hints[field], field))
-    missing = [f for f in hints if f not in given and not hasattr(op, f) and f not in _defaults(op)]
+    missing = [f for f in hints if f not in given and getattr(op, f, "needed") is not None and f not in _ADDED]
     if missing:
         yield Problem(f"{name} lacks fields", where, limit=", ".join(missing))
-
-
-def _defaults(op: type[Any]) -> frozenset[str]:
-    """The fields that are made anew for each operation where none is given."""
-    return frozenset(name for name, field in op.__dataclass_fields__.items() if callable(field.default_factory))
 
 
 def _takes(hint: Any, value: object) -> bool:

@@ -14,6 +14,7 @@ from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.keys import ARITHMETIC, LIF, Key, checked
 from neurocompile.limits import Limits
+from neurocompile.printable import printable
 from neurocompile.targets.base import COUNTS, FAMILIES, Target
 from neurocompile.targets.events import EVENTS, AsyncEvents, constant, events_of
 from neurocompile.targets.keys import CONSTANT, LIMITS, MESH, TABLES, TOP
@@ -58,10 +59,13 @@ def target_of(program: Program) -> Target:
     """What a program was compiled for: as the program itself describes it, if it came from a file of the user's own.
 
     Raises:
-        UsageError: if the package that has the target is not installed here.
+        BadInput: if the package that has the target is not installed here, or what the program says of it is wrong.
     """
     if program.chip:
         return _target(program.target, program.chip, "the target in the program", kept=program.chip)
+    if program.target not in _files():
+        what, fix = "the program is for a target that is not known here", "install the package that brings it"
+        raise BadInput(Problem(what, "program.json", printable(program.target)[:60], ", ".join(sorted(_files())), fix))
     return load_target(program.target)
 
 
@@ -196,10 +200,11 @@ def _target(name: str, data: Data, where: str, kept: Data | None = None) -> Targ
 def _problems(data: Data, where: str) -> list[Problem]:
     """Everything that is wrong with a file."""
     problems = checked(TOP, {key: value for key, value in data.items() if key not in TABLES}, "", where)
-    if not isinstance(data["family"], str) or data["family"] not in FAMILIES:
+    family = data.get("family")
+    if not isinstance(family, str) or family not in FAMILIES:
         what = "family names none"
         fix = "name one, or install the package that brings it"
-        return [*problems, Problem(what, where, repr(data["family"]), ", ".join(FAMILIES), fix)]
+        return [*problems, Problem(what, where, repr(family)[:60], ", ".join(FAMILIES), fix)]
     problems += checked(FAMILIES[data["family"]].parameters, data.get("parameters", {}), "parameters", where)
     problems += checked(LIMITS, data.get("limits", {}), "limits", where)
     problems += _of_arithmetic(data.get("arithmetic"), where)
