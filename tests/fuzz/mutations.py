@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -237,7 +238,8 @@ def _replaced(body: Any, draw: random.Random) -> None:
             holder.insert(key, holder[key])
         case 3:
             other, place = draw.choice(places)
-            holder[key] = other.get(place) if isinstance(other, dict) else other[place] if place < len(other) else None
+            there = other.get(place) if isinstance(other, dict) else other[place] if place < len(other) else None
+            holder[key] = copy.deepcopy(there)  # it may hold what it is put into
         case _:
             holder[key] = draw.choice(NASTY)
 
