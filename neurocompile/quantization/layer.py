@@ -279,7 +279,7 @@ def _exponents(parts: Sequence[Rows], groups: Sequence[Array], most: int) -> lis
     tops = np.zeros((len(parts), count))
     for top, part, group in zip(tops, parts, groups):
         np.maximum.at(top, group, np.abs(part.rows).max(1, initial=0.0))
-    kernels = [isinstance(part.synapse.op, Conv) for s in parts]
+    kernels = [isinstance(part.synapse.op, Conv) for part in parts]
     if any(kernels):
         base = tops[kernels].max(0, initial=0.0)
     else:

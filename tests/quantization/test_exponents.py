@@ -10,7 +10,7 @@ import pytest
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.ir import Graph, Node
-from neurocompile.ir.ops import Add, Delay, Input, Linear, Neuron, Output
+from neurocompile.ir.ops import Add, Conv, Delay, Input, Linear, Neuron, Output, Reshape
 from neurocompile.program import Program
 from neurocompile.quantization import quantize
 from neurocompile.simulator import simulate_integers
@@ -150,3 +150,26 @@ def test_weights_on_one_grid_stay_exact_without_exponents() -> None:
     done = quantize(graph.rewritten(nodes), GENERIC, STEPS, bits=4)
     np.testing.assert_array_equal(weights(done.graph, "into"), into * 2)
     np.testing.assert_array_equal(weights(done.graph, "own"), own * 2)
+
+
+def test_on_loihi_kernels_have_no_exponent() -> None:
+    """Where smaller weights follow a convolution, it is the convolution that the others are shifted against."""
+    kernel = np.full((1, 1, 3, 3), 0.7)
+    small = np.random.default_rng(0).uniform(-0.03, 0.03, (16, 16))
+    graph = Graph(
+        [
+            Node("x", Input((1, 4, 4), "spikes")),
+            Node("first", Neuron(np.asarray(0.5)), ("x",)),
+            Node("conv", Conv(kernel, None, (1, 1), ((1, 1), (1, 1)), (1, 1)), ("first",)),
+            Node("flat", Reshape((16,)), ("first",)),
+            Node("linear", Linear(small), ("flat",)),
+            Node("rows", Reshape((1, 4, 4)), ("linear",)),
+            Node("sum", Add(), ("conv", "rows")),
+            Node("n", Neuron(np.asarray(1.0)), ("sum",)),
+            Node("y", Output("sum"), ("n",)),
+        ]
+    )
+    program = compile_graph(graph, "loihi", STEPS, Options())
+    (said,) = (note for note in program.notes if note.startswith("quantize: n: 8-bit weights"))
+    assert "conv times" not in said
+    assert "linear keeps at most" in said
