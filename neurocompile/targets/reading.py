@@ -205,6 +205,7 @@ def _problems(data: Data, where: str) -> list[Problem]:
         what = "family names none"
         fix = "name one, or install the package that brings it"
         return [*problems, Problem(what, where, repr(family)[:60], ", ".join(FAMILIES), fix)]
+    problems += _of_emits(data, where)
     problems += checked(FAMILIES[data["family"]].parameters, data.get("parameters", {}), "parameters", where)
     problems += checked(LIMITS, data.get("limits", {}), "limits", where)
     problems += _of_arithmetic(data.get("arithmetic"), where)
@@ -218,6 +219,19 @@ def _problems(data: Data, where: str) -> list[Problem]:
 
 
 _ANY = Key("any")
+
+
+def _of_emits(data: Data, where: str) -> list[Problem]:
+    """What is emitted for it is for backends that run its programs."""
+    emits, backends = data.get("emits", []), data.get("backends", [])
+    if not isinstance(emits, list) or not isinstance(backends, list):
+        return []  # told already
+    fix = "add it to backends, if it can run them, or leave it out"
+    return [
+        Problem("emits names what does not run its programs", where, repr(name)[:60], f"of backends: {backends}", fix)
+        for name in emits
+        if name not in backends
+    ]
 
 
 def _of_arithmetic(data: object, where: str) -> list[Problem]:

@@ -104,7 +104,8 @@ def _one(chosen: list[Base], number: int, work: Path, keep: Path | None, reader:
 
 
 def _wrong(ended: dict[str, Any], command: list[str], work: Path) -> list[str]:
-    allowed = {0, 3, 4, 6} | ({5} if command[0] == "validate" else set())
+    compares = command[0] == "validate" or (command[0] == "export" and "--no-validate" not in command)
+    allowed = {0, 3, 4, 6} | ({5} if compares else set())
     if ended["kind"] == "target" and "a price list only" in ended["out"]:  # a file without its arithmetic is one
         allowed.add(2)
     wrong = [f"exit code {ended['code']}"] if ended["code"] not in allowed else []

@@ -35,6 +35,29 @@ _OF_PAPERS = {
 }
 
 
+def _whole(found: Any) -> Any:
+    """What was loaded, if its modules have what every module has.
+
+    Raises:
+        ValueError: if one lacks some of it.
+    """
+    waiting = [found] if isinstance(found, nn.Module) else []
+    seen: set[int] = set()
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        missing = sorted(_OF_MODULES - set(vars(module)))
+        if missing:
+            raise ValueError(f"a {type(module).__name__} in it has no {', '.join(missing)}")
+        waiting += [part for part in module._modules.values() if part is not None]
+    return found
+
+
+_OF_MODULES = {"training", "_parameters", "_buffers", "_modules"}
+
+
 def unpickle(path: Path, trust: bool) -> Any:
     """What a file of torch.save holds, if that is tensors, torch's and SpikingJelly's modules and plain data only.
 
@@ -49,7 +72,7 @@ def unpickle(path: Path, trust: bool) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed(named)):
             warnings.simplefilter("ignore")
-            return modernized(torch.load(path, map_location="cpu", weights_only=not trust))
+            return _whole(modernized(torch.load(path, map_location="cpu", weights_only=not trust)))
     except Exception as error:
         unsafe = [] if trust else _unsafe(named)
         if not all(part.isidentifier() for name in unsafe for part in name.split(".")):

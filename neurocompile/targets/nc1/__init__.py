@@ -40,14 +40,20 @@ class Nc1Family(Family):
             return []
         lanes, neurons = limits.lanes or 0, limits.neurons_per_core or 0
         found = []
-        if lanes not in (2, 4, 8, 16) or neurons % lanes:
+        if lanes and neurons and (lanes not in (2, 4, 8, 16) or neurons % lanes):
             what = "limits.lanes must be a power of two that divides limits.neurons_per_core"
             found.append(
                 Problem(what, actual=f"{lanes} lanes, {neurons} neurons", limit="2, 4, 8 or 16", fix="change one")
             )
         unlimited = [
             name
-            for name in ("input_axons_per_core", "output_axons_per_core", "synapse_words_per_core")
+            for name in (
+                "neurons_per_core",
+                "input_axons_per_core",
+                "output_axons_per_core",
+                "synapse_words_per_core",
+                "lanes",
+            )
             if getattr(limits, name) is None
         ]
         found += [Problem(f"limits.{name} is missing", limit="a number", fix=f"say {name}") for name in unlimited]
