@@ -72,12 +72,13 @@ test-sanitized: setup
 # Other libraries' neurons, live beside their programs; an environment of its own, since nobody else needs them.
 PEERS_VENV ?= .venv-peers
 .PHONY: test-peers
-test-peers:
+test-peers: setup
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
 	@echo "$(PEERS_VENV): torch, snnTorch and Norse, as large as $(VENV)"
 	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
-		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 -e '.[all,dev]'
+		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 nir==1.0.8 nirtorch==2.6 -e '.[all,dev]'
 	$(PEERS_VENV)/bin/python -m tests.peers.sweep
+	$(PY) -m benchmarks.nir
 
 # Other versions of Python, torch, SpikingJelly and NumPy, each in an environment of its own; writes docs/versions.md.
 .PHONY: test-versions

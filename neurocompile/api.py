@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from neurocompile.compiler import Encode
     from neurocompile.frontends import Model
-    from neurocompile.frontends.base import Carries, Layout
+    from neurocompile.frontends.base import (
+        Carries,
+        Layout,
+        NirDecay,
+        NirFire,
+        NirGain,
+        NirReset,
+        NirSpikes,
+        NirStart,
+    )
     from neurocompile.quantization import Scales
     from neurocompile.reports.demo import DemoReport, DigitsReport
     from neurocompile.reports.export import ExportReport
@@ -44,6 +53,14 @@ def compile(
     carries: Carries | None = None,
     arch: str | None = None,
     trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
     bits: int | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
@@ -65,6 +82,15 @@ def compile(
         carries: "spikes" if the inputs are 0 or 1; None: what the file says, or as they are in ``calibrate``.
         arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
         trust: unpickle anything, which runs whatever code the file holds.
+        dialect: of the program that wrote a .nir file, which does not say how it is to be read ("snntorch", "norse",
+            ..., "text"; docs/nir.md); None: what the file lets be seen.
+        dt: of a step, in a .nir file's unit of time.
+        reset: of its neurons: "hard", "hard-late", "soft", "soft-late" or "none".
+        fire: above the threshold ("gt"), or from it on ("ge").
+        spikes: "one" a step, or "many".
+        decay: "euler" or "exp".
+        gain: of their inputs: as the "file" says, "one", or "norm".
+        start: of their membranes: "zero", "leak" or "reset".
         bits: of a weight; None: the target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how scales are chosen: "max", "percentile", "membrane", or "auto" ("membrane" below 6 bits where there
@@ -83,8 +109,10 @@ def compile(
 
     request = CompileRequest(
         model=_given(model), target=target, input_shape=input_shape, timesteps=timesteps, layout=layout,
-        readout=readout, carries=carries, arch=arch, trust=trust, bits=bits, per_channel=per_channel, scale=scale,
-        input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode,
+        readout=readout, carries=carries, arch=arch, trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
+        chips=chips, encode=encode,
     )  # fmt: skip
     return run(request)
 
@@ -106,6 +134,14 @@ def export(
     carries: Carries | None = None,
     arch: str | None = None,
     trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
     bits: int | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
@@ -142,8 +178,10 @@ def export(
 
     request = ExportRequest(
         model=_given(model), out=_given(out), target=target, input_shape=input_shape, timesteps=timesteps,
-        layout=layout, readout=readout, carries=carries, arch=arch, trust=trust, bits=bits, per_channel=per_channel,
-        scale=scale, input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode,
+        layout=layout, readout=readout, carries=carries, arch=arch, trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
+        chips=chips, encode=encode,
         emit=None if emit is None else _several(emit), stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
         validate=validate, print_ir_after=print_ir_after,
     )  # fmt: skip
@@ -210,6 +248,14 @@ def inspect(
     carries: Carries | None = None,
     arch: str | None = None,
     trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
 ) -> InspectReport:
     """The graph of a model or a program, its sizes, what folds into what, and what does not fit.
 
@@ -227,6 +273,7 @@ def inspect(
     request = InspectRequest(
         what=_given(what), target=target, chips=chips, input_shape=input_shape, timesteps=timesteps, layout=layout,
         readout=readout, carries=carries, arch=arch, trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
     )  # fmt: skip
     return run(request)
 
@@ -325,6 +372,14 @@ def validate(
     carries: Carries | None = None,
     arch: str | None = None,
     trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
 ) -> Validation:
     """Compare a program with the model that it was made from, with Lava or RTL, and with recorded spikes.
 
@@ -360,6 +415,7 @@ def validate(
         lava_python=_given(lava_python), require=_several(require),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
     )  # fmt: skip
     return run(request)
 

@@ -17,6 +17,7 @@ EXTRAS = {
     "torch": ("torch", "spikingjelly"),
     "host": ("onnx", "onnxruntime", "onnxscript"),
     "data": ("sklearn",),
+    "nir": ("h5py",),
     "netx": ("h5py",),
 }
 """The packages of each extra, as they are imported."""
@@ -25,6 +26,7 @@ _FOR = {
     "torch": "reading and making PyTorch models",
     "host": "what the host computes of a network (docs/host.md)",
     "data": "the demo's handwritten digits",
+    "nir": "reading .nir files",
     "netx": "lava-dl's .net files",
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -95,17 +94,19 @@ def _shown(value: object) -> str:
     return shown if len(shown) <= 60 and "\n" not in shown else f"a {type(value).__name__}"
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    """The types of its fields; ``object`` for what only type checkers know."""
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """The types of its fields, found once; ``Any`` for what only type checkers know."""
     unknown: dict[str, Any] = {}
-    while True:
+    while kind not in _HINTS:
         try:
             hints = get_type_hints(kind, localns=unknown, include_extras=True)
+            _HINTS[kind] = {field.name: hints[field.name] for field in fields(kind)}
         except NameError as error:
-            unknown[error.name] = Any
-        else:
-            return {field.name: hints[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+            unknown[str(error.name)] = Any
+    return _HINTS[kind]
 
 
 def _taken(hint: Any, value: Any) -> Any:
@@ -120,7 +121,8 @@ def _taken(hint: Any, value: Any) -> Any:
     if origin in (Union, UnionType):
         return _one_of(get_args(hint), value)
     if origin is Annotated:
-        return _within(*get_args(hint), value)
+        number, limits = get_args(hint)
+        return _within(number, limits, value)
     if origin is Literal:
         return _chosen(get_args(hint), value)
     if origin is tuple:

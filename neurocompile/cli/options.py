@@ -39,11 +39,26 @@ def output_options(function: Function) -> Function:
     return function
 
 
+_OF_NIR = (
+    click.option("--start", type=click.Choice(["zero", "leak", "reset"]), help="NIR: where membranes start."),
+    click.option("--gain", type=click.Choice(["file", "one", "norm"]), help="NIR: what inputs are multiplied by."),
+    click.option("--decay", type=click.Choice(["euler", "exp"]), help="NIR: 1 - dt/tau, or exp(-dt/tau)."),
+    click.option("--spikes", type=click.Choice(["one", "many"]), help="NIR: how many a step."),
+    click.option("--fire", type=click.Choice(["gt", "ge"]), help="NIR: above the threshold, or from it on."),
+    click.option(
+        "--reset", type=click.Choice(["hard", "hard-late", "soft", "soft-late", "none"]), help="NIR: the reset."
+    ),
+    click.option("--dt", type=float, metavar="TIME", help="NIR: of a step, in the file's unit (mostly seconds)."),
+    click.option("--dialect", metavar="NAME", help="NIR: how the program that wrote the file means it (docs/nir.md)."),
+)
+
+
 def model_options(function: Function) -> Function:
     """What a model file may not say about itself."""
     layouts = click.Choice(["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"])
     reads = click.Choice(["mean", "sum", "last", "max", "sequence"])
     for decorate in (
+        *_OF_NIR,
         click.option("--trust", is_flag=True, help="Unpickle anything, run any bundle: whatever code they hold."),
         click.option("--arch", metavar="MODULE:FACTORY", help="What makes the module that a state_dict belongs to."),
         click.option("--input", "carries", type=click.Choice(["real", "spikes"]), help="What the input carries."),

@@ -19,7 +19,10 @@ __all__ = ["FRONTENDS", "Frontend", "Model", "Settings", "live_model", "load_mod
 # Asked last: it answers for all that no other knows, says best what is wrong with it, and imports torch.
 _LAST = "pytorch"
 
-FRONTENDS: Table[Frontend] = Table("neurocompile.frontends", {_LAST: "neurocompile.frontends.pytorch:frontend"})
+FRONTENDS: Table[Frontend] = Table(
+    "neurocompile.frontends",
+    {"nir": "neurocompile.frontends.nir:frontend", _LAST: "neurocompile.frontends.pytorch:frontend"},
+)
 """All frontends by name."""
 
 

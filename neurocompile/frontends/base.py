@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -11,11 +11,17 @@ from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Read
 from neurocompile.ir.trace import Trace
-from neurocompile.typed import Count, Steps, Typed
+from neurocompile.typed import Count, Positive, Steps, Typed
 
-__all__ = ["Carries", "Frontend", "Layout", "Model", "Settings"]
+__all__ = ["Carries", "Frontend", "Layout", "Model", "Reading", "Settings"]
 
 Carries = Literal["real", "spikes"]
+NirReset = Literal["hard", "hard-late", "soft", "soft-late", "none"]
+NirFire = Literal["gt", "ge"]
+NirSpikes = Literal["one", "many"]
+NirDecay = Literal["euler", "exp"]
+NirGain = Literal["file", "one", "norm"]
+NirStart = Literal["zero", "leak", "reset"]
 Layout = Literal["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"]
 
 
@@ -47,8 +53,38 @@ class Model(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Settings(Typed):
+@dataclass(frozen=True, kw_only=True)
+class Reading(Typed):
+    """What a .nir file leaves open (docs/nir.md); None: what the dialect has, or the file lets be seen.
+
+    Attributes:
+        dialect: of the program that wrote the file: "snntorch", "norse", "sinabs", ..., or "text".
+        dt: of a step, in the file's unit of time.
+        reset: "hard", "hard-late", "soft", "soft-late" or "none".
+        fire: above the threshold ("gt"), or from it on ("ge").
+        spikes: "one" a step, or "many".
+        decay: "euler" or "exp".
+        gain: of inputs: as the "file" says, "one", or "norm" (1 - decay).
+        start: of membranes: "zero", v_leak ("leak") or v_reset ("reset").
+    """
+
+    dialect: str | None = None
+    dt: Positive | None = None
+    reset: NirReset | None = None
+    fire: NirFire | None = None
+    spikes: NirSpikes | None = None
+    decay: NirDecay | None = None
+    gain: NirGain | None = None
+    start: NirStart | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What of it was told."""
+        return {each.name: value for each in fields(Reading) if (value := getattr(self, each.name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Reading):
     """What a user may say about a model; None: what its source says, or what the frontend finds out.
 
     Attributes:

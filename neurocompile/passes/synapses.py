@@ -318,6 +318,9 @@ class _Build:
         if isinstance(node.op, Linear | Conv | ConvTranspose | Scale | SumPool | Upsample | Reshape):
             step = without_bias(node.op)
             return [path.then(step, name) for path in self._paths(node.inputs[0], behind)]
+        if isinstance(node.op, Integrator):
+            what = "a membrane that never fires stands before another layer, and synapses have no memory"
+            raise _Stuck(what, node.name, "let it fire, or read it as an output")
         what = f"{type(node.op).__name__} of currents cannot be done by synapses"
         raise _Stuck(what, name, _INSTEAD)
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from neurocompile.data import Data, arrange_inputs, load_data
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.frontends.base import Carries, Layout
+from neurocompile.frontends.base import Carries, Layout, Reading
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Input, Read
 from neurocompile.printable import printable
 from neurocompile.program import Program, load_program
-from neurocompile.typed import Count, Steps, Typed
+from neurocompile.typed import Count, Steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,7 @@ EXAMPLES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(Typed):
+class ModelOptions(Reading):
     """What a model may not say about itself.
 
     Attributes:
@@ -49,6 +49,8 @@ class ModelOptions(Typed):
         carries: "spikes" if the inputs are 0 or 1; None: what the file says, or as they are in samples.
         arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
         trust: unpickle anything, which runs whatever code the file holds.
+
+    What a .nir file leaves open is told as for :class:`neurocompile.frontends.base.Reading`.
     """
 
     input_shape: tuple[Count, ...] | None = None

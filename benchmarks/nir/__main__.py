@@ -1,0 +1,134 @@
+"""Files of other frameworks against these frameworks: ``python -m benchmarks.nir [--json] [--write docs/nir.md]``.
+
+Each framework writes its networks in an environment of its own (``make test-peers`` makes one with snnTorch, Norse and
+SpikingJelly), and runs them in float64. Here every file is read in its dialect, compiled, and run by ``simulate
+--real``; it is read once more as NIR's text says. What differs is counted in positions: neurons times steps.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+import neurocompile
+from neurocompile.errors import NeurocompileError
+from neurocompile.frontends import load_model
+from neurocompile.ir.ops import Array
+
+FRAMEWORKS = ("snntorch", "norse", "spikingjelly")
+_STEP = {"snntorch": 1e-4, "norse": 1e-6, "spikingjelly": 1e-4}
+_BEGIN, _END = "<!-- table: python -m benchmarks.nir -->", "<!-- end of the table -->"
+
+
+@dataclass
+class Row:
+    """One network: positions of its last layer, spikes of the framework, and how many differ in each reading."""
+
+    framework: str
+    name: str
+    dialect: str
+    positions: int = 0
+    spikes: int = 0
+    differing: int | None = None
+    simulated: int | None = None
+    text: int | None = None
+    why: str = ""
+
+
+def compare(told: dict[str, str], folder: Path) -> Row:
+    """One file, read in its dialect, compiled, and read as the text says, against what the framework fired."""
+    row = Row(told["framework"], told["name"], told["dialect"], why=told.get("failed", ""))
+    if row.why:
+        return row
+    file = folder / f"{row.name}.nir"
+    with np.load(file.with_suffix(".npz")) as held:
+        x, fired = held["x"], held["spikes"]
+    row.positions, row.spikes = fired.size, int(fired.sum())
+    row.differing = _read(file, x, fired, dialect=row.dialect)
+    row.text = _read(file, x, fired, dialect="text", dt=_STEP[row.framework])
+    try:
+        row.simulated = _simulated(file, x, fired, row.dialect)
+    except NeurocompileError as error:
+        row.why = error.problems[0].what
+    return row
+
+
+def _read(file: Path, x: Array, fired: Array, **how: object) -> int | None:
+    try:
+        model = load_model(file, timesteps=x.shape[1], readout="sequence", **how)
+    except NeurocompileError:
+        return None
+    ((name, shape),) = model.input_shapes.items()
+    (given,) = model.run({name: x.reshape(*x.shape[:2], *shape)}).outputs.values()
+    return int((given != fired.reshape(given.shape)).sum())
+
+
+def _simulated(file: Path, x: Array, fired: Array, dialect: str) -> int:
+    ((_, shape),) = load_model(file, timesteps=x.shape[1], dialect=dialect).input_shapes.items()
+    given = x.reshape(*x.shape[:2], *shape)
+    program = neurocompile.compile(file, timesteps=x.shape[1], dialect=dialect, calibrate=given, readout="sequence")
+    (found,) = (neurocompile.simulate(program, given, real=True).outputs or {}).values()
+    return int((np.asarray(found).reshape(fired.shape) != fired).sum())
+
+
+def rows(python: Path) -> list[Row]:
+    """Every configuration of every framework that the environment has."""
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for framework in FRAMEWORKS:
+            folder = Path(scratch) / framework
+            ran = subprocess.run(
+                [python, Path(__file__).with_name("writers.py"), framework, folder], capture_output=True, text=True
+            )
+            if ran.returncode:
+                last = (ran.stderr.strip().splitlines() or ["it failed"])[-1]
+                found.append(Row(framework, "", "", why=f"not tried: {last}"))
+                continue
+            found += [compare(json.loads(line), folder) for line in ran.stdout.splitlines() if line.startswith("{")]
+    return found
+
+
+def table(found: list[Row]) -> str:
+    """The rows in Markdown."""
+    lines = [
+        "| framework | network | dialect | spikes | positions | differ | `simulate --real` | read as the text says |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        simulated = row.why if row.simulated is None else f"{row.simulated:,}"
+        counts = [f"{n:,}" if n is not None else "refused" for n in (row.differing, row.text)]
+        lines.append(
+            f"| {row.framework} | {row.name} | {row.dialect} | {row.spikes:,} | {row.positions:,} | {counts[0]} | "
+            f"{simulated} | {counts[1]} |"
+        )
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__)
+@click.option("--python", type=click.Path(path_type=Path), default=Path(".venv-peers/bin/python"), show_default=True)
+@click.option("--write", type=click.Path(path_type=Path), help="Put the table into this file, between its marks.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def main(python: Path, write: Path | None, as_json: bool) -> None:
+    """Run it."""
+    if not python.exists():
+        raise click.UsageError(f"no environment with other frameworks at {python}: make test-peers makes one")
+    found = rows(python)
+    wrong = sum((row.differing or 0) + (row.simulated or 0) for row in found)
+    if write:
+        text = write.read_text()
+        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
+        write.write_text(f"{before}{_BEGIN}\n\n{table(found)}\n\n{_END}{after}")
+    body = {"differing": wrong, "rows": [asdict(row) for row in found]}
+    print(json.dumps(body, indent=1) if as_json else table(found))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The HDF5 of a .nir file, read within limits: plain hard links, sizes that the file can hold, numbers and texts.
+
+NIR's own package is not asked: it refuses files that are in use, and frameworks want different versions of it. A file
+may hold anything; what it declares is held against its size before memory is taken, and nothing outside it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neurocompile.errors import BadInput, Problem
+from neurocompile.files import opened
+from neurocompile.ir.ops import Array
+from neurocompile.printable import printable
+
+__all__ = ["MAGIC", "Raw", "read_nir"]
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+DEPTH = 16
+NODES = 100_000
+_SMALL = 64 << 20
+_RATIO = 200
+_FIX = "write the file again, or copy it again: it may be cut short"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One node as the file has it.
+
+    Attributes:
+        kind: its type, in NIR's words.
+        fields: its arrays and texts.
+        nodes: of a NIRGraph: those in it.
+        edges: of a NIRGraph: pairs of their names.
+        metadata: whatever somebody kept with it.
+    """
+
+    kind: str
+    fields: Mapping[str, Array | str] = field(default_factory=dict)
+    nodes: Mapping[str, Raw] = field(default_factory=dict)
+    edges: tuple[tuple[str, str], ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_nir(path: Path) -> Raw:
+    """What a .nir file holds.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        BadInput: for what is no such file, damaged, or larger inside than it may be.
+    """
+    with opened(path) as file:
+        size = path.stat().st_size
+        try:
+            with h5py.File(file, "r") as root:
+                return _Reader(str(path), max(_SMALL, _RATIO * size)).root(root)
+        except _Refused as refused:
+            raise BadInput(
+                Problem(refused.what, f"{path}{refused.where}", refused.actual, refused.limit, _FIX)
+            ) from None
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            MemoryError,
+            OverflowError,
+        ) as error:
+            what = f"this cannot be read as HDF5: {printable(str(error).splitlines()[0] if str(error) else '')[:200]}"
+            raise BadInput(Problem(what, str(path), fix=_FIX)) from error
+
+
+class _Refused(Exception):
+    def __init__(self, what: str, where: str = "", actual: str = "", limit: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.actual, self.limit = what, where, actual, limit
+
+
+class _Reader:
+    def __init__(self, path: str, most: int) -> None:
+        self.path = path
+        self.left = self.most = most
+        self.nodes = 0
+        self.open: list[int] = []  # the groups that the one at hand lies in
+
+    def root(self, root: h5py.File) -> Raw:
+        members = dict(self._members(root, ""))
+        if "node" not in members or not isinstance(members["node"], h5py.Group):
+            raise _Refused("this HDF5 file is no NIR graph", limit="a group named node")
+        return self._node(members["node"], "/node")
+
+    def _members(self, group: h5py.Group, where: str) -> Iterator[tuple[str, Any]]:
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise _Refused("a link out of its place; only what lies in the file itself is read", f"{where}/{name}")
+            yield name, group[name]
+
+    def _node(self, group: h5py.Group, where: str) -> Raw:
+        place = h5py.h5o.get_info(group.id).addr
+        if place in self.open:
+            raise _Refused("a group that holds itself", where)
+        if len(self.open) >= DEPTH:
+            raise _Refused("graphs lie too deep in one another", where, f"more than {DEPTH}", str(DEPTH))
+        self.nodes += 1
+        if self.nodes > NODES:
+            raise _Refused("too many nodes", where, f"more than {NODES}", str(NODES))
+        self.open.append(place)
+        members = dict(self._members(group, where))
+        kind = self._text(members.pop("type", None), f"{where}/type")
+        metadata = self._plain(members.pop("metadata", None), f"{where}/metadata")
+        if kind != "NIRGraph":
+            fields = {name: self._value(each, f"{where}/{name}") for name, each in members.items()}
+            found = Raw(kind, {name: value for name, value in fields.items() if value is not None}, metadata=metadata)
+        else:
+            found = self._graph(members, where, metadata)
+        self.open.pop()
+        return found
+
+    def _graph(self, members: Mapping[str, Any], where: str, metadata: Mapping[str, Any]) -> Raw:
+        held = members.get("nodes")
+        if not isinstance(held, h5py.Group):
+            raise _Refused("a graph without nodes", where)
+        nodes = {}
+        for name, each in self._members(held, f"{where}/nodes"):
+            if not isinstance(each, h5py.Group):
+                raise _Refused("a node that is no group (a name with a / is read as a path)", f"{where}/nodes/{name}")
+            nodes[name] = self._node(each, f"{where}/nodes/{name}")
+        pairs = self._value(members.get("edges"), f"{where}/edges")
+        if pairs is None or (isinstance(pairs, np.ndarray) and pairs.size == 0):
+            return Raw("NIRGraph", {}, nodes, (), metadata)
+        if not isinstance(pairs, np.ndarray) or pairs.dtype != object or pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise _Refused("edges are no pairs of names", f"{where}/edges")
+        return Raw("NIRGraph", {}, nodes, tuple((str(a), str(b)) for a, b in pairs), metadata)
+
+    def _text(self, data: Any, where: str) -> str:
+        value = self._value(data, where)
+        if not isinstance(value, str):
+            raise _Refused("a text is missing", where)
+        return value
+
+    def _value(self, data: Any, where: str) -> Array | str | None:
+        """An array of numbers, one of texts (as objects), or a text; None for what is empty or not there."""
+        if data is None:
+            return None
+        if not isinstance(data, h5py.Dataset):
+            raise _Refused("numbers or a text should be here", where)
+        if data.is_virtual or data.external:
+            raise _Refused("its numbers lie in another file", where)
+        if data.shape is None:  # an empty dataset
+            return None
+        self._take(data, where)
+        text = h5py.check_string_dtype(data.dtype)
+        if text is not None:
+            found = data.asstr(errors="strict")[()]
+            return found if isinstance(found, str) else np.asarray(found, object)
+        if data.dtype.kind not in "fiub":
+            raise _Refused("what it holds are no numbers", where, str(data.dtype), "floats or integers")
+        return np.asarray(data[()])
+
+    def _take(self, data: h5py.Dataset, where: str) -> None:
+        """Hold what a dataset declares against what the file can hold."""
+        if data.compression not in (None, "gzip", "lzf") or data.scaleoffset is not None:
+            raise _Refused("it is packed in a way that is not known", where, str(data.compression), "gzip, lzf")
+        if data.ndim > 8:
+            raise _Refused("it has too many axes", where, str(data.ndim), "8")
+        declared = int(np.prod([int(n) for n in data.shape], dtype=object)) * max(1, data.dtype.itemsize)
+        self.left -= declared
+        if self.left < 0:
+            raise _Refused("it declares more than such a file holds", where, f"{declared:,} bytes", f"{self.most:,}")
+
+    def _plain(self, data: Any, where: str) -> dict[str, Any]:
+        """Metadata: dictionaries of numbers and texts; what is none of these is left out, as nobody needs it."""
+        if not isinstance(data, h5py.Group) or len(self.open) > DEPTH:
+            return {}
+        found: dict[str, Any] = {}
+        for name, each in self._members(data, where):
+            if isinstance(each, h5py.Group):
+                self.open.append(-1)
+                found[name] = self._plain(each, f"{where}/{name}")
+                self.open.pop()
+            else:
+                found[name] = self._value(each, f"{where}/{name}")
+        return found
