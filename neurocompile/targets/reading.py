@@ -61,6 +61,17 @@ def target_of(program: Program) -> Target:
     Raises:
         BadInput: if the package that has the target is not installed here, or what the program says of it is wrong.
     """
+    target = _described(program)
+    own = target.arithmetic
+    if own is not None and (own.lif is None) != (program.arithmetic.lif is None):
+        what = (
+            f"it is for {printable(program.target)[:60]}, and does not say what the neurons of that chip compute with"
+        )
+        raise BadInput(Problem(what, "program.json: arithmetic.lif", fix="export the model again"))
+    return target
+
+
+def _described(program: Program) -> Target:
     if program.chip:
         return _target(program.target, program.chip, "the target in the program", kept=program.chip)
     if program.target not in _files():

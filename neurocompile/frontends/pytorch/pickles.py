@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
@@ -48,7 +49,8 @@ def _whole(found: Any) -> Any:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        missing = sorted(_OF_MODULES - set(vars(module)))
+        needed = _OF_MODULES | (_OF_MEMORIES if isinstance(module, MemoryModule) else set())
+        missing = sorted(needed - set(vars(module)))
         if missing:
             raise ValueError(f"a {type(module).__name__} in it has no {', '.join(missing)}")
         waiting += [part for part in module._modules.values() if part is not None]
@@ -56,6 +58,7 @@ def _whole(found: Any) -> Any:
 
 
 _OF_MODULES = {"training", "_parameters", "_buffers", "_modules"}
+_OF_MEMORIES = {"_memories", "_memories_rv"}
 
 
 def unpickle(path: Path, trust: bool) -> Any:
