@@ -64,9 +64,7 @@ def target_of(program: Program) -> Target:
     target = _described(program)
     own = target.arithmetic
     if own is not None and (own.lif is None) != (program.arithmetic.lif is None):
-        what = (
-            f"it is for {printable(program.target)[:60]}, and does not say what the neurons of that chip compute with"
-        )
+        what = f"it is for {printable(program.target)[:60]}, and does not say what that chip's neurons compute with"
         raise BadInput(Problem(what, "program.json: arithmetic.lif", fix="export the model again"))
     return target
 
