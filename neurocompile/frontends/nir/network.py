@@ -297,6 +297,9 @@ def _propagated(nodes: Mapping[str, Node], sources: Mapping[str, Sequence[str]])
     shapes: dict[str, Shape] = {}
     for name, node in nodes.items():
         known = _own_shape(node)
+        if known is None and _is_port(node, "Input"):  # its readers tell it
+            readers = (_taken_shape(nodes[reader]) for reader, read in sources.items() if name in read)
+            known = next((shape for shape in readers if shape), None)
         if known is not None:
             shapes[name] = known
     while True:
@@ -310,9 +313,10 @@ def _propagated(nodes: Mapping[str, Node], sources: Mapping[str, Sequence[str]])
                 made = True
         if not made:
             break
-    for name, node in nodes.items():  # those that said their own
+    for name in nodes:  # those that said their own
         if name not in shapes:
             raise _Misfit(name, "nothing tells its shape", "", "an Input with a shape")
+    for name, node in nodes.items():
         for source in sources[name]:
             found = _given_shape(name, node, shapes[source])
             if found != shapes[name]:
@@ -329,6 +333,11 @@ def _own_shape(node: Node) -> Shape | None:
     if isinstance(node, Cell):
         return _bare(node.shape) or None
     return None
+
+
+def _taken_shape(node: Node) -> Shape | None:
+    """What a node says of what it is given."""
+    return (node.weight.shape[1],) if isinstance(node, Weights) else _own_shape(node)
 
 
 def _bare(shape: Shape) -> Shape:
