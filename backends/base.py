@@ -10,7 +10,7 @@ from neurocompile.program import Program
 from neurocompile.registry import Table
 from neurocompile.targets import Target, load_target, target_names
 
-__all__ = ["EMITTERS", "Emitter", "check_emitters", "emitted_files"]
+__all__ = ["EMITTERS", "OF_ANY", "Emitter", "check_emitters", "emitted_files"]
 
 Emitter: TypeAlias = Callable[[Program], dict[str, bytes]]
 """The files of a Program, by path below a folder of the backend's name; DoesNotFit for what it cannot express."""
@@ -20,10 +20,13 @@ EMITTERS: Table[Emitter] = Table(
     {
         "lava": "neurocompile.backends.lava:bundle_files",
         "netx": "neurocompile.backends.netx:net_files",
+        "nir": "neurocompile.backends.nir:nir_files",
         "rtl": "neurocompile.backends.rtl:bundle_files",
     },
 )
 """What ``--emit`` takes."""
+OF_ANY = frozenset({"nir"})
+"""Those that say the network, whatever chip it was compiled for."""
 
 
 def check_emitters(target: Target, names: Iterable[str]) -> tuple[str, ...]:
@@ -42,7 +45,7 @@ def check_emitters(target: Target, names: Iterable[str]) -> tuple[str, ...]:
         problems = [
             Problem(f"{name} does not run programs for {target.name}", "--emit", name, fix=_instead(name))
             for name in wanted
-            if name not in target.backends
+            if name not in target.backends and name not in OF_ANY
         ]
     if problems:
         raise UsageError(problems)

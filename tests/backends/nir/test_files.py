@@ -1,0 +1,99 @@
+"""Programs as .nir files: what is read back fires as they do, nir takes them, and what NIR lacks is refused."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+import torch
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+import neurocompile
+from neurocompile.backends.nir import nir_files
+from neurocompile.errors import DoesNotFit
+from neurocompile.frontends import load_model
+from neurocompile.program import Program
+from tests.cli.helpers import done
+
+STEPS = 6
+
+
+def held(program: Program, x: np.ndarray, folder: Path) -> int:
+    """The spikes that were compared: of the program in float64, and of the file, read back."""
+    file = folder / "network.nir"
+    file.write_bytes(nir_files(program)["network.nir"])
+    nir.read(file, type_check=True)
+    model = load_model(file, timesteps=program.timesteps)
+    assert model.notes == []  # its metadata say how it is read
+    wanted = neurocompile.simulate(program, x, real=True).spikes
+    given = np.broadcast_to(x[:, None], (len(x), program.timesteps, *x.shape[1:])) if x.ndim == 2 else x
+    told = model.run({next(iter(model.input_shapes)): given}).spikes
+    for name, spikes in wanted.items():
+        assert np.array_equal(told[name], spikes), name
+    return int(sum(spikes.sum() for spikes in wanted.values()))
+
+
+NEURONS = {
+    "if": lambda: neuron.IFNode(v_threshold=0.5),
+    "lif": lambda: neuron.LIFNode(tau=2.0, v_threshold=0.3),
+    "reset": lambda: neuron.LIFNode(tau=3.0, v_threshold=0.4, v_reset=-0.1),
+    "whole": lambda: neuron.LIFNode(tau=4.0, decay_input=False, v_threshold=0.8),
+}
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_read_back_it_fires_alike(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        layer.Conv2d(2, 3, 3, padding=1, step_mode="m"), NEURONS[name](), layer.AvgPool2d(2, step_mode="m"),
+        layer.Flatten(step_mode="m"), layer.Linear(12, 8, step_mode="m"), NEURONS[name](),
+        layer.LinearRecurrentContainer(NEURONS[name](), 8, 8, step_mode="m"), layer.Linear(8, 3, step_mode="m"),
+        NEURONS[name](),
+    ).eval()  # fmt: skip
+    functional.set_step_mode(net, "m")
+    x = 4 * np.random.default_rng(0).random((10, STEPS, 2, 4, 4))
+    program = neurocompile.compile(net, input_shape=(2, 4, 4), timesteps=STEPS, calibrate=x)
+    assert held(program, x, tmp_path) > 100
+
+
+def test_files_of_other_frameworks_once_more(tmp_path: Path) -> None:
+    data = Path(__file__).parents[2] / "data" / "nir"
+    for name, dialect in (("norse-lif-100", "norse-1.1"), ("spikingjelly-lif-whole", "spikingjelly")):
+        with np.load(data / f"{name}.npz") as arrays:
+            x = arrays["x"]
+        program = neurocompile.compile(data / f"{name}.nir", dialect=dialect, timesteps=x.shape[1], calibrate=x)
+        assert held(program, x, tmp_path) > 100
+
+
+def test_what_nir_cannot_say_is_all_told() -> None:
+    net = nn.Sequential(
+        layer.Conv2d(1, 2, 3, step_mode="m"), neuron.IFNode(v_reset=None, step_mode="m"),
+        layer.MaxPool2d(2, step_mode="m"), layer.ConvTranspose2d(2, 1, 2, step_mode="m"),
+        neuron.LIFNode(v_reset=None, step_mode="m"),
+    ).eval()  # fmt: skip
+    program = neurocompile.compile(net, input_shape=(1, 6, 6), timesteps=3)
+    with pytest.raises(DoesNotFit) as caught:
+        nir_files(program)
+    told = [problem.what.removeprefix("NIR cannot say this: ") for problem in caught.value.problems]
+    subtracts = "a reset that subtracts from the membrane"
+    assert told == [subtracts, "MaxPool", "ConvTranspose", subtracts]
+    assert all(problem.fix for problem in caught.value.problems)
+
+
+def test_by_the_command_line(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    net = nn.Sequential(layer.Linear(4, 6, step_mode="m"), neuron.LIFNode(v_threshold=0.2, step_mode="m")).eval()
+    neurocompile.save(net, tmp_path / "m.pt", torch.rand(STEPS, 5, 4))
+    for target in ("generic", "loihi"):
+        out = tmp_path / target
+        done("export", tmp_path / "m.pt", "--target", target, "--emit", "nir", "-o", out)
+        assert set(nir.read(out / "nir" / "network.nir").nodes) == {"input", "0", "1", "output"}
+    again = neurocompile.export(tmp_path / "m.pt", tmp_path / "again", emit="nir").program
+    assert again is not None
+    first, second = ((folder / "nir" / "network.nir").read_bytes() for folder in (tmp_path / "generic", again))
+    assert first == second
