@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from neurocompile.errors import Problem, UnsupportedModel
 from neurocompile.frontends.nir.dialects import Dialect
 from neurocompile.frontends.nir.network import Network
 from neurocompile.frontends.nir.nodes import (
@@ -47,19 +48,24 @@ class Runner:
     """One reading of a network.
 
     Raises:
-        UnsupportedModel: for what the reading makes no step of.
+        UnsupportedModel: with everything that the reading makes no step of.
     """
 
     def __init__(self, network: Network, dialect: Dialect) -> None:
         self.network, self.dialect = network, dialect
-        nodes = network.nodes
-        self.steps: dict[str, Step] = {
-            name: step_of(node, dialect, name) for name, node in nodes.items() if isinstance(node, Cell)
-        }
-        self.delays = {
-            name: steps_of_delay(node.delay, dialect, name)
-            for name, node in nodes.items() if isinstance(node, Delayed)
-        }  # fmt: skip
+        self.steps: dict[str, Step] = {}
+        self.delays: dict[str, Array] = {}
+        problems: list[Problem] = []
+        for name, node in network.nodes.items():
+            try:
+                if isinstance(node, Cell):
+                    self.steps[name] = step_of(node, dialect, name)
+                elif isinstance(node, Delayed):
+                    self.delays[name] = steps_of_delay(node.delay, dialect, name)
+            except UnsupportedModel as error:
+                problems += error.problems
+        if problems:
+            raise UnsupportedModel(problems)
 
     def threshold(self, name: str) -> float:
         """The size of a neuron's threshold."""

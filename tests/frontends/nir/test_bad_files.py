@@ -186,3 +186,10 @@ def test_some_corruptions(file: Path) -> None:
 @pytest.mark.slow
 def test_a_thousand_corruptions(file: Path) -> None:
     _corrupted(file, 1, 1000)
+
+
+def test_every_neuron_that_makes_no_step_is_named(tmp_path: Path) -> None:
+    path = chain(tmp_path / "net.nir", affine(), lif(tau=1e-5), affine(seed=1), lif(), affine(seed=2), lif(tau=2e-5))
+    with pytest.raises(UnsupportedModel) as caught:
+        load(path)
+    assert [problem.where for problem in caught.value.problems] == ["n1", "n5"]
