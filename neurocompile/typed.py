@@ -14,8 +14,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from neurocompile.errors import Problem, UsageError
 
 __all__ = ["Count", "Positive", "Range", "Steps", "Typed", "as_path"]
@@ -132,7 +130,7 @@ def _taken(hint: Any, value: Any) -> Any:
     if hint in _PLAIN:
         return _PLAIN[hint](value)
     wanted = origin or hint
-    if wanted is np.ndarray:  # or whatever NumPy makes one of: seen where it is read
+    if (wanted.__module__, wanted.__name__) == _ARRAY:  # or whatever NumPy makes one of: seen where it is read
         if value is None or isinstance(value, str | bytes | Path | Mapping):
             raise _Refused("an array")
     elif not isinstance(value, wanted):
@@ -206,7 +204,7 @@ def _number(value: Any) -> float:
 
 
 def _flag(value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
+    if type(value) is not bool and (type(value).__module__, type(value).__name__) not in _BOOLS:
         raise _Refused("True or False")
     return bool(value)
 
@@ -223,5 +221,8 @@ def _nothing(value: Any) -> None:
 
 
 _PLAIN = {int: _whole, float: _number, bool: _flag, str: _text, NoneType: _nothing}
+_ARRAY = ("numpy", "ndarray")
+_BOOLS = (("numpy", "bool"), ("numpy", "bool_"))
+"""NumPy's, by name: requests are made where it is not imported."""
 _NUMBERS = {int: "a whole number", float: "a number"}
 _WORDS: dict[Any, str] = {**_NUMBERS, str: "a text", Mapping: "arrays by name"}
