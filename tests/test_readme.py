@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pytest
 from tests.backends.lava.against import need_lava
 from tests.backends.rtl.test_rtl import need
 
+pytestmark = pytest.mark.xdist_group("readme")  # one worker makes what they share
 README = Path(__file__).parents[1] / "README.md"
 SETUP = ("make demo", "make test", "make system")
 """What sets the checkout up, and is not for an empty folder."""
@@ -93,11 +95,17 @@ def test_every_command_is_run_by_one_of_these_tests() -> None:
     assert sum(map(_is_rtl, _of("core"))) == 2
 
 
-def test_the_commands_in_their_order(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first command was run, in an empty folder; it writes model and data."""
+    made = tmp_path_factory.mktemp("empty")
+    _run(_commands()[:1], made)
+    return made
+
+
+def test_the_commands_in_their_order(folder: Path) -> None:
     """All but those that need Lava or a simulator of Verilog."""
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    said = _run([c for c in _commands() if not _is_rtl(c) and "--require lava" not in c], folder)
+    said = _run([c for c in _commands()[1:] if not _is_rtl(c) and "--require lava" not in c], folder)
     text = "\n".join(said.values())
     for words in ("proved: lowering, quantization", "proved: quantization, recorded", "PASSED", "neuron1"):
         assert words in text
@@ -121,9 +129,10 @@ def test_the_commands_for_the_rtl(tmp_path: Path) -> None:
     assert "PASS " in said
 
 
-def test_the_python(tmp_path: Path) -> None:
+def test_the_python(folder: Path, tmp_path: Path) -> None:
     """The block that says it works with the files of the first command; the others need a model of one's own."""
-    _run(_commands()[:1], tmp_path)
+    for name in ("digits.npz", "digits.pt"):
+        shutil.copy(folder / name, tmp_path)
     (block,) = (each for each in _python() if "digits.npz" in each)
     (tmp_path / "block.py").write_text(block)
     ran = subprocess.run(

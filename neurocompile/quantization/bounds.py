@@ -211,9 +211,9 @@ def _hull(a: Interval, b: Interval) -> Interval:
 
 def _times(value: Interval, factor: Array) -> Interval:
     """A product with a decay or a gain, with one step of rounding either way unless the factor is whole."""
-    ends = np.stack((value.low * factor, value.high * factor))
-    slack = np.where(np.equal(np.mod(factor, 1), 0), 0, 1)
-    return Interval(np.floor(ends.min(0)) - slack, np.ceil(ends.max(0)) + slack)
+    a, b = value.low * factor, value.high * factor
+    slack = np.mod(factor, 1) != 0
+    return Interval(np.floor(np.minimum(a, b)) - slack, np.ceil(np.maximum(a, b)) + slack)
 
 
 def _after(op: Neuron, h: Interval, one: float) -> Interval:

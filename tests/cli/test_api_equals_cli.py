@@ -272,9 +272,10 @@ def test_zoo(tmp_path: Path) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    same(neurocompile.demo(write_data=tmp_path / "d.npz"), "demo", "--write-data", tmp_path / "d.npz", "--overwrite")
-    same(neurocompile.demo(write_model=tmp_path / "m.pt"), "demo", "--write-model", tmp_path / "m.pt", "--overwrite")
-    assert (tmp_path / "m.pt").read_bytes() == (CHECKPOINTS / "digits.pt").read_bytes()
+    data, model = tmp_path / "d.npz", tmp_path / "m.pt"
+    given = "demo", "--write-data", data, "--write-model", model, "--overwrite"
+    same(neurocompile.demo(write_data=data, write_model=model), *given)
+    assert model.read_bytes() == (CHECKPOINTS / "digits.pt").read_bytes()
     shown = neurocompile.demo(["anp-i", "loihi"], bits=6)
     pickled(shown)
     printed = done("demo", "--target", "anp-i", "--target", "loihi", "--bits", "6", "--json").json

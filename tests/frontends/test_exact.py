@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.exactness import OUTPUT, Tally, check, sweep
 from tests.random_networks.modules import WANTED, random_network
 
-SLICE, ALL = 60, 400
+SLICE, ALL = 20, 440
 EXHAUSTIVE = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
@@ -47,7 +47,7 @@ def test_random_networks() -> None:
     assert not missed
 
 
-@settings(max_examples=30, **EXHAUSTIVE)  # type: ignore[arg-type]
+@settings(max_examples=8, **EXHAUSTIVE)  # type: ignore[arg-type]
 @given(st.randoms(use_true_random=False), st.sampled_from(WANTED), st.booleans())
 def test_networks_that_hypothesis_draws(source: random.Random, wanted: str, states: bool) -> None:
     _hold(source, wanted, states)

@@ -157,7 +157,7 @@ def _check_limits(mapping: Placed, expected: Expected) -> None:
             assert told.get((layer.layer, resource)) == (need if over else None)
 
 
-@settings(quickly, max_examples=60)
+@settings(quickly, max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_no_layer_could_do_with_fewer_cores(seed: int) -> None:
     """Without a limit on output axons every layer is alone, and all its cuts into fewer blocks break a limit."""
@@ -193,7 +193,7 @@ def _breaks(
     )
 
 
-@settings(quickly, max_examples=30)
+@settings(quickly, max_examples=15)
 @given(st.integers(0, 2**32 - 1))
 def test_the_same_network_is_mapped_the_same(seed: int) -> None:
     r = random.Random(seed)

@@ -56,7 +56,7 @@ def same_spikes(graph: Graph, inputs: dict[str, np.ndarray], steps: int) -> Grap
     return after
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_random_networks(source: random.Random) -> None:
     drawn = deep_network(source)

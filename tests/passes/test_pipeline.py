@@ -132,22 +132,22 @@ def _check_synapses(seed: int, wanted: str = "") -> str:
 
 
 def test_synapses_compute_the_same() -> None:
-    found = [_check_synapses(seed) for seed in range(60)]
-    assert found.count("equal") >= 35, {kind: found.count(kind) for kind in set(found)}
-    assert found.count("tie") <= 3, found
+    found = [_check_synapses(seed) for seed in range(20)]
+    assert found.count("equal") >= 12, {kind: found.count(kind) for kind in set(found)}
+    assert found.count("tie") <= 1, found
 
 
 @pytest.mark.parametrize("kind", ["chain", "sum", "read twice"])
 def test_synapses_with_a_gain_for_each_step(kind: str) -> None:
-    found = [_check_synapses(seed, f"gains of steps: {kind}") for seed in range(16)]
-    assert found.count("equal") >= 8, {name: found.count(name) for name in set(found)}
+    found = [_check_synapses(seed, f"gains of steps: {kind}") for seed in range(8)]
+    assert found.count("equal") >= 4, {name: found.count(name) for name in set(found)}
     assert found.count("tie") <= 1, found
 
 
 @pytest.mark.slow
 def test_synapses_compute_the_same_at_length() -> None:
-    found = [_check_synapses(seed) for seed in range(60, 460)]
-    assert found.count("equal") >= 250, {kind: found.count(kind) for kind in set(found)}
+    found = [_check_synapses(seed) for seed in range(20, 460)]
+    assert found.count("equal") >= 275, {kind: found.count(kind) for kind in set(found)}
     assert found.count("tie") <= 8
 
 

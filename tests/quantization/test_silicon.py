@@ -52,7 +52,7 @@ def test_a_common_threshold_lies_exactly_on_the_grid() -> None:
 
 def test_registers_say_what_the_integers_say() -> None:
     found = 0
-    for seed in range(40):
+    for seed in range(15):
         drawn = deep_network(random.Random(seed))
         try:
             program = compile_graph(drawn.graph, "loihi2", drawn.timesteps, Options(), calibration=drawn.inputs)
@@ -72,7 +72,7 @@ def test_registers_say_what_the_integers_say() -> None:
             assert registers.bias_exponent in (6, 7)
             assert registers.decay.min() >= 1
             assert registers.decay.max() <= 4096
-    assert found > 50
+    assert found > 18
 
 
 def test_a_large_skip_gets_an_exponent_and_leaves_the_others_their_bits() -> None:

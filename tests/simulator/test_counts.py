@@ -101,14 +101,14 @@ def check_bounds(program: Program, run: Trace) -> None:
 
 @pytest.mark.parametrize("wanted", WANTED)
 def test_simulator_agrees_with_a_walk_over_every_spike_and_weight(wanted: str) -> None:
-    outcomes = [run_case(random.Random(f"{wanted} {seed}"), wanted) for seed in range(2)]
+    outcomes = [run_case(random.Random(f"{wanted} {seed}"), wanted) for seed in range(1)]
     assert all(outcome == "compared" or REFUSED.search(outcome) for outcome in outcomes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", WANTED)
 def test_simulator_agrees_with_a_walk_over_every_spike_and_weight_at_length(wanted: str) -> None:
-    outcomes = [run_case(random.Random(f"{wanted} {seed}"), wanted) for seed in range(2, 22)]
+    outcomes = [run_case(random.Random(f"{wanted} {seed}"), wanted) for seed in range(1, 21)]
     assert all(outcome == "compared" or REFUSED.search(outcome) for outcome in outcomes)
     assert outcomes.count("compared") >= (1 if wanted == "max-pool of currents" else 5)
 

@@ -50,7 +50,7 @@ else:
     except ImportError:  # no such package, or nothing compiled in it
         Engine = None
 ISAS: list[str] = Engine.isas() if Engine else []
-SLICE = 120
+SLICE = 60
 # In CI there is a compiler, so that the engine is there or the tests fail.
 needs_engine = pytest.mark.skipif(
     not ISAS and os.environ.get("CI") != "true", reason="neurocompile.simulator.engine was not compiled here"
@@ -70,20 +70,20 @@ def test_random_graphs_meet_every_case_and_fire_sensibly(networks: dict[int, Dra
     for network in networks.values():
         tally.take(network)
     assert tally.missed == []
-    assert tally.edge_cases > 5
+    assert tally.edge_cases > 2
     assert tally.networks_calibrated > 0.85 * (tally.networks - tally.edge_cases)
 
 
 def test_reference_agrees_with_a_walk_on_random_integer_graphs() -> None:
     """The walk knows no registers' ends."""
     compared = 0
-    for seed in range(40):
+    for seed in range(20):
         network = random_integer_network(random.Random(seed), largest=60, work=2000)
         if not network.known.overflows:
             one = walk(network.graph, network.arithmetic, {name: x[0] for name, x in network.inputs.items()})
             check_walk(network.graph, network.known, one, 0)
             compared += 1
-    assert compared > 20
+    assert compared > 10
 
 
 # -- random graphs -----------------------------------------------------------------------------------------------------
@@ -332,12 +332,8 @@ def test_any_so_many_events_are_safe(kind: str) -> None:
 
     op, shape = wide_layer(kind, 150, 9)
     outputs = output_shape(op, [shape])
-    columns = [np.zeros(prod(shape), np.int64) for _ in range(prod(outputs))]
-    for k in range(prod(shape)):
-        one = np.zeros((1, 1, prod(shape)), np.int64)
-        one[..., k] = 1
-        for column, met in zip(columns, linear_of(op, one.reshape(1, 1, *shape)).ravel()):
-            column[k] = met
+    each = np.eye(prod(shape), dtype=np.int64).reshape(-1, 1, *shape)
+    columns = linear_of(op, each).reshape(-1, prod(outputs)).T
     for most in (1000, 5000, 32767):
         fewest = 10**9
         for column in columns:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,7 +197,7 @@ def _onnx(call: Any, examples: Sequence[torch.Tensor]) -> bytes:
     try:
         nowhere = io.StringIO()  # onnxscript 0.6 prints what it did
         silent = contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere)
-        with warnings.catch_warnings(), silent[0], silent[1], torch.no_grad():
+        with warnings.catch_warnings(), silent[0], silent[1], torch.no_grad(), _library_kept():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 call.eval(),
@@ -214,6 +215,28 @@ def _onnx(call: Any, examples: Sequence[torch.Tensor]) -> bytes:
         node.metadata_props.clear()  # where the source lay on the machine that exported it
         node.doc_string = None
     return program.model_proto.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _library_kept() -> Iterator[None]:
+    """torch.onnx reads its whole library anew for each export, which takes most of the time: once is enough."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        before, kept = vars(ONNXRegistry)["from_torchlib"], _library(ONNXRegistry.from_torchlib)
+    except (ImportError, KeyError):  # a version of torch that keeps it elsewhere: it works, only more slowly
+        yield
+        return
+    ONNXRegistry.from_torchlib = staticmethod(kept)
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = before
+
+
+@functools.cache
+def _library(read: Any) -> Any:
+    return functools.cache(read)
 
 
 def _check(region: HostRegion, call: Any, inputs: Sequence[torch.Tensor]) -> None:

@@ -190,14 +190,14 @@ def everyone_to_everyone(neurons: int, layers: int, timesteps: int) -> Program:
 def test_a_full_mesh_under_the_worst_traffic_finishes(builds: Path) -> None:
     """16 cores, every neuron to every core and to the host at every step, one place in each FIFO."""
     need("iverilog")
-    program = everyone_to_everyone(32, 2, 2)
+    program = everyone_to_everyone(16, 2, 2)
     parameters = usual(
-        4, 4, lanes=2, neurons=4, axons=256, words=512, fanout=64, router_depth=1, input_depth=1, spike_depth=1
+        4, 4, lanes=2, neurons=2, axons=256, words=512, fanout=64, router_depth=1, input_depth=1, spike_depth=1
     )
     chip = map_to_nc1(program, parameters)
     assert chip.partition.cores == 16
     chip = chip.moved(np.random.default_rng(0).permutation(16))
-    foreseen = foresee(chip, {"x": np.ones((1, 2, 32))})
+    foreseen = foresee(chip, {"x": np.ones((1, 2, 16))})
     assert (foreseen.timing.fullest == 1).mean() > 0.5
     assert foreseen.timing.waiting.sum() > foreseen.timing.cycles
     files = run_files(chip, foreseen)
