@@ -16,7 +16,7 @@ from neurocompile.errors import BadInput, Problem
 from neurocompile.files import arrays_of, content_of, json_of
 from neurocompile.ir.graph import Graph, InvalidGraph
 from neurocompile.ir.host import HostRegion, host_from_plain
-from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.ir.ops import Array, Concat, Integrator, Neuron, Output, Reshape
 from neurocompile.program.plain import FORMAT, digest_of, from_json, graph_from_json, host_file, sum_of
 from neurocompile.program.program import FORMAT_VERSION, Program
 from neurocompile.program.schema import check_arrays, check_body, check_op
@@ -174,6 +174,19 @@ def _unlike(program: Program) -> Iterator[str]:
     ):
         if one != other:
             yield f"its graphs have different {what}"
+    yield from (
+        f"the output {node.name!r} reads currents that no membrane adds up"
+        for node in integer.of(Output)
+        if not _is_kept(integer, node.inputs[0])
+    )
+
+
+def _is_kept(graph: Graph, name: str) -> bool:
+    """Whether what a node of integers gives is events, or the membrane of a readout."""
+    node = graph[name]
+    if graph.edges[name].is_event or isinstance(node.op, Integrator):
+        return True
+    return isinstance(node.op, Reshape | Concat) and all(_is_kept(graph, source) for source in node.inputs)
 
 
 def _layers(graph: Graph) -> dict[str, tuple[int, ...]]:
