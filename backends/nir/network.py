@@ -157,7 +157,7 @@ class _Making:
         if bias.size not in (1, shape[0]):
             self.refuse(node.name, "a bias that differs from place to place", "give one a channel")
             bias = np.zeros(1)
-        fields = {
+        fields: Fields = {
             "input_shape": np.array(given[1:]) if len(given) == 3 else given[1],
             "weight": np.asarray(op.weight, np.float64),
             "stride": np.array(op.stride), "padding": np.array([before for before, _ in op.padding]),

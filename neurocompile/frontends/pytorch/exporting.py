@@ -227,11 +227,11 @@ def _library_kept() -> Iterator[None]:
     except (ImportError, KeyError):  # a version of torch that keeps it elsewhere: it works, only more slowly
         yield
         return
-    ONNXRegistry.from_torchlib = staticmethod(kept)
+    ONNXRegistry.from_torchlib = staticmethod(kept)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        ONNXRegistry.from_torchlib = before
+        ONNXRegistry.from_torchlib = before  # type: ignore[method-assign]
 
 
 @functools.cache
