@@ -51,10 +51,10 @@ demo: setup
 	$(VENV)/bin/neurocompile demo
 
 test: setup
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: setup
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist loadfile
 
 # The engine built with sanitizers, in a folder of its own; its tests and a sweep must run clean in it.
 SANITIZED := build/sanitized

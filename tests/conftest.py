@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from neurocompile.simulator.engine import Engine, engine_missing
 
-# A worker for each core: more threads would only wait for one another, also in the processes that tests start.
+# There is a worker for each core: more threads would only wait for one another, also in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("unhurried", deadline=None)  # no test depends on speed
 settings.load_profile("unhurried")

@@ -23,7 +23,6 @@ from neurocompile.simulator.reference import simulate_integers
 from neurocompile.verbs.program import host_regions
 from neurocompile.vocabulary.feedback import Feedback
 
-pytestmark = pytest.mark.xdist_group("hosted")  # one worker makes what they share
 STEPS = 5
 
 

@@ -28,7 +28,6 @@ from neurocompile.program.plain import digest_of
 from neurocompile.simulator.execution import IntegerExecutor
 from neurocompile.vocabulary.feedback import Feedback
 
-pytestmark = pytest.mark.xdist_group("hosted edges")  # one worker makes what they share
 STEPS = 4
 
 

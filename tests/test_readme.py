@@ -16,7 +16,6 @@ import pytest
 from tests.backends.lava.against import need_lava
 from tests.backends.rtl.test_rtl import need
 
-pytestmark = pytest.mark.xdist_group("readme")  # one worker makes what they share
 README = Path(__file__).parents[1] / "README.md"
 SETUP = ("make demo", "make test", "make system")
 """What sets the checkout up, and is not for an empty folder."""

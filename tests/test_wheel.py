@@ -23,7 +23,6 @@ HOUSES = {"neurocompile": "neurocompile", "backends": "neurocompile/backends", "
           "simulator": "neurocompile/simulator"}  # fmt: skip
 
 
-pytestmark = pytest.mark.xdist_group("wheel")  # one worker makes what they share
 IN_SDIST = ("CHANGELOG.md", "SECURITY.md", "constraints-dev.txt", "constraints-lowest.txt")
 
 

@@ -16,7 +16,6 @@ from neurocompile.extras import EXTRAS
 from tests.cli.helpers import Data, done, nothing_in
 from tests.test_hosted import given, in_torch_layout, mixed
 
-pytestmark = pytest.mark.xdist_group("extras")  # one worker makes what they share
 ALL = {package for packages in EXTRAS.values() for package in packages} | {"scipy", "torchvision"}
 
 _WITHOUT = """

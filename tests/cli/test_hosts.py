@@ -12,8 +12,6 @@ import neurocompile
 from tests.cli.helpers import run as run_command
 from tests.test_hosted import STEPS, given, in_torch_layout, mixed
 
-pytestmark = pytest.mark.xdist_group("hosts")  # one worker makes what they share
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

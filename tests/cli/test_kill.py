@@ -14,8 +14,6 @@ import pytest
 
 from tests.cli.helpers import Ran, command, exported, refused, result, start
 
-pytestmark = pytest.mark.xdist_group("kill")  # one worker makes what they share
-
 HANGS_S = 3600.0
 """What has not ended after so long never will; no test waits for anything that is merely slow."""
 

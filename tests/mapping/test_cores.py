@@ -41,7 +41,7 @@ from tests.random_networks.graphs import Build
 
 BITS = 5
 FIRE = Neuron(np.asarray(1))
-quickly = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+quickly = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def plan_cores(graph: Graph, target: Target, **options: Any) -> Placed:

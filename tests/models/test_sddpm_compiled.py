@@ -17,7 +17,6 @@ from neurocompile.program import Program
 from neurocompile.simulator.execution import IntegerExecutor
 from tests.models.test_sddpm import batch, calibrated
 
-pytestmark = pytest.mark.xdist_group("sddpm compiled")  # one worker makes what they share
 SIZES = CONFIGURATIONS["small"]
 SAMPLES = 4
 

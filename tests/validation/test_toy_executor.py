@@ -18,8 +18,6 @@ from torch import nn
 
 from tests.cli.helpers import SAMPLES, STEPS, Data, exported, npz, saved, small_data, small_net
 
-pytestmark = pytest.mark.xdist_group("toy executor")  # one worker makes what they share
-
 PACKAGE = Path(__file__).parents[1] / "packages" / "toy_executor"
 
 

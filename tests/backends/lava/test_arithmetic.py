@@ -17,8 +17,6 @@ from neurocompile.simulator import simulate_integers
 from tests.backends.lava.against import Compared, Worker, compare
 from tests.random_networks.graphs import program_of, whole_neuron
 
-pytestmark = pytest.mark.xdist_group("lava arithmetic")  # one worker makes what they share
-
 NEVER = np.asarray((131071 << 6) + 1)
 
 

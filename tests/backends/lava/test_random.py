@@ -16,8 +16,6 @@ from tests.backends.lava.sweep import compiled, sweep
 from tests.random_networks.choices import HIGH, LOW
 from tests.random_networks.loihi import deep_network
 
-pytestmark = pytest.mark.xdist_group("lava random")  # one worker makes what they share
-
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
