@@ -26,17 +26,18 @@ _FOR = {
     "torch": "reading and making PyTorch models",
     "host": "what the host computes of a network (docs/host.md)",
     "data": "the demo's handwritten digits",
-    "nir": "reading .nir files",
+    "nir": "reading and writing .nir files",
     "netx": "lava-dl's .net files",
 }
 
 
 @contextmanager
-def needing(where: str = "") -> Iterator[None]:
+def needing(where: str = "", extra: str = "") -> Iterator[None]:
     """Let what is imported within be missing: the error says what to install.
 
     Args:
         where: what of the user's needs it.
+        extra: that it is for, where several have the package.
 
     Raises:
         ToolFailed: instead of ModuleNotFoundError, for any package but this one.
@@ -47,9 +48,10 @@ def needing(where: str = "") -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package in ("", "neurocompile"):
             raise
-        extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
-        what = f"{package} is not installed" + (f"; it is needed for {_FOR[extra]}" if extra else "")
-        fix = f"pip install 'neurocompile[{extra}]'" if extra else f"pip install {package}"
+        of = [name for name, packages in EXTRAS.items() if package in packages]
+        found = extra if extra in of else next(iter(of), "")
+        what = f"{package} is not installed" + (f"; it is needed for {_FOR[found]}" if found else "")
+        fix = f"pip install 'neurocompile[{found}]'" if found else f"pip install {package}"
         raise ToolFailed(Problem(what, where, fix=fix)) from error
 
 
@@ -59,6 +61,6 @@ def require(extra: str, where: str = "") -> None:
     Raises:
         ToolFailed: if one of them is not installed.
     """
-    with needing(where):
+    with needing(where, extra):
         for package in EXTRAS[extra]:
             import_module(package)

@@ -60,7 +60,7 @@ class Table(Generic[Entry]):
         """
         if name not in self._loaded:
             module, _, attribute = (self._own.get(name) or self._named[name]).partition(":")
-            with needing():
+            with needing(extra=name):
                 loaded: Any = getattr(import_module(module), attribute)
             self._loaded[name] = loaded
         return self._loaded[name]

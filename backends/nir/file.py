@@ -29,7 +29,7 @@ def nir_files(program: Program) -> dict[str, bytes]:
 
 
 def _written(network: Network) -> bytes:
-    with needing("--emit nir"):
+    with needing("--emit nir", "nir"):
         import h5py
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("earliest", "v108")) as file:

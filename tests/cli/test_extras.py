@@ -192,3 +192,13 @@ def test_a_package_of_no_extra_is_named_too(model: Path, tmp_path: Path) -> None
     ran = command({"loguru"}, tmp_path, "inspect", model, "--json")
     if ran.returncode:  # some versions of SpikingJelly import it
         assert json.loads(ran.stdout)["errors"][0]["fix"] == "pip install loguru"
+
+
+def test_nir_files_need_nir(model: Path, tmp_path: Path) -> None:
+    """And no other model does: every file is asked whether it is one."""
+    file = Path(__file__).parents[1] / "data" / "nir" / "norse-iaf.nir"
+    read = ("inspect", file, "--dialect", "norse-1.1", "--timesteps", "3", "--json")
+    plain = ("export", model, "-o", tmp_path / "plain", "--json")
+    refused, ran = commands({"h5py"}, tmp_path, [read, plain])
+    names(refused, "nir")
+    assert ran.returncode == 0, ran

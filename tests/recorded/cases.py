@@ -316,6 +316,27 @@ for version, fired, given in ((1, "1", {"x": (6,)}), (2, "loop.inner.lif", {"x_s
 for name in ("model-v1", "model-v1-loop", "model-v1-hosts", "model-v1-registered"):
     case(f"old-{name}", f"export old/{name}.pt -o out --json", f"inspect old/{name}.pt", quick=True)
 
+# -- files of NIR ------------------------------------------------------------------------------------------------------
+
+_NIR = "net.nir --timesteps 5 --dialect snntorch-zero"
+_READINGS = (
+    "--reset hard --fire gt --spikes one --decay euler --gain file --start zero",
+    "--reset soft --fire ge --spikes one --decay exp --gain one --start leak",
+    "--reset soft-late --gain norm --start reset --dt 0.0002",
+    "--reset hard-late",
+    "--reset none --spikes many",
+)
+case(
+    "nir-readings",
+    m.copied("net.nir", "old/nir/snntorch-leaky-subtract-late-0.9.nir"),
+    m.arrays("x.npz", x=np.random.default_rng(2).normal(0.5, 1, (3, 5, 12))),
+    "inspect net.nir --timesteps 5",
+    *(f"inspect {_NIR} {reading} --json" for reading in _READINGS),
+    *(f"export {_NIR} {reading} --calibrate x.npz -o out{k} --emit nir --json" for k, reading in enumerate(_READINGS)),
+    *(f"validate out{k} --reference {_NIR} {reading} --data x.npz --json" for k, reading in enumerate(_READINGS)),
+    quick=True,
+)
+
 # -- what may stand in a forward ---------------------------------------------------------------------------------------
 
 for name, each in IDIOMS.items():

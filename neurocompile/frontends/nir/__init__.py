@@ -1,8 +1,33 @@
 """NIR: the files in which frameworks hand spiking networks to one another."""
 
-from neurocompile.frontends.base import Frontend
-from neurocompile.frontends.nir.model import NirModel, is_nir, load
+from __future__ import annotations
 
-__all__ = ["NirModel", "frontend"]
+from pathlib import Path
 
-frontend = Frontend(is_nir, load)
+from neurocompile.extras import needing
+from neurocompile.frontends.base import Frontend, Model, Settings
+
+__all__ = ["frontend"]
+
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5; it is asked of every model, and h5py may be missing."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def _load(path: Path, settings: Settings) -> Model:
+    """:func:`neurocompile.frontends.nir.model.load`, where h5py is installed."""
+    with needing(str(path), "nir"):
+        from neurocompile.frontends.nir.model import load
+    return load(path, settings)
+
+
+frontend = Frontend(_is_hdf5, _load)

@@ -19,9 +19,8 @@ from neurocompile.files import opened
 from neurocompile.ir.ops import Array
 from neurocompile.printable import printable
 
-__all__ = ["MAGIC", "Raw", "read_nir"]
+__all__ = ["Raw", "read_nir"]
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
 DEPTH = 16
 NODES = 100_000
 _SMALL = 64 << 20
@@ -61,7 +60,7 @@ def read_nir(path: Path) -> Raw:
         size = path.stat().st_size
         try:
             with h5py.File(file, "r") as root:
-                return _Reader(str(path), max(_SMALL, _RATIO * size)).root(root)
+                return _Reader(str(path), size).root(root)
         except _Refused as refused:
             raise BadInput(
                 Problem(refused.what, f"{path}{refused.where}", refused.actual, refused.limit, _FIX)
@@ -87,9 +86,10 @@ class _Refused(Exception):
 
 
 class _Reader:
-    def __init__(self, path: str, most: int) -> None:
+    def __init__(self, path: str, size: int) -> None:
         self.path = path
-        self.left = self.most = most
+        self.left = self.most = max(_SMALL, _RATIO * size)
+        self.texts = size  # in an array: each takes more than a byte
         self.nodes = 0
         self.open: list[int] = []  # the groups that the one at hand lies in
 
@@ -160,8 +160,11 @@ class _Reader:
         if data.shape is None:  # an empty dataset
             return None
         self._take(data, where)
-        text = h5py.check_string_dtype(data.dtype)
-        if text is not None:
+        if h5py.check_string_dtype(data.dtype) is not None:
+            if data.size > self.texts:
+                raise _Refused(
+                    "it declares more texts than such a file holds", where, f"{data.size:,}", f"{self.texts:,}"
+                )
             found = data.asstr(errors="strict")[()]
             return found if isinstance(found, str) else np.asarray(found, object)
         if data.dtype.kind not in "fiub":

@@ -12,7 +12,7 @@ import numpy as np
 from neurocompile.errors import NotTheSame, Problem, UnsupportedModel, UsageError
 from neurocompile.frontends.base import Settings
 from neurocompile.frontends.nir.dialects import Dialect, dated, differing, told, weighed
-from neurocompile.frontends.nir.hdf5 import MAGIC, read_nir
+from neurocompile.frontends.nir.hdf5 import read_nir
 from neurocompile.frontends.nir.lowering import lowered
 from neurocompile.frontends.nir.network import Network, network_of
 from neurocompile.frontends.nir.running import Runner
@@ -22,20 +22,11 @@ from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Array, Output, Read
 from neurocompile.ir.trace import Trace
 
-__all__ = ["NirModel", "is_nir", "load"]
+__all__ = ["NirModel", "load"]
 
 _SAMPLES = 4
 """So many samples of noise tell readings apart, and hold the graph against the file."""
 _TIE = 1e-9
-
-
-def is_nir(path: Path) -> bool:
-    """Whether a file is HDF5."""
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 @dataclass

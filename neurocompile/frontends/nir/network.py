@@ -296,24 +296,21 @@ def _short(shape: Shape, stripped: bool) -> Shape:
 def _propagated(nodes: Mapping[str, Node], sources: Mapping[str, Sequence[str]]) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for name, node in nodes.items():
-        known = _own_shape(node)
-        if known is None and _is_port(node, "Input"):  # its readers tell it
+        if _is_port(node, "Input"):
             readers = (_taken_shape(nodes[reader]) for reader, read in sources.items() if name in read)
-            known = next((shape for shape in readers if shape), None)
-        if known is not None:
-            shapes[name] = known
+            known = _own_shape(node) or next((shape for shape in readers if shape), None)
+            if known is not None:
+                shapes[name] = known
     while True:
-        made = False
-        for name in nodes:
-            given = {shapes[source] for source in sources[name] if source in shapes}
-            if len(given) > 1:
-                raise _Misfit(name, "what is added up in it has different shapes", str(sorted(map(list, given))), "one")
-            if name not in shapes and given:
-                shapes[name] = _given_shape(name, nodes[name], given.pop())
-                made = True
-        if not made:
+        while _grown(nodes, sources, shapes):
+            pass
+        # In a cycle nothing may be known yet but what a neuron says of itself.
+        free = ((name, _own_shape(node)) for name, node in nodes.items() if name not in shapes)
+        name, own = next(((name, own) for name, own in free if own), ("", None))
+        if own is None:
             break
-    for name in nodes:  # those that said their own
+        shapes[name] = own
+    for name in nodes:
         if name not in shapes:
             raise _Misfit(name, "nothing tells its shape", "", "an Input with a shape")
     for name, node in nodes.items():
@@ -324,6 +321,19 @@ def _propagated(nodes: Mapping[str, Node], sources: Mapping[str, Sequence[str]])
                     name, "what it is given does not fit it", str(list(shapes[source])), str(list(shapes[name]))
                 )
     return shapes
+
+
+def _grown(nodes: Mapping[str, Node], sources: Mapping[str, Sequence[str]], shapes: dict[str, Shape]) -> bool:
+    """Tell the shapes of nodes whose sources are known; whether there was one."""
+    made = False
+    for name, node in nodes.items():
+        given = {shapes[source] for source in sources[name] if source in shapes}
+        if len(given) > 1:
+            raise _Misfit(name, "what is added up in it has different shapes", str(sorted(map(list, given))), "one")
+        if name not in shapes and given:
+            shapes[name] = _given_shape(name, node, given.pop())
+            made = True
+    return made
 
 
 def _own_shape(node: Node) -> Shape | None:
@@ -365,17 +375,18 @@ def _given_shape(name: str, node: Node, given: Shape) -> Shape:
         case Flatten():
             return _flattened(name, node, given)
         case Cell():
-            return _same(name, _bare(node.shape), given)
+            return _same(name, node.shape, given)
         case Scaling():
-            return _same(name, _bare(node.scale.shape), given)
+            return _same(name, node.scale.shape, given)
         case Delayed():
-            return _same(name, _bare(node.delay.shape), given)
+            return _same(name, node.delay.shape, given)
         case Threshold():
-            return _same(name, _bare(node.threshold.shape), given)
+            return _same(name, node.threshold.shape, given)
 
 
 def _same(name: str, own: Shape, given: Shape) -> Shape:
-    if own in ((), (1,), given) or (len(own) == len(given) and all(a in (1, b) for a, b in zip(own, given))):
+    fits = own in ((), (1,), given) or _bare(own) in ((1,), _bare(given))
+    if fits or (len(own) == len(given) and all(a in (1, b) for a, b in zip(own, given))):
         return given
     raise _Misfit(name, "its parameters do not fit what it is given", str(list(given)), str(list(own)))
 

@@ -274,7 +274,7 @@ def _symbolic(
         own_whole = tuple(own for own, name in zip(found.input_shapes, shapes) if name in whole)
         for as_whole in {(), own_whole}:
             source = Live(module, again, found.input_shapes, timesteps, found.layout, as_whole, found.example)
-            if agrees(source, found):
+            if agrees(source, found) and not source.draws:  # else what it drew is asked about
                 return replace(of_symbolic(found), notes=source.notes)
         return None
     except ToolFailed:
