@@ -7,6 +7,7 @@ may hold anything; what it declares is held against its size before memory is ta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ DEPTH = 16
 NODES = 100_000
 _SMALL = 64 << 20
 _RATIO = 200
+_MEMORY = 128 << 20  # beside what the file holds
 _FIX = "write the file again, or copy it again: it may be cut short"
 
 
@@ -59,7 +61,7 @@ def read_nir(path: Path) -> Raw:
     with opened(path) as file:
         size = path.stat().st_size
         try:
-            with h5py.File(file, "r") as root:
+            with _bounded(_MEMORY + 2 * max(_SMALL, _RATIO * size)), h5py.File(file, "r") as root:
                 return _Reader(str(path), size).root(root)
         except _Refused as refused:
             raise BadInput(
@@ -77,6 +79,28 @@ def read_nir(path: Path) -> Raw:
         ) as error:
             what = f"this cannot be read as HDF5: {printable(str(error).splitlines()[0] if str(error) else '')[:200]}"
             raise BadInput(Problem(what, str(path), fix=_FIX)) from error
+
+
+@contextmanager
+def _bounded(most: int) -> Iterator[None]:
+    """Let nothing within take more memory than so many bytes: HDF5 believes what a damaged file says of its heaps."""
+    try:
+        import resource
+
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        before = resource.getrlimit(resource.RLIMIT_AS)
+    except (ImportError, OSError):  # no Linux
+        yield
+        return
+    soft, hard = before
+    if soft != resource.RLIM_INFINITY and soft <= now + most:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (now + most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 class _Refused(Exception):
@@ -162,9 +186,8 @@ class _Reader:
         self._take(data, where)
         if h5py.check_string_dtype(data.dtype) is not None:
             if data.size > self.texts:
-                raise _Refused(
-                    "it declares more texts than such a file holds", where, f"{data.size:,}", f"{self.texts:,}"
-                )
+                what = "it declares more texts than such a file holds"
+                raise _Refused(what, where, f"{data.size:,}", f"{self.texts:,}")
             found = data.asstr(errors="strict")[()]
             return found if isinstance(found, str) else np.asarray(found, object)
         if data.dtype.kind not in "fiub":
