@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from neurocompile.errors import Problem, UsageError
+from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.base import Reading
 from neurocompile.frontends.nir.network import Network
 from neurocompile.frontends.nir.nodes import Cell
@@ -92,16 +92,20 @@ def told(reading: Reading, metadata: object = None) -> Dialect | None:
 
     Raises:
         UsageError: for a dialect that there is not, or where dt is not known.
+        BadInput: for metadata that are none of this.
     """
     parts = {name: getattr(reading, name) for name in _OPTIONS if getattr(reading, name) is not None}
     name = reading.dialect
     if name is None and isinstance(metadata, dict) and isinstance(metadata.get("dialect"), str):
         name = metadata["dialect"]
         kept = {key: metadata[key] for key in _OPTIONS if key in metadata}
-        parts = {
-            **{key: value.item() if isinstance(value, np.ndarray) else value for key, value in kept.items()},
-            **parts,
-        }
+        plain = {key: value.item() if getattr(value, "size", 0) == 1 else value for key, value in kept.items()}
+        try:
+            parts = {**Reading(**plain).said, **parts}
+        except UsageError as error:
+            raise BadInput(
+                [replace(problem, where=f"metadata: {problem.where}") for problem in error.problems]
+            ) from None
     if name is None and not parts:
         return None
     if name is not None and name not in DIALECTS:

@@ -62,7 +62,7 @@ def read_nir(path: Path) -> Raw:
         size = path.stat().st_size
         try:
             with _bounded(_MEMORY + 2 * max(_SMALL, _RATIO * size)), h5py.File(file, "r") as root:
-                return _Reader(str(path), size).root(root)
+                return _Reader(size).root(root)
         except _Refused as refused:
             raise BadInput(
                 Problem(refused.what, f"{path}{refused.where}", refused.actual, refused.limit, _FIX)
@@ -110,8 +110,7 @@ class _Refused(Exception):
 
 
 class _Reader:
-    def __init__(self, path: str, size: int) -> None:
-        self.path = path
+    def __init__(self, size: int) -> None:
         self.left = self.most = max(_SMALL, _RATIO * size)
         self.texts = size  # in an array: each takes more than a byte
         self.nodes = 0

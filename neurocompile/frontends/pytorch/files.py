@@ -188,6 +188,7 @@ def load(path: Path, settings: Settings) -> TorchModel:
         UsageError: if the shape or the number of steps is not known.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
+    _check_of_torch(settings)
     found = unpickle(path, settings.trust)
     if isinstance(found, dict) and found.get("format") == FORMAT:
         _check_agrees(found, settings)
@@ -216,6 +217,7 @@ def load(path: Path, settings: Settings) -> TorchModel:
 
 def from_live(module: nn.Module, settings: Settings, example: Mapping[str, Array] | None = None) -> TorchModel:
     """A live module in eval mode, which stays as it is; its shape and number of steps are among the settings."""
+    _check_of_torch(settings)
     shape, steps = settings.input_shape, settings.timesteps
     assert shape is not None
     assert steps is not None
@@ -347,6 +349,16 @@ def _check_header(content: Mapping[str, Any], path: Path) -> None:
     if wrong:
         what = "the model file holds what neurocompile.save never writes; nothing was run"
         raise BadInput(Problem(what, str(path), ", ".join(wrong), fix="save the model again with neurocompile.save"))
+
+
+def _check_of_torch(settings: Settings) -> None:
+    """Refuse options that say how a file of NIR is to be read."""
+    problems = [
+        Problem("this is for .nir files; a model of torch says it itself", f"--{name}", str(value), fix="leave it out")
+        for name, value in settings.said.items()
+    ]
+    if problems:
+        raise UsageError(problems)
 
 
 def _check_agrees(content: Mapping[str, Any], settings: Settings) -> None:

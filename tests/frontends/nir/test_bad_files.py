@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import resource
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -164,7 +163,7 @@ def test_a_file_that_is_cut_short(file: Path) -> None:
 
 
 def _corrupted(file: Path, seed: int, count: int) -> None:
-    """Four bytes that are others: the file is read, or refused, within 2 s and 300 MB."""
+    """Four bytes that are others: the file is read, or refused, within 300 MB."""
     content, draw = file.read_bytes(), random.Random(seed)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(count):
@@ -172,10 +171,8 @@ def _corrupted(file: Path, seed: int, count: int) -> None:
         at = draw.randrange(len(data) - 4)
         data[at : at + 4] = draw.randbytes(4)
         file.write_bytes(bytes(data))
-        started = time.process_time()
         with suppress(NeurocompileError):
             load(file)
-        assert time.process_time() - started < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from neurocompile.errors import UnsupportedModel, UsageError
+from neurocompile.errors import BadInput, UnsupportedModel, UsageError
 from neurocompile.frontends import load_model
 from neurocompile.frontends.nir.dialects import weighed
 from neurocompile.frontends.nir.hdf5 import read_nir
@@ -174,3 +174,20 @@ def test_options_of_torch_are_none_of_nirs(file: Path) -> None:
     with pytest.raises(UsageError, match="file says this itself") as caught:
         load(file, layout="TN", arch="a:b")
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"dt": -1.0}, {"dt": "x"}, {"reset": "softly"}, {"gain": 3}, {"fire": np.ones(3)}]
+)
+def test_metadata_that_say_nothing_are_refused(metadata: dict[str, Any], tmp_path: Path) -> None:
+    graph = nir.read(chain(tmp_path / "net.nir", affine(), lif()))
+    graph.metadata = {"dialect": "norse-1.1", **metadata}
+    nir.write(tmp_path / "said.nir", graph)
+    with pytest.raises(BadInput, match="metadata"):
+        load(tmp_path / "said.nir", dialect=None)
+
+
+def test_options_of_nir_are_none_of_torchs(tmp_path: Path) -> None:
+    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)).eval(), tmp_path / "m.pt")
+    with pytest.raises(UsageError, match="this is for"):
+        load_model(tmp_path / "m.pt", input_shape=(2,), timesteps=3, dialect="norse")
