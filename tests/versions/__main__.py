@@ -10,13 +10,12 @@ the row says so.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.versions.cells import CELLS
-from tests.versions.environment import Row, sdist, tried
+from tests.versions.environment import sdist, tried
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "versions.md"
@@ -27,9 +26,17 @@ _HEAD = """\
 """
 
 
-def lines(rows: dict[str, Row]) -> str:
-    """The table."""
-    return _HEAD + "".join(rows[cell.name].line() + "\n" for cell in CELLS if cell.name in rows)
+def written(page: str) -> dict[str, str]:
+    """The rows that a page has, by the environment's name."""
+    table = page.partition(_START)[2].partition(_END)[0].strip().splitlines()
+    return {row.split("|")[1].strip(): row for row in table[2:]}
+
+
+def with_table(page: str, rows: dict[str, str]) -> str:
+    """The page with these rows, in the order of the cells."""
+    before, _, rest = page.partition(_START)
+    table = _HEAD + "".join(f"{rows[cell.name]}\n" for cell in CELLS if cell.name in rows)
+    return f"{before}{_START}\n\n{table}\n{_END}{rest.partition(_END)[2]}"
 
 
 def main() -> int:
@@ -42,19 +49,18 @@ def main() -> int:
     unknown = set(given.names) - {cell.name for cell in CELLS}
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    known = given.folder / "rows.json"
     given.folder.mkdir(exist_ok=True)
-    rows = {name: Row(**row) for name, row in json.loads(known.read_text()).items()} if known.exists() else {}
     wanted = [cell for cell in CELLS if cell.name in given.names or not given.names]
+    passed = True
     with tempfile.TemporaryDirectory() as folder:
         source = sdist(ROOT, Path(folder))
         for cell in wanted:
-            rows[cell.name] = tried(cell, ROOT, given.folder, source, given.fresh)
-            known.write_text(json.dumps({name: vars(row) for name, row in rows.items()}, indent=1))
-            print(rows[cell.name].line(), flush=True)
-    before, _, rest = PAGE.read_text().partition(_START)
-    PAGE.write_text(f"{before}{_START}\n\n{lines(rows)}\n{_END}{rest.partition(_END)[2]}")
-    return int(any(not rows[cell.name].passed for cell in wanted))
+            row = tried(cell, ROOT, given.folder, source, given.fresh)
+            print(row.line(), flush=True)
+            page = PAGE.read_text()
+            PAGE.write_text(with_table(page, written(page) | {cell.name: row.line()}))
+            passed &= row.passed
+    return int(not passed)
 
 
 if __name__ == "__main__":
