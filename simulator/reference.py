@@ -13,7 +13,7 @@ from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.counts import Counts, LayerCounts
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.interpret import read_out, reset, spikes_of
+from neurocompile.ir.interpret import amounts_in, read_out, reset, spikes_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
 from neurocompile.ir.trace import Trace
@@ -140,6 +140,8 @@ class _Machine:
         heard = np.where(state["wait"] != 0, 0, state["i"]) if op.deaf else state["i"]
         h = self._held(self._decayed(state["v"], op.decay) + heard + op.bias)
         spikes = spikes_of(op, h, state)
+        if op.max_spikes > 1:
+            self.overflows += int((amounts_in(op, h) > op.max_spikes).sum())
         if op.deaf:
             state["wait"] = (spikes != 0).astype(np.int64)
         kept = reset(op, h, spikes)
@@ -147,7 +149,7 @@ class _Machine:
             kept = np.where(spikes != 0, self._decayed(h, op.keep) - op.amount * spikes, h)
         state["v"] = self._held(kept)
         self.membrane[name] = h
-        counts.spikes += (spikes != 0).reshape(len(x), -1).sum(1)
+        counts.spikes += np.abs(spikes).reshape(len(x), -1).sum(1)
         return spikes.astype(np.float64)
 
     def _decayed(self, value: Array, mantissa: Array) -> Array:

@@ -161,7 +161,8 @@ def _parameters(population: Population) -> dict[str, Any]:
         value = value if value.dtype.kind == "b" else value.astype(np.int64)
         found[name] = _in_lava(value, shape, flat)
     signed = op.negative_threshold is not None
-    return {**found, "signed": signed, "refractory": op.refractory, "deaf": op.deaf, "reset": op.reset}
+    whole = {"refractory": op.refractory, "deaf": op.deaf, "max_spikes": op.max_spikes, "reset": op.reset}
+    return {**found, "signed": signed, **whole}
 
 
 def _host_synapses(program: Program, population: Population, arrays: _Arrays) -> list[dict[str, Any]]:

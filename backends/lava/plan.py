@@ -206,7 +206,7 @@ def _bits_of(graph: Graph, name: str) -> int:
     """How wide the graded spikes of a source are; 0 for ordinary ones."""
     op = graph[form_of(graph).emitter(name)].op
     if isinstance(op, Neuron):
-        return 8 if op.negative_threshold is not None else 0
+        return 8 if op.negative_threshold is not None or op.max_spikes > 1 else 0
     assert isinstance(op, Input)
     if op.carries == "spikes":
         return 0

@@ -242,6 +242,7 @@ class _Making:
             (op.reset == "none", "a neuron without a reset", "let it reset"),
             (bool(np.any(op.flip)), "a neuron that fires below its threshold", "negate its weights"),
             (op.negative_threshold is not None, "negative spikes", ""),
+            (op.max_spikes > 1, "several spikes a step", ""),
             (op.refractory != 0, "a refractory time", "leave it out"),
             (op.deaf, "a reset that falls one step late", "let it reset at once"),
             (bool(np.any(op.input_bias)), "a bias of the current", "put it into the bias of a layer"),

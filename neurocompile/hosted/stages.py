@@ -238,7 +238,7 @@ def _part(graph: Graph, names: set[str]) -> Graph:
         node = graph[name]
         if name not in names and isinstance(node.op, Neuron):
             least = 0 if node.op.negative_threshold is None else -1
-            nodes[name] = Node(name, Input(graph.edges[name].shape, "spikes", 1.0, least, 1))
+            nodes[name] = Node(name, Input(graph.edges[name].shape, "spikes", 1.0, least, node.op.max_spikes))
             continue
         nodes[name] = node
         wanted += node.inputs

@@ -12,6 +12,7 @@ import numpy as np
 
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import (
+    MOST_SPIKES,
     Add,
     Concat,
     Delay,
@@ -295,6 +296,8 @@ def _edge(node: Node, inputs: list[Edge]) -> Edge:
                     fits = False
                 if not fits:
                     raise InvalidGraph(f"{node.name}: {name} has shape {value.shape}, the layer {inputs[0].shape}")
+        if isinstance(op, Neuron) and op.max_spikes > 1:
+            _check_many(node.name, op)
         return Edge(inputs[0].shape, "spikes" if isinstance(op, Neuron) else "currents")
     if isinstance(op, Gain):
         _check_gain(node.name, op, inputs[0].shape)
@@ -308,6 +311,21 @@ def _edge(node: Node, inputs: list[Edge]) -> Edge:
     if not isinstance(op, _EVENT_OPS) or any(edge.carries == "currents" for edge in inputs):
         return Edge(shape, "currents")
     return Edge(shape, "real" if any(edge.carries == "real" for edge in inputs) else "spikes")
+
+
+def _check_many(name: str, op: Neuron) -> None:
+    others = {
+        "a flipped comparison": np.any(op.flip),
+        "a negative threshold": op.negative_threshold is not None,
+        "a refractory time": op.refractory,
+        "a norm of the membrane": op.norm is not None,
+        "an amount that is not above 0": not np.all(op.amount > 0),
+        "a reset that leaves a part": np.asarray(op.keep).dtype.kind == "f" and np.any(op.keep != 1),
+    }
+    if wrong := [what for what, there in others.items() if there]:
+        raise InvalidGraph(f"{name}: it fires several spikes a step, with {', '.join(wrong)}")
+    if op.max_spikes > MOST_SPIKES:
+        raise InvalidGraph(f"{name}: {op.max_spikes} spikes a step, at most {MOST_SPIKES}")
 
 
 def _check_gain(name: str, op: Gain, shape: tuple[int, ...]) -> None:

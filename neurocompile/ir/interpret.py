@@ -115,6 +115,8 @@ def spikes_of(op: Neuron, h: Array, state: dict[str, Array]) -> Array:
     up = h > op.threshold if op.strict else h >= op.threshold
     down = h < op.threshold if op.strict else h <= op.threshold
     spikes = np.where(op.flip, down, up).astype(h.dtype)
+    if op.max_spikes > 1:
+        return np.where(up, np.minimum(amounts_in(op, h), op.max_spikes), 0).astype(h.dtype)
     if op.negative_threshold is not None:
         below = h < op.negative_threshold if op.strict else h <= op.negative_threshold
         spikes = np.where(below & (spikes == 0), -1, spikes).astype(h.dtype)
@@ -124,6 +126,14 @@ def spikes_of(op: Neuron, h: Array, state: dict[str, Array]) -> Array:
             spikes != 0, op.refractory, np.maximum(state["wait"] - 1, np.minimum(state["wait"], 0))
         )
     return spikes
+
+
+def amounts_in(op: Neuron, h: Array) -> Array:
+    """How often ``amount`` can be taken from h before it no longer compares; for an h that does."""
+    above = h + (op.amount - op.threshold)  # where both are one number, h itself: no rounding
+    if op.strict:
+        return -(-above // op.amount) - 1 if h.dtype.kind == "i" else np.ceil(above / op.amount) - 1
+    return above // op.amount if h.dtype.kind == "i" else np.floor(above / op.amount)
 
 
 def reset(op: Neuron, h: Array, spikes: Array) -> Array:

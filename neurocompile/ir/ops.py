@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 __all__ = [
     "LINEAR_OPS",
+    "MOST_SPIKES",
     "OPS",
     "STATEFUL_OPS",
     "WEIGHT_OPS",
@@ -229,6 +230,10 @@ class Neuron:
 
     ``deaf``: in the step after a spike the neuron does not hear its current (a reset to a value that falls one step
     late: ``h = decay * v_reset + bias`` there). Only with reset "to".
+
+    ``max_spikes``: with more than 1, s counts how often ``amount`` can be taken from h before it no longer compares, at
+    most so often: ``s = floor((h - threshold) / amount) + 1`` where ``h >= threshold`` (sinabs, Rockpool). The spikes
+    of a step are one number, and as many events. Without flip, negative threshold, refractory time and ``keep``.
     """
 
     threshold: Array
@@ -250,6 +255,7 @@ class Neuron:
     norm: MembraneNorm | None = None
     shift: int = 0
     deaf: bool = False
+    max_spikes: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +291,8 @@ Op: TypeAlias = (
 )
 
 WEIGHT_OPS = (Linear, Conv, ConvTranspose, Scale)
+MOST_SPIKES = 127
+"""What any neuron fires in a step at most: traces and events hold 8 bits."""
 LINEAR_OPS = (*WEIGHT_OPS, Gain, SumPool, Upsample, Reshape, Concat, Add)
 STATEFUL_OPS = (Neuron, Integrator)
 OPS: dict[str, type[Any]] = {

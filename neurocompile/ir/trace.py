@@ -23,7 +23,7 @@ class Trace:
 
     Attributes:
         outputs: what each output reads, in real units, ``[N, *shape]`` unless it is a sequence.
-        spikes: 0 or 1 (or -1).
+        spikes: 0 or 1 (or -1; several where neurons fire several a step).
         membranes: h, the membrane before the reset (of an integrator y), in the executor's own units.
         potentials: what the reset leaves of it, likewise.
         values: what else was asked for by name, and what the host gave the chip.
@@ -54,7 +54,9 @@ class Trace:
     moments_differing: int = 0
 
     def __post_init__(self) -> None:
-        self.fired = self.fired or {name: int(np.count_nonzero(spikes)) for name, spikes in self.spikes.items()}
+        self.fired = self.fired or {
+            name: int(np.abs(spikes).sum(dtype=np.int64)) for name, spikes in self.spikes.items()
+        }
 
     def first(self, samples: int) -> Trace:
         """The arrays of the first samples, with the spikes in them; what else is counted stays that of all."""

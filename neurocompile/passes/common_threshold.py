@@ -109,7 +109,7 @@ def _shifted(op: Neuron, shape: tuple[int, ...]) -> Neuron:
 
 def _factors(op: Neuron, parts: list[Rows], shape: tuple[int, ...]) -> Array | None:
     """What each neuron is to be multiplied by, ``[*shape]``; None where that is nothing, or cannot be done."""
-    if op.reset != "to" or op.negative_threshold is not None:
+    if op.reset != "to" or op.negative_threshold is not None or op.max_spikes > 1:
         return None
     if op.threshold.ndim == 0 and op.flip.ndim == 0 and not op.flip and np.isfinite(op.threshold):
         return None

@@ -15,6 +15,7 @@ import numpy as np
 
 from neurocompile.errors import Problem
 from neurocompile.ir.ops import (
+    MOST_SPIKES,
     OPS,
     Array,
     Conv,
@@ -70,10 +71,10 @@ _RANGES: dict[str, tuple[int, int]] = {
     "shape": (1, _LARGEST), "kernel": (1, _LARGEST), "stride": (1, _LARGEST), "dilation": (1, _LARGEST),
     "factors": (1, _LARGEST), "groups": (1, _LARGEST), "steps": (1, _STEPS), "padding": (0, _LARGEST),
     "output_padding": (0, _LARGEST), "axis": (0, 8), "refractory": (-1, _LARGEST), "shift": (-63, 63),
-    "fraction": (0, 62),
+    "fraction": (0, 62), "max_spikes": (1, MOST_SPIKES),
 }  # fmt: skip
 """Of whole numbers, by the names of the fields that have them."""
-_ADDED = ("deaf",)
+_ADDED = ("deaf", "max_spikes")
 """Fields that the first versions did not have; all others are written unless they are None."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
-from neurocompile.ir.form import Layer, Synapse
+from neurocompile.ir.form import Layer, Synapse, form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.kernels import apply, without_bias
 from neurocompile.ir.ops import (
@@ -25,7 +25,7 @@ from neurocompile.ir.ops import (
     Scale,
 )
 
-__all__ = ["Interval", "current_ranges", "event_ranges", "membrane_bounds"]
+__all__ = ["Interval", "bounded_spikes", "current_ranges", "event_ranges", "membrane_bounds"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _range_of(graph: Graph, node: Node, ranges: dict[str, Interval]) -> Interval
         found = Interval(np.full(shape, float(op.low)), np.full(shape, float(op.high)))
     elif isinstance(op, Neuron):
         least = 0.0 if op.negative_threshold is None else -1.0
-        found = Interval(np.full(shape, least), np.ones(shape))
+        found = Interval(np.full(shape, least), np.full(shape, float(op.max_spikes)))
     elif isinstance(op, Delay):
         inner = _range_of(graph, graph[node.inputs[0]], ranges)
         found = Interval(np.minimum(inner.low, 0), np.maximum(inner.high, 0))
@@ -74,6 +74,27 @@ def _range_of(graph: Graph, node: Node, ranges: dict[str, Interval]) -> Interval
         found = Interval(low, high)
     ranges[node.name] = found
     return found
+
+
+def bounded_spikes(graph: Graph) -> Graph:
+    """A real graph whose neurons that fire several spikes a step fire no more than their inputs can make them.
+
+    What is left of a membrane is less than a threshold, so that a step adds at most what all weights above 0 bring. An
+    eighth is added for weights that are rounded up; a neuron that fires more often all the same is counted.
+    """
+    for layer in form_of(graph).layers.values():
+        op: Any = graph[layer.name].op
+        if getattr(op, "max_spikes", 1) == 1:
+            continue
+        x = current_ranges(layer, event_ranges(graph))[layer.current].high + np.maximum(op.input_bias, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            i = np.where(op.current_decay < 1, x / (1 - op.current_decay), np.inf)
+            left = np.maximum(op.threshold, np.maximum(op.v_init, op.v_reset if op.reset == "to" else 0))
+            most = np.max((np.abs(op.decay) * left + np.maximum(op.gain * i, 0) + op.bias) / op.amount)
+        within = op.reset != "none" and np.all(op.gain > 0) and np.isfinite(most)
+        bound = min(op.max_spikes, int(1.125 * most) + 2) if within else op.max_spikes
+        graph = graph.rewritten({layer.name: replace(graph[layer.name], op=replace(op, max_spikes=max(bound, 2)))})
+    return graph
 
 
 def current_ranges(layer: Layer, events: Mapping[str, Interval]) -> dict[str, Interval]:
@@ -220,6 +241,8 @@ def _after(op: Neuron, h: Interval, one: float) -> Interval:
     """What the membrane can be after the reset."""
     if op.reset == "none":
         return h
+    if op.max_spikes > 1:
+        return _after_many(op, h)
     certain = op.refractory == 0 and op.negative_threshold is None
     silent_high = np.where(op.flip, h.high, np.minimum(h.high, op.threshold - 1)) if certain else h.high
     silent_low = np.where(op.flip, np.maximum(h.low, op.threshold + 1), h.low) if certain else h.low
@@ -237,4 +260,16 @@ def _after(op: Neuron, h: Interval, one: float) -> Interval:
         reset = Interval(kept.low - least, kept.high - (op.amount if op.negative_threshold is None else -least))
     low = np.where(fires & silent, np.minimum(silent_low, reset.low), np.where(fires, reset.low, silent_low))
     high = np.where(fires & silent, np.maximum(silent_high, reset.high), np.where(fires, reset.high, silent_high))
+    return Interval(low.astype(np.float64), high.astype(np.float64))
+
+
+def _after_many(op: Neuron, h: Interval) -> Interval:
+    """Of neurons that fire several times a step: less than a threshold is left, but for what is more than they can."""
+    fires, silent = h.high >= op.threshold, h.low < op.threshold
+    if op.reset == "to":
+        low, high = op.v_reset, op.v_reset
+    else:
+        low, high = op.threshold - op.amount, np.maximum(op.threshold - 1, h.high - op.max_spikes * op.amount)
+    low = np.where(fires, np.where(silent, np.minimum(h.low, low), low), h.low)
+    high = np.where(fires, np.where(silent, np.maximum(op.threshold - 1, high), high), h.high)
     return Interval(low.astype(np.float64), high.astype(np.float64))

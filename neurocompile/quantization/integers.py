@@ -42,7 +42,7 @@ def integer_parameters(op: Any, unit: Array, shape: tuple[int, ...], shift: int,
         input_bias=steps(op.input_bias),
         strict=False,
         v_reset=steps(op.v_reset),
-        amount=steps(op.amount),
+        amount=np.maximum(steps(op.amount), 1) if op.max_spikes > 1 else steps(op.amount),
         v_init=steps(op.v_init),
         amplitude=np.asarray(1),
         negative_threshold=(

@@ -13,7 +13,7 @@ from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Neuron, Output
-from neurocompile.quantization.bounds import event_ranges
+from neurocompile.quantization.bounds import bounded_spikes, event_ranges
 from neurocompile.quantization.layer import Choices, fit_layer
 from neurocompile.quantization.scales import Method
 
@@ -69,6 +69,7 @@ def quantize(
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
     seen = _calibrate(graph, calibration, timesteps) if method == "membrane" else None
     choices = Choices(arithmetic, timesteps, bits, per_channel, method, host)
+    graph = bounded_spikes(graph)
     events = event_ranges(graph)
     fitted = [fit_layer(layer, choices, events, seen) for layer in form_of(graph).layers.values()]
     problems = [problem for each in fitted for problem in each.problems]

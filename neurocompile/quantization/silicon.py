@@ -78,6 +78,8 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
     if op.deaf:
         what = "it does not hear its current in the step after a spike (a reset that falls one step late)"
         found.append(Shortfall(what, "reset in the step of the spike"))
+    if op.max_spikes > 1:
+        found.append(Shortfall("it fires several spikes a step", "use neurons that fire once"))
     if op.negative_threshold is not None:
         found.append(Shortfall("it fires signed spikes", "use two layers of ordinary neurons"))
     if np.any(op.input_bias != 0):

@@ -22,8 +22,8 @@ def binary(graph: Graph) -> set[str]:
             case Input(carries=carries, low=low, high=high):
                 # Declared spikes, not numbers that happen to be small.
                 is_binary = carries == "spikes" and low >= 0 and high <= 1
-            case Neuron(negative_threshold=negative):
-                is_binary = negative is None
+            case Neuron(negative_threshold=negative, max_spikes=most):
+                is_binary = negative is None and most == 1
             case MaxPool() | Upsample() | Reshape() | Concat():
                 is_binary = all(source in found for source in node.inputs)
             case _:
@@ -41,8 +41,8 @@ def ranges(graph: Graph) -> dict[str, Range]:
         match node.op:
             case Input(low=low, high=high):
                 found[node.name] = float(low), float(high)
-            case Neuron(negative_threshold=negative):
-                found[node.name] = (0.0 if negative is None else -1.0), 1.0
+            case Neuron() as op:
+                found[node.name] = _fired(op)
             case SumPool(kernel=kernel):
                 size = float(np.prod(kernel))
                 found[node.name] = min(0.0, ins[0][0] * size), max(0.0, ins[0][1] * size)
@@ -59,10 +59,14 @@ def ranges(graph: Graph) -> dict[str, Range]:
     return found
 
 
+def _fired(op: Neuron) -> Range:
+    return (0.0 if op.negative_threshold is None else -1.0), float(op.max_spikes)
+
+
 def _delayed(graph: Graph, node: Node, found: Mapping[str, Range]) -> Range:
     source = graph[node.inputs[0]]
     if source.name in found:
         return found[source.name]
     if isinstance(source.op, Neuron):
-        return (0.0 if source.op.negative_threshold is None else -1.0), 1.0
+        return _fired(source.op)
     return -np.inf, np.inf

@@ -30,7 +30,7 @@ def parameters(op: Any, shape: tuple[int, ...]) -> dict[str, Any]:
             "threshold": each(op.threshold), "flip": each(op.flip), "current_decay": each(op.current_decay),
             "input_bias": each(op.input_bias), "rest": each(op.v_reset), "amount": each(op.amount),
             "keep_after": each(op.keep), "init": each(op.v_init), "strict": op.strict,
-            "refractory": op.refractory, "deaf": op.deaf, "reset": _RESETS.index(op.reset),
+            "refractory": op.refractory, "deaf": op.deaf, "max_spikes": op.max_spikes, "reset": _RESETS.index(op.reset),
             "negative": None if op.negative_threshold is None else each(op.negative_threshold),
         }  # fmt: skip
     return found
@@ -154,6 +154,7 @@ def _fits_registers(op: Neuron, arithmetic: Arithmetic, bounds: Bounds, from_res
     plain = op.refractory == 0 and not op.deaf and op.negative_threshold is None and not np.any(op.current_decay)
     if (
         not plain
+        or op.max_spikes > 1
         or (op.reset == "by" and np.any(op.keep != 1 << arithmetic.decay_fraction))
         or arithmetic.state_bits > 30
     ):

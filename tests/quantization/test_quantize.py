@@ -16,8 +16,9 @@ from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.form import form_of
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Add, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
+from neurocompile.passes.synapses import Synapses
 from neurocompile.quantization import chosen_method, event_ranges, membrane_bounds, quantize
-from neurocompile.quantization.bounds import _pushed, current_ranges
+from neurocompile.quantization.bounds import _pushed, bounded_spikes, current_ranges
 from neurocompile.quantization.rows import row_groups, rows_of
 from neurocompile.simulator import simulate_integers
 from tests.random_networks.graphs import arithmetic_of, whole_neuron
@@ -220,6 +221,38 @@ def test_bounds_hold_over_long_runs(reset: str, flip: bool) -> None:
     seen = simulate_integers(graph, GENERIC, x, membranes=True).membranes["neuron"]
     assert (seen >= reach.low).all()
     assert (seen <= reach.high).all()
+
+
+def test_neurons_fire_no_more_often_than_was_bounded() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        width = int(rng.integers(2, 9))
+        one = np.asarray(1.0)
+        ops = [
+            Neuron(one * rng.uniform(0.2, 2), decay=one * rng.uniform(0.3, 1), reset="by", amount=one * amount,
+                   current_decay=one * rng.choice((0.0, 0.5)), max_spikes=127)
+            for amount in rng.uniform(0.1, 1, 2)
+        ]  # fmt: skip
+        weights = [Linear(rng.normal(0, 0.5, (width, width)), rng.normal(0, 0.3, width)) for _ in ops]
+        graph = Graph(
+            [
+                Node("x", Input((width,), "spikes", low=0, high=1)),
+                Node("w0", weights[0], ("x",)),
+                Node("n0", ops[0], ("w0",)),
+                Node("w1", weights[1], ("n0",)),
+                Node("n1", ops[1], ("w1",)),
+                Node("y", Integrator(), ("n1",)),
+                Node("output", Output(), ("y",)),
+            ]
+        )
+        synaptic, _ = Synapses().run(graph)
+        bounded = bounded_spikes(synaptic)
+        ran = interpret(graph, {"x": (rng.random((8, 30, width)) < 0.7).astype(float)}, 30).spikes
+        for name, spikes in ran.items():
+            op: Any = bounded[name].op
+            assert spikes.max() <= op.max_spikes
+        first: Any = bounded["n0"].op
+        assert first.max_spikes < 127
 
 
 @pytest.mark.parametrize("transposed", [False, True])

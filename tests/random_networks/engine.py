@@ -57,6 +57,7 @@ CASES = (
     *("strict", "flip", "decay 0"),
     *("decay 1", "decay power of two", "decay between", "decay negative", "decay above 1", "current decay"),
     *("input bias", "bias", "v_reset", "v_init", "amount", "keep", "refractory", "refractory for ever", "deaf"),
+    "several spikes",
     *("negative threshold", "threshold at most 0", "threshold beyond the register", "threshold per neuron"),
     *("threshold per channel", "threshold scalar", "shift negative", "shift 0", "shift positive", "overflow"),
     *("rounding nearest", "rounding floor", "rounding zero", "overflow saturate", "overflow wrap"),
@@ -238,6 +239,7 @@ class _Build(IntegerBuild):
             ("refractory", op.refractory > 0),
             ("refractory for ever", op.refractory < 0),
             ("deaf", op.deaf),
+            ("several spikes", op.max_spikes > 1),
             ("negative threshold", op.negative_threshold is not None),
             ("threshold at most 0", np.any(op.threshold <= 0)),
             ("threshold beyond the register", np.any(np.abs(op.threshold) > most + 1)),
@@ -716,6 +718,8 @@ class _Build(IntegerBuild):
         )
         if not plain and op.reset == "to" and not op.refractory and self.chance(25):
             op = replace(op, deaf=True)
+        if not plain and not np.any(op.flip) and not op.refractory and self.chance(30):
+            op = replace(op, max_spikes=r.choice((2, 3, 7, 127)), amount=np.abs(maybe(90)) + 1)
         if op.reset == "to" and self.chance(3):
             op = replace(op, v_reset=np.asarray(r.choice((most, -most, most + 2, -most - 2))))
         self.change(name, **vars(op))
@@ -723,7 +727,7 @@ class _Build(IntegerBuild):
             beyond = r.choice((most + 1, 2 * most + 3, 2**40)) * (1 if self.edge == "silent" else -1)
             self.change(name, threshold=np.where(flip, -beyond, beyond).astype(np.int64))
             return
-        if not plain and self.chance(30):
+        if not plain and op.max_spikes == 1 and self.chance(30):
             below = np.quantile(self.membranes(name), r.choice((0.02, 0.1, 0.3)), method="lower")
             size = self.broadcast(shape)
             spread = np.abs(below) // 8 + 1

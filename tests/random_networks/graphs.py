@@ -89,7 +89,7 @@ def whole_neuron(threshold: Any, one: int, **settings: Any) -> Neuron:
     """A neuron in integers, whose decay is ``one`` (that is 1) and all else nothing, unless it is said."""
     zero = dict.fromkeys(("current_decay", "bias", "input_bias", "v_reset", "amount", "v_init"), 0)
     given = {"threshold": threshold, "decay": one, "keep": one, "gain": 1, "amplitude": 1, **zero, **settings}
-    plain = ("strict", "reset", "refractory", "shift", "deaf", "negative_threshold")
+    plain = ("strict", "reset", "refractory", "shift", "deaf", "negative_threshold", "max_spikes")
     return Neuron(**{name: value if name in plain else np.asarray(value) for name, value in given.items()})
 
 

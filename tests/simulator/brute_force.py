@@ -273,6 +273,10 @@ def _divided(value: int, whole: int, arithmetic: Arithmetic) -> int:
     return abs(value) // whole * (1 if value >= 0 else -1)
 
 
+def _above(h: int, threshold: int, strict: bool) -> bool:
+    return h > threshold if strict else h >= threshold
+
+
 def neuron_step(
     op: Any, place: Place, places: list[Place], x: int, state: dict[str, int], arithmetic: Arithmetic
 ) -> tuple[int, int]:
@@ -291,6 +295,8 @@ def neuron_step(
         spike = int(h < threshold if op.strict else h <= threshold)
     else:
         spike = int(h > threshold if op.strict else h >= threshold)
+    while 0 < spike < op.max_spikes and _above(h - spike * of("amount"), threshold, op.strict):
+        spike += 1
     if op.negative_threshold is not None and not spike:
         below = of("negative_threshold")
         spike = -int(h < below if op.strict else h <= below)
@@ -331,6 +337,6 @@ def _update(
             rest["v"] = out[p] = membranes[p] = decayed + _shifted(x[p], op.shift, arithmetic) + _at(op.bias, p, places)
             continue
         membranes[p], out[p] = neuron_step(op, p, places, x[p], rest, arithmetic)
-        counts["spikes"] += int(out[p] != 0)
+        counts["spikes"] += abs(out[p])
     done.membranes[node.name].append(membranes)
     return out

@@ -32,6 +32,8 @@ def step(state, current, parameters):
     heard = np.where(state["wait"] != 0, 0, u) if p["deaf"] else u
     h = _saturated(decayed(state["v"], p["decay"]) + heard + p["bias"])
     spikes = np.where(p["flip"], h <= p["threshold"], h >= p["threshold"]).astype(np.int64)
+    if p["max_spikes"] > 1:  # as often as the amount can be taken
+        spikes = spikes * np.minimum((h - p["threshold"]) // np.maximum(p["amount"], 1) + 1, p["max_spikes"])
     if p["signed"]:
         spikes = np.where((h <= p["negative_threshold"]) & (spikes == 0), -1, spikes)
     if p["refractory"]:

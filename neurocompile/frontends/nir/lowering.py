@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from neurocompile.frontends.nir.steps import Step
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.graph import Node as Placed
 from neurocompile.ir.ops import (
+    MOST_SPIKES,
     Add,
     Array,
     Conv,
@@ -153,9 +154,8 @@ class _Making:
 
     def _cell(self, name: str, step: Step, x: str) -> str:
         shape = self.network.shapes[name]
-        if step.many:
-            what = "it fires several spikes a step, which no neuron of a program does yet"
-            self.problems.append(Problem(what, name, fix="read it with --spikes one, and see how far that is"))
+        if step.many and (problem := _no_many(name, step)):
+            self.problems.append(problem)
             return x
         if (step.current_gain != 1).any() and step.filters:
             x = self.put(f"{name}.current", Scale(_reaching(step.current_gain, shape)), x)
@@ -182,28 +182,46 @@ class _Making:
         """Two neurons: one that fires, and one that tells whether its membrane is above the threshold all the same.
 
         The first compares ``u - R thr``, where R is what the second said a step ago; what R took off is given back in
-        the step after.
+        the step after. A synaptic current would go on with what is given to it, and is given the rest of that back.
         """
         shape = self.network.shapes[name]
-        if step.filters:  # what one neuron takes off the other passes by the current
-            x = self.put(f"{name}.synapse", Integrator(_reaching(step.current_decay, shape)), x)
         assert step.threshold is not None
         threshold, decay = _reaching(step.threshold, shape), _reaching(step.decay, shape)
         driven = self.put(f"{name}.heard", Scale(_reaching(step.gain, shape)), x) if (step.gain != 1).any() else x
+        filtered = _reaching(step.current_decay, shape) if step.filters else np.asarray(0.0)
         again = f"{name}.again"
-        last, before = (
-            self.put(f"{again}.{count}", Delay(shape, count), again) for count in (1, 2)
-        )  # fmt: skip
-        taken = self.put(f"{name}.taken", Scale(-threshold), last)
-        returned = self.put(f"{name}.returned", Scale(decay * threshold), before)
-        heard = self.put(f"{name}.sum_", Add(), driven, taken, returned)
+        taken = self._past(again, again, shape, {1: -threshold, 2: (decay + filtered) * threshold,
+                                                 3: -filtered * decay * threshold})  # fmt: skip
+        heard = self.put(f"{name}.sum_", Add(), driven, *taken)
         bias, start = _reaching(step.bias, shape), _reaching(step.start, shape)
-        told = Neuron(threshold, decay=decay, bias=bias, strict=step.strict, reset="none", v_init=start)
+        told = Neuron(
+            threshold, decay=decay, current_decay=filtered, bias=bias, strict=step.strict, reset="none", v_init=start
+        )
         fires = self.put(name, replace(told, reset="by", amount=threshold), heard)
-        spent = self.put(f"{again}.spent", Scale(-threshold), fires)
-        left = self.put(f"{again}.sum", Add(), driven, spent)
+        spent = self._past(f"{again}.spent", fires, shape, {0: -threshold, 1: filtered * threshold})
+        left = self.put(f"{again}.sum", Add(), driven, *spent)
         self.nodes[again] = Placed(again, told, (left,))
         return fires
+
+    def _past(self, name: str, source: str, shape: Sequence[int], weights: Mapping[int, Array]) -> list[str]:
+        """What a source gave so many steps ago, each times a weight."""
+        found = []
+        for steps, weight in weights.items():
+            if np.any(weight):
+                late = self.put(f"{name}.{steps}", Delay(tuple(shape), steps), source) if steps else source
+                found.append(self.put(f"{name}.by{steps}", Scale(weight), late))
+        return found
+
+
+def _no_many(name: str, step: Step) -> Problem | None:
+    """Why a neuron that fires several spikes a step cannot be one of a graph."""
+    one = "--spikes one"
+    if step.threshold is not None and np.any(step.threshold <= 0):
+        least = f"{float(np.min(step.threshold)):g}"
+        return Problem("a threshold that is not above 0 fits any number of times", name, least, "above 0", one)
+    if step.twice or step.reset == "soft-late" or (step.after == "leaked" and step.reset == "soft"):
+        return Problem("it fires several spikes a step, and takes them off in the next one", name, fix=one)
+    return None
 
 
 def _neuron(step: Step, shape: Sequence[int]) -> Neuron:
@@ -220,9 +238,10 @@ def _neuron(step: Step, shape: Sequence[int]) -> Neuron:
         strict=step.strict,
         reset="none" if step.reset == "none" else "by" if soft else "to",
         v_reset=_reaching(step.v_reset, shape),
-        amount=threshold / decay if late else threshold if soft else np.asarray(0.0),
+        amount=threshold / decay if late else threshold if soft or step.many else np.asarray(0.0),
         v_init=_reaching(step.start, shape),
         deaf=step.reset == "hard-late",
+        max_spikes=MOST_SPIKES if step.many else 1,
     )
 
 

@@ -177,10 +177,13 @@ class _State:
         s = self.step_
         assert s.threshold is not None
         fired = (h > s.threshold if s.strict else h >= s.threshold).astype(np.float64)
+        nearest = s.threshold
         if s.many:
-            fired = np.where(h > 0, np.trunc(h / s.threshold), 0.0)
+            held = h / s.threshold
+            fired = np.where(h > 0, np.ceil(held) - 1 if s.strict else np.trunc(held), 0.0)
+            nearest = s.threshold * np.maximum(np.rint(held), 1)
         self.spikes.append(fired)
-        self.margins.append(h - s.threshold)
+        self.margins.append(h - nearest)
         return fired
 
 

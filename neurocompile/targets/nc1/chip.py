@@ -393,12 +393,17 @@ def _signed(op: Neuron, parameters: Parameters, one: float) -> _Broken:
         yield "it fires negative spikes", "use --target generic"
 
 
+def _many(op: Neuron, parameters: Parameters, one: float) -> _Broken:
+    if op.max_spikes > 1:
+        yield "it fires several spikes a step", "use neurons that fire once, or --target generic"
+
+
 def _partial_reset(op: Neuron, parameters: Parameters, one: float) -> _Broken:
     if op.reset == "by" and np.any(op.keep != one):
         yield "its reset leaves a part of the membrane", "use --target generic"
 
 
-_NEURONS = (_current, _refractory, _deaf, _signed, _partial_reset)
+_NEURONS = (_current, _refractory, _deaf, _signed, _many, _partial_reset)
 """What nc1's neurons do not do of the neuron equation, a rule each."""
 
 

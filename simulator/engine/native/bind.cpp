@@ -163,6 +163,7 @@ std::unique_ptr<Node> layer_of(const py::dict& d, Owner& own) {
         n.strict = get<bool>(d, "strict");
         n.refractory = get<int>(d, "refractory");
         n.deaf = get<bool>(d, "deaf");
+        n.max_spikes = get<int64_t>(d, "max_spikes");
     }
     return layer;
 }

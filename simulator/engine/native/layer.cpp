@@ -442,7 +442,14 @@ void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, i
                            a.most, w.overflows);
     const int64_t threshold = p_threshold[e];
     const bool up = strict ? h > threshold : h >= threshold, down = strict ? h < threshold : h <= threshold;
-    int spike = p_flip[e] ? down : up;
+    int64_t spike = p_flip[e] ? down : up;
+    if (max_spikes > 1 && spike) {
+        spike = (h - threshold - strict) / p_amount[e] + 1;
+        if (spike > max_spikes) {
+            spike = max_spikes;
+            ++w.overflows;
+        }
+    }
     if (has_negative && !spike && (strict ? h < p_negative[e] : h <= p_negative[e])) spike = -1;
     if (refractory) {
         if (wait) spike = 0;
@@ -453,7 +460,7 @@ void Layer::step_any(const Network& net, Work& w, int64_t e, int64_t x, int t, i
     if (spike && reset == to_value) kept = p_rest[e];
     if (spike && reset == by_amount) kept = rounded(h * p_keep[e], a.fraction, a.rounding) - p_amount[e] * spike;
     v = held(kept, a.overflow, a.least, a.most, w.overflows);
-    counted[spikes] += spike != 0;
+    counted[spikes] += std::abs(spike);
     if (makes_bits) {
         if (spike)
             w.bits[id][((int64_t)t * shape.pixels + pixel) * shape.bytes + channel / 8] |= (uint8_t)(1 << (channel % 8));

@@ -209,6 +209,7 @@ struct Layer : Node {
     bool strict = false, has_negative = false;
     int refractory = 0;
     bool deaf = false;  // wait: whether it fired at the last step
+    int64_t max_spikes = 1;  // a step
 
     void start(const Network&, Work&) const override;
     void run(const Network&, Team&, int from, int to) const override;

@@ -34,15 +34,16 @@ def parameters(op: Neuron) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(op, name) for name in names}
     signed = op.negative_threshold is not None
     found["negative_threshold"] = op.negative_threshold if signed else np.asarray(0)
-    return {**found, "signed": signed, "refractory": op.refractory, "deaf": op.deaf, "reset": op.reset}
+    whole = {"refractory": op.refractory, "deaf": op.deaf, "max_spikes": op.max_spikes, "reset": op.reset}
+    return {**found, "signed": signed, **whole}
 
 
 @pytest.mark.parametrize("reset", ["to", "by", "none"])
 @pytest.mark.parametrize("refractory", [0, 1, 3, -1])
 @pytest.mark.parametrize("deaf", [False, True])
-@pytest.mark.parametrize("signed", [False, True])
-def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool, deaf: bool) -> None:
-    if deaf and (refractory or reset != "to"):
+@pytest.mark.parametrize(("signed", "most"), [(False, 1), (True, 1), (False, 3), (False, 127)])
+def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool, most: int, deaf: bool) -> None:
+    if (deaf and (refractory or reset != "to")) or (refractory and most > 1):
         pytest.skip("no such neuron")
     rng = np.random.default_rng([len(reset), refractory + 1, signed])
     neurons, steps, samples = 12, 40, 3
@@ -53,15 +54,16 @@ def test_it_is_the_simulators(reset: Any, refractory: int, signed: bool, deaf: b
         current_decay=whole(0, 4097, neurons),
         bias=whole(-(2**18), 2**18, neurons),
         input_bias=whole(-(2**18), 2**18, neurons),
-        flip=rng.random(neurons) < 0.2,
+        flip=rng.random(neurons) < (0.2 if most == 1 else 0),
         reset=reset,
         v_reset=whole(-1000, 1000, neurons),
-        amount=whole(0, 2**22, neurons),
+        amount=whole(0 if most == 1 else 2**16, 2**22, neurons),
         keep=whole(3000, 4097, neurons),
         v_init=whole(-1000, 1000, neurons),
         negative_threshold=np.asarray(-(2**20)) if signed else None,
         refractory=refractory,
         deaf=deaf,
+        max_spikes=most,
         shift=6,
     )
     graph = Graph(

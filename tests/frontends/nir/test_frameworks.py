@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nir
 import numpy as np
 import pytest
 
@@ -13,10 +14,10 @@ from neurocompile.errors import DoesNotFit, UnsupportedModel
 from neurocompile.frontends import load_model
 from neurocompile.ir.ops import Array
 from tests.cli.helpers import done, one, refused, result
+from tests.frontends.nir.files import N, affine, chain, lif
 
 DATA = Path(__file__).parents[2] / "data" / "nir"
 DIALECTS: dict[str, str] = json.loads((DATA / "dialects.json").read_text())
-UNCOMPILED = {"snntorch-synaptic-subtract-once"}
 
 
 def _given(name: str) -> tuple[Array, Array]:
@@ -34,7 +35,7 @@ def test_a_file_fires_as_its_framework_does(name: str) -> None:
     assert np.array_equal(given, fired.reshape(given.shape))
 
 
-@pytest.mark.parametrize("name", sorted(set(DIALECTS) - UNCOMPILED))
+@pytest.mark.parametrize("name", sorted(DIALECTS))
 def test_so_does_its_program(name: str) -> None:
     x, fired = _given(name)
     told = {"dialect": DIALECTS[name], "timesteps": x.shape[1]}
@@ -62,9 +63,11 @@ def test_read_as_the_text_says_it_fires_otherwise(name: str) -> None:
     assert not np.array_equal(given, fired.reshape(given.shape))
 
 
-def test_what_cannot_be_compiled_is_said_where_it_is() -> None:
+def test_what_cannot_be_compiled_is_said_where_it_is(tmp_path: Path) -> None:
+    leaky = nir.LI(*(np.full(N, value) for value in (1e-3, 10.0, 0.0)))
+    path = chain(tmp_path / "net.nir", affine(), leaky, affine(seed=1), lif())
     with pytest.raises(DoesNotFit, match="a membrane that never fires stands before another layer"):
-        neurocompile.compile(DATA / "snntorch-synaptic-subtract-once.nir", dialect="snntorch", timesteps=5)
+        neurocompile.compile(path, dialect="snntorch", timesteps=5)
 
 
 def test_two_readings_that_fire_otherwise_are_both_told() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from neurocompile.errors import BadInput, UnsupportedModel, UsageError
+import neurocompile
+from neurocompile.errors import BadInput, DoesNotFit, UnsupportedModel, UsageError
 from neurocompile.frontends import load_model
 from neurocompile.frontends.nir.dialects import weighed
 from neurocompile.frontends.nir.hdf5 import read_nir
@@ -163,11 +164,55 @@ def test_metadata_may_name_it(tmp_path: Path) -> None:
     assert load(tmp_path / "said.nir", dialect="norse").dialect.name == "norse"
 
 
-def test_several_spikes_a_step_are_run_and_not_compiled(tmp_path: Path) -> None:
-    path = chain(tmp_path / "net.nir", affine(), nir.IF(r=np.ones(N), v_threshold=np.full(N, 0.5)))
-    with pytest.raises(UnsupportedModel, match="several spikes a step"):
-        load(path, dialect="sinabs")
+def test_several_spikes_a_step(tmp_path: Path) -> None:
+    """As sinabs fires: as many as fit, subtracted at once; on chips that fire once a step, and say so."""
+    leaky = nir.LIF(*(np.full(N, value) for value in (5.0, 1.0, 0.0, 0.3, 0.0)))
+    path = chain(tmp_path / "net.nir", affine(), leaky, affine(seed=1), nir.IF(np.ones(N), np.full(N, 0.5)))
+    x = np.random.default_rng(0).normal(0.5, 2, (4, STEPS, N))
+    program = neurocompile.compile(path, timesteps=STEPS, dialect="sinabs", calibrate=x, readout="sequence", bits=16)
+    (real,) = (neurocompile.simulate(program, x, real=True).outputs or {}).values()
+    assert np.array_equal(real, _as_sinabs(path, x))
+    assert real.max() > 2
+    (whole,) = (neurocompile.simulate(program, x).outputs or {}).values()
+    assert (np.rint(whole) == real).mean() > 0.97
+    with pytest.raises(DoesNotFit, match="several spikes a step"):
+        neurocompile.compile(path, timesteps=STEPS, dialect="sinabs", calibrate=x, target="nc1")
+    notes = neurocompile.compile(path, timesteps=STEPS, dialect="sinabs", calibrate=x, target="loihi").notes
+    assert any("not a neuron of the chip: it fires several spikes a step" in note for note in notes)
     assert load(path, dialect="sinabs", spikes="one").dialect.spikes == "one"
+
+
+def _as_sinabs(path: Path, x: Array) -> Array:
+    """One leaky layer and one without leak, by hand."""
+    nodes = nir.read(path, type_check=False).nodes
+    keep, out = np.exp(-1 / 5.0), np.zeros_like(x)
+    u = v = np.zeros((len(x), N))
+    for t in range(STEPS):
+        u = keep * u + (1 - keep) * (x[:, t] @ nodes["n0"].weight.T + nodes["n0"].bias)
+        fired = np.where(u > 0, np.trunc(u / 0.3), 0)
+        u = u - 0.3 * fired
+        v = v + fired @ nodes["n2"].weight.T + nodes["n2"].bias
+        out[:, t] = np.where(v > 0, np.trunc(v / 0.5), 0)
+        v = v - 0.5 * out[:, t]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [({"dialect": "snntorch", "spikes": "many"}, "in the next one"),
+     ({"dialect": "snntorch-late", "spikes": "many"}, "in the next one")],
+)  # fmt: skip
+def test_several_spikes_that_no_neuron_has(how: dict[str, Any], why: str, file: Path) -> None:
+    with pytest.raises(UnsupportedModel, match=why):
+        load(file, **how)
+
+
+@pytest.mark.parametrize("how", [{"fire": "gt"}, {"reset": "hard"}, {"reset": "none"}])
+def test_several_spikes_with_other_parts(how: dict[str, Any], tmp_path: Path) -> None:
+    """The graph is held against the file when it is read."""
+    path = chain(tmp_path / "net.nir", affine(), nir.IF(np.ones(N), np.full(N, 0.25), np.full(N, 0.125)))
+    x = np.random.default_rng(3).integers(0, 3, (4, STEPS, N)) / 4
+    assert run(path, x, dialect="sinabs", **how).max() > 1
 
 
 def test_options_of_torch_are_none_of_nirs(file: Path) -> None:
