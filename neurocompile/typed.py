@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from neurocompile.errors import Problem, UsageError
 
-__all__ = ["Count", "Positive", "Range", "Steps", "Typed", "as_path"]
+__all__ = ["Count", "Positive", "Range", "Steps", "Typed", "as_path", "origin_of"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,16 @@ def as_path(value: str | os.PathLike[str]) -> Path:
         raise UsageError(Problem("this is no path", actual=_shown(value), fix=fix)) from None
 
 
+def origin_of(hint: Any) -> Any:
+    """What a type is one of (``ndarray`` for ``NDArray[Any]``), behind a name that a ``type`` statement gave it.
+
+    NumPy's own are such names from 2.5 on.
+    """
+    origin = get_origin(hint)
+    named = getattr(origin or hint, "__value__", None)
+    return origin if named is None else get_origin(named) or named
+
+
 class _Refused(Exception):
     """What would have been taken, in words."""
 
@@ -113,7 +123,7 @@ def _taken(hint: Any, value: Any) -> Any:
     Raises:
         _Refused: if it is of another.
     """
-    origin = get_origin(hint)
+    origin = origin_of(hint)
     if hint is Any:
         return value
     if origin in (Union, UnionType):

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 import neurocompile
 from neurocompile import api
 from neurocompile.errors import NeurocompileError, UnsupportedModel, UsageError
+from neurocompile.typed import origin_of
 
 T, N = 3, 5
 VERBS = ("compile", "export", "simulate", "inspect", "targets", "zoo", "validate", "load", "demo", "save")
@@ -110,3 +112,15 @@ def test_a_layer_without_a_neuron() -> None:
         neurocompile.save(net, "none.pt", torch.rand(T, N, 4))
     with pytest.raises(UnsupportedModel, match=r"its output of shape \[0\] has no element"):
         api.compile(net, input_shape=(4,), timesteps=T)
+
+
+def test_a_named_type_is_what_it_names() -> None:
+    """As NumPy's NDArray is from 2.5 on, in Pythons that have such names."""
+
+    class Named:
+        __value__ = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+
+    assert origin_of(GenericAlias(Named, (Any,))) is np.ndarray
+    assert origin_of(Named) is np.ndarray
+    assert origin_of(tuple[int, ...]) is tuple
+    assert origin_of(int) is None

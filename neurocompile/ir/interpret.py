@@ -131,9 +131,10 @@ def spikes_of(op: Neuron, h: Array, state: dict[str, Array]) -> Array:
 def amounts_in(op: Neuron, h: Array) -> Array:
     """How often ``amount`` can be taken from h before it no longer compares; for an h that does."""
     above = h + (op.amount - op.threshold)  # where both are one number, h itself: no rounding
+    whole = h.dtype.kind == "i"
     if op.strict:
-        return -(-above // op.amount) - 1 if h.dtype.kind == "i" else np.ceil(above / op.amount) - 1
-    return above // op.amount if h.dtype.kind == "i" else np.floor(above / op.amount)
+        return np.asarray(-(-above // op.amount) - 1 if whole else np.ceil(above / op.amount) - 1)
+    return np.asarray(above // op.amount if whole else np.floor(above / op.amount))
 
 
 def reset(op: Neuron, h: Array, spikes: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_type_hints
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.keys import ARITHMETIC, LIF, Key, Keys, checked, whole
+from neurocompile.typed import origin_of
 
 __all__ = ["check_arrays", "check_body", "check_op"]
 
@@ -154,7 +155,7 @@ def _of_fields(node: Mapping[str, Any], name: str, where: str) -> Iterator[Probl
 
 def _takes(hint: Any, value: object) -> bool:
     """Whether a value is of the type that a field has, as JSON holds it."""
-    origin = get_origin(hint)
+    origin = origin_of(hint)
     if origin in (Union, UnionType):
         return any(_takes(one, value) for one in get_args(hint) if one is not NoneType)
     if origin is Literal:
@@ -196,11 +197,11 @@ def _in_range(field: str, value: object) -> bool:
 
 
 def _allowed(hint: Any, field: str) -> str:
-    if get_origin(hint) is Literal:
+    if origin_of(hint) is Literal:
         return ", ".join(get_args(hint))
     if field in _RANGES:
         return "{} to {}".format(*_RANGES[field])
-    return "numbers" if get_origin(hint) is np.ndarray else getattr(hint, "__name__", str(hint))
+    return "numbers" if origin_of(hint) is np.ndarray else getattr(hint, "__name__", str(hint))
 
 
 # -- arrays ------------------------------------------------------------------------------------------------------------
