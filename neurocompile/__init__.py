@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurocompile.api import compile, demo, export, inspect, load, simulate, targets, validate, zoo
+    from neurocompile.api import check, compile, demo, export, inspect, load, simulate, targets, validate, zoo
     from neurocompile.frontends.pytorch import equation, host, membrane, neuron, save
     from neurocompile.program import Program
     from neurocompile.reports.targets import TargetsReport
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Program": "neurocompile.program",
+    "check": "neurocompile.api",
     "compile": "neurocompile.api",
     "demo": "neurocompile.api",
     "equation": "neurocompile.frontends.pytorch",
@@ -38,6 +39,7 @@ _HOMES = {
 __all__ = [
     "Program",
     "__version__",
+    "check",
     "compile",
     "demo",
     "equation",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NirStart,
     )
     from neurocompile.quantization import Scales
+    from neurocompile.reports.check import CheckReport
     from neurocompile.reports.demo import DemoReport, DigitsReport
     from neurocompile.reports.export import ExportReport
     from neurocompile.reports.inspect import InspectReport
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from neurocompile.reports.validation import Validation
     from neurocompile.reports.zoo import ZooReport
 
-__all__ = ["compile", "demo", "export", "inspect", "load", "simulate", "targets", "validate", "zoo"]
+__all__ = ["check", "compile", "demo", "export", "inspect", "load", "simulate", "targets", "validate", "zoo"]
 
 Path_ = str | os.PathLike[str]
 Inputs = Array | Mapping[str, Array] | Path_
@@ -61,6 +62,7 @@ def compile(
     decay: NirDecay | None = None,
     gain: NirGain | None = None,
     start: NirStart | None = None,
+    recording: Mapping[str, Array] | Path_ | None = None,
     bits: int | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
@@ -91,6 +93,8 @@ def compile(
         decay: "euler" or "exp".
         gain: of their inputs: as the "file" says, "one", or "norm".
         start: of their membranes: "zero", "leak" or "reset".
+        recording: what the network of a .nir file fired where it was made, with what went in, by name (or an npz or
+            NIRGraphData file): it chooses the dialect.
         bits: of a weight; None: the target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how scales are chosen: "max", "percentile", "membrane", or "auto" ("membrane" below 6 bits where there
@@ -111,6 +115,7 @@ def compile(
         model=_given(model), target=target, input_shape=input_shape, timesteps=timesteps, layout=layout,
         readout=readout, carries=carries, arch=arch, trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        recording=_given(recording),
         bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
         chips=chips, encode=encode,
     )  # fmt: skip
@@ -142,6 +147,7 @@ def export(
     decay: NirDecay | None = None,
     gain: NirGain | None = None,
     start: NirStart | None = None,
+    recording: Mapping[str, Array] | Path_ | None = None,
     bits: int | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
@@ -180,6 +186,7 @@ def export(
         model=_given(model), out=_given(out), target=target, input_shape=input_shape, timesteps=timesteps,
         layout=layout, readout=readout, carries=carries, arch=arch, trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        recording=_given(recording),
         bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
         chips=chips, encode=encode,
         emit=None if emit is None else _several(emit), stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
@@ -236,6 +243,50 @@ def simulate(
     return run(request)
 
 
+def check(
+    model: nn.Module | Model | Path_,
+    target: str = "generic",
+    *,
+    chips: int = 1,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
+    recording: Mapping[str, Array] | Path_ | None = None,
+) -> CheckReport:
+    """Hold every node of a model against a target, without compiling it: all that is in the way, at once.
+
+    Args:
+        model: a file, or a live module; what it may not say about itself, as for :func:`compile`.
+        target: what it is to be compiled for.
+        chips: how many chips it may take.
+
+    Raises:
+        BadInput, UsageError: see :mod:`neurocompile.errors`; what is wrong with the network is in the report.
+    """
+    from neurocompile.verbs.check import CheckRequest
+    from neurocompile.verbs.check import check as run
+
+    request = CheckRequest(
+        model=_given(model), target=target, chips=chips, input_shape=input_shape, timesteps=timesteps, layout=layout,
+        readout=readout, carries=carries, arch=arch, trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        recording=_given(recording),
+    )  # fmt: skip
+    return run(request)
+
+
 def inspect(
     what: nn.Module | Model | Program | Path_,
     target: str = "generic",
@@ -256,6 +307,7 @@ def inspect(
     decay: NirDecay | None = None,
     gain: NirGain | None = None,
     start: NirStart | None = None,
+    recording: Mapping[str, Array] | Path_ | None = None,
 ) -> InspectReport:
     """The graph of a model or a program, its sizes, what folds into what, and what does not fit.
 
@@ -274,6 +326,7 @@ def inspect(
         what=_given(what), target=target, chips=chips, input_shape=input_shape, timesteps=timesteps, layout=layout,
         readout=readout, carries=carries, arch=arch, trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        recording=_given(recording),
     )  # fmt: skip
     return run(request)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from neurocompile.arithmetic import Arithmetic
 from neurocompile.data import arrange_inputs
 from neurocompile.errors import DoesNotFit, Problem, UnsupportedModel, UsageError, naming_lines
 from neurocompile.hosted import run_graph
@@ -21,7 +22,7 @@ from neurocompile.quantization import FEW_BITS, Method, Scales, chosen_method, q
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Encode
 
-__all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph"]
+__all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph", "encoding_of", "ready_target", "synaptic_passes"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def compile_graph(
     """
     _check_names(graph)
     with naming_lines(graph.lines):
-        target = _checked(load_target(target_name), options)
+        target = ready_target(target_name, options)
         program = _compiled(graph, target, timesteps, options, calibration or example or None, after)
         program = replace(program, example={name: np.asarray(x) for name, x in (example or {}).items()})
         if check and (violations := target.violations(program, options.chips)):
@@ -99,8 +100,13 @@ def _check_names(graph: Graph) -> None:
         raise UnsupportedModel([Problem(what, name, fix=fix) for name in halves])
 
 
-def _checked(target: Target, options: Options) -> Target:
-    """The target, if something can be compiled for it with these options."""
+def ready_target(name: str, options: Options) -> Target:
+    """The target of a name, if something can be compiled for it with these options.
+
+    Raises:
+        UsageError: if not.
+    """
+    target = load_target(name)
     if target.arithmetic is None:
         what = "this target is a price list only; nothing can be compiled for it"
         fix = f"export for another target, then: neurocompile simulate OUT --price-as {target.name}"
@@ -117,7 +123,7 @@ def _compiled(
     after: Callable[[str, Graph], None] | None,
 ) -> Program:  # fmt: skip
     assert target.arithmetic is not None  # checked
-    encode = _encoding(target, options)
+    encode = encoding_of(target, options)
     bits = target.arithmetic.weight_bits if options.bits is None else options.bits
     arithmetic = target.code.arithmetic(target.arithmetic, bits, options.plain_weights)
     seen = None
@@ -126,12 +132,7 @@ def _compiled(
     real, log = run_passes(graph, REAL_PASSES, after)
     if real.hosts:
         seen = _with_hosts(real, seen, timesteps)
-    steps: tuple[Pass, ...] = (
-        QuantizeInputs(seen or {}, options.input_bits),
-        FoldScale("fold-scale-2"),
-        Synapses(event_sums=arithmetic.event_sums),
-    )
-    free, more = run_passes(real, steps, after)
+    free, more = run_passes(real, synaptic_passes(arithmetic, options, seen or {}), after)
     log += more
     broken = target.code.illegal(target, free, 1.0)
     try:
@@ -198,7 +199,16 @@ def _with_hosts(graph: Graph, seen: Mapping[str, Array] | None, timesteps: int) 
     return {**seen, **run_graph(graph, seen, timesteps).values}
 
 
-def _encoding(target: Target, options: Options) -> Encode | None:
+def synaptic_passes(arithmetic: Arithmetic, options: Options, seen: Mapping[str, Array]) -> tuple[Pass, ...]:
+    """What gives every neuron synapses of its own, for inputs as ``seen``."""
+    return (
+        QuantizeInputs(seen, options.input_bits),
+        FoldScale("fold-scale-2"),
+        Synapses(event_sums=arithmetic.event_sums),
+    )
+
+
+def encoding_of(target: Target, options: Options) -> Encode | None:
     """How real-valued inputs reach the target; None where the program takes them as they are."""
     known = target.code.encodings(target)
     if options.encode is None or options.encode in known:

@@ -21,7 +21,7 @@ from neurocompile.errors import NeurocompileError, UnsupportedModel, UsageError
 from neurocompile.typed import origin_of
 
 T, N = 3, 5
-VERBS = ("compile", "export", "simulate", "inspect", "targets", "zoo", "validate", "load", "demo", "save")
+VERBS = ("compile", "export", "simulate", "check", "inspect", "targets", "zoo", "validate", "load", "demo", "save")
 ANYTHING: tuple[Any, ...] = (
     None, -1, 0, 1, 2.5, 10**30, True, "", "x", "\ud800", "a\0b", "[/x]", b"x", [], {}, {"x": 1}, (1, "a"), object(),
     np.zeros((2, 2)), np.array(["a"]), np.array([None]), torch.zeros(2, 3), torch.zeros(2, 4, requires_grad=True),
@@ -46,6 +46,7 @@ def usual() -> dict[str, dict[str, Any]]:
         "compile": {"model": net, "input_shape": (4,), "timesteps": T},
         "export": {"model": "m.pt", "dry_run": True, "validate": False},
         "simulate": {"program": "p", "x": data},
+        "check": {"model": "m.pt"},
         "inspect": {"what": "m.pt"},
         "targets": {},
         "zoo": {"name": "sgad-small"},

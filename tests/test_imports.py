@@ -21,7 +21,7 @@ ORDER = (
     ("models",),
     ("", "__main__", "api", "cli"),  # "": the package itself, which has the public names
     ("verbs",),
-    ("reports", "validation", "labels"),
+    ("reports", "validation", "labels", "judging"),
     ("backends", "simulator", "compiler"),
     ("targets",),
     ("mapping",),

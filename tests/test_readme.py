@@ -89,7 +89,7 @@ def test_every_command_is_run_by_one_of_these_tests() -> None:
     assert len(commands) == len(set(commands)) >= 18
     assert commands[0].startswith("neurocompile demo --write-data")
     verbs = {command.split()[1] for command in commands if command.startswith("neurocompile")}
-    assert verbs == {"demo", "export", "simulate", "validate", "inspect", "targets", "zoo"}
+    assert verbs == {"demo", "export", "simulate", "validate", "check", "inspect", "targets", "zoo"}
     assert any("--require lava" in command for command in _of("chip"))
     assert sum(map(_is_rtl, _of("core"))) == 2
 

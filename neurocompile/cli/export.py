@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import model_options, output_options, path
+from neurocompile.cli.options import model_options, output_options, path, recording_option
 
 __all__ = ["command"]
 
@@ -40,6 +40,7 @@ def _names(context: click.Context, option: click.Parameter, given: str | None) -
               help="Do not compare the result with PyTorch.")  # fmt: skip
 @click.option("--print-ir-after", metavar="PASS", help="Print the graph after a pass on stderr (`all`: after each).")
 @model_options
+@recording_option
 @output_options
 def command(**options: Any) -> int:
     """Compile MODEL for a target and write the program.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["model_options", "output_options", "shape"]
+__all__ = ["model_options", "output_options", "path", "recording_option", "shape"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,6 +27,7 @@ class _Shape(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 shape = _Shape()
+path = click.Path(path_type=Path)
 
 
 def output_options(function: Function) -> Function:
@@ -53,6 +54,17 @@ _OF_NIR = (
 )
 
 
+_RECORDING = click.option(
+    "--recorded", "recording", type=path, metavar="FILE",
+    help="NIR: what its network fired where it was made (npz or NIRGraphData): it chooses the dialect.",
+)  # fmt: skip
+
+
+def recording_option(function: Function) -> Function:
+    """``--recorded`` of a verb that reads a model; of `validate`, that is what hardware did."""
+    return _RECORDING(function)
+
+
 def model_options(function: Function) -> Function:
     """What a model file may not say about itself."""
     layouts = click.Choice(["TN", "NT", "N..T", "NCT..", "fold", "loop", "N"])
@@ -69,6 +81,3 @@ def model_options(function: Function) -> Function:
     ):
         function = decorate(function)
     return function
-
-
-path = click.Path(path_type=Path)

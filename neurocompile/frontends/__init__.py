@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.frontends.base import Frontend, Model, Settings
+from neurocompile.errors import BadInput, Problem, UnsupportedModel, UsageError
+from neurocompile.frontends.base import Frontend, Judged, Model, Settings
 from neurocompile.ir.ops import Array
 from neurocompile.registry import Table
 
-__all__ = ["FRONTENDS", "Frontend", "Model", "Settings", "live_model", "load_model"]
+__all__ = ["FRONTENDS", "Frontend", "Model", "Settings", "judge_model", "live_model", "load_model"]
 
 # Asked last: it answers for all that no other knows, says best what is wrong with it, and imports torch.
 _LAST = "pytorch"
@@ -31,6 +31,12 @@ def _in_turn() -> Iterator[Frontend]:
         yield FRONTENDS[name]
 
 
+def _known(path: Path) -> Frontend:
+    if not path.exists():
+        raise BadInput(Problem("no such file", str(path), fix="check the path"))
+    return next(each for each in _in_turn() if each.recognizes(path))
+
+
 def load_model(path: Path, **settings: Any) -> Model:
     """Read a model from a file, whatever kind it is.
 
@@ -43,10 +49,28 @@ def load_model(path: Path, **settings: Any) -> Model:
         UsageError: if the shape or the number of steps is not known.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
-    if not path.exists():
-        raise BadInput(Problem("no such file", str(path), fix="check the path"))
-    chosen = next(each for each in _in_turn() if each.recognizes(path))
-    return chosen.load(path, Settings(**settings))
+    return _known(path).load(path, Settings(**settings))
+
+
+def judge_model(path: Path, **settings: Any) -> Judged:
+    """Everything in a file, with all that is wrong with it; nothing is proved, and T need not be known.
+
+    Args:
+        path: the file.
+        settings: what the user says about it (:class:`Settings`).
+
+    Raises:
+        BadInput: for a file that is missing, damaged, of no kind that is known, or that would run code.
+        UsageError: if the input's shape is not known.
+    """
+    chosen, told = _known(path), Settings(**settings)
+    if chosen.judge is not None:
+        return chosen.judge(path, told)
+    try:
+        graph = chosen.load(path, told).graph
+    except UnsupportedModel as error:
+        return Judged({}, problems=error.problems)
+    return Judged({node.name: type(node.op).__name__ for node in graph}, graph)
 
 
 def live_model(model: Any, example: Mapping[str, Array] | None = None, **settings: Any) -> Model:

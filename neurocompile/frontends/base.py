@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Read
+from neurocompile.ir.ops import Array, Neuron, Read
 from neurocompile.ir.trace import Trace
 from neurocompile.typed import Count, Positive, Steps, Typed
 
-__all__ = ["Carries", "Frontend", "Layout", "Model", "Reading", "Settings"]
+__all__ = ["Carries", "Frontend", "Judged", "Layout", "Model", "Reading", "Settings"]
 
 Carries = Literal["real", "spikes"]
 NirReset = Literal["hard", "hard-late", "soft", "soft-late", "none"]
@@ -30,7 +30,8 @@ class Model(Protocol):
     """A network as its source has it, ready to be compiled, and an executor: its source can be run for reference.
 
     ``input_shapes`` are without time and batch, ``timesteps`` is T; ``example`` holds a few samples ``[n, ...]`` or
-    ``[n, T, ...]`` for each input, if the source brings any; ``notes`` are what its owner should know.
+    ``[n, T, ...]`` for each input, if the source brings any; ``notes`` are what its owner should know. One whose source
+    leaves its meaning open may have a ``reading`` besides (:attr:`Reading.said`), which programs keep.
     """
 
     timesteps: int
@@ -96,6 +97,8 @@ class Settings(Reading):
         arch: ``package.module:factory``, which makes the module that a file of weights belongs to.
         trust: read anything, which runs whatever code the file holds.
         otherwise: the input shape and T for a source that does not say them, where the user gave none.
+        recording: what the network of a .nir file fired where it was made (npz, or NIR's NIRGraphData), with what went
+            in: the dialect that fires so is chosen.
 
     Raises:
         UsageError: for a layout, a readout or something carried that is none.
@@ -109,6 +112,7 @@ class Settings(Reading):
     arch: str | None = None
     trust: bool = False
     otherwise: tuple[tuple[int, ...], int] | None = None
+    recording: Path | Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,6 +120,25 @@ class Settings(Reading):
             fix = "name one, or leave it out; which weights, only a module says"
             allowed = ", ".join(read for read in get_args(Read) if read != "weighted")
             raise UsageError(Problem("readout cannot be this", "readout", repr(self.readout), allowed, fix))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a source is made of, and all that is known to be in the way, without a proof that it does the same.
+
+    Attributes:
+        nodes: what the source calls its parts, and what each of them is.
+        graph: of all that can be lowered, with ordinary neurons where a layer cannot; None where there is none.
+        alone: neurons of a source that cannot be put together, by name, with their shapes; to be judged each by itself.
+        problems: of the source.
+        notes: how it was taken.
+    """
+
+    nodes: Mapping[str, str]
+    graph: Graph | None = None
+    alone: Mapping[str, tuple[Neuron, tuple[int, ...]]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,9 +150,11 @@ class Frontend:
         load: the model in it.
         takes: whether a live object is of this kind; None: it takes none.
         from_live: the model that a live object is; a few samples for each input may show what these are.
+        judge: everything in a file, with what is wrong with it; None: what ``load`` says.
     """
 
     recognizes: Callable[[Path], bool]
     load: Callable[[Path, Settings], Model]
     takes: Callable[[Any], bool] | None = None
     from_live: Callable[[Any, Settings, Mapping[str, Array] | None], Model] | None = None
+    judge: Callable[[Path, Settings], Judged] | None = None

@@ -60,8 +60,14 @@ _SETTINGS: Keys = {
     "input_bits": whole(1, 16, needed=False),
     "chips": whole(1, 1 << 20, needed=False),
     "encode": Key("any"),
+    "reading": Key("any"),
     "plain_weights": Key("flag"),
 }
+_READING: Keys = {
+    **{name: Key("text") for name in ("dialect", "reset", "fire", "spikes", "decay", "gain", "start")},
+    "dt": Key(whole=False),
+}
+"""How a source was read that leaves its meaning open (:class:`neurocompile.frontends.base.Reading`)."""
 _NODE: Keys = {
     "name": Key("text", needed=True),
     "op": Key("text", choices=tuple(OPS), needed=True),
@@ -98,7 +104,10 @@ def check_body(body: object, where: str) -> list[Problem]:
     problems += checked(_ARITHMETIC, arithmetic, "arithmetic", where)
     if isinstance(arithmetic, dict) and arithmetic.get("lif") is not None:
         problems += checked(LIF, arithmetic["lif"], "arithmetic.lif", where)
-    problems += checked(_SETTINGS, body["settings"], "settings", where)
+    settings = body["settings"]
+    problems += checked(_SETTINGS, settings, "settings", where)
+    if isinstance(settings, dict) and "reading" in settings:
+        problems += checked(_READING, settings["reading"], "settings.reading", where)
     kinds: dict[str, Callable[[object], bool]] = {
         "notes": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
         "lines": _texts, "sha256": _texts, "units": _references, "example": _references,

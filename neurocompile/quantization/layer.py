@@ -73,7 +73,7 @@ def fit_layer(
         events: the ranges of all events (:func:`neurocompile.quantization.event_ranges`).
         seen: the events of calibration data, for the method "membrane".
     """
-    problems = _decays_out_of_range(layer.node, choices.arithmetic)
+    problems = decays_out_of_range(layer.node, choices.arithmetic)
     if problems:
         return Fitted([], np.ones(layer.shape), problems)
     if layer.name in choices.host:
@@ -462,7 +462,8 @@ def _overflow(node: Node, unit: Array, what: str, reach: Interval, most: int, bi
     return Fitted([], unit, [problem], overflows=True)
 
 
-def _decays_out_of_range(node: Node, arithmetic: Arithmetic) -> list[Problem]:
+def decays_out_of_range(node: Node, arithmetic: Arithmetic) -> list[Problem]:
+    """Every decay of a real neuron, or of an integrator, that the target's fixed point cannot hold."""
     limit = 2.0 ** (arithmetic.decay_bits - 1 - arithmetic.decay_fraction)
     problems = []
     for name in ("decay", "current_decay", "keep"):

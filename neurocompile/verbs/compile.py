@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from neurocompile.compiler import Encode, Options, compile_graph
@@ -12,7 +12,7 @@ from neurocompile.ir.graph import Graph
 from neurocompile.program import Program
 from neurocompile.quantization import Scales
 from neurocompile.typed import Count
-from neurocompile.verbs.given import Inputs, ModelOptions, check_carried, data_of, model_of
+from neurocompile.verbs.given import Inputs, SourceOptions, check_carried, data_of, model_of
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -22,7 +22,7 @@ __all__ = ["CompileRequest", "calibration_of", "compile", "compiled"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileRequest(ModelOptions):
+class CompileRequest(SourceOptions):
     """How a model is compiled.
 
     Attributes:
@@ -82,7 +82,9 @@ def compiled(
         plain_weights,
     )  # fmt: skip
     seen = None if samples is None else samples.inputs
-    return compile_graph(
+    program = compile_graph(
         model.graph, request.target, model.timesteps, options, calibration=seen, example=model.example, after=after,
         check=check,
     )  # fmt: skip
+    reading = getattr(model, "reading", None)
+    return replace(program, settings={**program.settings, "reading": reading}) if reading else program

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     Source = nn.Module | Model | Path
     """A file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode."""
 
-__all__ = ["EXAMPLES", "Inputs", "ModelOptions", "as_arrays", "check_carried", "data_of", "model_of", "program_of"]
+__all__ = [
+    "EXAMPLES",
+    "Inputs",
+    "ModelOptions",
+    "SourceOptions",
+    "as_arrays",
+    "check_carried",
+    "data_of",
+    "model_of",
+    "program_of",
+]
 
 Inputs = Array | Mapping[str, Array] | Path
 """An array, arrays by input name, or an npz file."""
@@ -62,7 +72,24 @@ class ModelOptions(Reading):
     trust: bool = False
 
 
-def model_of(source: Source, options: ModelOptions, samples: Inputs | None = None) -> Model:
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(ModelOptions):
+    """What a verb may be told of the model that it reads.
+
+    Attributes:
+        recording: what the network of a .nir file fired where it was made, with what went in, by name (or an npz or
+            NIRGraphData file): it chooses the dialect.
+    """
+
+    recording: Path | Mapping[str, Array] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As frontends take it (:class:`neurocompile.frontends.base.Settings`)."""
+        return {field.name: getattr(self, field.name) for field in fields(SourceOptions)}
+
+
+def model_of(source: Source, options: SourceOptions, samples: Inputs | None = None) -> Model:
     """A model to be compiled; ``samples`` show what the inputs of a live module are.
 
     Raises:
@@ -71,7 +98,7 @@ def model_of(source: Source, options: ModelOptions, samples: Inputs | None = Non
     """
     from neurocompile.frontends import Model, live_model, load_model
 
-    settings = {field.name: getattr(options, field.name) for field in fields(ModelOptions)}
+    settings = options.settings
     if isinstance(source, Path):
         return load_model(source, **settings)
     if isinstance(source, Model):

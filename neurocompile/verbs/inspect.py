@@ -15,7 +15,7 @@ from neurocompile.reports.inspect import InspectReport
 from neurocompile.reports.program import Sizes
 from neurocompile.targets import load_target, target_of
 from neurocompile.typed import Count
-from neurocompile.verbs.given import ModelOptions, model_of
+from neurocompile.verbs.given import SourceOptions, model_of
 from neurocompile.verbs.program import host_regions, placement_of, sizes_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["InspectRequest", "inspect"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectRequest(ModelOptions):
+class InspectRequest(SourceOptions):
     """What is looked at.
 
     Attributes:

@@ -251,6 +251,8 @@ def _reference(request: ValidateRequest, program: Program, data: Data) -> Model 
     from neurocompile.frontends import live_model, load_model
 
     said = {field.name: getattr(request, field.name) for field in fields(ModelOptions)}
+    if not request.said:
+        said |= program.settings.get("reading", {})
     if isinstance(request.reference, Path):
         return load_model(
             request.reference, **said, otherwise=(next(iter(program.input_shapes.values())), program.timesteps)

@@ -258,6 +258,11 @@ def test_inspect(model: Path, program: Path) -> None:
     assert neurocompile.inspect(neurocompile.load(program)) == neurocompile.inspect(program)
 
 
+def test_check(model: Path) -> None:
+    same(neurocompile.check(model), "check", model)
+    same(neurocompile.check(model, "nc1", chips=2), "check", model, "--target", "nc1", "--chips", "2")
+
+
 def test_targets() -> None:
     same(neurocompile.targets(), "targets")
     same(neurocompile.targets("loihi-sanafe"), "targets", "loihi-sanafe")

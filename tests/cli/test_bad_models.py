@@ -28,7 +28,7 @@ from tests.cli.helpers import (
     small_net,
 )
 
-VERBS = ("export", "inspect")
+VERBS = ("export", "inspect", "check")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -51,12 +51,12 @@ def test_a_price_list_is_no_target(model: Path, tmp_path: Path) -> None:
     nothing_in(tmp_path)
 
 
-@pytest.mark.parametrize("verb", ["export", "simulate", "validate", "inspect", "targets", "demo"])
+@pytest.mark.parametrize("verb", ["export", "simulate", "validate", "check", "inspect", "targets", "demo"])
 def test_an_unknown_option(verb: str) -> None:
     says(one(refused(2, verb, "--frobnicate")), what="--frobnicate", fix=f"neurocompile {verb} --help")
 
 
-@pytest.mark.parametrize("verb", ["export", "simulate", "validate", "inspect"])
+@pytest.mark.parametrize("verb", ["export", "simulate", "validate", "check", "inspect"])
 def test_a_missing_argument(verb: str) -> None:
     says(one(refused(2, verb)), what="Missing argument", fix="--help")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from neurocompile.extras import needing
-from neurocompile.frontends.base import Frontend, Model, Settings
+from neurocompile.frontends.base import Frontend, Judged, Model, Settings
 
-__all__ = ["frontend"]
+__all__ = ["frontend", "is_hdf5"]
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def _is_hdf5(path: Path) -> bool:
+def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5; it is asked of every model, and h5py may be missing."""
     if not path.is_file():  # a pipe would be waited for
         return False
@@ -30,4 +30,11 @@ def _load(path: Path, settings: Settings) -> Model:
     return load(path, settings)
 
 
-frontend = Frontend(_is_hdf5, _load)
+def _judge(path: Path, settings: Settings) -> Judged:
+    """:func:`neurocompile.frontends.nir.judging.judge`, where h5py is installed."""
+    with needing(str(path), "nir"):
+        from neurocompile.frontends.nir.judging import judge
+    return judge(path, settings)
+
+
+frontend = Frontend(is_hdf5, _load, judge=_judge)

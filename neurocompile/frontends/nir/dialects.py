@@ -16,7 +16,7 @@ from neurocompile.frontends.base import Reading
 from neurocompile.frontends.nir.network import Network
 from neurocompile.frontends.nir.nodes import Cell
 
-__all__ = ["DIALECTS", "Dialect", "told", "weighed"]
+__all__ = ["DIALECTS", "Dialect", "reading_of", "told", "weighed"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ DIALECTS = {
 }  # fmt: skip
 """By name; "text" is what NIR's own text says: forward Euler, above the threshold, at once to v_reset."""
 
-_OPTIONS = ("dt", "decay", "reset", "fire", "spikes", "gain", "start")
+OPTIONS = ("dt", "decay", "reset", "fire", "spikes", "gain", "start")
 
 
 def told(reading: Reading, metadata: object = None) -> Dialect | None:
@@ -94,11 +94,11 @@ def told(reading: Reading, metadata: object = None) -> Dialect | None:
         UsageError: for a dialect that there is not, or where dt is not known.
         BadInput: for metadata that are none of this.
     """
-    parts = {name: getattr(reading, name) for name in _OPTIONS if getattr(reading, name) is not None}
+    parts = {name: getattr(reading, name) for name in OPTIONS if getattr(reading, name) is not None}
     name = reading.dialect
     if name is None and isinstance(metadata, dict) and isinstance(metadata.get("dialect"), str):
         name = metadata["dialect"]
-        kept = {key: metadata[key] for key in _OPTIONS if key in metadata}
+        kept = {key: metadata[key] for key in OPTIONS if key in metadata}
         plain = {key: value.item() if getattr(value, "size", 0) == 1 else value for key, value in kept.items()}
         try:
             parts = {**Reading(**plain).said, **parts}
@@ -181,6 +181,13 @@ def _of_leaks(cells: Sequence[Cell], recurrent: bool) -> Iterator[tuple[Dialect,
 
 def _near(value: object, wanted: object) -> bool:
     return bool(np.allclose(np.asarray(value, float), np.asarray(wanted, float), rtol=1e-6, atol=1e-12))
+
+
+def reading_of(dialect: Dialect) -> dict[str, object]:
+    """What a user would have to say for it to be read so: the name, and the parts that are its own."""
+    base = DIALECTS[dialect.name]
+    parts = {name: getattr(dialect, name) for name in OPTIONS if getattr(dialect, name) != getattr(base, name)}
+    return {"dialect": dialect.name, **parts}
 
 
 def differing(one: Dialect, other: Dialect) -> dict[str, tuple[object, object]]:

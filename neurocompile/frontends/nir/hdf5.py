@@ -6,11 +6,11 @@ may hold anything; what it declares is held against its size before memory is ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -20,7 +20,9 @@ from neurocompile.files import opened
 from neurocompile.ir.ops import Array
 from neurocompile.printable import printable
 
-__all__ = ["Raw", "read_nir"]
+__all__ = ["Raw", "read_nir", "read_nir_data"]
+
+Found = TypeVar("Found")
 
 DEPTH = 16
 NODES = 100_000
@@ -58,14 +60,31 @@ def read_nir(path: Path) -> Raw:
     Raises:
         BadInput: for what is no such file, damaged, or larger inside than it may be.
     """
+    return _read(path, lambda reader, root: reader.root(root))
+
+
+def read_nir_data(path: Path, dt: float | None = None) -> dict[str, Array]:
+    """What a file of :func:`nir.write_data` (NIRGraphData) recorded of each node: ``[samples, steps, neurons]``.
+
+    Args:
+        path: of the file.
+        dt: of a step, for events that have times; None: that of what is sampled in steps, if anything is.
+
+    Raises:
+        BadInput: for what is no such file, damaged, or larger inside than it may be; for times without a dt.
+    """
+    return _read(path, lambda reader, root: reader.data(root, dt))
+
+
+def _read(path: Path, take: Callable[[_Reader, h5py.File], Found]) -> Found:
     with opened(path) as file:
         size = path.stat().st_size
         try:
             with _bounded(_MEMORY + 2 * max(_SMALL, _RATIO * size)), h5py.File(file, "r") as root:
-                return _Reader(size).root(root)
+                return take(_Reader(size), root)
         except _Refused as refused:
             raise BadInput(
-                Problem(refused.what, f"{path}{refused.where}", refused.actual, refused.limit, _FIX)
+                Problem(refused.what, f"{path}{refused.where}", refused.actual, refused.limit, refused.fix)
             ) from None
         except (
             OSError,
@@ -104,9 +123,14 @@ def _bounded(most: int) -> Iterator[None]:
 
 
 class _Refused(Exception):
-    def __init__(self, what: str, where: str = "", actual: str = "", limit: str = "") -> None:
+    def __init__(self, what: str, where: str = "", actual: str = "", limit: str = "", fix: str = _FIX) -> None:
         super().__init__(what)
-        self.what, self.where, self.actual, self.limit = what, where, actual, limit
+        self.what, self.where, self.actual, self.limit, self.fix = what, where, actual, limit, fix
+
+
+def _kind(group: Any) -> str:
+    found = group.attrs.get("__type__", "")
+    return found if isinstance(found, str) else ""
 
 
 class _Reader:
@@ -121,6 +145,58 @@ class _Reader:
         if "node" not in members or not isinstance(members["node"], h5py.Group):
             raise _Refused("this HDF5 file is no NIR graph", limit="a group named node")
         return self._node(members["node"], "/node")
+
+    def data(self, root: h5py.File, dt: float | None) -> dict[str, Array]:
+        held = dict(self._observed(root, "", ""))
+        sampled = [float(group.attrs["dt"]) for _, group in held.values() if _kind(group) == "TimeGriddedData"]
+        step = dt or next(iter(sampled), None)
+        return {name: self._series(group, where, step) for name, (where, group) in held.items()}
+
+    def _observed(self, group: h5py.Group, prefix: str, where: str) -> Iterator[tuple[str, tuple[str, h5py.Group]]]:
+        """For each node, where its spikes are: the observable of that name, or the only one."""
+        if _kind(group) != "NIRGraphData":
+            raise _Refused("this HDF5 file is no NIRGraphData, and no .npz", where, fix="write it with nir.write_data")
+        if len(self.open) >= DEPTH:
+            raise _Refused("graphs lie too deep in one another", where, f"more than {DEPTH}", str(DEPTH))
+        self.open.append(-1)
+        for name, each in self._members(group["nodes"], f"{where}/nodes"):
+            at = f"{where}/nodes/{name}"
+            if _kind(each) == "NIRGraphData":
+                yield from self._observed(each, f"{prefix}{name}.", at)
+                continue
+            seen = dict(self._members(each["observables"], f"{at}/observables"))
+            likely = [key for key in seen if "spike" in key] or [key for key in seen if len(seen) == 1 or key == name]
+            if likely:
+                yield prefix + name, (f"{at}/observables/{likely[0]}", seen[likely[0]])
+        self.open.pop()
+
+    def _series(self, group: h5py.Group, where: str, dt: float | None) -> Array:
+        """Of one observable, ``[samples, steps, neurons]``; events of a step are counted, or their values added."""
+        if _kind(group) == "TimeGriddedData":
+            return np.asarray(self._numbers(group, "data", where), np.float64)
+        if dt is None:
+            raise _Refused("its events have times, and nothing says how long a step is", where, fix="give --dt")
+        index, time = self._numbers(group, "idx", where), self._numbers(group, "time", where)
+        value = self._numbers(group, "value", where) if "value" in group else np.ones(index.shape)
+        neurons, steps = int(group.attrs["n_neurons"]), round(float(group.attrs["t_max"]) / dt)
+        if index.ndim != 2 or not index.shape == time.shape == value.shape or min(neurons, steps) < 1:
+            raise _Refused("its events do not fit together", where)
+        if len(index) * steps * neurons > 1 << 28:
+            raise _Refused("it is too long", where, f"{steps:,} steps of {neurons:,} neurons", f"{1 << 28:,} numbers")
+        sample, place = np.nonzero((index >= 0) & np.isfinite(time))
+        step = np.floor(time[sample, place] / dt + 1e-6).astype(np.int64)
+        neuron = index[sample, place].astype(np.int64)
+        if (step < 0).any() or (step >= steps).any() or (neuron >= neurons).any():
+            raise _Refused("an event is later than the recording ends, or of no neuron", where)
+        found = np.zeros((len(index), steps, neurons))
+        np.add.at(found, (sample, step, neuron), value[sample, place])
+        return found
+
+    def _numbers(self, group: h5py.Group, name: str, where: str) -> Array:
+        found = self._value(group.get(name), f"{where}/{name}")
+        if not isinstance(found, np.ndarray) or found.dtype == object:
+            raise _Refused("numbers should be here", f"{where}/{name}")
+        return found
 
     def _members(self, group: h5py.Group, where: str) -> Iterator[tuple[str, Any]]:
         for name in group:

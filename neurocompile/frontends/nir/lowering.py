@@ -22,7 +22,7 @@ from neurocompile.frontends.nir.nodes import (
     Weights,
 )
 from neurocompile.frontends.nir.running import Runner
-from neurocompile.frontends.nir.steps import Step
+from neurocompile.frontends.nir.steps import Step, step_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.graph import Node as Placed
 from neurocompile.ir.ops import (
@@ -43,7 +43,7 @@ from neurocompile.ir.ops import (
     SumPool,
 )
 
-__all__ = ["lowered"]
+__all__ = ["lowered", "neuron_alone", "surveyed"]
 
 
 def lowered(network: Network, dialect: Dialect, carries: str, read: Read | None) -> Graph:
@@ -58,22 +58,40 @@ def lowered(network: Network, dialect: Dialect, carries: str, read: Read | None)
     Raises:
         UnsupportedModel: with everything that no chip's equation says.
     """
+    graph, problems = surveyed(network, dialect, carries, read)
+    if problems:
+        raise UnsupportedModel(problems)
+    return graph
+
+
+def surveyed(network: Network, dialect: Dialect, carries: str, read: Read | None) -> tuple[Graph, list[Problem]]:
+    """As :func:`lowered`, with ordinary neurons in place of those that no equation says, and why that is so."""
     making = _Making(network, dialect, carries, read)
     for name in making.runner.order:
         making.add(name)
-    if making.problems:
-        raise UnsupportedModel(making.problems)
-    return Graph(making.nodes.values())
+    return Graph(making.nodes.values()), making.problems
+
+
+def neuron_alone(cell: Cell, dialect: Dialect, where: str) -> Neuron | None:
+    """A cell that fires as a neuron, whatever stands around it; None for what never does.
+
+    Raises:
+        UnsupportedModel: if no equation says it.
+    """
+    step = step_of(cell, dialect, where)
+    if step.many and (problem := _no_many(where, step)):
+        raise UnsupportedModel(problem)
+    return None if step.threshold is None else _neuron(step, cell.shape)
 
 
 class _Making:
     def __init__(self, network: Network, dialect: Dialect, carries: str, read: Read | None) -> None:
         self.network, self.carries, self.read = network, carries, read
-        self.runner = Runner(network, dialect)
+        self.problems: list[Problem] = []
+        self.runner = Runner(network, dialect, self.problems)
         self.late = network.back_edges()
         self.nodes: dict[str, Placed] = {}
         self.given: dict[str, str] = {}  # the graph's node that gives what a node of the file gives
-        self.problems: list[Problem] = []
 
     def put(self, name: str, op: Op, *inputs: str) -> str:
         """A node of the graph, under a name that is free."""
@@ -106,12 +124,19 @@ class _Making:
             case Flatten():
                 self.given[name] = self.put(name, Reshape(shape), x)
             case Delayed():
-                self.given[name] = self._delay(name, self.runner.delays[name], x)
+                steps = self.runner.delays.get(name, np.ones((), np.int64))
+                self.given[name] = self._delay(name, steps, x)
             case Threshold():
                 above = Neuron(_reaching(node.threshold, shape), decay=np.asarray(0.0), strict=True, reset="none")
                 self.given[name] = self.put(name, above, x)
-            case Cell():
+            case Cell() if name in self.runner.steps:
                 self.given[name] = self._cell(name, self.runner.steps[name], x)
+            case Cell():
+                self.given[name] = self._ordinary(name, x)
+
+    def _ordinary(self, name: str, x: str) -> str:
+        """In place of a neuron that is refused, so that what stands around it can be judged."""
+        return self.put(name, Neuron(np.asarray(1.0), strict=True), x)
 
     def _heard(self, name: str) -> str:
         """All that a node reads, added up."""
@@ -156,7 +181,7 @@ class _Making:
         shape = self.network.shapes[name]
         if step.many and (problem := _no_many(name, step)):
             self.problems.append(problem)
-            return x
+            return self._ordinary(name, x)
         if (step.current_gain != 1).any() and step.filters:
             x = self.put(f"{name}.current", Scale(_reaching(step.current_gain, shape)), x)
         if step.threshold is None:

@@ -26,7 +26,7 @@ from neurocompile.frontends.nir.nodes import (
 )
 from neurocompile.printable import printable
 
-__all__ = ["Network", "network_of"]
+__all__ = ["Network", "network_of", "parts_of"]
 
 Shape = tuple[int, ...]
 
@@ -89,6 +89,13 @@ def network_of(raw: Raw, where: str) -> Network:
     _check_cycles(nodes, sources, where)
     shapes, chosen, more = _shaped(nodes, sources, where)
     return Network(chosen, sources, shapes, (*notes, *more), raw.metadata)
+
+
+def parts_of(raw: Raw, where: str) -> dict[str, Node]:
+    """The nodes of a file that can be read, whatever the others and the edges are."""
+    nodes: dict[str, Node] = {}
+    _collect(raw, "", where, nodes, [], [])
+    return nodes
 
 
 # -- graphs within graphs ----------------------------------------------------------------------------------------------

@@ -47,15 +47,21 @@ class Ran:
 class Runner:
     """One reading of a network.
 
+    Args:
+        network: the file.
+        dialect: how it is read.
+        problems: where all goes that the reading makes no step of; None: it is raised.
+
     Raises:
-        UnsupportedModel: with everything that the reading makes no step of.
+        UnsupportedModel: with all of that.
     """
 
-    def __init__(self, network: Network, dialect: Dialect) -> None:
+    def __init__(self, network: Network, dialect: Dialect, problems: list[Problem] | None = None) -> None:
         self.network, self.dialect = network, dialect
         self.steps: dict[str, Step] = {}
         self.delays: dict[str, Array] = {}
-        problems: list[Problem] = []
+        raised = problems is None
+        problems = [] if problems is None else problems
         for name, node in network.nodes.items():
             try:
                 if isinstance(node, Cell):
@@ -64,7 +70,7 @@ class Runner:
                     self.delays[name] = steps_of_delay(node.delay, dialect, name)
             except UnsupportedModel as error:
                 problems += error.problems
-        if problems:
+        if problems and raised:
             raise UnsupportedModel(problems)
 
     def threshold(self, name: str) -> float:

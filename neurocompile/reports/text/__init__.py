@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["text"]
 
 _WRITERS = {
+    "CheckReport": "check",
     "DemoReport": "demo",
     "DigitsReport": "demo",
     "ExportReport": "export",
