@@ -14,6 +14,17 @@ from neurocompile.verbs.networks import Demo
 from neurocompile.vocabulary.mpbn import MPBNLIF
 from neurocompile.vocabulary.versions import classes, named
 
+__all__ = [
+    "DEMO",
+    "INITIAL_BETA",
+    "TIMESTEPS",
+    "DigitsNet",
+    "load_digits_split",
+    "paper_network",
+    "spikingjelly_network",
+    "to_sequence",
+]
+
 TIMESTEPS = 4
 INITIAL_BETA = -0.8  # of MPBN: normalized membranes start 1.3 standard deviations below V_th = 0.5, so few fire
 

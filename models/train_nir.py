@@ -180,7 +180,7 @@ def summary(framework: Framework, net: nn.Module, fired: dict[str, Tensor], y: T
 @click.option("--output", type=PATH, default=CHECKPOINTS, metavar="DIR", help="Where to (default: models/checkpoints).")
 @click.option("--epochs", type=click.IntRange(1), default=40, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--record", "recorded", type=PATH, metavar="X.npz", help="Write what each layer fires for them.")
+@click.option("--record", "recorded", type=PATH, metavar="X.npz", help="Write its layers' spikes for held-out digits.")
 @click.option("--data", type=PATH, metavar="X.npz", help="Write the held-out digits as spikes, and their labels.")
 def _command(name: str | None, output: Path, epochs: int, seed: int, recorded: Path | None, data: Path | None) -> None:
     if name is None and data is None:
