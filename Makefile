@@ -78,6 +78,7 @@ test-peers: setup
 	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
 		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 nir==1.0.8 nirtorch==2.6 -e '.[all,dev]'
 	$(PEERS_VENV)/bin/python -m tests.peers.sweep
+	$(PEERS_VENV)/bin/python -m pytest tests/models/test_nir_digits.py -k trains
 	$(PY) -m benchmarks.nir
 
 # Other versions of Python, torch, SpikingJelly and NumPy, each in an environment of its own; writes docs/versions.md.

@@ -4,17 +4,26 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from spikingjelly.activation_based import layer
 from spikingjelly.activation_based import neuron as sj
 from torch import Tensor, nn
 
-from neurocompile.extras import needing
+from neurocompile.models.handwriting import load_digits_split
 from neurocompile.models.mpbn import NeuronFactory, conv_bn_mpbn, linear_bn_mpbn
 from neurocompile.verbs.networks import Demo
 from neurocompile.vocabulary.mpbn import MPBNLIF
 from neurocompile.vocabulary.versions import classes, named
+
+__all__ = [
+    "DEMO",
+    "INITIAL_BETA",
+    "TIMESTEPS",
+    "DigitsNet",
+    "load_digits_split",
+    "paper_network",
+    "spikingjelly_network",
+    "to_sequence",
+]
 
 TIMESTEPS = 4
 INITIAL_BETA = -0.8  # of MPBN: normalized membranes start 1.3 standard deviations below V_th = 0.5, so few fire
@@ -80,22 +89,6 @@ def spikingjelly_network() -> DigitsNet:
 def to_sequence(images: Tensor, timesteps: int = TIMESTEPS) -> Tensor:
     """The same images at every time step: [N, ...] -> [T, N, ...]."""
     return images.expand(timesteps, *images.shape)
-
-
-def load_digits_split() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """x_train [1347, 1, 8, 8], y_train [1347], x_test [450, 1, 8, 8], y_test [450]; pixels from 0 to 1.
-
-    A fixed, stratified split of scikit-learn's 1797 digits, a quarter held out.
-    """
-    with needing():
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits(return_X_y=True)
-    x = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
-    y = labels.astype(np.int64)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=0, stratify=y)
-    return x_train, y_train, x_test, y_test
 
 
 DEMO = Demo(

@@ -111,6 +111,7 @@ def test_every_file_of_the_houses_is_in_it(wheel: Path) -> None:
         "neurocompile/py.typed",
         "neurocompile/targets/generic/generic.toml",
         "neurocompile/models/checkpoints/digits.pt",
+        "neurocompile/models/checkpoints/digits-norse.nir",
         "neurocompile/simulator/__init__.py",
         "neurocompile/backends/__init__.py",
     }
@@ -123,8 +124,8 @@ def test_every_file_of_the_houses_is_in_it(wheel: Path) -> None:
 def test_the_files_are_the_same(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for house, inside in HOUSES.items():
-            for file in (ROOT / house).rglob("*.p[yt]"):
-                if "__pycache__" not in file.parts:
+            for file in (ROOT / house).rglob("*"):
+                if file.suffix in (".py", ".pt", ".nir") and "__pycache__" not in file.parts:
                     assert archive.read(f"{inside}/{file.relative_to(ROOT / house)}") == file.read_bytes(), file
 
 

@@ -37,7 +37,7 @@ def text(report: ExportReport) -> Iterator[Part]:
     for warning in report.warnings:
         yield Aside(f"warning: {warning}")
     if report.validation is not None:
-        yield from stages(report.validation, f"compared with PyTorch on {report.compared_on}")
+        yield from stages(report.validation, f"compared on {report.compared_on}")
     if report.program is not None:
         yield f"wrote {report.program}/: {', '.join(report.files)}"
     else:
