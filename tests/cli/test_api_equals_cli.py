@@ -30,7 +30,8 @@ TERMINAL = {"--json", "--debug", "--help"}
 """What is about the terminal alone."""
 
 FIELDS = {"--input": "carries", "--output": "out", "--per": "per_channel", "--no-validate": "validate",
-          "demo --target": "targets", "--time-limit": "time_limit_s"}  # fmt: skip
+          "demo --target": "targets", "--time-limit": "time_limit_s",
+          **{f"{verb} --recorded": "recording" for verb in ("export", "check", "inspect")}}  # fmt: skip
 """Fields of a request that are not called as the option is."""
 
 KEYWORDS = {verb: {"data": "x", "labels": "y"} for verb in ("simulate", "validate")}
