@@ -1,5 +1,7 @@
 """Files of other frameworks against these frameworks: ``python -m benchmarks.nir [--json] [--write docs/nir.md]``.
 
+With ``--readers`` the other way round: files that are written here, read by other frameworks.
+
 Each framework writes its networks in an environment that has it (``make peers-nir`` makes them), and runs them in
 float64. Here every file is read in its dialect, compiled, and run by ``simulate --real``; it is read once more as NIR's
 text says. What differs is counted in positions: neurons times steps.
@@ -32,7 +34,7 @@ FRAMEWORKS = {
 }  # fmt: skip
 """With what the folder of its environment ends."""
 _STEP = {"snntorch": 1e-4, "norse": 1e-6, "spikingjelly": 1e-4, "sinabs": 1.0, "rockpool": 1e-3, "spyx": 1.0}
-_BEGIN, _END = "<!-- table: python -m benchmarks.nir -->", "<!-- end of the table -->"
+_BEGIN, _END = "<!-- table: python -m benchmarks.nir{} -->", "<!-- end of the table -->"
 
 
 @dataclass
@@ -131,22 +133,30 @@ def table(found: list[Row]) -> str:
 @click.command(help=__doc__)
 @click.option("--environments", default=".venv-peers", show_default=True, help="What their folders begin with.")
 @click.option("--only", multiple=True, type=click.Choice(list(FRAMEWORKS)), help="This framework alone.")
+@click.option("--readers", is_flag=True, help="Files that are written here, read by SpikingJelly, snnTorch and Norse.")
 @click.option("--write", type=click.Path(path_type=Path), help="Put the table into this file, between its marks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(environments: str, only: Sequence[str], write: Path | None, as_json: bool) -> None:
+def main(environments: str, only: Sequence[str], readers: bool, write: Path | None, as_json: bool) -> None:
     """Run it."""
-    if write and only:
-        raise click.UsageError("--write wants the whole table: leave out --only")
-    if not any(python_of(environments, name).exists() for name in FRAMEWORKS):
+    if only and (write or readers):
+        raise click.UsageError("--only is for a look at one framework: leave out --write and --readers")
+    pythons = [python_of(environments, name) for name in FRAMEWORKS]
+    if not (pythons[0].exists() if readers else any(python.exists() for python in pythons)):
         raise click.UsageError(f"no environment with other frameworks at {environments}*: make peers-nir makes them")
-    found = rows(environments, only or tuple(FRAMEWORKS))
-    wrong = sum((row.differing or 0) + (row.simulated or 0) for row in found)
+    if readers:
+        from benchmarks.nir.others import readers_table, reads
+
+        read = reads(pythons[0])
+        wrong, lines, found = sum(each.unexplained for each in read), readers_table(read), [asdict(r) for r in read]
+    else:
+        held = rows(environments, only or tuple(FRAMEWORKS))
+        wrong = sum((row.differing or 0) + (row.simulated or 0) for row in held)
+        lines, found = table(held), [asdict(row) for row in held]
     if write:
-        text = write.read_text()
-        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
-        write.write_text(f"{before}{_BEGIN}\n\n{table(found)}\n\n{_END}{after}")
-    body = {"differing": wrong, "rows": [asdict(row) for row in found]}
-    print(json.dumps(body, indent=1) if as_json else table(found))
+        text, begin = write.read_text(), _BEGIN.format(" --readers" if readers else "")
+        before, rest = text.split(begin)
+        write.write_text(f"{before}{begin}\n\n{lines}\n\n{_END}{rest.split(_END, 1)[1]}")
+    print(json.dumps({"differing": wrong, "rows": found}, indent=1) if as_json else lines)
     sys.exit(1 if wrong else 0)
 
 

@@ -34,8 +34,8 @@ class Case:
     step: float = 1 / 64
     """Inputs are multiples of it."""
 
-    def write(self, folder: Path) -> tuple[int, int]:
-        """NAME.nir as ``export --emit nir`` has it, and NAME.npz: ``x[N, T, ...]``, ``spikes[N, T, ...]``.
+    def write(self, folder: Path, stem: str) -> tuple[int, int]:
+        """STEM.nir as ``export --emit nir`` has it, and STEM.npz: ``x[N, T, ...]``, ``spikes[N, T, ...]``.
 
         Returns:
             Its spikes, and its positions: neurons of the last layer times steps.
@@ -48,9 +48,9 @@ class Case:
         said = {"timesteps": STEPS, "readout": "sequence", "calibrate": x, "validate": False, **told}
         out = neurocompile.export(model, folder / "out" / "program", emit=["nir"], overwrite=True, **said).program
         assert out is not None
-        (out / "nir" / "network.nir").replace(folder / f"{self.name}.nir")
+        (out / "nir" / "network.nir").replace(folder / f"{stem}.nir")
         (found,) = (neurocompile.simulate(out, x, real=True).outputs or {}).values()
-        np.savez_compressed(folder / f"{self.name}.npz", x=x, spikes=np.asarray(found))
+        np.savez_compressed(folder / f"{stem}.npz", x=x, spikes=np.asarray(found))
         return int(np.asarray(found).sum()), np.asarray(found).size
 
 
@@ -154,7 +154,7 @@ CASES = (
     Case("LIF, reset to -0.2", by_hand(dense(), lif(5.0, 0.2, 0.2, 0.0, -0.2))),
     Case("CubaLIF", by_hand(dense(), cuba(3.0, 5.0, 1.0, 1.0)), gain=0.5),
     Case("CubaLIF, another w_in and r", by_hand(dense(), cuba(3.0, 5.0, 0.5, 0.2)), gain=4.0),
-    Case("convolutions, pool, IF", _image(lambda: neuron.IFNode(v_threshold=0.3)), (2, 8, 8), 4.0),
+    Case("convolutions, pool, IF", _image(lambda: neuron.IFNode(v_threshold=0.25)), (2, 8, 8), 6.0),
     Case("convolutions, pool, LIF", _image(lambda: neuron.LIFNode(tau=2.0, v_threshold=0.2)), (2, 8, 8), 2.0),
     Case("two layers of LIF", by_hand(dense(scale=0.5), lif(5.0, 0.2), dense(8, scale=1.0), lif(3.0, 1 / 3, width=8))),
     Case("recurrent LIF", by_hand(dense(), lif(5.0, 0.2, 0.2), back=dense(scale=0.6))),
