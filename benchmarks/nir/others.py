@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.nir.written import CASES
 
 READERS = ("SpikingJelly", "snnTorch", "Norse")
-_SUMS = "it takes an IF for a leak of 0.9, and r = 1 alone"
+_SUMS = "r has to be 1, which it reads as a leak of 0.9"
 _FROM_IT_ON = "it has no >=: a tie fires a step later"
 WHY: Mapping[tuple[str, str], str] = {
     **{(case.name, "snnTorch"): _SUMS for case in CASES if "IF" in case.name and "LIF" not in case.name},
@@ -24,7 +24,7 @@ WHY: Mapping[tuple[str, str], str] = {
     ("LIF, reset to -0.2", "SpikingJelly"): "v_leak has to be v_reset",
     ("LIF, reset to -0.2", "snnTorch"): "it resets to 0",
     ("LIF, reset to -0.2", "Norse"): "it resets to 0",
-    ("recurrent LIF", "snnTorch"): "its importer fails at a cycle in a file",
+    ("recurrent LIF", "snnTorch"): "its importer fails at cycles, also in files of its own",
 }
 """Of what differs: the file so changed differs from what was written in as many positions."""
 
