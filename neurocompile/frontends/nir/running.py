@@ -56,6 +56,9 @@ class Runner:
         self.steps: dict[str, Step] = {}
         self.delays: dict[str, Array] = {}
         problems: list[Problem] = []
+        if dialect.after and (late := sorted(network.back_edges())):
+            what = "a recurrent layer of Spyx: its file has the input pass the weights on the way back, it does not"
+            problems.append(Problem(what, late[0][0], fix="write the layer in another framework"))
         for name, node in network.nodes.items():
             try:
                 if isinstance(node, Cell):
