@@ -26,16 +26,15 @@ def usual(graph: Graph) -> Graph:
         assert isinstance(op, Neuron)
         if op.reset != "to" or op.norm is not None or op.negative_threshold is not None or np.any(op.flip):
             continue
-        shape = graph.edges[node.name].shape
         op = _from_reset(op)
         before = _weights_before(graph, node)
         if before is not None:
-            op, factor = _known(op, shape)
+            known, factor = _known(op, graph.edges[node.name].shape)
             scaled = [_scaled(each, factor, graph.edges[each.name].shape) for each in before]
-            if (factor != 1).any() and all(each is not None for each in scaled):
-                changed |= {each.name: each for each in scaled if each is not None}
-            else:
-                op = _from_reset(node.op)
+            told = [each for each in scaled if each is not None]
+            if (factor != 1).any() and len(told) == len(before):
+                op = known
+                changed |= {each.name: each for each in told}
         changed[node.name] = replace(node, op=op)
     return graph.rewritten(changed)
 
