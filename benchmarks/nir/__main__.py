@@ -74,7 +74,8 @@ def _read(file: Path, x: Array, fired: Array, dialect: str, **parts: float) -> i
     """The file itself, step by step: also what no program does yet is read."""
     try:
         network = network_of(read_nir(file), str(file))
-        runner = Runner(network, replace(DIALECTS[dialect], **parts))
+        reading = replace(DIALECTS[dialect], **parts)
+        runner = Runner(network.past_recurrence() if reading.after else network, reading)
     except NeurocompileError:
         return None
     ((name, shape),) = network.inputs.items()

@@ -420,6 +420,12 @@ def spyx() -> tuple[Iterator[Config], Runs, Writes]:
         outs[id(net)] = (width,)
         return net
 
+    def recurrent(kind: str, **told: float) -> Any:
+        rngs = nnx.Rngs(8)
+        layer = getattr(nn, kind)((WIDTH,), rngs=rngs, **told)
+        layer.recurrent_w[...] = 0.3 * jax.random.normal(rngs.params(), (WIDTH, WIDTH), jax.numpy.float64)
+        return layers(6, layer)
+
     def conv() -> Any:
         rngs = nnx.Rngs(7)
         first = nnx.Conv(2, 3, (3, 3), rngs=rngs, param_dtype=jax.numpy.float64)
@@ -443,6 +449,10 @@ def spyx() -> tuple[Iterator[Config], Runs, Writes]:
         yield Config("lif-deep", "spyx", lambda: layers(4, lif(0.9, 0.7), lif(0.75, 0.5, 8)), gain=2.0)
         yield Config("cuba-deep", "spyx", lambda: layers(5, cuba(0.8, 0.9), cuba(0.5, 0.75, 0.5, 8)))
         yield Config("conv-lif", "spyx", conv, IMAGE)
+        for kind, told in (("RIF", {}), ("RLIF", {"beta": 0.75}), ("RCuBaLIF", {"alpha": 0.5, "beta": 0.75})):
+            yield Config(
+                f"recurrent-{kind[1:].lower()}", "spyx", lambda kind=kind, told=told: recurrent(kind, **told), gain=1.0
+            )
 
     return configs(), run, graph_of
 

@@ -116,7 +116,9 @@ class _Making:
         """All that a node reads, added up."""
         read = []
         for source in self.network.sources[name]:
-            if (source, name) in self.late:
+            if (source, name) in self.late and self._is_after(source):
+                read.append(f"{source}.after")
+            elif (source, name) in self.late:
                 waiting = f"{source}.before"
                 if waiting not in self.nodes:
                     # What is read will be there: a delay may stand before it.

@@ -88,6 +88,7 @@ def load(path: Path, settings: Settings) -> NirModel:
             Problem("a .nir file does not say its number of steps", "--timesteps T", fix="give --timesteps")
         )
     dialect, notes = _chosen(network, settings, steps, str(path))
+    network = network.past_recurrence() if dialect.after else network
     carries = settings.carries or "real"
     model = NirModel(network, dialect, steps, carries, settings.readout, [*network.notes, *notes])
     _check_same(model, str(path))

@@ -56,9 +56,6 @@ class Runner:
         self.steps: dict[str, Step] = {}
         self.delays: dict[str, Array] = {}
         problems: list[Problem] = []
-        if dialect.after and (late := sorted(network.back_edges())):
-            what = "a recurrent layer of Spyx: its file has the input pass the weights on the way back, it does not"
-            problems.append(Problem(what, late[0][0], fix="write the layer in another framework"))
         for name, node in network.nodes.items():
             try:
                 if isinstance(node, Cell):
@@ -100,9 +97,13 @@ class Runner:
         ran = Ran()
         for t in range(timesteps):
             now: dict[str, Array] = {}
+            soon = {name: each.fired for name, each in state.items() if each.step_.after}  # which these give anyhow
             for name in self.order:
                 node = self.network.nodes[name]
-                parts = [(before if (a, name) in late else now)[a] for a in self.network.sources[name]]
+                parts = [
+                    (now if (a, name) not in late else soon if a in soon else before)[a]
+                    for a in self.network.sources[name]
+                ]
                 x = np.asarray(inputs[name][:, t], np.float64) if not parts else sum(parts[1:], start=parts[0])
                 if name in state:
                     now[name] = state[name].step(x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nir
 import numpy as np
 import pytest
 
@@ -37,6 +36,7 @@ def test_a_file_fires_as_its_framework_does(name: str) -> None:
     assert (fired.max() > 1) == (name in MANY)
     network = network_of(read_nir(DATA / f"{name}.nir"), name)
     ((port, shape),) = network.inputs.items()
+    network = network.past_recurrence() if READINGS[DIALECTS[name]].after else network
     ran = Runner(network, READINGS[DIALECTS[name]]).run({port: x.reshape(*x.shape[:2], *shape)}, x.shape[1])
     (given,) = ran.outputs.values()
     assert np.array_equal(given, fired.reshape(given.shape))
@@ -73,24 +73,6 @@ def test_read_as_the_text_says_it_fires_otherwise(name: str) -> None:
 def test_what_cannot_be_compiled_is_said_where_it_is() -> None:
     with pytest.raises(DoesNotFit, match="a membrane that never fires stands before another layer"):
         neurocompile.compile(DATA / "snntorch-synaptic-subtract-once.nir", dialect="snntorch", timesteps=5)
-
-
-def test_a_recurrent_file_of_spyx_is_refused(tmp_path: Path) -> None:
-    """As it is written its input passes w_rec; what Spyx runs adds it to what w_rec gives."""
-    cells = {"tau": 4.0, "r": 0.75, "v_leak": 0.0, "v_threshold": 1.0}
-    inner = {
-        "layer_0.input": nir.Input(np.array([3])),
-        "layer_0.w_rec": nir.Linear(np.eye(3)),
-        "layer_0.lif": nir.LIF(**{name: np.full(3, value) for name, value in cells.items()}),
-        "layer_0.output": nir.Output(np.array([3])),
-    }
-    edges = [("input", "w_rec"), ("w_rec", "lif"), ("lif", "w_rec"), ("lif", "output")]
-    layer = nir.NIRGraph(inner, [(f"layer_0.{a}", f"layer_0.{b}") for a, b in edges])
-    nodes = {"input": nir.Input(np.array([3])), "layer_0": layer, "output": nir.Output(np.array([3]))}
-    nir.write(tmp_path / "net.nir", nir.NIRGraph(nodes, [("input", "layer_0"), ("layer_0", "output")]))
-    load_model(tmp_path / "net.nir", timesteps=5, dialect="text", dt=1.0)
-    with pytest.raises(UnsupportedModel, match="a recurrent layer of Spyx"):
-        load_model(tmp_path / "net.nir", timesteps=5)
 
 
 def test_two_readings_that_fire_otherwise_are_both_told() -> None:
