@@ -69,17 +69,27 @@ test-sanitized: setup
 		$(CURDIR)/$(PY) -m tests.simulator.engine_sweep --networks 200 --seed 7 --threads 2 --json > sweep.json && \
 		$(CURDIR)/$(PY) -m pytest -p no:cacheprovider -m "not slow" tests/simulator/test_engine.py
 
-# Other libraries' neurons, live beside their programs; an environment of its own, since nobody else needs them.
+# Other libraries' neurons, live beside their programs; environments of their own, since nobody else needs them.
 PEERS_VENV ?= .venv-peers
-.PHONY: test-peers
-test-peers: setup
+.PHONY: test-peers peers-nir
+test-peers: setup peers-nir
+	$(PEERS_VENV)/bin/python -m tests.peers.sweep
+	$(PEERS_VENV)/bin/python -m pytest tests/models/test_nir_digits.py -k trains
+	$(PY) -m benchmarks.nir --environments $(PEERS_VENV)
+
+# sinabs wants an older nir, and Spyx is jax. What cannot be installed is named in the table, and the others are compared.
+peers-nir:
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
 	@echo "$(PEERS_VENV): torch, snnTorch and Norse, as large as $(VENV)"
 	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
 		torch==2.13.0 snntorch==1.0.0 norse==1.1.0 nir==1.0.8 nirtorch==2.6 -e '.[all,dev]'
-	$(PEERS_VENV)/bin/python -m tests.peers.sweep
-	$(PEERS_VENV)/bin/python -m pytest tests/models/test_nir_digits.py -k trains
-	$(PY) -m benchmarks.nir
+	@echo "$(PEERS_VENV)-sinabs, -rockpool and -spyx, 1 GB each where torch is a CPU build"
+	-$(call peer,sinabs,torch==2.13.0 sinabs==3.1.3 nir==1.0.4 nirtorch==2.0.2)
+	-$(call peer,rockpool,torch==2.13.0 rockpool==3.1.0 nir==1.0.8 nirtorch==2.6)
+	-$(call peer,spyx,spyx==1.0.0 jax==0.10.2 flax==0.12.8 nir==1.0.8)
+
+peer = (test -x $(PEERS_VENV)-$(1)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)-$(1)) && \
+	$(PEERS_VENV)-$(1)/bin/python $(PIP_INSTALL) $(2)
 
 # Other versions of Python, torch, SpikingJelly and NumPy, each in an environment of its own; writes docs/versions.md.
 .PHONY: test-versions

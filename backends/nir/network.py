@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.backends.nir.usual import usual
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import (
@@ -53,13 +54,14 @@ def network_of(program: Program) -> Network:
     Raises:
         DoesNotFit: with everything that NIR cannot say.
     """
-    making = _Making(program.real)
-    for node in program.real:
+    graph = usual(program.real)
+    making = _Making(graph)
+    for node in graph:
         making.add(node)
     making.check()
     if making.problems:
         raise DoesNotFit(making.problems)
-    neurons = [node.op for node in program.real.of(Neuron) if isinstance(node.op, Neuron)]
+    neurons = [node.op for node in graph.of(Neuron) if isinstance(node.op, Neuron)]
     strict = all(op.strict for op in neurons)
     start = "reset" if neurons and any(np.any(op.v_init) for op in neurons) else "zero"
     told = {"dialect": "text", "dt": DT, "fire": "gt" if strict else "ge", "start": start, "reset": "hard"}

@@ -1,8 +1,10 @@
 """Files of other frameworks against these frameworks: ``python -m benchmarks.nir [--json] [--write docs/nir.md]``.
 
-Each framework writes its networks in an environment of its own (``make test-peers`` makes one with snnTorch, Norse and
-SpikingJelly), and runs them in float64. Here every file is read in its dialect, compiled, and run by ``simulate
---real``; it is read once more as NIR's text says. What differs is counted in positions: neurons times steps.
+With ``--readers`` the other way round: files that are written here, read by other frameworks.
+
+Each framework writes its networks in an environment that has it (``make peers-nir`` makes them), and runs them in
+float64. Here every file is read in its dialect, compiled, and run by ``simulate --real``; it is read once more as NIR's
+text says. What differs is counted in positions: neurons times steps.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -20,11 +23,18 @@ import numpy as np
 import neurocompile
 from neurocompile.errors import NeurocompileError
 from neurocompile.frontends import load_model
+from neurocompile.frontends.nir.dialects import DIALECTS
+from neurocompile.frontends.nir.hdf5 import read_nir
+from neurocompile.frontends.nir.network import network_of
+from neurocompile.frontends.nir.running import Runner
 from neurocompile.ir.ops import Array
 
-FRAMEWORKS = ("snntorch", "norse", "spikingjelly")
-_STEP = {"snntorch": 1e-4, "norse": 1e-6, "spikingjelly": 1e-4}
-_BEGIN, _END = "<!-- table: python -m benchmarks.nir -->", "<!-- end of the table -->"
+FRAMEWORKS = {
+    "snntorch": "", "norse": "", "spikingjelly": "", "sinabs": "-sinabs", "rockpool": "-rockpool", "spyx": "-spyx",
+}  # fmt: skip
+"""With what the folder of its environment ends."""
+_STEP = {"snntorch": 1e-4, "norse": 1e-6, "spikingjelly": 1e-4, "sinabs": 1.0, "rockpool": 1e-3, "spyx": 1.0}
+_BEGIN, _END = "<!-- table: python -m benchmarks.nir{} -->", "<!-- end of the table -->"
 
 
 @dataclass
@@ -60,13 +70,16 @@ def compare(told: dict[str, str], folder: Path) -> Row:
     return row
 
 
-def _read(file: Path, x: Array, fired: Array, **how: object) -> int | None:
+def _read(file: Path, x: Array, fired: Array, dialect: str, **parts: float) -> int | None:
+    """The file itself, step by step: also what no program does yet is read."""
     try:
-        model = load_model(file, timesteps=x.shape[1], readout="sequence", **how)
+        network = network_of(read_nir(file), str(file))
+        reading = replace(DIALECTS[dialect], **parts)
+        runner = Runner(network.past_recurrence() if reading.after else network, reading)
     except NeurocompileError:
         return None
-    ((name, shape),) = model.input_shapes.items()
-    (given,) = model.run({name: x.reshape(*x.shape[:2], *shape)}).outputs.values()
+    ((name, shape),) = network.inputs.items()
+    (given,) = runner.run({name: x.reshape(*x.shape[:2], *shape)}, x.shape[1]).outputs.values()
     return int((given != fired.reshape(given.shape)).sum())
 
 
@@ -78,21 +91,28 @@ def _simulated(file: Path, x: Array, fired: Array, dialect: str) -> int:
     return int((np.asarray(found).reshape(fired.shape) != fired).sum())
 
 
-def rows(python: Path) -> list[Row]:
-    """Every configuration of every framework that the environment has."""
+def rows(environments: str, frameworks: Sequence[str] = tuple(FRAMEWORKS)) -> list[Row]:
+    """Every configuration of every framework that has an environment."""
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        for framework in FRAMEWORKS:
-            folder = Path(scratch) / framework
-            ran = subprocess.run(
-                [python, Path(__file__).with_name("writers.py"), framework, folder], capture_output=True, text=True
-            )
+        for framework in frameworks:
+            folder, python = Path(scratch) / framework, python_of(environments, framework)
+            if not python.exists():
+                found.append(Row(framework, "", "", why=f"not tried: there is no {python}"))
+                continue
+            writers = Path(__file__).with_name("writers.py")
+            ran = subprocess.run([python, writers, framework, folder], capture_output=True, text=True)
             if ran.returncode:
                 last = (ran.stderr.strip().splitlines() or ["it failed"])[-1]
                 found.append(Row(framework, "", "", why=f"not tried: {last}"))
                 continue
             found += [compare(json.loads(line), folder) for line in ran.stdout.splitlines() if line.startswith("{")]
     return found
+
+
+def python_of(environments: str, framework: str) -> Path:
+    """The Python of a framework's environment."""
+    return Path(environments + FRAMEWORKS[framework]) / "bin" / "python"
 
 
 def table(found: list[Row]) -> str:
@@ -112,21 +132,32 @@ def table(found: list[Row]) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--python", type=click.Path(path_type=Path), default=Path(".venv-peers/bin/python"), show_default=True)
+@click.option("--environments", default=".venv-peers", show_default=True, help="What their folders begin with.")
+@click.option("--only", multiple=True, type=click.Choice(list(FRAMEWORKS)), help="This framework alone.")
+@click.option("--readers", is_flag=True, help="Files that are written here, read by SpikingJelly, snnTorch and Norse.")
 @click.option("--write", type=click.Path(path_type=Path), help="Put the table into this file, between its marks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(python: Path, write: Path | None, as_json: bool) -> None:
+def main(environments: str, only: Sequence[str], readers: bool, write: Path | None, as_json: bool) -> None:
     """Run it."""
-    if not python.exists():
-        raise click.UsageError(f"no environment with other frameworks at {python}: make test-peers makes one")
-    found = rows(python)
-    wrong = sum((row.differing or 0) + (row.simulated or 0) for row in found)
+    if only and (write or readers):
+        raise click.UsageError("--only is for a look at one framework: leave out --write and --readers")
+    pythons = [python_of(environments, name) for name in FRAMEWORKS]
+    if not (pythons[0].exists() if readers else any(python.exists() for python in pythons)):
+        raise click.UsageError(f"no environment with other frameworks at {environments}*: make peers-nir makes them")
+    if readers:
+        from benchmarks.nir.others import readers_table, reads
+
+        read = reads(pythons[0])
+        wrong, lines, found = sum(each.unexplained for each in read), readers_table(read), [asdict(r) for r in read]
+    else:
+        held = rows(environments, only or tuple(FRAMEWORKS))
+        wrong = sum((row.differing or 0) + (row.simulated or 0) for row in held)
+        lines, found = table(held), [asdict(row) for row in held]
     if write:
-        text = write.read_text()
-        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
-        write.write_text(f"{before}{_BEGIN}\n\n{table(found)}\n\n{_END}{after}")
-    body = {"differing": wrong, "rows": [asdict(row) for row in found]}
-    print(json.dumps(body, indent=1) if as_json else table(found))
+        text, begin = write.read_text(), _BEGIN.format(" --readers" if readers else "")
+        before, rest = text.split(begin)
+        write.write_text(f"{before}{begin}\n\n{lines}\n\n{_END}{rest.split(_END, 1)[1]}")
+    print(json.dumps({"differing": wrong, "rows": found}, indent=1) if as_json else lines)
     sys.exit(1 if wrong else 0)
 
 

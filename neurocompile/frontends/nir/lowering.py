@@ -86,10 +86,11 @@ def neuron_alone(cell: Cell, dialect: Dialect, where: str) -> Neuron | None:
 
 class _Making:
     def __init__(self, network: Network, dialect: Dialect, carries: str, read: Read | None) -> None:
-        self.network, self.carries, self.read = network, carries, read
+        self.carries, self.read = carries, read
         self.problems: list[Problem] = []
         self.runner = Runner(network, dialect, self.problems)
-        self.late = network.back_edges()
+        self.network = self.runner.network
+        self.late = self.network.back_edges()
         self.nodes: dict[str, Placed] = {}
         self.given: dict[str, str] = {}  # the graph's node that gives what a node of the file gives
 
@@ -142,7 +143,9 @@ class _Making:
         """All that a node reads, added up."""
         read = []
         for source in self.network.sources[name]:
-            if (source, name) in self.late:
+            if (source, name) in self.late and self._is_after(source):
+                read.append(f"{source}.after")
+            elif (source, name) in self.late:
                 waiting = f"{source}.before"
                 if waiting not in self.nodes:
                     # What is read will be there: a delay may stand before it.

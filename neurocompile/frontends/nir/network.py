@@ -59,6 +59,21 @@ class Network:
         """The nodes that a user reads."""
         return [name for name, node in self.nodes.items() if _is_port(node, "Output")]
 
+    def past_recurrence(self) -> Network:
+        """The same, where what leads into weights that a neuron has to itself leads into that neuron, as Spyx means it.
+
+        It writes input -> w_rec, w_rec -> lif, lif -> w_rec, and adds its input to what w_rec gives.
+        """
+        sources = dict(self.sources)
+        for name, node in self.nodes.items():
+            read = [reader for reader, heard in self.sources.items() if name in heard]
+            if isinstance(node, Weights) and len(read) == 1 and read[0] in self.sources[name]:
+                (cell,) = read
+                if self.sources[cell] == (name,) and _fires(self.nodes[cell]):
+                    others = [each for each in self.sources[name] if each != cell]
+                    sources |= {name: (cell,), cell: tuple(sorted([name, *others]))}
+        return replace(self, sources=sources)
+
     def back_edges(self) -> frozenset[tuple[str, str]]:
         """One edge of every cycle, out of a node that fires: what passes it arrives one step later."""
         return _back_edges(self.nodes, self.sources)

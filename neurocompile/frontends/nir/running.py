@@ -57,7 +57,7 @@ class Runner:
     """
 
     def __init__(self, network: Network, dialect: Dialect, problems: list[Problem] | None = None) -> None:
-        self.network, self.dialect = network, dialect
+        self.network, self.dialect = network.past_recurrence() if dialect.after else network, dialect
         self.steps: dict[str, Step] = {}
         self.delays: dict[str, Array] = {}
         raised = problems is None
@@ -103,9 +103,13 @@ class Runner:
         ran = Ran()
         for t in range(timesteps):
             now: dict[str, Array] = {}
+            soon = {name: each.fired for name, each in state.items() if each.step_.after}  # which these give anyhow
             for name in self.order:
                 node = self.network.nodes[name]
-                parts = [(before if (a, name) in late else now)[a] for a in self.network.sources[name]]
+                parts = [
+                    (now if (a, name) not in late else soon if a in soon else before)[a]
+                    for a in self.network.sources[name]
+                ]
                 x = np.asarray(inputs[name][:, t], np.float64) if not parts else sum(parts[1:], start=parts[0])
                 if name in state:
                     now[name] = state[name].step(x)

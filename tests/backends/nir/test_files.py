@@ -18,6 +18,7 @@ from neurocompile.errors import DoesNotFit
 from neurocompile.frontends import load_model
 from neurocompile.program import Program
 from tests.cli.helpers import done
+from tests.frontends.nir.files import affine, chain, lif
 
 STEPS = 6
 
@@ -67,6 +68,58 @@ def test_files_of_other_frameworks_once_more(tmp_path: Path) -> None:
             x = arrays["x"]
         program = neurocompile.compile(data / f"{name}.nir", dialect=dialect, timesteps=x.shape[1], calibrate=x)
         assert held(program, x, tmp_path) > 100
+
+
+@pytest.mark.parametrize("axes", ["flat", "image"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"v_reset": -0.25, "v_leak": -0.25},  # counted from there
+        {"r": 7.5},  # into the weights
+        {"v_threshold": np.linspace(0.2, 0.9, 3)},
+        {"v_threshold": np.linspace(0.2, 0.9, 3), "r": 2.0, "v_leak": -0.25, "v_reset": -0.25},
+        {"r": np.linspace(2.0, 9.0, 3)},
+    ],
+)
+def test_what_readers_do_not_know_of_is_written_in_another_way(
+    fields: dict[str, np.ndarray], axes: str, tmp_path: Path
+) -> None:
+    shape = (3,) if axes == "flat" else (3, 4, 4)
+    draw = np.random.default_rng(3)
+    plain = {"tau": 5e-4, "r": 5.0, "v_leak": 0.0, "v_threshold": 0.5, "v_reset": 0.0} | fields
+    cells = {
+        key: np.broadcast_to(np.reshape(value, (-1, *(1,) * (len(shape) - 1))), shape).copy()
+        for key, value in plain.items()
+    }
+    weights = nir.Affine(draw.normal(0, 1, (3, 4)), draw.normal(0, 0.3, 3))
+    if axes == "image":
+        weight, bias = draw.normal(0, 0.3, (3, 2, 3, 3)), draw.normal(0, 0.3, 3)
+        weights = nir.Conv2d((4, 4), weight, 1, 1, 1, 1, bias)
+    given = (4,) if axes == "flat" else (2, 4, 4)
+    file = chain(tmp_path / "given.nir", weights, nir.LIF(**cells), into=given, out=shape)
+    told = {"dialect": "text", "dt": 1e-4, "start": "reset", "timesteps": 20}
+    x = draw.normal(0.3, 1.0, (4, 20, *given))
+    program = neurocompile.compile(file, calibrate=x, **told)
+    assert held(program, x, tmp_path) > 20
+    written = nir.read(tmp_path / "network.nir").nodes["n1"]
+    assert not written.v_reset.any()
+    assert not written.v_leak.any()
+    assert np.unique(written.v_threshold).size == 1
+    assert np.allclose(written.r, 1) or np.allclose(written.r, written.tau / 1e-4)
+
+
+def test_weights_that_others_hear_stay_as_they_are(tmp_path: Path) -> None:
+    nodes = {
+        "input": nir.Input(np.array([3])), "w": affine(seed=1), "a": lif(r=3.0), "b": lif(),
+        "output": nir.Output(np.array([3])),
+    }  # fmt: skip
+    edges = [("input", "w"), ("w", "a"), ("w", "b"), ("a", "output"), ("b", "output")]
+    nir.write(tmp_path / "given.nir", nir.NIRGraph(nodes, edges))
+    x = np.random.default_rng(0).normal(0.5, 2.0, (4, 20, 3))
+    told = {"dialect": "text", "dt": 1e-4, "timesteps": 20}
+    program = neurocompile.compile(tmp_path / "given.nir", calibrate=x, **told)
+    assert held(program, x, tmp_path) > 20
+    assert np.allclose(nir.read(tmp_path / "network.nir").nodes["a"].r, 3.0)
 
 
 def test_what_nir_cannot_say_is_all_told() -> None:
