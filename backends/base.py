@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
@@ -10,10 +11,28 @@ from neurocompile.program import Program
 from neurocompile.registry import Table
 from neurocompile.targets import Target, load_target, target_names
 
-__all__ = ["EMITTERS", "OF_ANY", "Emitter", "check_emitters", "emitted_files"]
+__all__ = ["EMITTERS", "OF_ANY", "USUAL", "Emitter", "Wanted", "check_emitters", "emitted_files"]
 
 Emitter: TypeAlias = Callable[[Program], dict[str, bytes]]
 """The files of a Program, by path below a folder of the backend's name; DoesNotFit for what it cannot express."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What may be chosen of the files of a backend in :data:`OF_ANY`, which takes this as its second argument.
+
+    Attributes:
+        integers: whether numbers are the program's integers instead of the folded reals.
+        approximate: whether what cannot be said is written as near as can be; else it is refused.
+        tell: is told what was lost then.
+    """
+
+    integers: bool = False
+    approximate: bool = False
+    tell: Callable[[str], None] = lambda said: None
+
+
+USUAL = Wanted()
 
 EMITTERS: Table[Emitter] = Table(
     "neurocompile.emitters",
@@ -29,11 +48,12 @@ OF_ANY = frozenset({"nir"})
 """Those that say the network, whatever chip it was compiled for."""
 
 
-def check_emitters(target: Target, names: Iterable[str]) -> tuple[str, ...]:
+def check_emitters(target: Target, names: Iterable[str], how: Wanted = USUAL) -> tuple[str, ...]:
     """The backends that were asked for, once each.
 
     Raises:
-        UsageError: for names that are none, and for those that the target does not name.
+        UsageError: for names that are none, for those that the target does not name, and if something is wanted of
+            backends that have no choice.
     """
     wanted = tuple(dict.fromkeys(names))
     problems = [
@@ -47,6 +67,10 @@ def check_emitters(target: Target, names: Iterable[str]) -> tuple[str, ...]:
             for name in wanted
             if name not in target.backends and name not in OF_ANY
         ]
+    chosen = [option for option in ("integers", "approximate") if getattr(how, option)]
+    if chosen and not OF_ANY & set(wanted):
+        only = " or ".join(sorted(OF_ANY))
+        problems += [Problem(f"only --emit {only} has this choice", f"--{option}") for option in chosen]
     if problems:
         raise UsageError(problems)
     return wanted
@@ -58,10 +82,11 @@ def _instead(backend: str) -> str:
     return f"use --target {' or --target '.join(known)}" if known else "leave it out"
 
 
-def emitted_files(program: Program, names: Iterable[str]) -> dict[str, bytes]:
+def emitted_files(program: Program, names: Iterable[str], wanted: Wanted = USUAL) -> dict[str, bytes]:
     """The files of backends, by path below the Program's folder.
 
     Raises:
+        UsageError: if something is wanted of backends that have no choice.
         DoesNotFit: for what a backend cannot express.
     """
     names = tuple(names)
@@ -69,5 +94,10 @@ def emitted_files(program: Program, names: Iterable[str]) -> dict[str, bytes]:
         what = "parts of this network are computed by the host, and such a bundle has no host"
         fix = "leave it out: `neurocompile simulate` runs chip and host in turns"
         raise DoesNotFit(Problem(what, ", ".join(program.integer.hosts), f"--emit {','.join(names)}", fix=fix))
+    found: dict[str, bytes] = {}
     with naming_lines(program.lines):
-        return {f"{name}/{path}": content for name in names for path, content in EMITTERS[name](program).items()}
+        for name in names:
+            emitter: Callable[..., dict[str, bytes]] = EMITTERS[name]
+            files = emitter(program, wanted) if name in OF_ANY else emitter(program)
+            found |= {f"{name}/{path}": content for path, content in files.items()}
+    return found

@@ -156,6 +156,8 @@ def export(
     chips: int = 1,
     encode: Encode | None = None,
     emit: Sequence[str] | None = None,
+    integers: bool = False,
+    approximate: bool = False,
     stock_only: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -170,6 +172,8 @@ def export(
     Args:
         out: the folder to write; None: one with the name of the model's file, here.
         emit: backends to write files for; None: the target's.
+        integers: for a .nir file: the program's integers, in the target's units, instead of the folded reals.
+        approximate: for a .nir file: what NIR cannot say is written as near as can be, with a warning.
         stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
         overwrite: replace the folder if it is a program.
         dry_run: compile and report, but write nothing; what does not fit is in the report's ``errors``.
@@ -189,7 +193,8 @@ def export(
         recording=_given(recording),
         bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
         chips=chips, encode=encode,
-        emit=None if emit is None else _several(emit), stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
+        emit=None if emit is None else _several(emit), integers=integers,
+        approximate=approximate, stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
         validate=validate, print_ir_after=print_ir_after,
     )  # fmt: skip
     return run(request)

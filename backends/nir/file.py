@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.backends.base import USUAL, Wanted
 from neurocompile.backends.nir.network import Network, network_of
 from neurocompile.extras import needing
 from neurocompile.program import Program
@@ -18,14 +19,21 @@ VERSION = "1.0.8"
 """Of the format that is written."""
 
 
-def nir_files(program: Program) -> dict[str, bytes]:
-    """``network.nir``: the real-valued, folded graph of a program.
+def nir_files(program: Program, wanted: Wanted = USUAL) -> dict[str, bytes]:
+    """``network.nir``: the real-valued, folded graph of a program, or its integers.
+
+    Args:
+        program: compiled.
+        wanted: whether its integers are written, and what NIR cannot say as near as can be.
 
     Raises:
         DoesNotFit: with everything that NIR cannot say.
         ToolFailed: without h5py.
     """
-    return {"network.nir": _written(network_of(program))}
+    network = network_of(program, wanted.integers, wanted.approximate)
+    for loss in network.losses:
+        wanted.tell(f"NIR: {loss}")
+    return {"network.nir": _written(network)}
 
 
 def _written(network: Network) -> bytes:

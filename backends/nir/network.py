@@ -8,11 +8,12 @@ are, r is tau / dt and w_in is tau_syn / dt.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from neurocompile.backends.nir.integers import in_numbers, units_of
 from neurocompile.backends.nir.usual import usual
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.graph import Graph, Node
@@ -22,9 +23,11 @@ from neurocompile.ir.ops import (
     Concat,
     Conv,
     Delay,
+    Gain,
     Input,
     Integrator,
     Linear,
+    MaxPool,
     Neuron,
     Output,
     Reshape,
@@ -41,37 +44,44 @@ Fields = dict[str, Any]
 
 @dataclass
 class Network:
-    """Nodes with their kinds and fields, edges, and what only metadata can say."""
+    """Nodes with their kinds and fields, edges, what only metadata can say, and what of the program is not in it."""
 
     nodes: dict[str, tuple[str, Fields]] = field(default_factory=dict)
     edges: list[tuple[str, str]] = field(default_factory=list)
     metadata: Fields = field(default_factory=dict)
+    losses: list[str] = field(default_factory=list)
 
 
-def network_of(program: Program) -> Network:
+def network_of(program: Program, integers: bool = False, approximate: bool = False) -> Network:
     """The network of a program.
+
+    Args:
+        program: compiled.
+        integers: whether numbers are the program's integers, in the target's units, instead of the folded reals.
+        approximate: whether what NIR cannot say is written as near as can be, and told; else it is refused.
 
     Raises:
         DoesNotFit: with everything that NIR cannot say.
     """
-    graph = usual(program.real)
-    making = _Making(graph)
+    graph = in_numbers(program) if integers else usual(program.real)
+    making = _Making(graph, approximate)
     for node in graph:
         making.add(node)
     making.check()
     if making.problems:
         raise DoesNotFit(making.problems)
-    neurons = [node.op for node in graph.of(Neuron) if isinstance(node.op, Neuron)]
-    strict = all(op.strict for op in neurons)
-    start = "reset" if neurons and any(np.any(op.v_init) for op in neurons) else "zero"
-    told = {"dialect": "text", "dt": DT, "fire": "gt" if strict else "ge", "start": start, "reset": "hard"}
+    told = {"dialect": "text", "dt": DT, **making.read_as()}
     told |= {"timesteps": program.timesteps, "target": program.target}
-    return Network(making.nodes, sorted(making.edges), told)
+    if integers:
+        units = {making.named(name): unit for name, unit in units_of(program).items()}
+        told["scale"] = {name: unit for name, unit in units.items() if name in making.nodes}
+    return Network(making.nodes, sorted(making.edges), told, making.losses)
 
 
 class _Making:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, approximate: bool = False) -> None:
+        self.graph, self.approximate = graph, approximate
+        self.losses: list[str] = []
         self.nodes: dict[str, tuple[str, Fields]] = {}
         self.edges: set[tuple[str, str]] = set()
         self.given: dict[str, tuple[str, ...]] = {}  # the nodes of the file that give what a node of the graph gives
@@ -80,8 +90,14 @@ class _Making:
         self.ports = {node.name: "input" for node in inputs} if len(inputs) == 1 else {}
         self.ports |= {node.name: "output" for node in outputs} if len(outputs) == 1 else {}
 
-    def refuse(self, name: str, what: str, fix: str = "", actual: str = "") -> None:
-        self.problems.append(Problem(f"NIR cannot say this: {what}", name, actual, "", fix))
+    def refuse(self, name: str, what: str, fix: str = "", actual: str = "", instead: str = "") -> None:
+        """Something that NIR cannot say; with ``instead`` it can be written so, where that is wanted."""
+        if instead and self.approximate:
+            self.losses.append(f"{name}: {what} is written as {instead}")
+            return
+        way = "or write it all the same: --approximate" if instead else ""
+        ways = "; ".join(filter(None, (fix, way)))
+        self.problems.append(Problem(f"NIR cannot say this: {what}", name, actual, "", ways))
 
     def named(self, name: str) -> str:
         """The name in the file: a slash would be a path, and one port is called as readers want it."""
@@ -111,12 +127,30 @@ class _Making:
         neurons = [(node.name, node.op) for node in self.graph.of(Neuron) if isinstance(node.op, Neuron)]
         kinds = {op.strict for _, op in neurons}
         if len(kinds) > 1:
-            self.refuse(neurons[0][0], "some neurons fire at their threshold, others only above", "let all do the same")
+            what = "some neurons fire at their threshold, others only above"
+            self.refuse(neurons[0][0], what, "let all do the same", instead="all of them from the threshold on")
         starts = {"zero" if not np.any(op.v_init) else "reset" for _, op in neurons}
         wrong = [name for name, op in neurons if np.any(op.v_init) and not np.all(op.v_init == op.v_reset)]
         wrong += [name for name, op in neurons if len(starts) > 1 and np.any(op.v_reset) and not np.any(op.v_init)]
         for name in wrong:
-            self.refuse(name, "a membrane that starts neither at 0 nor where it is reset to", "let it start at v_reset")
+            what = "a membrane that starts neither at 0 nor where it is reset to"
+            self.refuse(name, what, "let it start at v_reset", instead="one that starts at 0")
+        resets = {_reset(op) for _, op in neurons}
+        if len(resets - {"hard"}) > 0 and len(resets) > 1:
+            self.losses.append(f"resets differ from layer to layer ({', '.join(sorted(resets))}): metadata say none")
+
+    def read_as(self) -> Fields:
+        """The parts of a reading that are the same for all neurons, as the reader of this project takes them."""
+        neurons = [node.op for node in self.graph.of(Neuron) if isinstance(node.op, Neuron)]
+        resets = {_reset(op) for op in neurons}
+        start = "reset" if neurons and all(np.all(op.v_init == op.v_reset) for op in neurons) else "zero"
+        moved = any(np.any(op.v_init) for op in neurons)
+        return {
+            "fire": "gt" if all(op.strict for op in neurons) else "ge",
+            "start": start if moved else "zero",
+            "reset": next(iter(resets)) if len(resets) == 1 else "hard",
+            **({"spikes": "many"} if any(op.max_spikes > 1 for op in neurons) else {}),
+        }
 
     # -- what has no state -------------------------------------------------------------------------------------------
 
@@ -189,6 +223,27 @@ class _Making:
         }  # fmt: skip
         return self.put(node.name, "SumPool2d", fields, self.heard(node))
 
+    def largest(self, node: Node, shape: tuple[int, ...]) -> tuple[str, ...]:
+        op = node.op
+        assert isinstance(op, MaxPool)
+        if len(op.kernel) != 2 or any(n != 1 for n in op.dilation):
+            self.refuse(node.name, "MaxPool", "pool by the mean or the sum")
+        else:
+            what = "a sum, which is larger where several of its spikes meet"
+            self.refuse(node.name, "MaxPool", "pool by the mean or the sum", instead=what)
+        pool = SumPool(op.kernel, op.stride, op.padding)
+        return self.pool(replace(node, op=pool), shape) if len(op.kernel) == 2 else tuple(self.heard(node))
+
+    def gain(self, node: Node, shape: tuple[int, ...]) -> tuple[str, ...]:
+        op = node.op
+        assert isinstance(op, Gain)
+        fix = "train without gains of single steps, or emit for Lava"
+        mean = float(np.mean(op.gains))
+        self.refuse(
+            node.name, "Gain", fix, instead=f"the mean of its gains, {mean:.4g}, without a bias of single steps"
+        )
+        return self.put(node.name, "Scale", {"scale": _full(np.asarray(mean), shape)}, self.heard(node))
+
     def reshape(self, node: Node, shape: tuple[int, ...]) -> tuple[str, ...]:
         given = self.graph.edges[node.inputs[0]].shape
         if len(shape) != 1:
@@ -239,18 +294,19 @@ class _Making:
         op = node.op
         assert isinstance(op, Neuron)
         soft = "train it with a hard reset (in SpikingJelly v_reset=0.0), or emit for Lava"
-        for wrong, what, fix in (
-            (op.reset == "by", "a reset that subtracts from the membrane", soft),
-            (op.reset == "none", "a neuron without a reset", "let it reset"),
-            (bool(np.any(op.flip)), "a neuron that fires below its threshold", "negate its weights"),
-            (op.negative_threshold is not None, "negative spikes", ""),
-            (op.max_spikes > 1, "several spikes a step", ""),
-            (op.refractory != 0, "a refractory time", "leave it out"),
-            (op.deaf, "a reset that falls one step late", "let it reset at once"),
-            (bool(np.any(op.input_bias)), "a bias of the current", "put it into the bias of a layer"),
+        to = "a hard reset, to 0, for all who do not look into the metadata"
+        for wrong, what, fix, instead in (
+            (op.reset == "by", "a reset that subtracts from the membrane", soft, to),
+            (op.reset == "none", "a neuron without a reset", "let it reset", to),
+            (bool(np.any(op.flip)), "a neuron that fires below its threshold", "negate its weights", ""),
+            (op.negative_threshold is not None, "negative spikes", "", "none"),
+            (op.max_spikes > 1, "several spikes a step", "", "one, for all who do not look into the metadata"),
+            (op.refractory != 0, "a refractory time", "leave it out", "none"),
+            (op.deaf, "a reset that falls one step late", "let it reset at once", "one at once"),
+            (bool(np.any(op.input_bias)), "a bias of the current", "put it into the bias of a layer", "none"),
         ):
             if wrong:
-                self.refuse(node.name, what, fix)
+                self.refuse(node.name, what, fix, instead=instead)
         spikes = {"v_threshold": _full(op.threshold, shape), "v_reset": _full(op.v_reset, shape)}
         current = op.current_decay if np.any(op.current_decay) else None
         found = self._membrane(node, shape, op.decay, op.gain, op.bias, current, spikes)
@@ -285,6 +341,13 @@ class _Making:
         return self.put(node.name, f"CubaLI{end}", fields, self.heard(node))
 
 
+def _reset(op: Neuron) -> str:
+    """As readings call it; a reset by another amount than the threshold is none of them."""
+    if op.reset == "by" and np.array_equal(op.amount, op.threshold) and np.all(op.keep == 1):
+        return "soft"
+    return "none" if op.reset == "none" else "hard"
+
+
 def _full(value: Array, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(np.asarray(value, np.float64), shape).copy()
 
@@ -292,5 +355,6 @@ def _full(value: Array, shape: tuple[int, ...]) -> Array:
 _MAKERS: dict[type[Any], Callable[[_Making, Node, tuple[int, ...]], tuple[str, ...]]] = {
     Input: _Making.port, Output: _Making.output, Linear: _Making.linear, Conv: _Making.conv, Scale: _Making.scale,
     SumPool: _Making.pool, Reshape: _Making.reshape, Add: _Making.together, Delay: _Making.delay,
-    Integrator: _Making.integrator, Neuron: _Making.neuron, Concat: _Making.beside,
+    Integrator: _Making.integrator, Neuron: _Making.neuron, Concat: _Making.beside, MaxPool: _Making.largest,
+    Gain: _Making.gain,
 }  # fmt: skip

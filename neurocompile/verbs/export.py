@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurocompile.backends.base import check_emitters, emitted_files
+from neurocompile.backends.base import Wanted, check_emitters, emitted_files
 from neurocompile.compiler import PASS_NAMES
 from neurocompile.data import Data
 from neurocompile.errors import DoesNotFit, Problem, UsageError
@@ -42,6 +42,8 @@ class ExportRequest(CompileRequest):
     Attributes:
         out: the folder to write; None: one with the name of the model's file, here.
         emit: backends to write files for; None: the target's.
+        integers: for --emit nir: the program's integers, in the target's units, instead of the folded reals.
+        approximate: for --emit nir: what NIR cannot say is written as near as can be, with a warning.
         stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
         overwrite: replace the folder if it is a program.
         dry_run: compile and report, but write nothing.
@@ -51,6 +53,8 @@ class ExportRequest(CompileRequest):
 
     out: Path | None = None
     emit: tuple[str, ...] | None = None
+    integers: bool = False
+    approximate: bool = False
     stock_only: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -66,7 +70,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
             the target is reported by a dry run, not raised.
     """
     target = load_target(request.target)
-    emit = check_emitters(target, target.emits if request.emit is None else request.emit)
+    losses: list[str] = []
+    wanted = Wanted(request.integers, request.approximate, losses.append)
+    emit = check_emitters(target, target.emits if request.emit is None else request.emit, wanted)
     printed = _printer(request.print_ir_after)
     out = None if request.dry_run else _folder(request)
     model = model_of(request.model, request, request.calibrate)
@@ -76,7 +82,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
     if fit.problems and out is not None:
         raise DoesNotFit(fit.problems)
     placement = placement_of(program, request.stock_only)
-    emitted = emitted_files(program, () if program.integer.hosts and request.emit is None else emit)
+    emitted = emitted_files(program, () if program.integer.hosts and request.emit is None else emit, wanted)
     if fit.placed is not None:
         emitted["cores.json"] = (json.dumps(fit.placed.as_json(), indent=1) + "\n").encode()
     data = program.example_data() if given is None else given
@@ -99,6 +105,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         inputs={name: op.carries for name, op in program.inputs.items()},
         warnings=(
             *model.notes,
+            *losses,
             *_drawn(model, program),
             *silence(program, None if validation is None else validation.stages[1]),
         ),

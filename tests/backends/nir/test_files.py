@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
@@ -13,11 +14,13 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 import neurocompile
+from neurocompile.backends.base import Wanted
 from neurocompile.backends.nir import nir_files
 from neurocompile.errors import DoesNotFit
 from neurocompile.frontends import load_model
+from neurocompile.frontends.nir.hdf5 import read_nir
 from neurocompile.program import Program
-from tests.cli.helpers import done
+from tests.cli.helpers import done, one, refused
 from tests.frontends.nir.files import affine, chain, lif
 
 STEPS = 6
@@ -150,3 +153,97 @@ def test_by_the_command_line(tmp_path: Path) -> None:
     assert again is not None
     first, second = ((folder / "nir" / "network.nir").read_bytes() for folder in (tmp_path / "generic", again))
     assert first == second
+
+
+def _two_layers(cell: Any, shape: tuple[int, ...] = (4,)) -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        layer.Linear(4, 12, step_mode="m"), cell(), layer.Linear(12, 6, step_mode="m"), cell(),
+    ).eval()  # fmt: skip
+
+
+def _multi(net: nn.Module) -> nn.Module:
+    functional.set_step_mode(net, "m")
+    return net
+
+
+@pytest.mark.parametrize("target", ["generic", "loihi2", "nc1"])
+def test_integers_of_neurons_without_a_leak_fire_as_the_program_does(target: str, tmp_path: Path) -> None:
+    net = _multi(_two_layers(lambda: neuron.IFNode(v_threshold=0.6)))
+    x = (np.random.default_rng(0).random((10, STEPS, 4)) < 0.4).astype(float)
+    program = neurocompile.compile(net, target, input_shape=(4,), timesteps=STEPS, calibrate=x, carries="spikes")
+    (tmp_path / "net.nir").write_bytes(nir_files(program, Wanted(integers=True))["network.nir"])
+    for name, node in nir.read(tmp_path / "net.nir", type_check=True).nodes.items():
+        for field in ("weight", "v_threshold", "bias"):
+            if hasattr(node, field):
+                assert np.array_equal(getattr(node, field), np.rint(getattr(node, field))), (name, field)
+    model = load_model(tmp_path / "net.nir", timesteps=STEPS)
+    told = model.run({"input": x}).spikes
+    wanted = neurocompile.simulate(program, x).spikes
+    assert sum(spikes.sum() for spikes in wanted.values()) > 100
+    for name, spikes in wanted.items():
+        assert np.array_equal(told[name], spikes), name
+    metadata = read_nir(tmp_path / "net.nir").metadata
+    for name, unit in program.units.items():
+        if name in metadata["scale"]:
+            threshold = np.asarray(nir.read(tmp_path / "net.nir").nodes[name].v_threshold)
+            assert np.allclose((threshold + 1) * metadata["scale"][name], 0.6, atol=2 * np.max(unit)), name
+
+
+LOST = {
+    "a soft reset": lambda: neuron.IFNode(v_reset=None, v_threshold=0.6),
+    "a soft reset that leaks": lambda: neuron.LIFNode(v_reset=None, v_threshold=0.3),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_approximate_files_say_what_they_are_to_those_who_look(name: str, tmp_path: Path) -> None:
+    """The reader of this project looks into the metadata: nothing is lost for it."""
+    cell, what, told = LOST[name], "subtracts", {"reset": "soft", "fire": "ge"}
+    x = np.random.default_rng(0).random((10, STEPS, 4))
+    program = neurocompile.compile(_multi(_two_layers(cell)), input_shape=(4,), timesteps=STEPS, calibrate=x)
+    with pytest.raises(DoesNotFit, match="--approximate"):
+        nir_files(program)
+    said: list[str] = []
+    (tmp_path / "net.nir").write_bytes(nir_files(program, Wanted(approximate=True, tell=said.append))["network.nir"])
+    assert len(said) == 2
+    assert all(what in line and "hard reset" in line for line in said)
+    metadata = read_nir(tmp_path / "net.nir").metadata
+    assert {key: metadata[key] for key in told} == told
+    fired = load_model(tmp_path / "net.nir", timesteps=STEPS).run({"input": x}).spikes
+    for layer_, spikes in neurocompile.simulate(program, x, real=True).spikes.items():
+        assert spikes.any()
+        assert np.array_equal(fired[layer_], spikes)
+
+
+def test_several_spikes_a_step_and_back(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "data" / "nir" / "sinabs-iaf-deep.nir"
+    with np.load(file.with_suffix(".npz")) as held_:
+        x = held_["x"]
+    program = neurocompile.compile(file, dialect="sinabs", timesteps=x.shape[1], calibrate=x)
+    (tmp_path / "net.nir").write_bytes(nir_files(program, Wanted(approximate=True))["network.nir"])
+    fired = load_model(tmp_path / "net.nir", timesteps=x.shape[1]).run({"input": x}).spikes
+    for name, spikes in neurocompile.simulate(program, x, real=True).spikes.items():
+        assert spikes.max() > 1
+        assert np.array_equal(fired[name], spikes)
+
+
+def test_a_max_pool_becomes_a_sum_and_is_told(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = _multi(nn.Sequential(
+        layer.Conv2d(1, 3, 3, padding=1), neuron.IFNode(), layer.MaxPool2d(2), layer.Flatten(), layer.Linear(12, 4),
+        neuron.IFNode(),
+    ).eval())  # fmt: skip
+    neurocompile.save(net, tmp_path / "m.pt", torch.rand(STEPS, 3, 1, 4, 4))
+    refusals = refused(4, "export", tmp_path / "m.pt", "--emit", "nir", "-o", tmp_path / "no")
+    assert any("--approximate" in each["fix"] for each in refusals)
+    ran = done("export", tmp_path / "m.pt", "--emit", "nir", "--approximate", "-o", tmp_path / "out")
+    assert "MaxPool is written as a sum" in ran.out + ran.err
+    assert "SumPool2d" in {node.kind for node in read_nir(tmp_path / "out" / "nir" / "network.nir").nodes.values()}
+
+
+def test_the_choices_are_nirs_alone(tmp_path: Path) -> None:
+    net = _multi(_two_layers(neuron.IFNode))
+    neurocompile.save(net, tmp_path / "m.pt", torch.rand(STEPS, 3, 4))
+    for option in ("--integers", "--approximate"):
+        assert one(refused(2, "export", tmp_path / "m.pt", option, "-o", tmp_path / "o"))["where"] == option
