@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from neurocompile.backends.wanted import USUAL, Wanted
 from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
 from neurocompile.program import Program
 from neurocompile.registry import Table
 from neurocompile.targets import Target, load_target, target_names
 
-__all__ = ["EMITTERS", "OF_ANY", "USUAL", "Emitter", "Wanted", "check_emitters", "emitted_files"]
+__all__ = ["EMITTERS", "OF_ANY", "Emitter", "check_emitters", "emitted_files"]
 
 Emitter: TypeAlias = Callable[[Program], dict[str, bytes]]
 """The files of a Program, by path below a folder of the backend's name; DoesNotFit for what it cannot express."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What may be chosen of the files of a backend in :data:`OF_ANY`, which takes this as its second argument.
-
-    Attributes:
-        integers: whether numbers are the program's integers instead of the folded reals.
-        approximate: whether what cannot be said is written as near as can be; else it is refused.
-        tell: is told what was lost then.
-    """
-
-    integers: bool = False
-    approximate: bool = False
-    tell: Callable[[str], None] = lambda said: None
-
-
-USUAL = Wanted()
 
 EMITTERS: Table[Emitter] = Table(
     "neurocompile.emitters",

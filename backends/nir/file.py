@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.backends.base import USUAL, Wanted
 from neurocompile.backends.nir.network import Network, network_of
+from neurocompile.backends.wanted import USUAL, Wanted
 from neurocompile.extras import needing
 from neurocompile.program import Program
 

@@ -12,7 +12,22 @@ from typing import Any, BinaryIO
 
 from neurocompile.errors import BadInput, Problem
 
-__all__ = ["content_of", "json_of", "opened", "text_of"]
+__all__ = ["HDF5", "begins_with", "content_of", "json_of", "opened", "text_of"]
+
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of an HDF5 file."""
+
+
+def begins_with(path: Path, magic: bytes) -> bool:
+    """Whether a regular file's first bytes are these; no for what cannot be read."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False
 
 
 @contextmanager

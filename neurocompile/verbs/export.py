@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurocompile.backends.base import Wanted, check_emitters, emitted_files
+from neurocompile.backends.base import check_emitters, emitted_files
+from neurocompile.backends.wanted import Wanted
 from neurocompile.compiler import PASS_NAMES
 from neurocompile.data import Data
 from neurocompile.errors import DoesNotFit, Problem, UsageError

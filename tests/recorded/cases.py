@@ -22,7 +22,7 @@ __all__ = ["CASES", "refused"]
 
 # -- what needs no network ---------------------------------------------------------------------------------------------
 
-VERBS = ("export", "simulate", "validate", "inspect", "targets", "zoo", "demo")
+VERBS = ("export", "simulate", "validate", "check", "inspect", "targets", "zoo", "demo")
 COMPILED = ("generic", "anp-i", "async28", "loihi", "loihi2", "nc1", "odin", "truenorth")
 TARGETS = (*COMPILED, "arith45", "arith45-int8", "loihi-sanafe")
 
@@ -97,18 +97,21 @@ case(
     m.arrays("x.npz", 6, 5, 4),
     *(f"""export m.pt --input-shape 4 --timesteps 5 --readout {read} -o {read} --json
         inspect m.pt --input-shape 4 --timesteps 5 --readout {read} --json
+        check m.pt --input-shape 4 --timesteps 5 --readout {read} --json
         simulate {read} --data x.npz --json
         validate {read} --reference m.pt --input-shape 4 --timesteps 5 --readout {read} --data x.npz --json"""
       for read in ("mean", "sum", "last", "max", "sequence")),
     *(f"""export m.pt --input-shape 4 --timesteps 5 --input {kind} -o {kind}
         inspect m.pt --input-shape 4 --timesteps 5 --input {kind}
+        check m.pt --input-shape 4 --timesteps 5 --input {kind}
         validate {kind} --reference m.pt --input-shape 4 --timesteps 5 --input {kind} --data x.npz"""
       for kind in ("real", "spikes")),
     "export m.pt --input-shape 3x4 --timesteps 7 -o wide --json",
     "export state.pt --arch mynet:small_net --input-shape 4 --timesteps 5 -o of-state --json",
     "validate of-state --reference state.pt --arch tests.cli.helpers:small_net --data x.npz --json",
-    *both("inspect m.pt --input-shape 4 --timesteps 5 --layout TN --readout sum --input spikes --trust --chips 2",
-          "inspect state.pt --input-shape 4 --timesteps 5 --arch mynet:small_net"),
+    *both(*(command for verb in ("inspect", "check") for command in (
+        f"{verb} m.pt --input-shape 4 --timesteps 5 --layout TN --readout sum --input spikes --trust --chips 2",
+        f"{verb} state.pt --input-shape 4 --timesteps 5 --arch mynet:small_net"))),
 )  # fmt: skip
 
 PICKLED = "--trust --input-shape 4 --timesteps 5"
@@ -119,10 +122,11 @@ case(
     *(f"""export {name}.pt {PICKLED} --layout {name} -o {name} --json
         export {name}.pt {PICKLED} -o found-{name} --json
         inspect {name}.pt {PICKLED} --layout {name} --json
+        check {name}.pt {PICKLED} --layout {name} --json
         simulate {name} --data x.npz --json
         validate {name} --reference {name}.pt --data x.npz {PICKLED} --layout {name} --json""" for name in LAYOUTS),
     *(f"{command} {PICKLED} --layout NCT.. --json"
-      for command in ("export TN.pt", "inspect TN.pt", "validate TN --reference TN.pt --data x.npz")),
+      for command in ("export TN.pt", "inspect TN.pt", "check TN.pt", "validate TN --reference TN.pt --data x.npz")),
 )  # fmt: skip
 
 case(
@@ -330,10 +334,19 @@ case(
     "nir-readings",
     m.copied("net.nir", "old/nir/snntorch-leaky-subtract-late-0.9.nir"),
     m.arrays("x.npz", x=np.random.default_rng(2).normal(0.5, 1, (3, 5, 12))),
+    m.altered(
+        "fired.npz",
+        "old/nir/snntorch-leaky-subtract-late-0.9.npz",
+        lambda found: {"x": found["x"], "1": found["spikes"]},
+    ),
     "inspect net.nir --timesteps 5",
     *(f"inspect {_NIR} {reading} --json" for reading in _READINGS),
     *(f"export {_NIR} {reading} --calibrate x.npz -o out{k} --emit nir --json" for k, reading in enumerate(_READINGS)),
     *(f"validate out{k} --reference {_NIR} {reading} --data x.npz --json" for k, reading in enumerate(_READINGS)),
+    *(f"check {_NIR} {reading} --target nc1 --chips 2 --json" for reading in _READINGS),
+    *(f"{verb} net.nir --timesteps 5 --recorded fired.npz --json" for verb in ("check", "inspect")),
+    "export net.nir --timesteps 5 --recorded fired.npz --emit nir --integers -o whole --json",
+    f"export {_NIR} --reset soft --emit nir --approximate -o near --json",
     quick=True,
 )
 

@@ -220,6 +220,7 @@ case(
     simulate no --data x.npz --debug
     validate no --debug
     inspect no --debug
+    check no --debug
     targets none --debug --json
     zoo none --debug
     demo --target none --debug --json""",

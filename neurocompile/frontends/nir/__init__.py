@@ -5,22 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from neurocompile.extras import needing
+from neurocompile.files import HDF5, begins_with
 from neurocompile.frontends.base import Frontend, Judged, Model, Settings
 
-__all__ = ["frontend", "is_hdf5"]
-
-_MAGIC = b"\x89HDF\r\n\x1a\n"
+__all__ = ["frontend"]
 
 
-def is_hdf5(path: Path) -> bool:
+def _is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5; it is asked of every model, and h5py may be missing."""
-    if not path.is_file():  # a pipe would be waited for
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
-    except OSError:
-        return False
+    return begins_with(path, HDF5)
 
 
 def _load(path: Path, settings: Settings) -> Model:
@@ -37,4 +30,4 @@ def _judge(path: Path, settings: Settings) -> Judged:
     return judge(path, settings)
 
 
-frontend = Frontend(is_hdf5, _load, judge=_judge)
+frontend = Frontend(_is_hdf5, _load, judge=_judge)

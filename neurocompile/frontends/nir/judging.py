@@ -42,7 +42,7 @@ def judge(path: Path, settings: Settings) -> Judged:
     try:
         chosen = choose(network, settings, settings.timesteps or _STEPS, where, run=whole)
     except (UnsupportedModel, UsageError) as error:
-        if settings.said:
+        if isinstance(error, UsageError) and settings.said:
             raise
         return Judged(nodes, problems=(*problems, *error.problems))
     problems += chosen.problems

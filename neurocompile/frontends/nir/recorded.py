@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neurocompile.errors import BadInput, Problem
-from neurocompile.files import read_arrays
-from neurocompile.frontends.nir import is_hdf5
+from neurocompile.files import HDF5, begins_with, read_arrays
 from neurocompile.frontends.nir.hdf5 import read_nir_data
 from neurocompile.frontends.nir.network import Network
 from neurocompile.frontends.nir.nodes import Cell, Threshold
@@ -96,4 +95,4 @@ def _fires(node: object) -> bool:
 
 
 def _held(path: Path, dt: float | None) -> dict[str, Array]:
-    return read_nir_data(path, dt) if is_hdf5(path) else read_arrays(path)
+    return read_nir_data(path, dt) if begins_with(path, HDF5) else read_arrays(path)

@@ -14,8 +14,8 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 import neurocompile
-from neurocompile.backends.base import Wanted
 from neurocompile.backends.nir import nir_files
+from neurocompile.backends.wanted import Wanted
 from neurocompile.errors import DoesNotFit
 from neurocompile.frontends import load_model
 from neurocompile.frontends.nir.hdf5 import read_nir
