@@ -51,10 +51,10 @@ demo: setup
 	$(VENV)/bin/neurocompile demo
 
 test: setup
-	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: setup
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The engine built with sanitizers, in a folder of its own; its tests and a sweep must run clean in it.
 SANITIZED := build/sanitized

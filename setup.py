@@ -41,7 +41,7 @@ def extensions():
             sorted(glob(os.path.join("simulator", part, "native", "*.cpp"))),
             depends=sorted(glob(os.path.join("simulator", part, "native", "*.h"))),
             cxx_std=17,
-            extra_compile_args=[*quiet, "-O3", *checked],
+            extra_compile_args=[*quiet, f"-O{os.environ.get('NEUROCOMPILE_OPTIMIZE', '3')}", *checked],
             extra_link_args=[*checked, "-pthread"] if sys.platform != "win32" else [],
         )
         for part in ("engine", "timing")
