@@ -13,8 +13,10 @@ class Limits:
 
     ``mesh`` is the number of tiles (east-west, north-south), each of ``cores_per_tile`` cores. Synapse memory is in
     bytes, or in words of ``lanes`` weights, where neurons are updated ``lanes`` at a time; an output axon is an entry
-    that leads from a neuron to a core. ``delay`` is the longest synaptic delay in steps beyond the one that every
-    synapse takes.
+    that leads from a neuron to a core. Where lists of synapses are known word by word (``list_word_bits``:
+    :mod:`neurocompile.mapping.words`), an entry has a header and at most ``entry_synapses``, a list at most
+    ``list_words``, and an axon names one of ``base_compartments``; ``population_atoms`` neurons may share an axon.
+    ``delay`` is the longest synaptic delay in steps beyond the one that every synapse takes.
     """
 
     neurons: int | None = None
@@ -28,6 +30,12 @@ class Limits:
     lanes: int | None = None
     cores_per_tile: int | None = None
     mesh: tuple[int, int] | None = None
+    list_word_bits: int | None = None
+    entry_header_bits: int | None = None
+    entry_synapses: int | None = None
+    list_words: int | None = None
+    base_compartments: int | None = None
+    population_atoms: int | None = None
     delay: int | None = None
     source: str = ""
 

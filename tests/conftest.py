@@ -20,11 +20,24 @@ settings.load_profile("unhurried")
 
 # What takes longest, begun first: else a worker is left with one of them while the other has nothing to do.
 _LONG = (
-    "test_wheel.py", "backends/rtl/test_rtl.py", "test_readme.py", "models/test_trained.py", "backends/lava/test_random.py",
-    "backends/lava/test_bundle.py", "backends/netx/test_netx.py", "models/test_nir_digits.py",
-    "models/test_sddpm_compiled.py", "cli/test_kill.py", "benchmarks/test_generators_benchmark.py", "test_hosted_edges.py",
-    "recorded/test_recorded.py", "cli/test_extras.py", "cli/test_loihi.py", "test_given.py", "quantization/test_quantize.py",
-)  # fmt: skip
+    "test_wheel.py",
+    "backends/rtl/test_rtl.py",
+    "test_readme.py",
+    "models/test_trained.py",
+    "backends/lava/test_random.py",
+    "backends/lava/test_bundle.py",
+    "backends/netx/test_netx.py",
+    "models/test_nir_digits.py",
+    "models/test_sddpm_compiled.py",
+    "cli/test_kill.py",
+    "benchmarks/test_generators_benchmark.py",
+    "test_hosted_edges.py",
+    "recorded/test_recorded.py",
+    "cli/test_extras.py",
+    "cli/test_loihi.py",
+    "test_given.py",
+    "quantization/test_quantize.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

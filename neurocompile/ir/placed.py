@@ -13,6 +13,7 @@ from neurocompile.ir.ops import Array
 from neurocompile.limits import Limits
 
 __all__ = [
+    "AxonKind",
     "Bounds",
     "Core",
     "Excess",
@@ -25,13 +26,15 @@ __all__ = [
     "nearest_limit",
 ]
 
-Resource: TypeAlias = Literal["neurons", "synapse memory", "input axons", "output axons"]
+Resource: TypeAlias = Literal["neurons", "compartments", "synapse memory", "input axons", "output axons"]
+AxonKind: TypeAlias = Literal["discrete", "pop16", "pop32"]
 Bounds: TypeAlias = Mapping[Resource, int]
 """What one core holds of each resource; one that is absent binds nothing."""
 
 # What is wrong with a neuron that is too large, and what to do.
 _TOO_LARGE: dict[Resource, tuple[str, str]] = {
     "neurons": ("a core holds no neuron", "use another target"),
+    "compartments": ("a core holds no neuron", "use another target"),
     "synapse memory": (
         "the synapses of one of its neurons alone do not fit into a core's synapse memory",
         "use fewer bits a weight, a smaller kernel or fewer channels in front of this layer",
@@ -53,7 +56,8 @@ def bounds_of(limits: Limits, weight_bits: int) -> Bounds:
     if memory is None and limits.synapse_words_per_core is not None:
         memory = limits.synapse_words_per_core * (limits.lanes or 1) * weight_bits // 8
     held: dict[Resource, int | None] = {
-        "neurons": limits.neurons_per_core,
+        "neurons": None if limits.list_word_bits is not None else limits.neurons_per_core,
+        "compartments": limits.neurons_per_core if limits.list_word_bits is not None else None,
         "synapse memory": memory,
         "input axons": limits.input_axons_per_core,
         "output axons": limits.output_axons_per_core,
@@ -134,6 +138,9 @@ class LayerCores:
     ``shape`` is the shape in which it is cut (its own, or the one in front of a reshape), ``block`` the largest block.
     ``neurons`` and ``synapse_bytes`` are sums over its cores, ``input_axons`` and ``output_axons`` the largest of any.
     ``bound`` is the limit that one of its cores comes nearest to, ``percent`` how near; None without limits.
+
+    Where lists of synapses are known word by word: ``compartments`` are those of all cores, halos among them, ``halo``
+    the axes that have one, and ``encodings`` how each set of weights is kept (:mod:`neurocompile.mapping.words`).
     """
 
     layer: str
@@ -146,6 +153,9 @@ class LayerCores:
     output_axons: int
     bound: Resource | None
     percent: float | None
+    compartments: int = 0
+    halo: tuple[bool, ...] = ()
+    encodings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,8 +172,9 @@ class Placed:
     """A network on the cores of as many chips as it takes.
 
     ``excesses`` are single neurons that no core holds, the worst of each layer and resource: with any, this is what the
-    other limits ask for, and cannot be built. ``listed`` has for each layer that was cut into lists the core of each
-    neuron and its slot there, ``[size]`` each.
+    other limits ask for, and cannot be built. ``axons`` are those by which each source is heard, if the chip has
+    several kinds: one for each neuron ("discrete"), or one for all channels at a place of a block. ``listed`` has for
+    each layer that was cut into lists the core of each neuron and its slot there, ``[size]`` each.
     """
 
     target: str
@@ -173,6 +184,7 @@ class Placed:
     layers: tuple[LayerCores, ...]
     cores: tuple[Core, ...]
     excesses: tuple[Excess, ...] = ()
+    axons: Mapping[str, AxonKind] = field(default_factory=dict)
     listed: Mapping[str, tuple[Array, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, layer: str) -> tuple[Array, Array]:
@@ -213,9 +225,11 @@ class Placed:
             "chips": self.chips,
             "cores": len(self.cores),
             "host": list(self.host),
+            "axons": dict(self.axons),
             "fullest": None if full is None else {**vars(full), "core": full.core.as_json()},
             "layers": [
-                {**asdict(layer), "shape": list(layer.shape), "block": list(layer.block)} for layer in self.layers
+                {**asdict(layer), "shape": list(layer.shape), "block": list(layer.block), "halo": list(layer.halo)}
+                for layer in self.layers
             ],
             "excesses": [asdict(excess) for excess in self.excesses],
             "placement": [core.as_json() for core in self.cores],
@@ -243,8 +257,9 @@ class Placed:
 
 
 def layer_cores(
-    layer: str, shape: tuple[int, ...], block: tuple[int, ...], cores: Sequence[Core], bounds: Bounds
-) -> LayerCores:
+    layer: str, shape: tuple[int, ...], block: tuple[int, ...], cores: Sequence[Core], bounds: Bounds,
+    halo: tuple[bool, ...] = (), encodings: Mapping[str, str] | None = None,
+) -> LayerCores:  # fmt: skip
     """What the cores of one layer need together."""
     nearest = max((nearest_limit(core, bounds) for core in cores), key=lambda found: found.percent if found else 0.0)
     return LayerCores(
@@ -258,6 +273,9 @@ def layer_cores(
         output_axons=max(core.output_axons for core in cores),
         bound=nearest.resource if nearest else None,
         percent=nearest.percent if nearest else None,
+        compartments=sum(core.needs.get("compartments", core.neurons) for core in cores),
+        halo=halo,
+        encodings=encodings or {},
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 from math import prod
 from typing import TypeAlias
 
@@ -13,8 +14,9 @@ from neurocompile.ir.ops import Array
 from neurocompile.ir.placed import Bounds, Excess, Resource
 from neurocompile.mapping.fields import BoxSums, Interval, outer
 from neurocompile.mapping.layers import Layer
+from neurocompile.mapping.words import Format
 
-__all__ = ["Cut", "cut_layers"]
+__all__ = ["Axons", "Cut", "Silicon", "cut_layers"]
 
 Needs: TypeAlias = dict[Resource, Array]
 Shape = tuple[int, ...]
@@ -26,13 +28,15 @@ _SHORT_AXIS = 64
 class Cut:
     """A layer in blocks of ``block`` neurons an axis (the last of an axis may be shorter), with what each needs.
 
-    ``intervals`` are the blocks' intervals along each axis; ``needs[resource]`` is an array over the blocks.
+    ``intervals`` are the blocks' intervals along each axis; ``needs[resource]`` is an array over the blocks; along the
+    axes of ``halo`` they have compartments beyond their borders.
     """
 
     layer: Layer
     block: Shape
     intervals: tuple[tuple[Interval, ...], ...]
     needs: Needs
+    halo: tuple[bool, ...] = ()
 
     @property
     def cores(self) -> int:
@@ -40,7 +44,28 @@ class Cut:
         return prod(map(len, self.intervals))
 
 
-def cut_layers(layers: Sequence[Layer], bounds: Bounds, weight_bits: int) -> tuple[list[Cut], list[Excess]]:
+@dataclass(frozen=True)
+class Axons:
+    """What axons take: the sources whose neurons share one for each place, and the slots of one for each core reached.
+
+    ``atoms`` neurons at most share an axon; ``slots`` are by the name of a source, 1 where it is not named.
+    """
+
+    shared: frozenset[str] = frozenset()
+    slots: Mapping[str, int] = field(default_factory=dict)
+    atoms: int = 1
+
+
+@dataclass(frozen=True)
+class Silicon:
+    """How a core keeps synapses: word by word in a ``format``, or (None) as entries alone; and its axons."""
+
+    weight_bits: int
+    format: Format | None = None
+    axons: Axons = Axons()
+
+
+def cut_layers(layers: Sequence[Layer], bounds: Bounds, silicon: Silicon) -> tuple[list[Cut], list[Excess]]:
     """Cut every layer so that each block keeps all bounds.
 
     A neuron takes one output axon for each core that it reaches, so readers are cut before those that they read;
@@ -52,9 +77,9 @@ def cut_layers(layers: Sequence[Layer], bounds: Bounds, weight_bits: int) -> tup
         The cuts, in the order of the layers, and what single neurons take above a core's bounds. Such a bound is
         given up for its layer: the cuts are then the least that the other bounds ask for.
     """
-    plans = [_settled(layers, _Work(bounds, weight_bits, None))]
+    plans = [_settled(layers, _Work(bounds, silicon, None))]
     if "output axons" in bounds:
-        plans.append(_settled(layers, _Work(bounds, weight_bits, bounds["output axons"])))
+        plans.append(_settled(layers, _Work(bounds, silicon, bounds["output axons"])))
     return min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
 
 
@@ -70,7 +95,7 @@ def _settled(layers: Sequence[Layer], work: _Work) -> tuple[list[Cut], list[Exce
 @dataclass
 class _Work:
     bounds: Bounds
-    weight_bits: int
+    silicon: Silicon
     axons_per_core: int | None
     cuts: dict[str, Cut] = field(default_factory=dict)
     given_up: dict[str, dict[Resource, Excess]] = field(default_factory=dict)
@@ -79,21 +104,25 @@ class _Work:
     def settle(self, layer: Layer, layers: Sequence[Layer]) -> bool:
         """Cut a layer for its readers as they are cut now; False if it is already cut well enough."""
         before = self.cuts.get(layer.name)
-        outputs = BoxSums(self._fanout(layer, layers))
+        outputs = self._outputs(layer, layers)
         if before is not None:
-            needs = {**before.needs, "output axons": outputs.over(before.intervals)}
+            axons = layer.input_axons(before.intervals, True, self._shared(layer))
+            needs = {**before.needs, "output axons": outputs.over(before.intervals), "input axons": axons}
             if _within(needs, self._bounds(layer)).all():
-                self.cuts[layer.name] = Cut(layer, before.block, before.intervals, needs)
+                self.cuts[layer.name] = replace(before, needs=needs)
                 return False
         least = 1 if before is None else before.cores + 1
-        found = self._cheapest(layer, outputs, least)
+        most = self._most_channel_blocks(layer, layers)
+        found = self._cheapest(layer, outputs, least, most) or self._cheapest(layer, outputs, least)
         if found is None:
             self._give_up(layer, outputs)
             found = self._cheapest(layer, outputs, 1)
             assert found is not None  # one neuron a core keeps all that is left
         self.cuts[layer.name] = found
+        shared = self.silicon.axons.shared
         for source in layer.on_chip:
-            self.fanouts[layer.name, source] = layer.sources[source].fanout(found.intervals)
+            reached = layer.places[source] if source in shared else layer.sources[source]
+            self.fanouts[layer.name, source] = reached.fanout(found.intervals)
         return True
 
     def excesses(self, layers: Sequence[Layer]) -> list[Excess]:
@@ -104,26 +133,61 @@ class _Work:
         lost = self.given_up.get(layer.name, {})
         return {resource: bound for resource, bound in self.bounds.items() if resource not in lost}
 
-    def _fanout(self, layer: Layer, layers: Sequence[Layer]) -> Array:
-        """How many cores each neuron reaches, as far as its readers are cut, in the layer's space."""
-        total = np.zeros(layer.space, np.int64)
+    def _shared(self, layer: Layer) -> dict[str, int]:
+        """The sources of a layer whose neurons share axons, and into how many blocks their channels are cut."""
+        found = {}
+        for source in layer.sources:
+            if source in self.silicon.axons.shared:
+                cut = self.cuts.get(source)
+                most = -(-cut.block[0] // self.silicon.axons.atoms) if cut else 1
+                found[source] = len(cut.intervals[0]) * most if cut else 1
+        return found
+
+    def _most_channel_blocks(self, layer: Layer, layers: Sequence[Layer]) -> int | None:
+        """Into how many blocks its channels may be cut for the input axons of those that read it; None: any."""
+        bound = self.bounds.get("input axons")
+        if layer.name not in self.silicon.axons.shared or bound is None:
+            return None
+        most = None
+        for reader in layers:
+            cut = self.cuts.get(reader.name)
+            if cut is None or layer.name not in reader.places or "input axons" not in self._bounds(reader):
+                continue
+            others = reader.input_axons(cut.intervals, True, {**self._shared(reader), layer.name: 0})
+            own = np.maximum(reader.places[layer.name].axons(cut.intervals, True), 1)
+            here = max(1, int(((bound - others) // own).min()))
+            most = here if most is None else min(most, here)
+        return most
+
+    def _outputs(self, layer: Layer, layers: Sequence[Layer]) -> _Outputs:
+        """How many slots each neuron takes, as far as its readers are cut, in the layer's space; or each place."""
+        axons = self.silicon.axons
+        shared = layer.name in axons.shared
+        shape = (1, *layer.space[1:]) if shared else layer.space
+        total = np.zeros(shape, np.int64)
         for reader in layers:
             seen = self.fanouts.get((reader.name, layer.name))
             if seen is not None:
-                total += seen.reshape(layer.space)
-        return total
+                total += seen.reshape(shape)
+        slots = BoxSums(total * axons.slots.get(layer.name, 1))
+        return _Outputs(slots, axons.atoms if shared else 0)
 
-    def _give_up(self, layer: Layer, outputs: BoxSums) -> None:
+    def _give_up(self, layer: Layer, outputs: _Outputs) -> None:
         """Note what the neurons need, each on a core of its own, and give up the bounds that this exceeds."""
-        alone = _needs(layer, [_chunks(n, 1) for n in layer.space], outputs, self.weight_bits)
+        halo = (False,) * len(layer.space)
+        alone = self._needs(layer, [_chunks(n, 1) for n in layer.space], outputs, halo)
         lost = self.given_up.setdefault(layer.name, {})
         for resource, bound in self._bounds(layer).items():
             most = int(alone[resource].max())
             if most > bound:
                 lost[resource] = Excess(layer.name, resource, most, bound)
 
-    def _cheapest(self, layer: Layer, outputs: BoxSums, least: int) -> Cut | None:
+    def _cheapest(
+        self, layer: Layer, outputs: _Outputs, least: int, most_channel_blocks: int | None = None
+    ) -> Cut | None:
         """The cut into the fewest blocks, at least ``least``, that keeps all bounds; None if there is none.
+
+        Its channels are cut into ``most_channel_blocks`` at most (None: any number).
 
         With ``axons_per_core`` the blocks' input axons count too, as the cores whose output axons they fill. Among
         equals it is the cut with the fewest input axons in all, then the one with the least memory.
@@ -131,46 +195,83 @@ class _Work:
         best: Cut | None = None
         lowest: tuple[int, ...] = ()
         per_core = self.axons_per_core or 1
-        for cut in self._candidates(layer, outputs, least):
+        for cut in self._candidates(layer, outputs, least, most_channel_blocks):
             # The candidates come by rising number of cores: from here on, cores alone cost more than the best cut.
             if best is not None and cut.cores * per_core > lowest[0]:
                 break
             if _within(cut.needs, self._bounds(layer)).all():
-                axons = layer.axons_from_cores(cut.intervals) if self.axons_per_core else 0
+                axons = layer.axons_from_cores(cut.intervals, self.silicon.axons.shared) if self.axons_per_core else 0
                 totals = (int(cut.needs[resource].sum()) for resource in ("input axons", "synapse memory"))
                 price = (cut.cores * per_core + axons, cut.cores, *totals)
                 if best is None or price < lowest:
                     best, lowest = cut, price
         return best
 
-    def _candidates(self, layer: Layer, outputs: BoxSums, least: int) -> Iterator[Cut]:
+    def _candidates(self, layer: Layer, outputs: _Outputs, least: int, most: int | None) -> Iterator[Cut]:
         """Cuts into at least so many blocks by rising number, without many of those that break a bound."""
-        sizes = [_sizes(n) for n in layer.space]
+        sizes = [_sizes(n, self.silicon.format is not None) for n in layer.space]
         cores = outer([-(-n // along) for n, along in zip(layer.space, sizes)])
-        possible = cores >= least
         probes: tuple[Callable[[int], int], ...] = (lambda chunks: 0, lambda chunks: (chunks - 1) // 2)
-        for probe in probes:
-            # One block of each cut, at a corner and in the middle: what these exceed need not be looked at in full.
-            intervals = [[_chunk(n, int(b), probe(-(-n // b))) for b in along] for n, along in zip(layer.space, sizes)]
-            needs = _needs(layer, intervals, outputs, self.weight_bits, exact=False)
-            possible &= _within(needs, self._bounds(layer))
-        choices = np.argwhere(possible)
-        for choice in choices[np.argsort(cores[possible], kind="stable")]:
+        found = []
+        for halo in self._halos(layer):
+            possible = cores >= least
+            if most is not None:
+                blocks = -(-layer.space[0] // sizes[0]) * -(-sizes[0] // self.silicon.axons.atoms)
+                possible &= (blocks <= most).reshape(-1, *(1,) * (len(sizes) - 1))
+            for probe in probes:
+                # One block of each cut, at a corner and in the middle: what these exceed need not be looked at in full.
+                at = [[_chunk(n, int(b), probe(-(-n // b))) for b in along] for n, along in zip(layer.space, sizes)]
+                possible &= _within(self._needs(layer, at, outputs, halo, exact=False), self._bounds(layer))
+            found += [(int(cores[tuple(choice)]), sum(halo), halo, tuple(choice)) for choice in np.argwhere(possible)]
+        for _, _, halo, choice in sorted(found, key=lambda each: each[:2]):
             block = tuple(int(along[i]) for along, i in zip(sizes, choice))
             chunks = tuple(_chunks(n, b) for n, b in zip(layer.space, block))
-            yield Cut(layer, block, chunks, _needs(layer, chunks, outputs, self.weight_bits))
+            yield Cut(layer, block, chunks, self._needs(layer, chunks, outputs, halo), halo)
+
+    def _halos(self, layer: Layer) -> list[tuple[bool, ...]]:
+        """Along which axes blocks may have halos: none, or any of those in space that kernels reach across."""
+        axes = [
+            self.silicon.format is not None and axis > 0 and any(
+                each.axes and each.axes[axis - 1].longest > 1 for each in layer.lists
+            )
+            for axis in range(len(layer.space))
+        ]  # fmt: skip
+        return list(product(*((False, True) if may else (False,) for may in axes)))
+
+    def _needs(
+        self, layer: Layer, intervals: Sequence[Sequence[Interval]], outputs: _Outputs, halo: tuple[bool, ...],
+        exact: bool = True,
+    ) -> Needs:  # fmt: skip
+        """What boxes need of each resource; where not ``exact``, at least so much."""
+        silicon = self.silicon
+        neurons = outer([np.array([stop - start for start, stop in along]) for along in intervals])
+        needs: Needs = {
+            "neurons": neurons,
+            "input axons": layer.input_axons(intervals, exact, self._shared(layer)),
+            "output axons": outputs.over(intervals),
+        }
+        if silicon.format is None:
+            return {**needs, "synapse memory": layer.memory_bytes(intervals, silicon.weight_bits)}
+        region = layer.region(intervals, halo)
+        words, _ = layer.words(intervals, region, halo, silicon.format, silicon.weight_bits, silicon.axons.shared)
+        memory = words * (silicon.format.word_bits // 8)
+        return {**needs, "synapse memory": memory, "compartments": np.broadcast_to(region.compartments, neurons.shape)}
 
 
-def _needs(
-    layer: Layer, intervals: Sequence[Sequence[Interval]], outputs: BoxSums, weight_bits: int, exact: bool = True
-) -> Needs:
-    """What boxes need of each resource; where not ``exact``, at least so much."""
-    return {
-        "neurons": outer([np.array([stop - start for start, stop in along]) for along in intervals]),
-        "synapse memory": layer.memory_bytes(intervals, weight_bits),
-        "input axons": layer.input_axons(intervals, exact),
-        "output axons": outputs.over(intervals),
-    }
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """The slots of output axons in boxes: of each neuron, or of each place for so many ``atoms`` of its channels."""
+
+    slots: BoxSums
+    atoms: int
+
+    def over(self, intervals: Sequence[Sequence[Interval]]) -> Array:
+        """Of all boxes made of one interval of each axis."""
+        if not self.atoms:
+            return self.slots.over(intervals)
+        populations = np.array([-(-(stop - start) // self.atoms) for start, stop in intervals[0]], np.int64)
+        places = self.slots.over([((0, 1),), *intervals[1:]])[0]
+        return np.asarray(np.multiply.outer(populations, places))
 
 
 def _within(needs: Needs, bounds: Bounds) -> Array:
@@ -180,10 +281,10 @@ def _within(needs: Needs, bounds: Bounds) -> Array:
     return kept
 
 
-def _sizes(n: int) -> Array:
-    """Block sizes to try along an axis: all of them, or of a long axis those that cut it most evenly."""
+def _sizes(n: int, even: bool) -> Array:
+    """Block sizes to try along an axis: all of them, or (of a long axis) those that cut it most evenly."""
     every = np.arange(1, n + 1)
-    return every if n <= _SHORT_AXIS else np.unique(-(-n // every))
+    return every if n <= _SHORT_AXIS and not even else np.unique(-(-n // every))
 
 
 def _chunk(n: int, size: int, number: int) -> Interval:

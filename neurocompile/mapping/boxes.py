@@ -32,18 +32,20 @@ tiles of each chip (west to east, then east to west), so that layers that follow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.placed import Core, LayerCores, Placed, Resource, bounds_of, layer_cores
+from neurocompile.ir.placed import AxonKind, Core, LayerCores, Placed, Resource, bounds_of, layer_cores
 from neurocompile.limits import Limits
-from neurocompile.mapping.blocks import Cut, cut_layers
+from neurocompile.mapping.blocks import Axons, Cut, Silicon, cut_layers
 from neurocompile.mapping.fields import Interval
-from neurocompile.mapping.layers import layers_of
+from neurocompile.mapping.layers import Layer, layers_of
 from neurocompile.mapping.placement import spread
+from neurocompile.mapping.words import ENCODINGS, Format
 
 __all__ = ["cut_boxes"]
 
@@ -73,20 +75,82 @@ def cut_boxes(
     if unknown:
         raise ValueError(f"not in the graph: {', '.join(unknown)}")
     bounds = bounds_of(limits, weight_bits)
-    cuts, excesses = cut_layers(layers_of(graph, host), bounds, weight_bits)
+    silicon = silicon_of(limits, weight_bits)
+    network = layers_of(graph, host, silicon.format is not None)
+    if silicon.format is not None:
+        silicon = replace(silicon, axons=_axons(network, limits))
+    cuts, excesses = cut_layers(network, bounds, silicon)
     places = iter(spread(sum(cut.cores for cut in cuts), limits, placement))
     cores: list[Core] = []
     layers: list[LayerCores] = []
     for cut in cuts:
         own = [Core(*next(places), (cut.layer.name,), needs, block) for block, needs in _blocks(cut)]
         cores += own
-        layers.append(layer_cores(cut.layer.name, cut.layer.space, cut.block, own, bounds))
-    return Placed(target, limits, weight_bits, tuple(sorted(host)), tuple(layers), tuple(cores), tuple(excesses))
+        encodings = _encodings(cut, silicon)
+        layers.append(layer_cores(cut.layer.name, cut.layer.space, cut.block, own, bounds, cut.halo, encodings))
+    kinds = _kinds(network, silicon.axons) if limits.population_atoms is not None else {}
+    return Placed(target, limits, weight_bits, tuple(sorted(host)), tuple(layers), tuple(cores), tuple(excesses), kinds)
+
+
+def _encodings(cut: Cut, silicon: Silicon) -> dict[str, str]:
+    """How each set of weights is kept in the first block of a layer."""
+    if silicon.format is None:
+        return {}
+    first = [along[:1] for along in cut.intervals]
+    region = cut.layer.region(first, cut.halo)
+    shared = silicon.axons.shared
+    _, chosen = cut.layer.words(first, region, cut.halo, silicon.format, silicon.weight_bits, shared)
+    return {each.name: ENCODINGS[int(kind.flat[0])] for each, kind in zip(cut.layer.lists, chosen)}
+
+
+def _kinds(layers: Sequence[Layer], axons: Axons) -> dict[str, AxonKind]:
+    names = dict.fromkeys(name for layer in layers for name in layer.sources)
+    slots: dict[int, AxonKind] = {1: "pop16", 2: "pop32"}
+    return {name: slots[axons.slots[name]] if name in axons.shared else "discrete" for name in names}
+
+
+def silicon_of(limits: Limits, weight_bits: int) -> Silicon:
+    """How a chip's cores keep synapses; word by word, if all of that is known."""
+    told = (
+        limits.list_word_bits, limits.entry_header_bits, limits.entry_synapses, limits.list_words,
+        limits.base_compartments,
+    )  # fmt: skip
+    if any(each is None for each in told):
+        return Silicon(weight_bits)
+    return Silicon(weight_bits, Format(*(int(each) for each in told if each is not None)))
+
+
+_SMALL_POPULATION, _SMALL_AXONS = 32, 1024
+"""A message of 16 bits names one of so many neurons, and one of so many axons."""
+
+
+def _axons(layers: Sequence[Layer], limits: Limits) -> Axons:
+    """Which sources' neurons share axons: those with several channels at a place, all of which reach the same neurons.
+
+    A shared axon takes two slots (a message of 32 bits), or one where all of its readers are full matrices of few
+    inputs: then 16 bits name it.
+    """
+    if limits.population_atoms is None:
+        return Axons()
+    channels: dict[str, int] = {}
+    mixed: set[str] = set()
+    dense: dict[str, bool] = {}
+    spaces = {layer.name: layer.space for layer in layers}
+    for layer in layers:
+        mixed |= layer.mixed
+        for name, seen in layer.sources.items():
+            channels[name] = (spaces.get(name) or seen.shape)[0]
+            few = all(each.elements for each in layer.lists if each.source == name)
+            places = layer.places[name].sources if name in layer.places else _SMALL_AXONS + 1
+            dense[name] = dense.get(name, True) and few and places <= _SMALL_AXONS
+    shared = frozenset(name for name, many in channels.items() if many > 1 and name not in mixed)
+    slots = {name: 1 if dense[name] and channels[name] <= _SMALL_POPULATION else 2 for name in shared}
+    return Axons(shared, slots, limits.population_atoms)
 
 
 def _blocks(cut: Cut) -> Iterator[tuple[tuple[Interval, ...], dict[Resource, int]]]:
     """Each block of a cut, and what it needs."""
-    columns: tuple[Resource, ...] = ("neurons", "synapse memory", "input axons", "output axons")
+    columns: tuple[Resource, ...] = tuple(cut.needs)
     needs = np.stack([cut.needs[resource].reshape(-1) for resource in columns], axis=1).tolist()
     for block, need in zip(product(*cut.intervals), needs):
         yield block, dict(zip(columns, need))

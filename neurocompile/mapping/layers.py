@@ -6,8 +6,8 @@ once, those made of one interval of each axis, without ever listing the connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
 from math import prod
@@ -50,6 +50,7 @@ from neurocompile.mapping.fields import (
     same,
     wired,
 )
+from neurocompile.mapping.words import Axis, Format, Lists, Region
 
 __all__ = ["Layer", "Synapses", "layers_of"]
 
@@ -96,7 +97,7 @@ class SharedAxes:
     """
 
     def __init__(self, shape: Shape, ways: Sequence[Wiring]) -> None:
-        self._shape = shape
+        self.shape = shape
         # |A or B| = |A| + |B| - |A and B|, and so on: each term is a product over axes again.
         self._terms = [
             ((-1) ** (size + 1), tuple(zip(*chosen)))
@@ -104,6 +105,11 @@ class SharedAxes:
             for chosen in combinations(ways, size)
         ]
         self._count = cache(lambda fields, start, stop: len(common(fields, start, stop)))
+
+    @property
+    def sources(self) -> int:
+        """How many elements there are."""
+        return prod(self.shape)
 
     def axons(self, intervals: Intervals, exact: bool) -> Array:
         """How many elements each box sees."""
@@ -127,7 +133,7 @@ class SharedAxes:
                 )
                 for fields, along in zip(axes, intervals)
             ]
-            total = total + sign * outer(counts).reshape(self._shape)
+            total = total + sign * outer(counts).reshape(self.shape)
         return np.asarray(total)
 
 
@@ -135,10 +141,15 @@ class ListedPairs:
     """The elements of one source that a layer sees where they follow no axes: connection by connection."""
 
     def __init__(self, shape: Shape, space: Shape, ways: Sequence[Wiring]) -> None:
-        self._shape = shape
+        self.shape = shape
         pairs = [listed(way) for way in ways]
         out, source = (np.concatenate([getattr(pair, side) for pair in pairs]) for side in ("out", "source"))
         self._pairs = Pairs.of(prod(space), prod(shape), out, source)
+
+    @property
+    def sources(self) -> int:
+        """How many elements there are."""
+        return prod(self.shape)
 
     def axons(self, intervals: Intervals, exact: bool) -> Array:
         """As :meth:`SharedAxes.axons`, for boxes without overlap; not ``exact``: at least 0."""
@@ -151,7 +162,7 @@ class ListedPairs:
     def fanout(self, intervals: Intervals) -> Array:
         """As :meth:`SharedAxes.fanout`."""
         elements = self._seen(intervals) % self._pairs.sources
-        return np.bincount(elements, minlength=self._pairs.sources).reshape(self._shape)
+        return np.bincount(elements, minlength=self._pairs.sources).reshape(self.shape)
 
     def _seen(self, intervals: Intervals) -> Array:
         """Each box with each element that it sees, as one number."""
@@ -168,6 +179,9 @@ class Layer:
 
     ``space`` is the shape in which the layer is cut: its own, or the shape that its convolutions have in front of a
     reshape (the same neurons in the same order). ``on_chip`` are those of its sources that take cores themselves.
+
+    Where lists of synapses are known word by word, ``lists`` are those of ``synapses``, ``places`` the sources with the
+    channels at a place taken as one, and ``mixed`` those of which not all channels at a place reach the same neurons.
     """
 
     name: str
@@ -175,6 +189,9 @@ class Layer:
     synapses: tuple[Synapses, ...]
     sources: dict[str, SharedAxes | ListedPairs]
     on_chip: tuple[str, ...]
+    lists: tuple[Lists, ...] = ()
+    places: dict[str, SharedAxes | ListedPairs] = field(default_factory=dict)
+    mixed: frozenset[str] = frozenset()
 
     @property
     def neurons(self) -> int:
@@ -190,13 +207,48 @@ class Layer:
             bits = bits + synapses.entries(intervals) * (weight_bits + (index_bits if synapses.indexed else 0))
         return np.asarray(-(-bits // 8))
 
-    def input_axons(self, intervals: Intervals, exact: bool) -> Array:
-        """Input axons of each box: the elements of all sources that its neurons see."""
-        return self._axons(self.sources, intervals, exact)
+    def region(self, intervals: Intervals, halo: Sequence[bool]) -> Region:
+        """The compartments of boxes, with those of halos along some axes."""
+        sizes = []
+        for axis, along in enumerate(intervals):
+            size = np.array([stop - start for start, stop in along], np.int64)
+            if axis:
+                beside = [each.halo(axis, along, halo[axis]) for each in self.lists if each.axes]
+                size = size + sum(np.max([one[side] for one in beside], axis=0) for side in (0, 1)) if beside else size
+            sizes.append(size.reshape(*(-1 if k == axis else 1 for k in range(len(intervals)))))
+        return Region(tuple(sizes))
 
-    def axons_from_cores(self, intervals: Intervals) -> int:
+    def words(
+        self, intervals: Intervals, region: Region, halo: Sequence[bool], format: Format, weight_bits: int,
+        populations: Container[str],
+    ) -> tuple[Array, list[Array]]:  # fmt: skip
+        """The words of all lists of each box, and the encoding of each set of weights."""
+        total: Any = np.zeros(region.compartments.shape, np.int64)
+        chosen = []
+        for each in self.lists:
+            words, encoding = each.words(intervals, region, format, weight_bits, halo, each.source in populations)
+            total = total + words
+            chosen.append(encoding)
+        return np.asarray(total), chosen
+
+    def input_axons(self, intervals: Intervals, exact: bool, populations: Mapping[str, int]) -> Array:
+        """Input axons of each box: the elements of all sources that its neurons see.
+
+        Of a source whose neurons share axons there is one for each place, times the blocks of its channels, which
+        ``populations`` says.
+        """
+        found = self._axons([name for name in self.sources if name not in populations], intervals, exact)
+        for name, blocks in populations.items():
+            if name in self.places:
+                found = found + blocks * self.places[name].axons(intervals, exact)
+        return found
+
+    def axons_from_cores(self, intervals: Intervals, shared: Container[str] = ()) -> int:
         """Those of all boxes that come from other cores, and are output axons there."""
-        return int(self._axons(self.on_chip, intervals, True).sum())
+        found = self._axons([name for name in self.on_chip if name not in shared], intervals, True).sum()
+        return int(found) + sum(
+            int(self.places[name].axons(intervals, True).sum()) for name in self.on_chip if name in shared
+        )
 
     def _axons(self, sources: Iterable[str], intervals: Intervals, exact: bool) -> Array:
         total: Any = np.zeros(tuple(map(len, intervals)), np.int64)
@@ -205,12 +257,13 @@ class Layer:
         return np.asarray(total)
 
 
-def layers_of(graph: Graph, host: frozenset[str]) -> list[Layer]:
+def layers_of(graph: Graph, host: frozenset[str], word_by_word: bool = False) -> list[Layer]:
     """The layers of an integer graph in synaptic form that take cores, in order.
 
     Args:
         graph: the graph.
         host: nodes that are computed elsewhere; what they emit arrives from outside.
+        word_by_word: whether to say what lists of synapses take, too.
 
     Raises:
         DoesNotFit: if a layer's wiring follows no axes and is too large to be listed.
@@ -220,7 +273,7 @@ def layers_of(graph: Graph, host: frozenset[str]) -> list[Layer]:
         if layer.name in host:
             continue
         try:
-            layers.append(_Feeds(graph, host).layer(layer))
+            layers.append(_Feeds(graph, host, word_by_word).layer(layer))
         except TooManyPairs:
             what = "its connections do not follow the axes of its layer, and there are too many to list them"
             problems.append(Problem(what, layer.name, fix="reshape spikes, behind the neurons, rather than currents"))
@@ -232,22 +285,46 @@ def layers_of(graph: Graph, host: frozenset[str]) -> list[Layer]:
 class _Feeds:
     """Which elements of which sources feed a layer, along what axes."""
 
-    def __init__(self, graph: Graph, host: frozenset[str]) -> None:
-        self.graph, self.host = graph, host
+    def __init__(self, graph: Graph, host: frozenset[str], word_by_word: bool = False) -> None:
+        self.graph, self.host, self.word_by_word = graph, host, word_by_word
 
     def layer(self, layer: form.Layer) -> Layer:
         space = _space(layer)
         ways: dict[str, list[Wiring]] = {}
-        synapses = []
+        synapses, kept = [], []
         for synapse in layer.synapses:
             index = np.arange(prod(synapse.gives)).reshape(synapse.gives) if synapse.lands is None else synapse.lands
             fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
             synapses.append(_synapses(synapse, fields, index, space))
-            for source, inner in self._events(synapse.event, frozenset()):
+            seen = list(self._events(synapse.event, frozenset()))
+            kept.append((tuple(dict.fromkeys(source for source, _ in seen)), fields, index))
+            for source, inner in seen:
                 ways.setdefault(source, []).append(_along(placed(wired(fields, inner), index, space), space))
-        sources = {source: self._source(source, found, space) for source, found in ways.items()}
+        sources = {source: self._source(self.graph.edges[source].shape, found, space) for source, found in ways.items()}
         on_chip = tuple(name for name in sources if name not in self.host and name in form_of(self.graph).layers)
-        return Layer(layer.name, space, tuple(synapses), sources, on_chip)
+        if not self.word_by_word:
+            return Layer(layer.name, space, tuple(synapses), sources, on_chip)
+        lists, mixed, places = [], set(), {}
+        for synapse, (origins, fields, index) in zip(layer.synapses, kept):
+            (only,) = origins if len(origins) == 1 else ("",)
+            lists.append(_lists(synapse, fields, index, space, only, self._space_of(only) if only else ()))
+            if lists[-1].pairs is not None or lists[-1].groups > 1 or not only:
+                mixed |= set(origins)
+        for source, found in ways.items():
+            shape = self._space_of(source)
+            together = [_at_a_place(way, shape, self.graph.edges[source].shape) for way in found]
+            if any(way is None for way in together):
+                mixed.add(source)
+            else:
+                places[source] = self._source((1, *shape[1:]), [way for way in together if way], space)
+        return Layer(layer.name, space, tuple(synapses), sources, on_chip, tuple(lists), places, frozenset(mixed))
+
+    def _space_of(self, source: str) -> Shape:
+        """The shape in which a source is cut; its own, where nobody cuts it."""
+        layers = form_of(self.graph).layers
+        return (
+            _space(layers[source]) if source in layers and source not in self.host else self.graph.edges[source].shape
+        )
 
     def _events(self, name: str, behind: frozenset[str]) -> Iterator[tuple[str, Wiring]]:
         """The sources of an event, with how each of its elements sees theirs.
@@ -277,8 +354,7 @@ class _Feeds:
                         yield origin, inner
             start += given[node.op.axis] if isinstance(node.op, Concat) else 0
 
-    def _source(self, name: str, ways: Sequence[Wiring], space: Shape) -> SharedAxes | ListedPairs:
-        shape = self.graph.edges[name].shape
+    def _source(self, shape: Shape, ways: Sequence[Wiring], space: Shape) -> SharedAxes | ListedPairs:
         kept: list[Wiring] = []
         for way in ways:
             if not any(covers(one, way) for one in kept):
@@ -367,6 +443,22 @@ def _taps(op: Any, given: Shape, shape: Shape) -> Iterator[tuple[Array, Array, A
         yield out[order], source[order], tap[order]
 
 
+def _at_a_place(way: Wiring, space: Shape, shape: Shape) -> Wiring | None:
+    """What a layer sees of the places of a source, whose channels at a place are one; None where it has no places."""
+    one = np.zeros(1, np.int64)
+    if len(way) == len(space) and tuple(field.sources for field in way) == space:
+        channels = way[0]
+        outs = channels.out if isinstance(channels, Every) else np.unique(channels.out)
+        return (Every(channels.outputs, 1, outs, one), *way[1:])
+    places = prod(space[1:])
+    first, *others = way
+    if prod(shape) != prod(space) or first.sources != prod(space) or any(field.sources != 1 for field in others):
+        return None
+    if isinstance(first, Every):
+        return (Every(first.outputs, places, first.out, np.unique(first.source % places)), *others)
+    return (Pairs.of(first.outputs, places, first.out, first.source % places), *others)
+
+
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +479,68 @@ def _synapses(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape)
     inputs = op.weight.shape[1] if isinstance(op, Conv) else op.weight.shape[0] // op.groups
     spatial = (_patterns(source, tap, out) for out, source, tap in _taps(op, synapse.reads.shape, index.shape))
     return Synapses(name, True, starts, index.shape, (_each(inputs), *spatial))
+
+
+def _lists(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source: str, shape: Shape) -> Lists:
+    """The lists of a set of weights, word by word; ``shape`` is the one in which its source is cut."""
+    op, name = synapse.op, synapse.name
+    starts, delayed = offsets_in(index, space), synapse.delay > 0
+    if isinstance(op, Linear) or starts is None:
+        first = int(index.flat[0])
+        run = np.array_equal(index, first + np.arange(index.size))
+        if isinstance(op, Linear) and isinstance(fields[0], Every) and run and starts is not None:
+            return Lists(name, source, starts, index.shape, elements=len(fields[0].source), delayed=delayed)
+        pairs = listed(fields)
+        return Lists(name, source, (), (), pairs=(index.reshape(-1)[pairs.out], pairs.source), delayed=delayed)
+    if isinstance(op, Scale):
+        own = np.broadcast_to(op.scale, np.broadcast_shapes(op.scale.shape, (1,) * index.ndim))
+        axes = []
+        for axis, n in enumerate(index.shape[1:], 1):
+            each = np.arange(n)
+            axes.append(Axis(each, each, each if own.shape[axis] > 1 else 0 * each, lambda at: [(at, 0)]))
+        return Lists(name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0], own=True, delayed=delayed)
+    axes = []
+    for axis, (out, seen, tap) in enumerate(_taps(op, synapse.reads.shape, index.shape)):
+        kinds = _alike(op.weight, 2 + axis)
+        axes.append(Axis(out, seen, kinds[tap], _reach(op, axis, kinds)))
+    spacing = max(op.dilation) if isinstance(op, Conv | ConvTranspose) else 1
+    return Lists(
+        name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0], op.groups, spacing=spacing,
+        delayed=delayed,
+    )  # fmt: skip
+
+
+def _different(weight: Array, shape: Shape) -> int:
+    """How many lists a full matrix has: places of its source with the same weights (of a pool's window) share them."""
+    outputs, inputs = weight.shape
+    if len(shape) < 2 or prod(shape) != inputs:
+        return int(inputs)
+    places = weight.reshape(outputs, shape[0], -1)
+    return shape[0] * int(np.unique(places.reshape(-1, places.shape[2]), axis=1).shape[1])
+
+
+def _alike(weight: Array, axis: int) -> Array:
+    """For each tap of a kernel's axis the first that has the same weights: those of a pool's window have."""
+    found = np.arange(weight.shape[axis])
+    slices = np.moveaxis(weight, axis, 0)
+    for tap in range(1, len(slices)):
+        found[tap] = next(first for first in range(tap + 1) if np.array_equal(slices[first], slices[tap]))
+    return found
+
+
+def _reach(op: Any, axis: int, kinds: Array) -> Callable[[int], list[tuple[int, int]]]:
+    """The outputs, and taps, that a source position would have on an axis without ends."""
+    kernel, step, dilation = op.weight.shape[2 + axis], op.stride[axis], op.dilation[axis]
+    if isinstance(op, ConvTranspose):
+        pad = op.padding[axis]
+        return lambda at: sorted((at * step + tap * dilation - pad, int(kinds[tap])) for tap in range(kernel))
+    before = op.padding[axis][0]
+
+    def reach(at: int) -> list[tuple[int, int]]:
+        places = [(at + before - tap * dilation, tap) for tap in range(kernel)]
+        return sorted((place // step, int(kinds[tap])) for place, tap in places if place % step == 0)
+
+    return reach
 
 
 def _each(entries: int) -> _Entries:

@@ -304,7 +304,7 @@ def placed_lists(
         found = layer_cores(name, netlist.populations[name].shape, (int(held.max()),), [cores[k] for k in own], bounds)
         layers.append(replace(found, neurons=len(core)))
     listed = {name: (core, partition.slot[name]) for name, core in partition.core.items()}
-    return Placed(target, limits, weight_bits, (), tuple(layers), tuple(cores), (), listed)
+    return Placed(target, limits, weight_bits, (), tuple(layers), tuple(cores), listed=listed)
 
 
 def routes_of(netlist: Netlist, partition: Partition) -> Routes:

@@ -20,7 +20,8 @@ TABLES = ("arithmetic", "limits", "prices", "parameters", "events", "mesh", "bar
 LIMITS: Keys = {
     **dict.fromkeys(("neurons", "synapses", "cores", "neurons_per_core", "synapse_bytes_per_core"), _COUNT),
     **dict.fromkeys(("synapse_words_per_core", "input_axons_per_core", "output_axons_per_core"), _COUNT),
-    **dict.fromkeys(("cores_per_tile", "lanes"), _COUNT),
+    **dict.fromkeys(("cores_per_tile", "lanes", "list_word_bits", "entry_header_bits", "entry_synapses"), _COUNT),
+    **dict.fromkeys(("list_words", "base_compartments", "population_atoms"), _COUNT),
     "mesh": Key("pair", 1, 1 << 12),
     "delay": whole(0, 1 << 16, needed=False),
     "source": _TEXT,

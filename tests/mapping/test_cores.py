@@ -429,7 +429,7 @@ def resnet20(widths: tuple[int, int, int], size: int = 32) -> Graph:
 def test_a_resnet20_fits_two_loihi_chips() -> None:
     mapping = plan_cores(resnet20((16, 32, 64)), load_target("loihi"), weight_bits=8)
     assert not mapping.excesses
-    assert (len(mapping.cores), mapping.chips) == (203, 2)
+    assert (len(mapping.cores), mapping.chips) == (185, 2)  # 184.01 by their neurons alone
     assert sum(core.neurons for core in mapping.cores) == 7 * 16384 + 6 * 8192 + 6 * 4096 + 10
     last = mapping.cores[127]
     assert (last.chip, last.tile, last.core) == (0, (0, 3), 3)
@@ -440,7 +440,7 @@ def test_a_resnet20_eight_times_as_wide_is_mapped_in_a_moment() -> None:
     before = time.process_time()
     mapping = plan_cores(graph, load_target("loihi"), weight_bits=8)
     assert time.process_time() - before < 10, "it takes less than one second on an idle machine"
-    # 3 x 3 x 512 sources are more than a core has input axons: no number of chips mends that.
-    assert {excess.resource for excess in mapping.excesses} == {"input axons"}
-    assert {excess.needed for excess in mapping.excesses} == {9 * 512, 9 * 512 + 1, 9 * 512 + 256, 64 * 512}
+    assert len(mapping.cores) <= 2300
+    # Each of 8 x 8 x 512 neurons has a list of its own in a matrix: no number of chips mends that.
+    assert {(each.layer, each.resource) for each in mapping.excesses} == {("membrane", "synapse memory")}
     assert sum(core.neurons for core in mapping.cores) == 8 * (7 * 16384 + 6 * 8192 + 6 * 4096) + 10
