@@ -19,6 +19,7 @@ from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Sy
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
 from neurocompile.quantization import FEW_BITS, Method, Scales, chosen_method, quantize
+from neurocompile.quantization.silicon import shortfalls
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Encode
 
@@ -148,7 +149,9 @@ def _compiled(
             calibration=calibration, host=host,
         )  # fmt: skip
     except DoesNotFit as error:
-        raise DoesNotFit([*broken, *error.problems]) from error
+        raise DoesNotFit(
+            [*broken, *(_with_what_it_lacks(each, free, arithmetic) for each in error.problems)]
+        ) from error
     log += [f"quantize: {line}" for line in (_said(options.method, bits, method, samples_used), *quantized.log) if line]
     if after:
         after("quantize", quantized.graph)
@@ -164,6 +167,15 @@ def _compiled(
         lines=graph.lines,
         chip=target.data,
     )
+
+
+def _with_what_it_lacks(problem: Problem, graph: Graph, arithmetic: Arithmetic) -> Problem:
+    """What does not fit, and why its neurons are none of the chip's in any case."""
+    name = problem.where.partition("[")[0]
+    if arithmetic.lif is None or name not in graph or not isinstance(op := graph[name].op, Neuron):
+        return problem
+    lacks = "; ".join(each.what for each in shortfalls(op, arithmetic) if not each.normal)
+    return replace(problem, what=f"{problem.what}; nor is it a neuron of the chip: {lacks}") if lacks else problem
 
 
 def _said(asked: Scales, bits: int, method: Method, samples: int) -> str:
