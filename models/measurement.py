@@ -22,7 +22,7 @@ from neurocompile.verbs.program import sizes_of
 from neurocompile.verbs.running import run_program
 from neurocompile.verbs.validate import validate_program
 
-__all__ = ["CHIPS", "measure"]
+__all__ = ["CHIPS", "lowered", "measure"]
 
 CHIPS = ("loihi", "anp-i", "async28")
 """The chips that every network is priced for."""
@@ -39,7 +39,7 @@ def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
     torch.set_num_threads(1)
     module, inputs = network.synthetic(seed, samples)
     before_mb, start, worked = _peak_mb(), time.perf_counter(), time.process_time()
-    model = _lowered(network, module, inputs)
+    model = lowered(network, module, inputs)
     program = compile_graph(model.graph, "generic", network.timesteps, Options(), example=model.example)
     program.files()
     export_s, export_cpu_s = time.perf_counter() - start, time.process_time() - worked
@@ -83,7 +83,8 @@ def measure(network: Network, seed: int = 0, samples: int = 2) -> Measured:
     )
 
 
-def _lowered(network: Network, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Model:
+def lowered(network: Network, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Model:
+    """What :meth:`.zoo.Network.synthetic` gave, as a model."""
     example = [separate(x, network.layout, network.timesteps) for x in inputs]
     lead = 1 if network.layout == "N" else 2
     shapes = {str(k): tuple(x.shape[lead:]) for k, x in enumerate(inputs)}

@@ -43,6 +43,10 @@ class Cut:
         """How many blocks."""
         return prod(map(len, self.intervals))
 
+    def with_slots(self, more: Array) -> Cut:
+        """With so many output axons more in each block."""
+        return replace(self, needs={**self.needs, "output axons": self.needs["output axons"] + more})
+
 
 @dataclass(frozen=True)
 class Axons:
@@ -65,8 +69,13 @@ class Silicon:
     axons: Axons = Axons()
 
 
-def cut_layers(layers: Sequence[Layer], bounds: Bounds, silicon: Silicon) -> tuple[list[Cut], list[Excess]]:
+def cut_layers(
+    layers: Sequence[Layer], bounds: Bounds, silicon: Silicon, chip: int | None = None
+) -> tuple[list[Cut], list[Excess]]:
     """Cut every layer so that each block keeps all bounds.
+
+    An axon that leaves its chip takes one slot more. Cores are taken in order, ``chip`` of them a chip (None: all are
+    on one); where such slots are too many, they are kept free and the network is cut again.
 
     A neuron takes one output axon for each core that it reaches, so readers are cut before those that they read;
     around loops again, into more blocks each time, until nothing changes. What is best for a reader may cost those
@@ -77,10 +86,50 @@ def cut_layers(layers: Sequence[Layer], bounds: Bounds, silicon: Silicon) -> tup
         The cuts, in the order of the layers, and what single neurons take above a core's bounds. Such a bound is
         given up for its layer: the cuts are then the least that the other bounds ask for.
     """
-    plans = [_settled(layers, _Work(bounds, silicon, None))]
-    if "output axons" in bounds:
-        plans.append(_settled(layers, _Work(bounds, silicon, bounds["output axons"])))
-    return min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
+    start, kept = _Work(bounds, silicon, None), dict[str, int]()
+    while True:
+        plans = [_settled(layers, start.anew(kept))]
+        if "output axons" in bounds:
+            plans.append(_settled(layers, start.anew(kept, bounds["output axons"])))
+        cuts, excesses = min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
+        if silicon.format is None or chip is None or sum(cut.cores for cut in cuts) <= chip:
+            return cuts, excesses
+        cuts = [cut.with_slots(more) for cut, more in zip(cuts, _leaving(cuts, silicon, chip))]
+        lost = {excess.layer for excess in excesses if excess.resource == "output axons"}
+        missing = {
+            cut.layer.name: int((cut.needs["output axons"] - bounds["output axons"]).max())
+            for cut in cuts
+            if "output axons" in bounds and cut.layer.name not in lost
+        }
+        missing = {name: most for name, most in missing.items() if most > 0}
+        if not missing:
+            return cuts, excesses
+        if any(kept.get(name, 0) + more >= bounds["output axons"] // 2 for name, more in missing.items()):
+            held = bounds["output axons"]
+            return cuts, [*excesses, *(Excess(name, "output axons", held + n, held) for name, n in missing.items())]
+        kept |= {name: kept.get(name, 0) + more for name, more in missing.items()}
+
+
+def _leaving(cuts: Sequence[Cut], silicon: Silicon, chip: int) -> list[Array]:
+    """The further slots of each block: an axon for each core of another chip that it reaches."""
+    first = np.cumsum([0, *(cut.cores for cut in cuts)])
+    chips = [np.arange(start, start + cut.cores) // chip for start, cut in zip(first, cuts)]
+    found = []
+    for cut, here in zip(cuts, chips):
+        name, axons = cut.layer.name, silicon.axons
+        more = np.zeros(cut.cores, np.int64)
+        for reader, there in zip(cuts, chips):
+            if name not in reader.layer.on_chip:
+                continue
+            if name in axons.shared:
+                reached = reader.layer.places[name].between(reader.intervals, [((0, 1),), *cut.intervals[1:]])
+                each = [-(-(stop - start) // axons.atoms) for start, stop in cut.intervals[0]]
+                reached = np.concatenate([many * reached for many in each])
+            else:
+                reached = reader.layer.sources[name].between(reader.intervals, cut.intervals)
+            more += (reached * (here[:, None] != there)).sum(1)
+        found.append(more.reshape(tuple(map(len, cut.intervals))))
+    return found
 
 
 def _settled(layers: Sequence[Layer], work: _Work) -> tuple[list[Cut], list[Excess]]:
@@ -97,9 +146,11 @@ class _Work:
     bounds: Bounds
     silicon: Silicon
     axons_per_core: int | None
+    kept: Mapping[str, int] = field(default_factory=dict)
     cuts: dict[str, Cut] = field(default_factory=dict)
     given_up: dict[str, dict[Resource, Excess]] = field(default_factory=dict)
     fanouts: dict[tuple[str, str], Array] = field(default_factory=dict)
+    inside: dict[tuple[str, tuple[bool, ...], tuple[tuple[Interval, ...], ...]], Needs] = field(default_factory=dict)
 
     def settle(self, layer: Layer, layers: Sequence[Layer]) -> bool:
         """Cut a layer for its readers as they are cut now; False if it is already cut well enough."""
@@ -118,12 +169,15 @@ class _Work:
             self._give_up(layer, outputs)
             found = self._cheapest(layer, outputs, 1)
             assert found is not None  # one neuron a core keeps all that is left
-        self.cuts[layer.name] = found
+        self._take(layer, found)
+        return True
+
+    def _take(self, layer: Layer, cut: Cut) -> None:
+        self.cuts[layer.name] = cut
         shared = self.silicon.axons.shared
         for source in layer.on_chip:
             reached = layer.places[source] if source in shared else layer.sources[source]
-            self.fanouts[layer.name, source] = reached.fanout(found.intervals)
-        return True
+            self.fanouts[layer.name, source] = reached.fanout(cut.intervals)
 
     def excesses(self, layers: Sequence[Layer]) -> list[Excess]:
         """What was given up, in the order of the layers."""
@@ -131,7 +185,10 @@ class _Work:
 
     def _bounds(self, layer: Layer) -> Bounds:
         lost = self.given_up.get(layer.name, {})
-        return {resource: bound for resource, bound in self.bounds.items() if resource not in lost}
+        found = {resource: bound for resource, bound in self.bounds.items() if resource not in lost}
+        if "output axons" in found:
+            found["output axons"] -= self.kept.get(layer.name, 0)
+        return found
 
     def _shared(self, layer: Layer) -> dict[str, int]:
         """The sources of a layer whose neurons share axons, and into how many blocks their channels are cut."""
@@ -182,6 +239,10 @@ class _Work:
             if most > bound:
                 lost[resource] = Excess(layer.name, resource, most, bound)
 
+    def anew(self, kept: Mapping[str, int], axons_per_core: int | None = None) -> _Work:
+        """From the beginning; what does not depend on readers is known already."""
+        return _Work(self.bounds, self.silicon, axons_per_core, dict(kept), inside=self.inside)
+
     def _cheapest(
         self, layer: Layer, outputs: _Outputs, least: int, most_channel_blocks: int | None = None
     ) -> Cut | None:
@@ -190,7 +251,7 @@ class _Work:
         Its channels are cut into ``most_channel_blocks`` at most (None: any number).
 
         With ``axons_per_core`` the blocks' input axons count too, as the cores whose output axons they fill. Among
-        equals it is the cut with the fewest input axons in all, then the one with the least memory.
+        equals it is the cut with the smallest halos, then the fewest input axons in all, then the least memory.
         """
         best: Cut | None = None
         lowest: tuple[int, ...] = ()
@@ -200,12 +261,17 @@ class _Work:
             if best is not None and cut.cores * per_core > lowest[0]:
                 break
             if _within(cut.needs, self._bounds(layer)).all():
-                axons = layer.axons_from_cores(cut.intervals, self.silicon.axons.shared) if self.axons_per_core else 0
-                totals = (int(cut.needs[resource].sum()) for resource in ("input axons", "synapse memory"))
+                axons = self._axons_from_cores(layer, cut) if self.axons_per_core else 0
+                counted: tuple[Resource, ...] = ("compartments", "input axons", "synapse memory")
+                totals = (int(cut.needs[resource].sum()) for resource in counted if resource in cut.needs)
                 price = (cut.cores * per_core + axons, cut.cores, *totals)
                 if best is None or price < lowest:
                     best, lowest = cut, price
         return best
+
+    def _axons_from_cores(self, layer: Layer, cut: Cut) -> int:
+        axons = self.silicon.axons
+        return layer.axons_from_cores(cut.intervals, axons.slots, axons.shared)
 
     def _candidates(self, layer: Layer, outputs: _Outputs, least: int, most: int | None) -> Iterator[Cut]:
         """Cuts into at least so many blocks by rising number, without many of those that break a bound."""
@@ -243,19 +309,27 @@ class _Work:
         exact: bool = True,
     ) -> Needs:  # fmt: skip
         """What boxes need of each resource; where not ``exact``, at least so much."""
-        silicon = self.silicon
-        neurons = outer([np.array([stop - start for start, stop in along]) for along in intervals])
-        needs: Needs = {
-            "neurons": neurons,
+        key = layer.name, halo, tuple(map(tuple, intervals))
+        if key not in self.inside:
+            self.inside[key] = self._inside(layer, intervals, halo)
+        return {
+            **self.inside[key],
             "input axons": layer.input_axons(intervals, exact, self._shared(layer)),
             "output axons": outputs.over(intervals),
         }
+
+    def _inside(self, layer: Layer, intervals: Sequence[Sequence[Interval]], halo: tuple[bool, ...]) -> Needs:
+        """What boxes need whoever reads them."""
+        silicon = self.silicon
+        neurons = outer([np.array([stop - start for start, stop in along]) for along in intervals])
         if silicon.format is None:
-            return {**needs, "synapse memory": layer.memory_bytes(intervals, silicon.weight_bits)}
+            memory = layer.memory_bytes(intervals, silicon.weight_bits)
+            return {"neurons": neurons, "synapse memory": memory}
         region = layer.region(intervals, halo)
         words, _ = layer.words(intervals, region, halo, silicon.format, silicon.weight_bits, silicon.axons.shared)
         memory = words * (silicon.format.word_bits // 8)
-        return {**needs, "synapse memory": memory, "compartments": np.broadcast_to(region.compartments, neurons.shape)}
+        compartments = np.broadcast_to(region.compartments, neurons.shape)
+        return {"neurons": neurons, "synapse memory": memory, "compartments": compartments}
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,11 @@ The resource model. Each core holds a block of one layer: a box of its channels,
     feeds are a run, an axon's entries are a run too and need no index.
   - A convolution whose outputs are wired to the block along no axes shares nothing.
 
+That is all that is counted where a chip's limits say no more. Where they say how lists of synapses lie in memory
+(:mod:`neurocompile.mapping.words`), *synapse memory* is counted in whole words, blocks may have *compartments* beyond
+their borders, all channels of a block at one place may share an axon of two slots (one in a message of 16 bits), and
+an axon that leaves its chip takes a slot more.
+
 A layer is cut into equal blocks (the last of an axis may be shorter): the fewest that keep every limit, then those with
 the fewest input axons, then the least memory. Where output axons are limited the network is also cut with a price on
 axons (a reader's input axons are output axons of those that it reads), and the plan with fewer cores in all is taken.
@@ -79,7 +84,7 @@ def cut_boxes(
     network = layers_of(graph, host, silicon.format is not None)
     if silicon.format is not None:
         silicon = replace(silicon, axons=_axons(network, limits))
-    cuts, excesses = cut_layers(network, bounds, silicon)
+    cuts, excesses = cut_layers(network, bounds, silicon, limits.cores)
     places = iter(spread(sum(cut.cores for cut in cuts), limits, placement))
     cores: list[Core] = []
     layers: list[LayerCores] = []

@@ -90,6 +90,15 @@ class Synapses:
         return outer(counts)
 
 
+def _boxes(intervals: Intervals) -> Array:
+    """The number of the box that each element is in, row-major."""
+    box: Any = np.zeros((), np.int64)
+    for along in intervals:
+        number = np.repeat(np.arange(len(along)), [stop - start for start, stop in along])
+        box = np.add.outer(box * len(along), number)
+    return np.asarray(box).reshape(-1)
+
+
 class SharedAxes:
     """The elements of one source that a layer sees, along the layer's own axes.
 
@@ -110,6 +119,37 @@ class SharedAxes:
     def sources(self) -> int:
         """How many elements there are."""
         return prod(self.shape)
+
+    def between(self, intervals: Intervals, own: Intervals) -> Array:
+        """How many elements of each box of the source each box of the layer sees, ``[boxes of the source, of it]``."""
+        sizes = [fields[0].sources for fields in self._terms[0][1]]
+        if sizes != [along[-1][1] for along in own]:
+            return self._between_flat(intervals, own)
+        total: Any = 0
+        for sign, axes in self._terms:
+            counts: Any = np.ones((1, 1), np.int64)
+            for fields, along, mine in zip(axes, intervals, own):
+                seen = [common(fields, start, stop) for start, stop in along]
+                each = np.array(
+                    [[np.searchsorted(at, stop) - np.searchsorted(at, start) for at in seen] for start, stop in mine]
+                )
+                counts = np.einsum("ab,cd->acbd", counts, each).reshape(len(counts) * len(each), -1)
+            total = total + sign * counts
+        return np.asarray(total)
+
+    def _between_flat(self, intervals: Intervals, own: Intervals) -> Array:
+        """The same where the source has other axes here than where it is cut: its elements are one axis."""
+        box, boxes = _boxes(own), prod(map(len, own))
+        total: Any = 0
+        for sign, (fields, *rest) in self._terms:
+            counts = np.stack(
+                [np.bincount(box[common(fields, start, stop)], minlength=boxes) for start, stop in intervals[0]], 1
+            )
+            for more, along in zip(rest, intervals[1:]):
+                seen = np.array([len(common(more, start, stop)) for start, stop in along])
+                counts = np.multiply.outer(counts, seen).reshape(boxes, -1)
+            total = total + sign * counts
+        return np.asarray(total)
 
     def axons(self, intervals: Intervals, exact: bool) -> Array:
         """How many elements each box sees."""
@@ -151,6 +191,13 @@ class ListedPairs:
         """How many elements there are."""
         return prod(self.shape)
 
+    def between(self, intervals: Intervals, own: Intervals) -> Array:
+        """As :meth:`SharedAxes.between`; ``own`` may be of other axes than the source's shape, in the same order."""
+        boxes, readers = prod(map(len, own)), prod(map(len, intervals))
+        keys = self._seen(intervals)
+        mine, theirs = _boxes(own)[keys % self._pairs.sources], keys // self._pairs.sources
+        return np.bincount(mine * readers + theirs, minlength=boxes * readers).reshape(boxes, readers)
+
     def axons(self, intervals: Intervals, exact: bool) -> Array:
         """As :meth:`SharedAxes.axons`, for boxes without overlap; not ``exact``: at least 0."""
         boxes = tuple(map(len, intervals))
@@ -166,11 +213,7 @@ class ListedPairs:
 
     def _seen(self, intervals: Intervals) -> Array:
         """Each box with each element that it sees, as one number."""
-        box: Any = 0
-        for along in intervals:
-            number = np.repeat(np.arange(len(along)), [stop - start for start, stop in along])
-            box = np.add.outer(box * len(along), number)
-        return np.unique(box.reshape(-1)[self._pairs.out] * self._pairs.sources + self._pairs.source)
+        return np.unique(_boxes(intervals)[self._pairs.out] * self._pairs.sources + self._pairs.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,12 +286,10 @@ class Layer:
                 found = found + blocks * self.places[name].axons(intervals, exact)
         return found
 
-    def axons_from_cores(self, intervals: Intervals, shared: Container[str] = ()) -> int:
-        """Those of all boxes that come from other cores, and are output axons there."""
-        found = self._axons([name for name in self.on_chip if name not in shared], intervals, True).sum()
-        return int(found) + sum(
-            int(self.places[name].axons(intervals, True).sum()) for name in self.on_chip if name in shared
-        )
+    def axons_from_cores(self, intervals: Intervals, slots: Mapping[str, int], shared: Container[str]) -> int:
+        """Those of all boxes that come from other cores, in slots of output axons there."""
+        seen = ((name, self.places[name] if name in shared else self.sources[name]) for name in self.on_chip)
+        return sum(slots.get(name, 1) * int(source.axons(intervals, True).sum()) for name, source in seen)
 
     def _axons(self, sources: Iterable[str], intervals: Intervals, exact: bool) -> Array:
         total: Any = np.zeros(tuple(map(len, intervals)), np.int64)

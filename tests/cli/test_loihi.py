@@ -200,10 +200,10 @@ def test_a_network_too_large_for_the_chip_names_every_reason(tmp_path: Path) -> 
     net = nn.Sequential(
         layer.Conv2d(8, 640, 3, padding=1, bias=False, step_mode="m"),
         MPBNLIF(out_channels=640),
-        layer.Conv2d(640, 64, 3, padding=1, bias=False, step_mode="m"),
-        MPBNLIF(out_channels=64),
+        layer.Conv2d(640, 128, 3, padding=1, bias=False, step_mode="m"),
+        MPBNLIF(out_channels=128),
         layer.Flatten(step_mode="m"),
-        layer.Linear(64 * 16 * 16, 2, step_mode="m"),
+        layer.Linear(128 * 16 * 16, 2, step_mode="m"),
     ).eval()
     given = ("--input-shape", "8,16,16", "--timesteps", "2", "--input", "spikes")
     errors = refused(4, "export", pickled(net, tmp_path / "m.pt"), *given, "--target", "loihi", "-o", tmp_path / "out")

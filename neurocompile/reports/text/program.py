@@ -50,11 +50,24 @@ def cores(mapping: Placed) -> Iterator[Part]:
     yield made
     chips = f"{mapping.chips} chip{'s' if mapping.chips > 1 else ''} of {mapping.limits.cores}"
     yield f"{len(mapping.cores)} cores on {chips}; axons are the most of any core of a layer"
+    yield from _axons_and_halos(mapping)
     full = mapping.fullest
     if full is not None:
         tile = "" if full.core.tile is None else f" of tile {full.core.tile[0]},{full.core.tile[1]}"
         where = f"core {full.core.core}{tile}, chip {full.core.chip} ({full.core.layer})"
         yield f"the fullest: {where}, {full.percent:.0f}% of its {full.resource}"
+
+
+def _axons_and_halos(mapping: Placed) -> Iterator[Part]:
+    """What a chip with several kinds of axons hears by which, and the compartments that are no neurons."""
+    shared = [name for name, kind in mapping.axons.items() if kind != "discrete"]
+    if mapping.axons:
+        others = len(mapping.axons) - len(shared)
+        yield f"axons: of {len(shared)} sources one for all channels at a place, of {others} one a neuron"
+    halos = [layer for layer in mapping.layers if any(layer.halo)]
+    if halos:
+        beside = sum(layer.compartments - layer.neurons for layer in halos)
+        yield f"halos: {number(beside)} compartments beside the neurons of {len(halos)} layers, for kernels kept once"
 
 
 def placement(found: Placement) -> Iterator[Part]:
