@@ -76,10 +76,14 @@ class _Write:
 
 @dataclass(frozen=True)
 class _Way:
-    """A set of weights: what each element of its event writes, and which elements of its source that stands for."""
+    """A set of weights: what each element of its event writes, and which elements of its source that stands for.
+
+    A ``kernel`` writes to halos, too.
+    """
 
     name: str
     delay: int
+    kernel: bool
     source: str
     writes: Mapping[int, list[_Write]]
     origins: tuple[tuple[int, ...], ...]
@@ -156,7 +160,8 @@ class _Check:
             writes[element].append(_Write(_at(neuron, space), weight, neuron))
         for element, write in _beyond(synapse, space):
             writes[element].append(write)
-        return _Way(synapse.name, synapse.delay, source, writes, origins)
+        kernel = isinstance(synapse.op, Conv | ConvTranspose) and _shift(synapse, space) is not None
+        return _Way(synapse.name, synapse.delay, kernel, source, writes, origins)
 
     def _origins(self, event: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
         """The source of an event, and for each of its elements those of the source that it stands for."""
@@ -202,8 +207,9 @@ class _Check:
     def _heard(self, core: Core) -> dict[Element, list[_Part]]:
         """What each element writes that has a synapse into the core, halos included."""
         assert core.block is not None
-        halo, found = self._halo(core.layer), defaultdict(list)
+        found = defaultdict(list)
         for way in self.ways[core.layer]:
+            halo = self._halo(core.layer) if way.kernel else frozenset()
             for element in sorted(way.writes):
                 writes = way.writes[element]
                 if not any(write.neuron is not None and _inside(write.at, core.block) for write in writes):
