@@ -523,7 +523,8 @@ def _lists(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, so
         own = np.broadcast_to(op.scale, np.broadcast_shapes(op.scale.shape, (1,) * index.ndim))
         for axis, n in enumerate(index.shape[1:], 1):
             each = np.arange(n)
-            axes.append(Axis(each, each, each if own.shape[axis] > 1 else 0 * each, lambda at: [(at, 0)]))
+            kinds = each if own.shape[axis] > 1 else 0 * each
+            axes.append(Axis(each, each, kinds, lambda at, kinds=kinds: [(at, int(kinds[at]))]))
         spacing = (1,) * len(axes)
     else:
         for axis, (out, seen, tap) in enumerate(_taps(op, synapse.reads.shape, index.shape)):

@@ -335,35 +335,40 @@ def _sparse(synapses: Array, index: Array, format: Format, wide: int) -> Array:
 def _bits(encoding: str, levels: Sequence[tuple[Any, Any]], index: Array, format: Format, wide: int) -> Array:
     """Of one list that writes to so many compartments, at such distances, inner ones first."""
     synapses: Any = 1
-    for many, _ in levels:
-        synapses = synapses * many
+    reached: Any = 0
+    gaps: list[tuple[Any, Any]] = []
+    for many, distance in levels:
+        if np.any(many > 1):
+            gaps.append((many, distance - reached))
+            synapses, reached = synapses * many, reached + (many - 1) * distance
     if encoding == "sparse":
-        return _sparse(synapses, index, format, wide)
+        return _sparse(np.asarray(synapses), index, format, wide)
     entry = format.header_bits + index
     if encoding == "dense":
-        return np.asarray(synapses * wide + _entries(levels, 1, format) * entry)
+        return np.asarray(synapses * wide + _entries(synapses, gaps, 1, format) * entry)
     best: Any = _TOO_LONG
+    before = 0
     for skip in _SKIPS:
-        best = np.minimum(best, synapses * (wide + skip) + _entries(levels, (1 << skip) - 1, format) * entry)
+        most = (1 << skip) - 1
+        if not before or any(np.any((gap > before) & (gap <= most)) for _, gap in gaps):
+            best = np.minimum(best, synapses * (wide + skip) + _entries(synapses, gaps, most, format) * entry)
+        before = most
     return np.asarray(best)
 
 
-def _entries(levels: Sequence[tuple[Any, Any]], most_gap: int, format: Format) -> Array:
+def _entries(synapses: Any, gaps: Sequence[tuple[Any, Any]], most_gap: int, format: Format) -> Array:
     """Entries of a list, if one goes on where the next synapse is ``most_gap`` compartments further on at most."""
     runs: Any = 1
-    reached: Any = 0
     broken: Any = False
     even: Any = True
-    for many, distance in levels:
-        many = np.maximum(many, 1)
-        breaks = distance - reached > most_gap
-        runs = np.where(breaks, runs * many, runs * many - (many - 1))
-        even = even & ~((many > 1) & ~breaks & broken)
-        broken = broken | ((many > 1) & breaks)
-        reached = reached + (many - 1) * distance
-    synapses: Any = 1
-    for many, _ in levels:
-        synapses = synapses * np.maximum(many, 1)
+    for many, gap in gaps:
+        breaks = gap > most_gap
+        runs = runs * many - np.where(breaks, 0, many - 1)
+        even = even & (breaks | (many == 1) | ~broken)
+        broken = broken | (breaks & (many > 1))
     # Runs are of one length, unless one goes on over places between which others break.
+    runs = np.maximum(runs, 1)
     alike = runs * -(-(synapses // runs) // format.entry_synapses)
-    return np.asarray(np.where(even, alike, runs + (synapses - runs) // format.entry_synapses))
+    return np.asarray(
+        alike if np.all(even) else np.where(even, alike, runs + (synapses - runs) // format.entry_synapses)
+    )
