@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from hashlib import blake2b
 from itertools import combinations
 from math import gcd, prod
 from typing import Any, TypeAlias
@@ -329,7 +330,7 @@ class _Feeds:
         for number, (synapse, (seen, fields, index)) in enumerate(zip(layer.synapses, kept)):
             origins = {source for source, _ in seen}
             source, inner = seen[0] if len(seen) == 1 else ("", same(synapse.reads.shape))
-            found = _lists(synapse, fields, index, space, source)
+            found = _lists(synapse, fields, index, space, self._space_of(source) if source else (), source)
             of_source.setdefault(source, []).append((number, found, _Seen(inner, synapse.reads.shape)))
             if found.pairs is not None or found.groups > 1 or not source:
                 mixed |= origins
@@ -506,15 +507,18 @@ def _synapses(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape)
     return Synapses(name, True, starts, index.shape, (_each(inputs), *spatial))
 
 
-def _lists(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source: str) -> Lists:
-    """The lists of a set of weights, word by word."""
+def _lists(
+    synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source_space: Shape, source: str
+) -> Lists:  # fmt: skip
+    """The lists of a set of weights, word by word, if no other set shares its source."""
     op, name = synapse.op, synapse.name
     starts, delayed = offsets_in(index, space), synapse.delay > 0
     if isinstance(op, Linear) or starts is None:
         first = int(index.flat[0])
         run = np.array_equal(index, first + np.arange(index.size))
         if isinstance(op, Linear) and isinstance(fields[0], Every) and run and starts is not None:
-            return Lists(name, source, starts, index.shape, elements=len(fields[0].source), delayed=delayed)
+            different = _different(op.weight, source_space)
+            return Lists(name, source, starts, index.shape, elements=different, delayed=delayed)
         pairs = listed(fields)
         once = np.ones(pairs.sources, np.int64)
         return Lists(name, source, (), space, pairs=(index.reshape(-1)[pairs.out], pairs.source, once), delayed=delayed)
@@ -537,6 +541,15 @@ def _lists(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, so
         name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0],
         1 if isinstance(op, Scale) else op.groups, isinstance(op, Scale), spacing, delayed=delayed,
     )  # fmt: skip
+
+
+def _different(weight: Array, shape: Shape) -> int:
+    """How many lists a full matrix has: places of its source with the same weights (of a pool's window) share them."""
+    outputs, inputs = weight.shape
+    if len(shape) < 2 or prod(shape) != inputs:
+        return int(inputs)
+    places = np.moveaxis(weight.reshape(outputs, shape[0], -1), 2, 0)
+    return shape[0] * len({blake2b(np.ascontiguousarray(place).tobytes()).digest() for place in places})
 
 
 class _Seen:
