@@ -319,7 +319,7 @@ def test_messages_of_16_bits_name_every_fourth_base() -> None:
     placed = cut_boxes(graph, LOIHI, "loihi", weight_bits=8)
     assert check(graph, placed).violations == []
     found = check(graph, replace(placed, axons={**placed.axons, "x": "pop16"})).violations
-    assert "core 0: a base of 1 for x in a message of 16 bits" in found
+    assert "core 0: a base of 3 for x in a message of 16 bits" in found
 
 
 def test_lists_that_no_longer_are_alike_are_found(cut: tuple[Graph, Placed]) -> None:
