@@ -326,7 +326,8 @@ class _Feeds:
         if not self.word_by_word:
             return Layer(layer.name, space, tuple(synapses), sources, on_chip)
         mixed: set[str] = set()
-        places, of_source = {}, {}
+        places = {}
+        of_source: dict[str, list[tuple[int, Lists, _Seen]]] = {}
         for number, (synapse, (seen, fields, index)) in enumerate(zip(layer.synapses, kept)):
             origins = {source for source, _ in seen}
             source, inner = seen[0] if len(seen) == 1 else ("", same(synapse.reads.shape))

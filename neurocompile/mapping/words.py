@@ -246,8 +246,10 @@ class Lists:
         counts = []
         for k, along in enumerate(intervals[1:], 1):
             lists = [self.joints[k - 1].lists(a, b, halo[k])[self.way] for a, b in along]
-            longest = max(map(len, lists))
-            counts.append(np.stack([np.pad(each, (0, longest - len(each))) for each in lists]))
+            by_length = np.zeros((len(lists), max(map(len, lists))), np.int64)
+            for number, each in enumerate(lists):
+                by_length[number, : len(each)] = each
+            counts.append(by_length)
         best: Any = None
         most: Any = 0
         chosen: Any = 0
@@ -276,8 +278,8 @@ class Lists:
                     np.where(less, number, chosen),
                 )
         shape = np.broadcast_shapes(np.shape(best), region.compartments.shape)
-        of_list, longest = np.broadcast_to(best, shape), np.broadcast_to(self.parts * most, shape)
-        return of_list, longest, np.broadcast_to(chosen, shape)
+        of_lists, of_longest = np.broadcast_to(best, shape), np.broadcast_to(self.parts * most, shape)
+        return of_lists, of_longest, np.broadcast_to(chosen, shape)
 
     def _levels(self, channels: Array, taps: Sequence[int], region: Region, by_channel: bool) -> list[tuple[Any, Any]]:
         """How many places of a list lie side by side, and how far apart, from the smallest distance to the largest."""
