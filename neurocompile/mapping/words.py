@@ -123,7 +123,7 @@ class Axis:
     def beside(self, start: int, stop: int, halo: bool) -> tuple[int, int]:
         """The compartments before and behind these outputs that a halo adds."""
         reached = [out for pattern in self.patterns(start, stop, halo).values() for out, _ in pattern]
-        return max(0, start - min(reached, default=start)), max(0, max(reached, default=stop) + 1 - stop)
+        return max(0, start - min(reached, default=start)), max(0, max(reached, default=stop - 1) + 1 - stop)
 
 
 @dataclass(frozen=True, eq=False)
