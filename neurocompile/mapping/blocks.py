@@ -196,8 +196,10 @@ class _Work:
         for source in layer.sources:
             if source in self.silicon.axons.shared:
                 cut = self.cuts.get(source)
-                most = -(-cut.block[0] // self.silicon.axons.atoms) if cut else 1
-                found[source] = len(cut.intervals[0]) * most if cut else 1
+                blocks = len(cut.intervals[0]) if cut else 1
+                # The host's neurons are one block; those of a layer that is still to be cut can be in few.
+                channels = cut.block[0] if cut else 1 if source in layer.on_chip else layer.sources[source].shape[0]
+                found[source] = blocks * -(-channels // self.silicon.axons.atoms)
         return found
 
     def _most_channel_blocks(self, layer: Layer, layers: Sequence[Layer]) -> int | None:
@@ -296,12 +298,7 @@ class _Work:
 
     def _halos(self, layer: Layer) -> list[tuple[bool, ...]]:
         """Along which axes blocks may have halos: none, or any of those in space that kernels reach across."""
-        axes = [
-            self.silicon.format is not None and axis > 0 and any(
-                each.axes and each.axes[axis - 1].longest > 1 for each in layer.lists
-            )
-            for axis in range(len(layer.space))
-        ]  # fmt: skip
+        axes = [self.silicon.format is not None and layer.may_have_halo(axis) for axis in range(len(layer.space))]
         return list(product(*((False, True) if may else (False,) for may in axes)))
 
     def _needs(

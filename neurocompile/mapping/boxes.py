@@ -122,7 +122,8 @@ def silicon_of(limits: Limits, weight_bits: int) -> Silicon:
     )  # fmt: skip
     if any(each is None for each in told):
         return Silicon(weight_bits)
-    return Silicon(weight_bits, Format(*(int(each) for each in told if each is not None)))
+    format = Format(*(int(each) for each in told if each is not None))
+    return Silicon(weight_bits, replace(format, delay_bits=(limits.delay or 0).bit_length()))
 
 
 _SMALL_POPULATION, _SMALL_AXONS = 32, 1024

@@ -7,10 +7,11 @@ once, those made of one interval of each axis, without ever listing the connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from hashlib import blake2b
 from itertools import combinations
-from math import prod
+from math import gcd, prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,7 +51,7 @@ from neurocompile.mapping.fields import (
     same,
     wired,
 )
-from neurocompile.mapping.words import Axis, Format, Lists, Region
+from neurocompile.mapping.words import Axis, Format, Joint, Lists, Region, Way
 
 __all__ = ["Layer", "Synapses", "layers_of"]
 
@@ -250,6 +251,12 @@ class Layer:
             bits = bits + synapses.entries(intervals) * (weight_bits + (index_bits if synapses.indexed else 0))
         return np.asarray(-(-bits // 8))
 
+    def may_have_halo(self, axis: int) -> bool:
+        """Whether kernels reach across an axis, and beyond its ends meet no neurons of another part of the layer."""
+        kernels = [each for each in self.lists if axis and each.axes]
+        whole = all(each.shape[axis] == self.space[axis] for each in kernels)
+        return whole and any(each.axes[axis - 1].longest > 1 for each in kernels)
+
     def region(self, intervals: Intervals, halo: Sequence[bool]) -> Region:
         """The compartments of boxes, with those of halos along some axes."""
         sizes = []
@@ -266,13 +273,27 @@ class Layer:
         populations: Container[str],
     ) -> tuple[Array, list[Array]]:  # fmt: skip
         """The words of all lists of each box, and the encoding of each set of weights."""
-        total: Any = np.zeros(region.compartments.shape, np.int64)
-        chosen = []
-        for each in self.lists:
-            words, encoding = each.words(intervals, region, format, weight_bits, halo, each.source in populations)
-            total = total + words
-            chosen.append(encoding)
-        return np.asarray(total), chosen
+        best: Any = None
+        chosen: list[Array] = []
+        for by_channel in (False, True) if len(intervals) > 1 else (False,):
+            total: Any = np.zeros(region.compartments.shape, np.int64)
+            longest: dict[str, Any] = {}
+            encodings = []
+            for each in self.lists:
+                words, most, encoding = each.words(
+                    intervals, region, format, weight_bits, halo, each.source in populations, by_channel
+                )
+                total = total + words
+                longest[each.source] = longest.get(each.source, 0) + most
+                encodings.append(encoding)
+            for most in longest.values():
+                total = format.unless_too_long(total, most)
+            if best is None:
+                best, chosen = total, encodings
+            else:
+                chosen = [np.where(total < best, new, old) for new, old in zip(encodings, chosen)]
+                best = np.minimum(best, total)
+        return np.asarray(best), chosen
 
     def input_axons(self, intervals: Intervals, exact: bool, populations: Mapping[str, int]) -> Array:
         """Input axons of each box: the elements of all sources that its neurons see.
@@ -338,22 +359,28 @@ class _Feeds:
             fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
             synapses.append(_synapses(synapse, fields, index, space))
             seen = list(self._events(synapse.event, frozenset()))
-            kept.append((tuple(dict.fromkeys(source for source, _ in seen)), fields, index))
+            kept.append((seen, fields, index))
             for source, inner in seen:
                 ways.setdefault(source, []).append(_along(placed(wired(fields, inner), index, space), space))
         sources = {source: self._source(self.graph.edges[source].shape, found, space) for source, found in ways.items()}
         on_chip = tuple(name for name in sources if name not in self.host and name in form_of(self.graph).layers)
         if not self.word_by_word:
             return Layer(layer.name, space, tuple(synapses), sources, on_chip)
-        lists, mixed, places = [], set(), {}
-        for synapse, (origins, fields, index) in zip(layer.synapses, kept):
-            (only,) = origins if len(origins) == 1 else ("",)
-            lists.append(_lists(synapse, fields, index, space, only, self._space_of(only) if only else ()))
-            if lists[-1].pairs is not None or lists[-1].groups > 1 or not only:
-                mixed |= set(origins)
-        for source, found in ways.items():
+        mixed: set[str] = set()
+        places = {}
+        of_source: dict[str, list[tuple[int, Lists, _Seen]]] = {}
+        for number, (synapse, (seen, fields, index)) in enumerate(zip(layer.synapses, kept)):
+            origins = {source for source, _ in seen}
+            source, inner = seen[0] if len(seen) == 1 else ("", same(synapse.reads.shape))
+            found = _lists(synapse, fields, index, space, self._space_of(source) if source else (), source)
+            of_source.setdefault(source, []).append((number, found, _Seen(inner, synapse.reads.shape)))
+            if found.pairs is not None or found.groups > 1 or not source:
+                mixed |= origins
+        numbered = {number: one for found in of_source.values() for number, one in _jointly(found)}
+        lists = [numbered[number] for number in range(len(numbered))]
+        for source, wirings in ways.items():
             shape = self._space_of(source)
-            together = [_at_a_place(way, shape, self.graph.edges[source].shape) for way in found]
+            together = [_at_a_place(way, shape, self.graph.edges[source].shape) for way in wirings]
             if any(way is None for way in together):
                 mixed.add(source)
             else:
@@ -522,32 +549,39 @@ def _synapses(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape)
     return Synapses(name, True, starts, index.shape, (_each(inputs), *spatial))
 
 
-def _lists(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source: str, shape: Shape) -> Lists:
-    """The lists of a set of weights, word by word; ``shape`` is the one in which its source is cut."""
+def _lists(
+    synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source_space: Shape, source: str
+) -> Lists:  # fmt: skip
+    """The lists of a set of weights, word by word, if no other set shares its source."""
     op, name = synapse.op, synapse.name
     starts, delayed = offsets_in(index, space), synapse.delay > 0
     if isinstance(op, Linear) or starts is None:
         first = int(index.flat[0])
         run = np.array_equal(index, first + np.arange(index.size))
         if isinstance(op, Linear) and isinstance(fields[0], Every) and run and starts is not None:
-            return Lists(name, source, starts, index.shape, elements=len(fields[0].source), delayed=delayed)
+            different = _different(op.weight, source_space)
+            return Lists(name, source, starts, index.shape, elements=different, delayed=delayed)
         pairs = listed(fields)
-        return Lists(name, source, (), (), pairs=(index.reshape(-1)[pairs.out], pairs.source), delayed=delayed)
+        once = np.ones(pairs.sources, np.int64)
+        return Lists(name, source, (), space, pairs=(index.reshape(-1)[pairs.out], pairs.source, once), delayed=delayed)
+    axes = []
     if isinstance(op, Scale):
         own = np.broadcast_to(op.scale, np.broadcast_shapes(op.scale.shape, (1,) * index.ndim))
-        axes = []
         for axis, n in enumerate(index.shape[1:], 1):
             each = np.arange(n)
-            axes.append(Axis(each, each, each if own.shape[axis] > 1 else 0 * each, lambda at: [(at, 0)]))
-        return Lists(name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0], own=True, delayed=delayed)
-    axes = []
-    for axis, (out, seen, tap) in enumerate(_taps(op, synapse.reads.shape, index.shape)):
-        kinds = _alike(op.weight, 2 + axis)
-        axes.append(Axis(out, seen, kinds[tap], _reach(op, axis, kinds)))
-    spacing = max(op.dilation) if isinstance(op, Conv | ConvTranspose) else 1
+            kinds = each if own.shape[axis] > 1 else 0 * each
+            axes.append(Axis(each, each, kinds, lambda at, kinds=kinds: [(at, int(kinds[at]))]))
+        spacing = (1,) * len(axes)
+    else:
+        for axis, (out, seen, tap) in enumerate(_taps(op, synapse.reads.shape, index.shape)):
+            kinds = _alike(op.weight, 2 + axis)
+            axes.append(Axis(out, seen, kinds[tap], _reach(op, axis, kinds)))
+        # Of the taps of a convolution that meet a position, neighbours are so many outputs apart.
+        steps = op.stride if isinstance(op, Conv) else (1,) * len(axes)
+        spacing = tuple(dilation // gcd(dilation, step) for dilation, step in zip(op.dilation, steps))
     return Lists(
-        name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0], op.groups, spacing=spacing,
-        delayed=delayed,
+        name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0],
+        1 if isinstance(op, Scale) else op.groups, isinstance(op, Scale), spacing, delayed=delayed,
     )  # fmt: skip
 
 
@@ -556,8 +590,54 @@ def _different(weight: Array, shape: Shape) -> int:
     outputs, inputs = weight.shape
     if len(shape) < 2 or prod(shape) != inputs:
         return int(inputs)
-    places = weight.reshape(outputs, shape[0], -1)
-    return shape[0] * int(np.unique(places.reshape(-1, places.shape[2]), axis=1).shape[1])
+    places = np.moveaxis(weight.reshape(outputs, shape[0], -1), 2, 0)
+    return shape[0] * len({blake2b(np.ascontiguousarray(place).tobytes()).digest() for place in places})
+
+
+class _Seen:
+    """How the elements of an event see those of its source: ``inner``; along axes, if it moves nothing or pools."""
+
+    def __init__(self, inner: Wiring, shape: Shape) -> None:
+        aligned = tuple(field.outputs for field in inner) == shape and all(isinstance(field, Pairs) for field in inner)
+        self.sources = tuple(field.sources for field in inner) if aligned else None
+        self.windows: list[dict[int, list[int]] | None] = []
+        for along in inner[1:] if aligned else ():
+            assert isinstance(along, Pairs)
+            found: dict[int, list[int]] = {}
+            for event, source in zip(along.out.tolist(), along.source.tolist()):
+                found.setdefault(source, []).append(event)
+            self.windows.append(None if along.is_identity else found)
+        if all(isinstance(field, Pairs) and field.is_identity for field in inner):
+            self.times = np.ones(prod(shape), np.int64)
+            self.most = 1
+        else:
+            pairs = listed(inner)
+            self.times = pairs.degrees
+            self.most = int(np.bincount(pairs.source).max(initial=1))
+
+
+def _jointly(found: Sequence[tuple[int, Lists, _Seen]]) -> Iterator[tuple[int, Lists]]:
+    """The sets of weights of one source, which together make up its lists."""
+    first = found[0][2].sources
+    apart = first is None or any(seen.sources != first or not one.axes for _, one, seen in found)
+    apart = apart and len(found) > 1
+    joints: tuple[Joint, ...] = ()
+    ways = [[Way(*of) for of in zip(one.axes, one.starts[1:], one.shape[1:], seen.windows or [None] * len(one.axes))]
+            for _, one, seen in found]  # fmt: skip
+    if not apart:
+        joints = tuple(Joint(along, False) for along in zip(*ways))
+    for way, ((number, one, seen), own) in enumerate(zip(found, ways)):
+        alone = apart or seen.most > 1
+        copies = int(seen.times.max()) if alone and seen.sources is None else 1
+        if one.pairs is not None:
+            one = replace(one, pairs=(*one.pairs[:2], seen.times)) if alone else one
+        elif one.elements:
+            one = replace(one, elements=int(seen.times.sum())) if alone else one
+        elif apart:
+            one = replace(one, joints=tuple(Joint([each], True) for each in own), copies=copies)
+        else:
+            one = replace(one, joints=joints, way=way, copies=copies)
+        yield number, replace(one, parts=seen.most)
 
 
 def _alike(weight: Array, axis: int) -> Array:

@@ -1,9 +1,10 @@
 """How lists of synapses lie in a core's memory: entries with headers, in words, once for each list that differs.
 
-A spike that arrives names a list: the synapses of one element of a source into this core, from a base compartment on.
-Elements whose lists are the same, but for the base, share one: those of a convolution that meet the same taps. Neurons
-of a block are numbered position by position, then channel by channel, so that the base is the position; a list serves
-all bases below ``base``, and blocks with more positions keep copies with other indices.
+A spike that arrives names a list: the synapses of one element of a source into this core, through any set of weights,
+from a base compartment on. Elements whose lists are the same, but for the base, share one: those of a convolution that
+meet the same taps. Neurons of a block are numbered position by position, then channel by channel, so that the base is
+the position; or, where that takes fewer words, channel by channel, then position by position. A list serves all bases
+below ``base``, and blocks with more keep copies with other indices.
 
 With a *halo* along an axis, the block has compartments beyond its border as well, which nobody reads: a list then
 writes to all that a kernel reaches, and is the same wherever in the block the kernel stands. It costs compartments and
@@ -12,12 +13,13 @@ writes, and saves the lists of all borders.
 Entries (Rueckauer et al., NxTF, ACM JETC 2022, and the limits that nengo-loihi states): *sparse*, a weight and an
 index a synapse; *run-length*, an index, then weights with what is skipped between them; *dense*, an index, then
 weights one after the other. Each entry has a header and holds so many synapses at most; a list begins a new word, and
-takes one more where less than a header is left of its last one.
+takes one more where less than a header is left of its last one. An index takes no bits or six at least, and there are
+no weights of seven.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -28,12 +30,14 @@ import numpy as np
 from neurocompile.ir.ops import Array
 from neurocompile.mapping.fields import Interval
 
-__all__ = ["ENCODINGS", "Axis", "Format", "Lists", "Region"]
+__all__ = ["ENCODINGS", "Axis", "Format", "Joint", "Lists", "Region", "Way"]
 
 Intervals: TypeAlias = Sequence[Sequence[Interval]]
+_Pattern: TypeAlias = list[tuple[int, int]]
 
 ENCODINGS = ("sparse", "run-length", "dense")
 _SKIPS = (2, 3, 4, 5)
+_LEAST_INDEX_BITS = 6
 _TOO_LONG = 1 << 40
 
 
@@ -55,7 +59,11 @@ class Format:
         """Whole words for lists of so many bits; far too many where a list is too long."""
         rest = bits % self.word_bits
         full = -(-bits // self.word_bits) + ((bits > 0) & ((rest == 0) | (rest >= self.word_bits - 5)))
-        return np.asarray(np.where(full > self.list_words, _TOO_LONG, full))
+        return self.unless_too_long(full, full)
+
+    def unless_too_long(self, words: Array, longest: Array) -> Array:
+        """So many words, or far too many where the longest list is too long."""
+        return np.asarray(np.where(longest > self.list_words, _TOO_LONG, words))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,56 +91,99 @@ class Region:
     @cached_property
     def index_bits(self) -> Array:
         """Of a compartment's number."""
-        return np.asarray(np.frexp(np.maximum(self.compartments - 1, 0))[1])
+        bits = np.frexp(np.maximum(self.compartments - 1, 0))[1]
+        return np.asarray(np.where(bits > 0, np.maximum(bits, _LEAST_INDEX_BITS), 0))
 
 
 class Axis:
-    """One axis in space of weights that are shared between places: which lists a box needs along it.
+    """One axis in space of weights that are shared between places: what positions of events reach along it.
 
     Args:
-        out: output positions, sorted; ``source`` and ``tap``: the source position and the tap of each connection.
+        out: output positions, sorted; ``event`` and ``tap``: the event's position and the tap of each connection.
         tap: as numbers that are equal where the weights of two taps are.
-        size: of the outputs.
-        reach: the outputs that a source position would reach if the axis had no ends, with the taps: ``reach(source)``.
+        reach: the outputs that a position would reach if the axis had no ends, with the taps: ``reach(event)``.
     """
 
-    def __init__(self, out: Array, source: Array, tap: Array, reach: Any) -> None:
-        self._out, self._source, self._tap, self._reach = out, source, tap, reach
-        self.longest = int(np.bincount(source).max(initial=0)) if len(source) else 0
-        self._found: dict[tuple[int, int, bool], tuple[Array, int, int, int]] = {}
+    def __init__(self, out: Array, event: Array, tap: Array, reach: Any) -> None:
+        self._out, self._event, self._tap, self._reach = out, event, tap, reach
+        self.longest = int(np.bincount(event).max(initial=0)) if len(event) else 0
+        self._found: dict[tuple[int, int, bool], dict[int, _Pattern]] = {}
 
-    def lists(self, start: int, stop: int, halo: bool) -> tuple[Array, int, int, int]:
-        """Of outputs ``start`` to ``stop - 1``: how many different lists of each length, the compartments before and
-        behind them that a halo adds, and how many writes go there, and anywhere."""
+    def patterns(self, start: int, stop: int, halo: bool) -> dict[int, _Pattern]:
+        """What each event's position that outputs ``start`` to ``stop - 1`` see reaches: of these, or with a halo."""
+        key = start, stop, halo
+        if key not in self._found:
+            first, last = np.searchsorted(self._out, (start, stop))
+            found: dict[int, _Pattern] = {}
+            for out, event, tap in zip(*(each[first:last].tolist() for each in (self._out, self._event, self._tap))):
+                found.setdefault(event, []).append((out, tap))
+            self._found[key] = {event: self._reach(event) for event in found} if halo else found
+        return self._found[key]
+
+    def beside(self, start: int, stop: int, halo: bool) -> tuple[int, int]:
+        """The compartments before and behind these outputs that a halo adds."""
+        reached = [out for pattern in self.patterns(start, stop, halo).values() for out, _ in pattern]
+        return max(0, start - min(reached, default=start)), max(0, max(reached, default=stop - 1) + 1 - stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A set of weights along one axis of a layer, of which its outputs fill ``size`` positions from ``start`` on.
+
+    ``windows`` are the event's positions that each position of the source is in, where the event is a pool's.
+    """
+
+    axis: Axis
+    start: int
+    size: int
+    windows: Mapping[int, Sequence[int]] | None = None
+
+    def inside(self, start: int, stop: int) -> Interval:
+        """The part of an interval of the layer, in positions of its own."""
+        return min(max(start - self.start, 0), self.size), min(max(stop - self.start, 0), self.size)
+
+    def parts(self, start: int, stop: int, halo: bool) -> dict[int, list[_Pattern]]:
+        """For each position of the source what it reaches in an interval of the layer, each window for itself."""
+        found: dict[int, list[_Pattern]] = {}
+        met = self.axis.patterns(*self.inside(start, stop), halo)
+        for source, events in ((at, (at,)) for at in met) if self.windows is None else self.windows.items():
+            parts = [[(out + self.start, tap) for out, tap in met[event]] for event in events if event in met]
+            if parts:
+                found[source] = parts
+        return found
+
+
+class Joint:
+    """All sets of weights of one source along one axis: what an element reaches through any of them is one list.
+
+    Where they do not read the source along the same axes (``apart``), no two elements share one.
+    """
+
+    def __init__(self, ways: Sequence[Way], apart: bool) -> None:
+        self._ways, self._apart = ways, apart
+        self._found: dict[tuple[int, int, bool], list[Array]] = {}
+
+    def lists(self, start: int, stop: int, halo: bool) -> list[Array]:
+        """For each set of weights how many different lists it has a part of, by the length of that part."""
         key = start, stop, halo
         if key not in self._found:
             self._found[key] = self._lists(start, stop, halo)
         return self._found[key]
 
-    def _lists(self, start: int, stop: int, halo: bool) -> tuple[Array, int, int, int]:
-        first, last = np.searchsorted(self._out, (start, stop))
-        counted = np.zeros(self.longest + 1, np.int64)
-        if first == last:
-            return counted, 0, 0, 0
-        out, source, tap = (each[first:last] for each in (self._out, self._source, self._tap))
-        seen: set[tuple[tuple[int, int], ...]] = set()
-        before = behind = writes = 0
-        order = np.argsort(source, kind="stable")
-        bounds = np.flatnonzero(np.diff(source[order])) + 1
-        for group in np.split(order, bounds):
-            reached = sorted(zip(out[group].tolist(), tap[group].tolist()))
-            if halo:
-                reached = self._reach(int(source[group[0]]))
-                before = max(before, start - reached[0][0])
-                behind = max(behind, reached[-1][0] + 1 - stop)
-            writes += len(reached)
-            base = reached[0][0]
-            seen.add(tuple((place - base, kind) for place, kind in reached))
-        for one in seen:
-            if len(one) >= len(counted):
-                counted = np.pad(counted, (0, len(one) + 1 - len(counted)))
-            counted[len(one)] += 1
-        return counted, before, behind, writes
+    def _lists(self, start: int, stop: int, halo: bool) -> list[Array]:
+        lengths: list[list[int]] = [[] for _ in self._ways]
+        of_ways = [way.parts(start, stop, halo) for way in self._ways]
+        seen: set[Any] = set()
+        for source in sorted(set().union(*of_ways)):
+            parts = [(way, part) for way, found in enumerate(of_ways) for part in found.get(source, ())]
+            base = min(part[0][0] for _, part in parts)
+            shape = tuple((way, tuple((out - base, tap) for out, tap in part)) for way, part in parts)
+            kind = source if self._apart else shape
+            if kind not in seen:
+                seen.add(kind)
+                for way, part in parts:
+                    lengths[way].append(len(part))
+        return [np.bincount(np.array(each, np.int64), minlength=1) for each in lengths]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +191,13 @@ class Lists:
     """One set of weights that feeds a layer: the words of its lists in a box.
 
     ``source`` is whose spikes name them, "" if several do. ``starts`` and ``shape`` say which part of the layer is fed.
-    ``axes`` are those in space; ``atoms`` lists are kept for each place, one a channel of the source, in ``groups``;
-    each writes to all channels of the box (of its group), or to its ``own`` alone (a scale). ``spacing`` is that of the
-    places of neighbouring taps.
+    ``axes`` are those in space, as number ``way`` of the sets in ``joints``; ``atoms`` lists are kept for each place,
+    one a channel of the source, in ``groups``; each writes to all channels of the box (of its group), or to its ``own``
+    alone (a scale). ``spacing`` is that of the places of neighbouring taps along each axis. ``parts`` are those of a
+    list at most: an element of the source is in so many windows; ``copies`` are kept of each, since nothing is shared.
 
     A full matrix has ``elements`` lists over all neurons of a box. Where nothing is shared, ``pairs`` are the numbers
-    of neurons, and of the elements that reach them.
+    of neurons in a layer of ``shape``, of the elements that reach them, and how many lists each of these stands for.
     """
 
     name: str
@@ -156,10 +208,14 @@ class Lists:
     atoms: int = 1
     groups: int = 1
     own: bool = False
-    spacing: int = 1
+    spacing: tuple[int, ...] = ()
     elements: int = 0
-    pairs: tuple[Array, Array] | None = None
+    pairs: tuple[Array, Array, Array] | None = None
     delayed: bool = False
+    joints: tuple[Joint, ...] = ()
+    way: int = 0
+    parts: int = 1
+    copies: int = 1
 
     def _inside(self, axis: int, along: Sequence[Interval]) -> list[Interval]:
         first, n = self.starts[axis], self.shape[axis]
@@ -169,54 +225,70 @@ class Lists:
         """The compartments before and behind each interval of an axis in space."""
         if not self.axes:
             return np.zeros((2, len(along)), np.int64)  # type: ignore[return-value]
-        found = [self.axes[axis - 1].lists(a, b, wanted)[1:3] for a, b in self._inside(axis, along)]
+        found = [self.axes[axis - 1].beside(a, b, wanted) for a, b in self._inside(axis, along)]
         return tuple(np.array(found, np.int64).reshape(-1, 2).T)  # type: ignore[return-value]
 
-    def words(self, intervals: Intervals, region: Region, format: Format, weight_bits: int, halo: Sequence[bool],
-              pops: bool) -> tuple[Array, Array]:  # fmt: skip
-        """The words of its lists in each box, and by which encoding (a place in :data:`ENCODINGS`)."""
-        wide = weight_bits + (format.delay_bits if self.delayed else 0)
+    def words(
+        self, intervals: Intervals, region: Region, format: Format, weight_bits: int, halo: Sequence[bool], pops: bool,
+        by_channel: bool,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
+        """The words of its lists in each box, of its part of the longest, and by which encoding (of
+        :data:`ENCODINGS`); ``by_channel``: if channels are numbered before positions."""
+        wide = (8 if weight_bits == 7 else weight_bits) + (format.delay_bits if self.delayed else 0)
         if self.pairs is not None:
             return self._listed(intervals, region, format, wide)
         inside = self._inside(0, intervals[0])
         outs = _spread(np.array([b - a for a, b in inside], np.int64), 0, len(intervals))
         if self.elements:
-            others = [_spread(np.array([b - a for a, b in self._inside(k, along)]), k, len(intervals))
-                      for k, along in enumerate(intervals) if k]  # fmt: skip
-            n = outs
-            for each in others:
-                n = n * each
-            bits = _dense(n, n, region.index_bits, format, wide)
-            return self.elements * np.where(n > 0, format.words(bits), 0), np.full(n.shape, 2)
+            words = np.where(outs > 0, format.words(_bits("dense", [(outs, 1)], region.index_bits, format, wide)), 0)
+            return self.elements * words, self.parts * words, np.full(outs.shape, 2)
         atoms, per_atom = self._channels(outs, inside, pops, len(intervals))
         counts = []
         for k, along in enumerate(intervals[1:], 1):
-            lists = [self.axes[k - 1].lists(a, b, halo[k])[0] for a, b in self._inside(k, along)]
-            longest = max(map(len, lists))
-            counts.append(np.stack([np.pad(each, (0, longest - len(each))) for each in lists]))
+            lists = [self.joints[k - 1].lists(a, b, halo[k])[self.way] for a, b in along]
+            by_length = np.zeros((len(lists), max(map(len, lists))), np.int64)
+            for number, each in enumerate(lists):
+                by_length[number, : len(each)] = each
+            counts.append(by_length)
         best: Any = None
-        chosen: Any = None
-        copies = -(-region.positions // format.base)
-        whole = -(-region.compartments // format.base)
-        for number, encoding in enumerate((*ENCODINGS, "dense by channel")):
+        most: Any = 0
+        chosen: Any = 0
+        copies = self.copies * -(-(region.compartments if by_channel else region.positions) // format.base)
+        for number, encoding in enumerate(ENCODINGS):
             total: Any = 0
+            length: Any = 0
             for taps in product(*(np.flatnonzero(each.any(0)).tolist() for each in counts)):
-                if 0 in taps:
-                    continue
                 many: Any = 1
                 for k, (count, tap) in enumerate(zip(counts, taps), 1):
                     many = many * _spread(count[:, tap], k, len(intervals))
-                bits = _bits(encoding, per_atom, taps, region, format, wide, self.spacing)
-                total = total + many * np.where(per_atom > 0, format.words(bits), 0)
-            total = atoms * (whole if number == len(ENCODINGS) else copies) * total
-            kind = min(number, len(ENCODINGS) - 1)
+                levels = self._levels(per_atom, taps, region, by_channel)
+                words = np.where(
+                    per_atom > 0, format.words(_bits(encoding, levels, region.index_bits, format, wide)), 0
+                )
+                total = total + many * words
+                length = np.maximum(length, np.where(many > 0, words, 0))
+            total = atoms * copies * total
             if best is None:
-                best, chosen = total, np.zeros(np.shape(total), np.int64)
+                best, most, chosen = total, length, np.zeros(np.shape(total), np.int64)
             else:
-                chosen = np.where(total < best, kind, chosen)
-                best = np.minimum(best, total)
+                less = total < best
+                best, most, chosen = (
+                    np.minimum(best, total),
+                    np.where(less, length, most),
+                    np.where(less, number, chosen),
+                )
         shape = np.broadcast_shapes(np.shape(best), region.compartments.shape)
-        return np.broadcast_to(best, shape), np.broadcast_to(chosen, shape)
+        of_lists, of_longest = np.broadcast_to(best, shape), np.broadcast_to(self.parts * most, shape)
+        return of_lists, of_longest, np.broadcast_to(chosen, shape)
+
+    def _levels(self, channels: Array, taps: Sequence[int], region: Region, by_channel: bool) -> list[tuple[Any, Any]]:
+        """How many places of a list lie side by side, and how far apart, from the smallest distance to the largest."""
+        stride: Any = region.sizes[0] if by_channel else 1
+        places: list[tuple[Any, Any]] = []
+        for tap, space, size in zip(reversed(taps), reversed(self.spacing), reversed(region.sizes[1:])):
+            places.append((tap, stride * space))
+            stride = stride * size
+        return [(channels, 1), *places] if by_channel else [*places, (channels, stride)]
 
     def _channels(self, outs: Array, inside: Sequence[Interval], pops: bool, axes: int) -> tuple[Array, Array]:
         """How many lists there are for each place, and how many output channels a list writes to."""
@@ -229,20 +301,29 @@ class Lists:
         lists = np.full(len(inside), self.atoms) if pops else met * (self.atoms // self.groups)
         return _spread(lists, 0, axes), np.minimum(outs, each)
 
-    def _listed(self, intervals: Intervals, region: Region, format: Format, wide: int) -> tuple[Array, Array]:
+    def _listed(self, intervals: Intervals, region: Region, format: Format, wide: int) -> tuple[Array, Array, Array]:
+        """Of boxes that are all of the layer, or one of them; of others at least nothing."""
         assert self.pairs is not None
-        neuron, element = self.pairs
-        elements = int(element.max(initial=0)) + 1
-        box: Any = 0
-        for along in intervals:
-            number = np.repeat(np.arange(len(along)), [stop - start for start, stop in along])
-            box = np.add.outer(box * len(along), number)
+        neuron, element, times = self.pairs
         boxes = tuple(map(len, intervals))
-        keys, counts = np.unique(box.reshape(-1)[neuron] * elements + element, return_counts=True)
+        own = np.full(self.shape, -1)
+        if all(_is_cut(along, n) for along, n in zip(intervals, self.shape)) or max(boxes) == 1:
+            for number, box in enumerate(product(*intervals)):
+                own[tuple(slice(*along) for along in box)] = number
+        own = own.reshape(-1)[neuron]
+        inside, elements = own >= 0, len(times)
+        keys, counts = np.unique(own[inside] * elements + element[inside], return_counts=True)
         where = keys // elements
-        index = region.index_bits.reshape(-1)[where]
-        words = format.words(_sparse(counts, index, format, wide))
-        return np.bincount(where, words, int(np.prod(boxes))).astype(np.int64).reshape(boxes), np.zeros(boxes, np.int64)
+        words = format.words(_sparse(counts, region.index_bits.reshape(-1)[where], format, wide))
+        longest = np.zeros(int(np.prod(boxes)), np.int64)
+        np.maximum.at(longest, where, self.parts * words)
+        total = np.zeros_like(longest)
+        np.add.at(total, where, words * times[keys % elements])
+        return total.reshape(boxes), longest.reshape(boxes), np.zeros(boxes, np.int64)
+
+
+def _is_cut(along: Sequence[Interval], n: int) -> bool:
+    return [start for start, _ in along] == [0, *(stop for _, stop in along[:-1])] and along[-1][1] == n
 
 
 def _spread(values: Array, axis: int, axes: int) -> Array:
@@ -253,41 +334,43 @@ def _sparse(synapses: Array, index: Array, format: Format, wide: int) -> Array:
     return np.asarray(synapses * (wide + index) + -(-synapses // format.entry_synapses) * format.header_bits)
 
 
-def _dense(synapses: Array, run: Any, index: Array, format: Format, wide: int) -> Array:
-    runs = np.where(synapses > 0, synapses // np.maximum(run, 1), 0)
-    entries = runs * -(-np.maximum(run, 1) // format.entry_synapses)
-    return np.asarray(synapses * wide + entries * (format.header_bits + index))
-
-
-def _bits(
-    encoding: str, channels: Array, taps: Sequence[int], region: Region, format: Format, wide: int, spacing: int
-) -> Array:
-    """Of one list that writes to so many taps along each axis, of so many channels."""
-    places = int(np.prod(taps, dtype=int))
-    synapses, index = channels * places, region.index_bits
+def _bits(encoding: str, levels: Sequence[tuple[Any, Any]], index: Array, format: Format, wide: int) -> Array:
+    """Of one list that writes to so many compartments, at such distances, inner ones first."""
+    synapses: Any = 1
+    reached: Any = 0
+    gaps: list[tuple[Any, Any]] = []
+    for many, distance in levels:
+        if np.any(many > 1):
+            gaps.append((many, distance - reached))
+            synapses, reached = synapses * many, reached + (many - 1) * distance
     if encoding == "sparse":
-        return _sparse(synapses, index, format, wide)
-    run = taps[-1] if taps and spacing == 1 else 1
+        return _sparse(np.asarray(synapses), index, format, wide)
+    entry = format.header_bits + index
     if encoding == "dense":
-        return _dense(synapses, run, index, format, wide)
-    if encoding == "dense by channel":
-        return _dense(synapses, channels, index, format, wide)
-    # Run-length: gaps that a skip bridges go on with the run, others begin an entry.
-    within = channels * (places - places // max(taps[-1], 1)) if taps else 0 * channels
-    gaps: list[tuple[Any, Any]] = [(within, spacing)]
-    stride: Any = 1
-    reached: Any = (taps[-1] - 1) * spacing if taps else 0
-    for k in range(len(taps) - 2, -1, -1):
-        stride = stride * region.sizes[k + 2]
-        outer = int(np.prod(taps[: k + 1], dtype=int)) - int(np.prod(taps[:k], dtype=int))
-        gaps.append((channels * outer, stride * spacing - reached))
-        reached = reached + (taps[k] - 1) * stride * spacing
-    gaps.append((np.maximum(channels - 1, 0), region.positions - reached))
+        return np.asarray(synapses * wide + _entries(synapses, gaps, 1, format) * entry)
     best: Any = _TOO_LONG
+    before = 0
     for skip in _SKIPS:
-        runs: Any = 1
-        for many, gap in gaps:
-            runs = runs + np.where(np.asarray(gap) > (1 << skip) - 1, many, 0)
-        entries = np.maximum(runs, -(-synapses // format.entry_synapses))
-        best = np.minimum(best, synapses * (wide + skip) + entries * (format.header_bits + index))
+        most = (1 << skip) - 1
+        if not before or any(np.any((gap > before) & (gap <= most)) for _, gap in gaps):
+            best = np.minimum(best, synapses * (wide + skip) + _entries(synapses, gaps, most, format) * entry)
+        before = most
     return np.asarray(best)
+
+
+def _entries(synapses: Any, gaps: Sequence[tuple[Any, Any]], most_gap: int, format: Format) -> Array:
+    """Entries of a list, if one goes on where the next synapse is ``most_gap`` compartments further on at most."""
+    runs: Any = 1
+    broken: Any = False
+    even: Any = True
+    for many, gap in gaps:
+        breaks = gap > most_gap
+        runs = runs * many - np.where(breaks, 0, many - 1)
+        even = even & (breaks | (many == 1) | ~broken)
+        broken = broken | (breaks & (many > 1))
+    # Runs are of one length, unless one goes on over places between which others break.
+    runs = np.maximum(runs, 1)
+    alike = runs * -(-(synapses // runs) // format.entry_synapses)
+    return np.asarray(
+        alike if np.all(even) else np.where(even, alike, runs + (synapses - runs) // format.entry_synapses)
+    )
