@@ -489,17 +489,17 @@ def test_one_channel_has_axons_of_its_own() -> None:
 def test_lists_of_a_kernel_in_words() -> None:
     """A 1-d kernel of 3 taps, 2 channels in, 4 out, 8 places: with a halo one list a channel, of 12 synapses.
 
-    10 compartments a channel: 6 bits of index. Dense: 4 runs of 3, 4 * (10 + 6) + 12 * 8 = 160 bits, 3 words; sparse:
-    10 + 12 * 14 = 178; run-length with 3 bits of skip 4 runs, 4 * 16 + 12 * 11 = 196, with 4 bits one, 16 + 12 * 12 =
-    160: 3 words each. Without a halo the two ends have lists of their own, of 8 synapses: 2 words.
+    10 compartments a channel: 6 bits of index. Numbered place by place the 12 are neighbours, a dense entry of 10 + 6 +
+    12 * 8 = 112 bits, 2 words. Without a halo the two ends have lists of their own, of 8 synapses: 80 bits, 2 words.
     """
     weights = Conv(kernel(4, 2, 3), None, (1,), ((1, 1),), (1,))
-    few = replace(LOIHI, synapse_bytes_per_core=2 * 3 * 8)
+    few = replace(LOIHI, synapse_bytes_per_core=2 * 2 * 8)
     layer = on_loihi(("n", weights), shape=(2, 8), limits=few)["n"]
-    assert (layer.cores, layer.halo, layer.compartments, layer.synapse_bytes) == (1, (False, True), 40, 2 * 3 * 8)
+    assert (layer.cores, layer.halo, layer.compartments, layer.synapse_bytes) == (1, (False, True), 40, 2 * 2 * 8)
+    assert layer.encodings == {"n.w": "dense"}
     layer = on_loihi(("n", weights), shape=(2, 8))["n"]
     assert (layer.cores, layer.halo, layer.compartments) == (1, (False, False), 32)
-    assert layer.synapse_bytes == 2 * (2 + 3 + 2) * 8
+    assert layer.synapse_bytes == 2 * (2 + 2 + 2) * 8
 
 
 def test_a_matrix_in_words() -> None:
