@@ -231,9 +231,7 @@ class _Work:
     def _halos(self, layer: Layer) -> list[tuple[bool, ...]]:
         """Along which axes blocks may have halos: none, or any of those in space that kernels reach across."""
         axes = [
-            self.silicon.format is not None and axis > 0 and any(
-                each.axes and each.axes[axis - 1].longest > 1 for each in layer.lists
-            )
+            self.silicon.format is not None and axis > 0 and layer.may_have_halo(axis)
             for axis in range(len(layer.space))
         ]  # fmt: skip
         return list(product(*((False, True) if may else (False,) for may in axes)))

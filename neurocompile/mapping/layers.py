@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 from typing import Any, TypeAlias
 
@@ -44,6 +44,7 @@ from neurocompile.mapping.fields import (
     common,
     covers,
     listed,
+    merged,
     offsets_in,
     outer,
     placed,
@@ -208,15 +209,29 @@ class Layer:
         return np.asarray(-(-bits // 8))
 
     def region(self, intervals: Intervals, halo: Sequence[bool]) -> Region:
-        """The compartments of boxes, with those of halos along some axes."""
+        """The compartments of boxes, with those of halos along some axes, each tile's beside its own neurons."""
         sizes = []
         for axis, along in enumerate(intervals):
             size = np.array([stop - start for start, stop in along], np.int64)
-            if axis:
-                beside = [each.halo(axis, along, halo[axis]) for each in self.lists if each.axes]
-                size = size + sum(np.max([one[side] for one in beside], axis=0) for side in (0, 1)) if beside else size
+            for run in self._runs(axis) if axis else ():
+                beside = [each.halo(axis, along, halo[axis]) for each in run]
+                size = size + sum(np.max([one[side] for one in beside], axis=0) for side in (0, 1))
             sizes.append(size.reshape(*(-1 if k == axis else 1 for k in range(len(intervals)))))
         return Region(tuple(sizes))
+
+    def may_have_halo(self, axis: int) -> bool:
+        """Whether kernels reach across borders of blocks along an axis, and all that do feed it whole, or tiles."""
+        reaching = [run[0] for run in self._runs(axis) if any(each.axes[axis - 1].longest > 1 for each in run)]
+        parts = sorted((each.starts[axis], each.starts[axis] + each.shape[axis]) for each in reaching)
+        return bool(parts) and all(stop <= start for (_, stop), (start, _) in pairwise(parts))
+
+    def _runs(self, axis: int) -> list[list[Lists]]:
+        """The lists that follow an axis in space, by the part of it that they feed."""
+        found: dict[tuple[int, int], list[Lists]] = {}
+        for each in self.lists:
+            if each.axes:
+                found.setdefault((each.starts[axis], each.shape[axis]), []).append(each)
+        return list(found.values())
 
     def words(
         self, intervals: Intervals, region: Region, halo: Sequence[bool], format: Format, weight_bits: int,
@@ -359,6 +374,7 @@ class _Feeds:
         for way in ways:
             if not any(covers(one, way) for one in kept):
                 kept = [*(one for one in kept if not covers(way, one)), way]
+        kept = merged(kept)
         aligned = all(tuple(field.outputs for field in way) == space for way in kept)
         alike = len({tuple(field.sources for field in way) for way in kept}) == 1
         if aligned and alike and len(kept) <= _MOST_OVERLAPS:

@@ -12,7 +12,7 @@ import numpy as np
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, SumPool, Upsample
 from neurocompile.ir.shapes import output_shape
 
-__all__ = ["Tiled", "as_weights", "compose", "is_depthwise"]
+__all__ = ["Tiled", "as_weights", "compose", "is_depthwise", "without_weights"]
 
 Shape = tuple[int, ...]
 
@@ -43,6 +43,16 @@ def as_weights(op: SumPool | Upsample, channels: int) -> Conv | ConvTranspose:
     none = (0,) * len(op.factors)
     one = (1,) * len(op.factors)
     return ConvTranspose(np.ones((channels, 1, *op.factors)), None, op.factors, none, none, one, channels)
+
+
+def without_weights(op: Any) -> Any:
+    """A layer as the pool (or upsampling) that it is, if it is one: the inverse of :func:`as_weights`, and fast."""
+    if not is_depthwise(op) or any(d != 1 for d in op.dilation) or not np.all(op.weight == 1):
+        return op
+    kernel = op.weight.shape[2:]
+    if isinstance(op, Conv):
+        return SumPool(kernel, op.stride, op.padding)
+    return op if kernel != op.stride or any(op.padding) or any(op.output_padding) else Upsample(kernel)
 
 
 def is_depthwise(op: Any) -> bool:

@@ -33,7 +33,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
-from neurocompile.passes.compose import Tiled, as_weights, compose, is_depthwise
+from neurocompile.passes.compose import Tiled, as_weights, compose, is_depthwise, without_weights
 from neurocompile.passes.fold_scale import scale_inputs, scale_outputs
 
 __all__ = ["Synapses"]
@@ -71,7 +71,7 @@ class Synapses:
             matrices above ``largest_matrix`` numbers, and max-pooling of sums where events are not summed.
     """
 
-    largest_matrix: int = 1 << 26
+    largest_matrix: int = 1 << 27
     event_sums: bool = True
     name: str = "synapses"
 
@@ -619,7 +619,7 @@ def _steps(steps: Sequence[Any]) -> Iterator[Any]:
 
 
 def _run(steps: Sequence[Any], x: Array) -> Array:
-    for step in steps:
+    for step in map(without_weights, steps):
         x = step.embed(x) if isinstance(step, _Place) else apply(step, [x])
     return x
 
