@@ -73,11 +73,14 @@ def row(name: str) -> dict[str, Any]:
 
 
 def _words(graph: Graph, host: frozenset[str]) -> int:
-    """Weights of all layers on the chip, each stored once and bare, in words of 64 bits."""
+    """Weights of all layers on the chip, each that differs stored once and bare, in words of 64 bits."""
     stored = 0
     for layer in form_of(graph).layers.values():
-        if layer.name not in host:
-            stored += sum(np.size(s.op.scale if isinstance(s.op, Scale) else s.op.weight) for s in layer.synapses)
+        for op in (synapse.op for synapse in layer.synapses if layer.name not in host):
+            weight = op.scale if isinstance(op, Scale) else op.weight
+            stored += (
+                weight.shape[0] * np.unique(weight.reshape(len(weight), -1), axis=1).shape[1] if weight.ndim else 1
+            )
     return -(-stored * BITS // 64)
 
 

@@ -135,9 +135,12 @@ def _adjoint_conv(op: Conv, shape: tuple[int, ...], out: tuple[int, ...]) -> Arr
     transposed = ConvTranspose(op.weight, None, op.stride, none, none, op.dilation, op.groups)
     full = apply(transposed, [np.ones((1, *out))])[0]
     met = np.zeros(shape)
-    covered = [min(n, size - before) for n, size, (before, _) in zip(shape[1:], full.shape[1:], op.padding)]
-    inside = tuple(slice(0, max(n, 0)) for n in covered)
-    source = tuple(slice(before, before + max(n, 0)) for n, (before, _) in zip(covered, op.padding))
+    inside, source = [], []
+    for n, size, (before, _) in zip(shape[1:], full.shape[1:], op.padding):
+        start = max(0, -before)
+        stop = max(start, min(n, size - before))
+        inside.append(slice(start, stop))
+        source.append(slice(start + before, stop + before))
     met[(slice(None), *inside)] = full[(slice(None), *source)]
     return met
 

@@ -243,7 +243,7 @@ def _synapse(
 
 
 def _is_lava_kernel(op: Any) -> bool:
-    return isinstance(op, Conv) and all(before == after for before, after in op.padding)
+    return isinstance(op, Conv) and all(before == after >= 0 for before, after in op.padding)
 
 
 def _check_delays(synapses: list[SynapseLayer], program: Program) -> None:

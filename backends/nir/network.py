@@ -187,7 +187,7 @@ class _Making:
         op = node.op
         assert isinstance(op, Conv)
         given = self.graph.edges[node.inputs[0]].shape
-        if any(before != after for before, after in op.padding):
+        if any(before != after or before < 0 for before, after in op.padding):
             self.refuse(node.name, "a border that is wider on one side", "pad both sides alike", str(op.padding))
         bias = np.zeros(shape[0]) if op.bias is None else np.asarray(op.bias, np.float64)
         if bias.size not in (1, shape[0]):

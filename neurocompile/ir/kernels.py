@@ -89,7 +89,9 @@ def _windows(
     """All windows of ``x[N, C, *S]`` as a view ``[N, C, *out, *kernel]``."""
     rank = len(kernel)
     if any(any(pair) for pair in padding):
-        x = np.pad(x, ((0, 0), (0, 0), *padding), constant_values=fill)
+        inside = tuple(slice(max(0, -a), max(0, n + min(0, b))) for n, (a, b) in zip(x.shape[2:], padding))
+        more = ((max(0, a), max(0, b)) for a, b in padding)
+        x = np.pad(x[(slice(None), slice(None), *inside)], ((0, 0), (0, 0), *more), constant_values=fill)
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation))
     views = sliding_window_view(x, spans, axis=tuple(range(2, 2 + rank)))
     starts = tuple(slice(None, None, s) for s in stride)

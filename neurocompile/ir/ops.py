@@ -93,8 +93,8 @@ class Linear:
 class Conv:
     """Cross-correlation over one or two axes, as ``torch.nn.Conv1d`` and ``Conv2d``.
 
-    ``weight[out, in / groups, *kernel]``; ``padding`` is (before, after) for each axis, with zeros; ``bias``
-    broadcasts to the output's shape (it may differ from place to place).
+    ``weight[out, in / groups, *kernel]``; ``padding`` is (before, after) for each axis, with zeros (negative: so many
+    rows of the input are left out); ``bias`` broadcasts to the output's shape (it may differ from place to place).
     """
 
     weight: Array

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import product
+from itertools import combinations, product
 from math import prod
 from typing import Any, TypeAlias
 
@@ -26,6 +26,7 @@ __all__ = [
     "Pairs",
     "TooManyPairs",
     "Wiring",
+    "merged",
     "offsets_in",
     "outer",
     "placed",
@@ -179,6 +180,37 @@ def common(fields: Sequence[Field], start: int, stop: int) -> Array:
 def covers(one: Wiring, other: Wiring) -> bool:
     """Whether all that ``other`` connects, ``one`` connects too; may say no where that would take long to tell."""
     return len(one) == len(other) and all(_covers(wide, narrow) for wide, narrow in zip(one, other))
+
+
+def merged(wirings: Sequence[Wiring]) -> list[Wiring]:
+    """The same connections by fewer wirings: those that differ along one axis alone (tiles side by side) are one."""
+    kept = list(wirings)
+    while True:
+        for (i, one), (j, other) in combinations(enumerate(kept), 2):
+            both = _both(one, other)
+            if both is not None:
+                kept[i] = both
+                del kept[j]
+                break
+        else:
+            return kept
+
+
+def _both(one: Wiring, other: Wiring) -> Wiring | None:
+    if len(one) != len(other):
+        return None
+    (axis, *others) = [k for k, pair in enumerate(zip(one, other)) if not _equal(*pair)] or [0]
+    first, second = one[axis], other[axis]
+    alike = (first.outputs, first.sources) == (second.outputs, second.sources)
+    if others or not alike or not (isinstance(first, Pairs) and isinstance(second, Pairs)):
+        return None
+    out, source = (np.concatenate([getattr(each, side) for each in (first, second)]) for side in ("out", "source"))
+    return (*one[:axis], Pairs.of(first.outputs, first.sources, out, source), *one[axis + 1 :])
+
+
+def _equal(one: Field, other: Field) -> bool:
+    alike = type(one) is type(other) and (one.outputs, one.sources) == (other.outputs, other.sources)
+    return alike and all(np.array_equal(getattr(one, side), getattr(other, side)) for side in ("out", "source"))
 
 
 def listed(wiring: Wiring) -> Pairs:

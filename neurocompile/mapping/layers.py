@@ -45,6 +45,7 @@ from neurocompile.mapping.fields import (
     common,
     covers,
     listed,
+    merged,
     offsets_in,
     outer,
     placed,
@@ -427,6 +428,7 @@ class _Feeds:
         for way in ways:
             if not any(covers(one, way) for one in kept):
                 kept = [*(one for one in kept if not covers(way, one)), way]
+        kept = merged(kept)
         aligned = all(tuple(field.outputs for field in way) == space for way in kept)
         alike = len({tuple(field.sources for field in way) for way in kept}) == 1
         if aligned and alike and len(kept) <= _MOST_OVERLAPS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,27 @@ import numpy as np
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, SumPool, Upsample
 from neurocompile.ir.shapes import output_shape
 
-__all__ = ["as_weights", "compose", "is_depthwise"]
+__all__ = ["Tiled", "as_weights", "compose", "is_depthwise", "without_weights"]
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Tiled:
+    """What ``second`` does behind ``first``, where that takes several convolutions: each gives a tile of the outputs.
+
+    ``tiles[i]`` (of two axes in space ``tiles[i, j]``) are the convolutions, added up, of the tile in row i (and column
+    j). No two of a tile connect the same input and output.
+    """
+
+    first: Conv
+    second: Conv
+    tiles: dict[Shape, tuple[Conv, ...]]
+
+    @property
+    def convolutions(self) -> list[Conv]:
+        """All of them."""
+        return [each for tile in self.tiles.values() for each in tile]
 
 
 def as_weights(op: SumPool | Upsample, channels: int) -> Conv | ConvTranspose:
@@ -23,6 +43,16 @@ def as_weights(op: SumPool | Upsample, channels: int) -> Conv | ConvTranspose:
     none = (0,) * len(op.factors)
     one = (1,) * len(op.factors)
     return ConvTranspose(np.ones((channels, 1, *op.factors)), None, op.factors, none, none, one, channels)
+
+
+def without_weights(op: Any) -> Any:
+    """A layer as the pool (or upsampling) that it is, if it is one: the inverse of :func:`as_weights`, and fast."""
+    if not is_depthwise(op) or any(d != 1 for d in op.dilation) or not np.all(op.weight == 1):
+        return op
+    kernel = op.weight.shape[2:]
+    if isinstance(op, Conv):
+        return SumPool(kernel, op.stride, op.padding)
+    return op if kernel != op.stride or any(op.padding) or any(op.output_padding) else Upsample(kernel)
 
 
 def is_depthwise(op: Any) -> bool:
@@ -38,11 +68,13 @@ def _is_pointwise(op: Any) -> bool:
     return plain and all(s == 1 for s in op.stride) and not np.any(op.padding)
 
 
-def compose(first: Any, second: Any, shape: Shape) -> Conv | ConvTranspose | None:
+def compose(first: Any, second: Any, shape: Shape) -> Conv | ConvTranspose | Tiled | None:
     """One layer that does what ``second`` does behind ``first``, for an input of ``shape``; None if there is none.
 
-    1. A convolution behind a depthwise one (a pool) is a convolution with a larger kernel and stride, unless its zero
-       padding lies where a window of the first reaches into the input.
+    1. A convolution behind a depthwise one (a pool) is a convolution with a larger kernel and stride. Where its zero
+       padding lies where a window of the first reaches into the input, outputs at that border have a smaller kernel:
+       they are a convolution of their own. Where the windows that it reads leave gaps between them, their first
+       elements are a dilated convolution, their second ones another, and so on.
     2. A convolution of stride 1 behind non-overlapping upsampling is a transposed convolution, unless it pads more than
        its kernel is wide.
     3. A convolution of one place behind another convolution, transposed or not, mixes that one's outputs; a convolution
@@ -58,33 +90,112 @@ def compose(first: Any, second: Any, shape: Shape) -> Conv | ConvTranspose | Non
     if not isinstance(second, Conv) or not is_depthwise(first):
         return None
     out = output_shape(second, [output_shape(first, [shape])])
-    made = _pooled(first, second, shape, out) if isinstance(first, Conv) else _upsampled(first, second)
+    if isinstance(first, Conv):
+        return _pooled(first, second, shape, out)
+    made = _upsampled(first, second)
     return made if made is not None and output_shape(made, [shape]) == out else None
 
 
-def _pooled(first: Conv, second: Conv, shape: Shape, out: Shape) -> Conv | None:
+def _pooled(first: Conv, second: Conv, shape: Shape, out: Shape) -> Conv | Tiled | None:
     if any(d != 1 for d in first.dilation):
         return None
     pooled = output_shape(first, [shape])
-    kernel, padding, stride = [], [], []
-    for axis, (size, middle, last) in enumerate(zip(shape[1:], pooled[1:], out[1:])):
-        wide, step, (before, _) = first.weight.shape[2 + axis], first.stride[axis], first.padding[axis]
-        pad_before, pad_after = second.padding[axis]
-        taps, spread = second.weight.shape[2 + axis], second.dilation[axis] * step
-        if (pad_before and wide > step + before) or (pad_after and middle * step - before < size):
-            return None
-        span = (taps - 1) * spread + wide
-        start = pad_before * step + before
-        kernel.append(span)
-        stride.append(step * second.stride[axis])
-        padding.append((start, max(0, (last - 1) * stride[-1] + span - size - start)))
     each = _per_channel(first.weight[:, 0], second)
-    weight = np.zeros((*second.weight.shape[:2], *kernel))
-    for tap in np.ndindex(*second.weight.shape[2:]):
-        starts = [t * d * s for t, d, s in zip(tap, second.dilation, first.stride)]
-        place = tuple(slice(start, start + wide) for start, wide in zip(starts, first.weight.shape[2:]))
-        weight[(slice(None), slice(None), *place)] += _outer(second.weight[(slice(None), slice(None), *tap)], each)
-    return Conv(weight, None, tuple(stride), tuple(padding), (1,) * len(kernel), second.groups)
+    runs = [
+        [list(_pieces(run, first, second, axis, size)) for run in _runs(first, second, axis, size, middle, last)]
+        for axis, (size, middle, last) in enumerate(zip(shape[1:], pooled[1:], out[1:]))
+    ]
+    tiles = {
+        place: tuple(_convolution(pieces, second, each) for pieces in product(*(run[k] for run, k in zip(runs, place))))
+        for place in product(*(range(len(along)) for along in runs))
+    }
+    (whole, *others), *more = tiles.values()
+    return Tiled(first, second, tiles) if others or more else whole
+
+
+@dataclass
+class _Run:
+    """Outputs ``start`` to ``stop - 1`` of an axis, which all have the same kernel: that of the taps ``live``.
+
+    Taps in ``dead`` reach zero padding where the first layer's window is over the input: those have no weight here.
+    """
+
+    start: int
+    stop: int
+    live: set[int]
+    dead: set[int]
+
+    @property
+    def taps(self) -> range:
+        """Those of the kernel."""
+        return range(min(self.live), max(self.live) + 1) if self.live else range(0)
+
+
+def _runs(first: Conv, second: Conv, axis: int, size: int, middle: int, last: int) -> list[_Run]:
+    """The outputs of an axis in as few runs as can be; the sizes are those of the input, in between, and the output."""
+    wide, step, (before, _) = first.weight.shape[2 + axis], first.stride[axis], first.padding[axis]
+    found: list[_Run] = []
+    for out in range(last):
+        run = _Run(out, out + 1, set(), set())
+        for tap in range(second.weight.shape[2 + axis]):
+            place = out * second.stride[axis] + tap * second.dilation[axis] - second.padding[axis][0]
+            if -wide < place * step - before < size:
+                (run.live if 0 <= place < middle else run.dead).add(tap)
+        if found:
+            both = _Run(found[-1].start, run.stop, found[-1].live | run.live, found[-1].dead | run.dead)
+            if both.dead.isdisjoint(both.taps):
+                found[-1] = both
+                continue
+        found.append(run)
+    return found
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One axis of a convolution: taps ``tap`` of the second layer, elements ``window`` of the first one's kernel.
+
+    Taps are ``apart`` in the kernel of ``size``.
+    """
+
+    taps: range
+    window: slice
+    size: int
+    apart: int
+    stride: int
+    padding: tuple[int, int]
+    dilation: int
+
+
+def _pieces(run: _Run, first: Conv, second: Conv, axis: int, size: int) -> Iterator[_Piece]:
+    wide, step, (before, _) = first.weight.shape[2 + axis], first.stride[axis], first.padding[axis]
+    stride, spread, taps = step * second.stride[axis], step * second.dilation[axis], run.taps
+    far = (run.stop - run.start - 1) * stride
+    if not taps:  # nothing but padding
+        yield _Piece(taps, slice(0, 0), 1, 1, stride, (far + 1, -size), 1)
+        return
+    place = run.start * second.stride[axis] + taps[0] * second.dilation[axis] - second.padding[axis][0]
+    in_gaps = len(taps) > 1 and spread > wide
+    for at in range(wide) if in_gaps else (0,):
+        start = place * step - before + at
+        kernel, dilation = (len(taps), spread) if in_gaps else ((len(taps) - 1) * spread + wide, 1)
+        after = far + (kernel - 1) * dilation + 1 - size + start
+        # A remainder that is less than a stride makes no output.
+        padding = (-start, 0 if -stride < after < 0 else after)
+        window = slice(at, at + 1) if in_gaps else slice(0, wide)
+        yield _Piece(taps, window, kernel, 1 if in_gaps else spread, stride, padding, dilation)
+
+
+def _convolution(pieces: tuple[_Piece, ...], second: Conv, each: Array) -> Conv:
+    """The convolution of one piece an axis; ``each`` are the kernels of the first layer that each weight meets."""
+    weight = np.zeros((*second.weight.shape[:2], *(piece.size for piece in pieces)))
+    windows: tuple[Any, ...] = (slice(None), slice(None), *(piece.window for piece in pieces))
+    kernels = each[windows]
+    for tap in product(*(piece.taps for piece in pieces)):
+        starts = [(t - piece.taps[0]) * piece.apart for t, piece in zip(tap, pieces)]
+        place = tuple(slice(start, start + n) for start, n in zip(starts, kernels.shape[2:]))
+        weight[(slice(None), slice(None), *place)] += _outer(second.weight[(slice(None), slice(None), *tap)], kernels)
+    stride, padding, dilation = zip(*((piece.stride, piece.padding, piece.dilation) for piece in pieces))
+    return Conv(weight, None, stride, padding, dilation, second.groups)
 
 
 def _upsampled(first: ConvTranspose, second: Conv) -> ConvTranspose | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from neurocompile.ir.ops import (
     Upsample,
 )
 from neurocompile.ir.shapes import output_shape
-from neurocompile.passes.compose import as_weights, compose, is_depthwise
+from neurocompile.passes.compose import Tiled, as_weights, compose, is_depthwise, without_weights
 from neurocompile.passes.fold_scale import scale_inputs, scale_outputs
 
 __all__ = ["Synapses"]
@@ -54,7 +54,9 @@ class Synapses:
 
     1. A current with several readers is replicated: each reader gets its own synapses. The log says what that costs.
     2. Layers that follow one another without a neuron between them are composed: a scale into the weights, a slice of
-       a concatenation into a convolution, anything else into a matrix that stores only the connections that exist.
+       a concatenation into a convolution, a pool and a convolution into one with a larger kernel (and one more for
+       outputs at a border that reads fewer windows), anything else into a matrix that stores only the connections that
+       exist.
     3. An event that is added to a current (a skip) gets one weight.
     4. What is constant (biases, shifts) moves to the neuron, place by place. Behind a Gain a bias differs from step to
        step: its mean over time moves to the neuron, and what differs from that becomes the bias of the last Gain on the
@@ -69,7 +71,7 @@ class Synapses:
             matrices above ``largest_matrix`` numbers, and max-pooling of sums where events are not summed.
     """
 
-    largest_matrix: int = 1 << 26
+    largest_matrix: int = 1 << 27
     event_sums: bool = True
     name: str = "synapses"
 
@@ -160,6 +162,13 @@ class _Anew(Reshape):
     before: Shape = ()
 
 
+@dataclass(frozen=True)
+class _Chain:
+    """Layers behind one another that no layer does at once: a matrix, once all of them are known."""
+
+    steps: tuple[Step, ...]
+
+
 Step = Op | _Place
 
 
@@ -230,8 +239,8 @@ class _Build:
         settled = [self._settled(path, node.name) for path in paths]
         while torn := _torn([(done, done.after) for done in settled]):
             for done in torn:
-                whole = _shape([*done.events, done.weights, *done.after], done.source.shape)
-                self._to_matrix(done, Reshape(whole), node.name)
+                done.chain(())
+                self._to_matrix(done, node.name)
         varying = None
         if np.any(constant != constant[0]):
             varying = compact_over_time(op.gain * (constant - constant.mean(0)))
@@ -330,15 +339,17 @@ class _Build:
         """Compose a path into wiring of events, one layer of weights, wiring of currents."""
         done = _Settled(path, [], None, [], self.graph.edges[path.source])
         for step in path.steps:
-            if not done.take(step):
-                self._to_matrix(done, step, reader)
+            done.take(step)
         if done.weights is None:
             done.weights = Scale(np.ones(()))
+        if isinstance(done.weights, _Chain):
+            self._to_matrix(done, reader)
         return done
 
-    def _to_matrix(self, done: _Settled, step: Step, reader: str) -> None:
+    def _to_matrix(self, done: _Settled, reader: str) -> None:
+        """Make one matrix of a chain; what stands behind it stays."""
         first = done.shape_of_events
-        parts = [done.weights, *done.after, step]
+        parts = done.weights.steps
         out = _shape(parts, first)
         inputs, outputs = int(np.prod(first)), int(np.prod(out))
         what = f"{done.path.origin or done.path.source} and the layers up to {reader} compose into a matrix"
@@ -353,7 +364,8 @@ class _Build:
             stored[:, part] = _columns(structure, part, first).reshape(-1, outputs).T > 0
         done.events += [Reshape((inputs,))] if len(first) > 1 else []
         done.weights = Linear(weight, None, None if stored.all() else stored)
-        done.after = [_Anew(out, (outputs,))] if len(out) > 1 else []
+        if len(out) > 1:
+            done.after.insert(0, _Anew(out, (outputs,)))
         self._composed.append(f"{what} of {int(stored.sum())} weights")
 
     def _emit_path(self, path: _Settled, reader: str, bias: Array | None) -> str:
@@ -368,13 +380,33 @@ class _Build:
         used = self._used_origins.setdefault(origin, [])
         used.append(_weights(path.weights))
         stem = origin if len(used) == 1 else f"{origin}@{reader}"
-        name = self._emit_current(stem, path.weights, name)
+        if isinstance(path.weights, Tiled):
+            name = self._tiled(stem, path.weights, name)
+        else:
+            name = self._emit_current(stem, path.weights, name)
         if path.path.gains is None:
             return name
         gain = Gain(path.path.gains) if bias is None else Gain(path.path.gains, bias)
         stem = path.path.gained
         taken = any(node.name == stem for node in self.added)
         return self._emit_current(f"{stem}@{reader}" if taken else stem, gain, name)
+
+    def _tiled(self, stem: str, tiled: Tiled, source: str) -> str:
+        """The tiles of a layer, one beside the other along each axis."""
+        tiles = {}
+        for place, convolutions in tiled.tiles.items():
+            here = ".".join(map(str, (stem, *place)))
+            terms = [self.emit(here, each, source) for each in convolutions]
+            tiles[place] = terms[0] if len(terms) == 1 else self.emit(f"{here}.add", Add(), *terms)
+        for axis in range(len(place), 0, -1):
+            beside: dict[Shape, list[str]] = {}
+            for place, name in tiles.items():
+                beside.setdefault(place[:-1], []).append(name)
+            tiles = {
+                place: names[0] if len(names) == 1 else self.emit(f"{stem}.concat", Concat(axis), *names)
+                for place, names in beside.items()
+            }
+        return tiles[()]
 
     def _emit_current(self, stem: str, op: Op, source: str) -> str:
         """A node that may have the name of one of the currents, which are all replaced."""
@@ -462,8 +494,17 @@ class _Settled:
     def shape_of_weights(self) -> Shape:
         return _shape([*self.events, self.weights], self.source.shape)
 
-    def take(self, step: Step) -> bool:
-        """Take one more step without leaving the form, if that can be done."""
+    def take(self, step: Step) -> None:
+        """Take one more step; one that no weights can do makes them a chain."""
+        if not self._taken(step):
+            self.chain((step,))
+
+    def chain(self, steps: tuple[Step, ...]) -> None:
+        """Weights, and all that stands behind them, as a chain with more steps."""
+        self.weights = _Chain((*_steps([self.weights, *self.after]), *steps))
+        self.after = []
+
+    def _taken(self, step: Step) -> bool:
         if self.weights is None:
             if isinstance(step, Linear | Conv | ConvTranspose | Scale):
                 self.weights = step
@@ -519,6 +560,11 @@ class _Settled:
     def _one(self, step: Any) -> Any | None:
         """The weights and a layer behind them as one layer."""
         shape = self.shape_of_events
+        if isinstance(self.weights, _Chain):
+            return _Chain((*self.weights.steps, step))
+        if isinstance(self.weights, Tiled):
+            both = compose(self.weights.second, step, output_shape(self.weights.first, [shape]))
+            return compose(self.weights.first, both, shape) if isinstance(both, Conv) else None
         if not isinstance(self.weights, Scale):
             return compose(self.weights, step, shape)
         if isinstance(step, SumPool | Upsample):
@@ -541,7 +587,14 @@ class _Settled:
         if isinstance(self.weights, Scale):
             self.weights = Scale(compact(self.weights.scale * values, shape))
             return True
-        scaled = scale_outputs(self.weights, compact(values, shape), np.asarray(0.0), shape)
+        small = compact(values, shape)
+        if isinstance(self.weights, _Chain):
+            self.weights = _Chain((*self.weights.steps, Scale(small)))
+            return True
+        layer = self.weights.second if isinstance(self.weights, Tiled) else self.weights
+        scaled = scale_outputs(layer, small, np.asarray(0.0), shape)
+        if scaled is not None and isinstance(self.weights, Tiled):
+            scaled = compose(self.weights.first, scaled, self.shape_of_events)
         if scaled is None:
             return False
         self.weights = scaled
@@ -556,14 +609,23 @@ def _columns(steps: Sequence[Any], part: slice, shape: Shape) -> Array:
     return _run(steps, basis.reshape(-1, *shape))
 
 
-def _run(steps: Sequence[Any], x: Array) -> Array:
+def _steps(steps: Sequence[Any]) -> Iterator[Any]:
+    """Steps one by one, those of chains and of tiled layers too."""
     for step in steps:
+        if isinstance(step, _Chain | Tiled):
+            yield from _steps(step.steps if isinstance(step, _Chain) else (step.first, step.second))
+        else:
+            yield step
+
+
+def _run(steps: Sequence[Any], x: Array) -> Array:
+    for step in map(without_weights, steps):
         x = step.embed(x) if isinstance(step, _Place) else apply(step, [x])
     return x
 
 
 def _shape(steps: Sequence[Any], shape: Shape) -> Shape:
-    for step in steps:
+    for step in _steps(steps):
         shape = step.whole(shape) if isinstance(step, _Place) else output_shape(step, [shape])
     return shape
 
@@ -579,6 +641,8 @@ def _structure(step: Any) -> Any:
 
 def _weights(op: Any) -> int:
     """How many weights a layer stores."""
+    if isinstance(op, Tiled):
+        return sum(each.weight.size for each in op.convolutions)
     if isinstance(op, Scale):
         return int(op.scale.size)
     return int(op.stored.sum()) if isinstance(op, Linear) and op.stored is not None else int(op.weight.size)

@@ -76,7 +76,7 @@ _NODE: Keys = {
 }
 _RANGES: dict[str, tuple[int, int]] = {
     "shape": (1, _LARGEST), "kernel": (1, _LARGEST), "stride": (1, _LARGEST), "dilation": (1, _LARGEST),
-    "factors": (1, _LARGEST), "groups": (1, _LARGEST), "steps": (1, _STEPS), "padding": (0, _LARGEST),
+    "factors": (1, _LARGEST), "groups": (1, _LARGEST), "steps": (1, _STEPS), "padding": (-_LARGEST, _LARGEST),
     "output_padding": (0, _LARGEST), "axis": (0, 8), "refractory": (-1, _LARGEST), "shift": (-63, 63),
     "fraction": (0, 62), "max_spikes": (1, MOST_SPIKES),
 }  # fmt: skip
@@ -266,6 +266,8 @@ def check_op(op: Any, timesteps: int, integer: bool) -> Iterator[tuple[str, str,
         case SumPool() | MaxPool():
             lengths = [op.stride, op.padding, *([op.dilation] if isinstance(op, MaxPool) else [])]
             yield from _axes(len(op.kernel), lengths)
+            if min(map(min, op.padding)) < 0:
+                yield "its padding is negative", str(list(op.padding)), "0 or more"
         case Upsample():
             yield from _axes(len(op.factors), [])
         case Gain():
@@ -302,6 +304,8 @@ def _convolution(op: Conv | ConvTranspose) -> Iterator[tuple[str, str, str]]:
     yield from _rank(op.weight, 3, 4)
     more = [op.output_padding] if isinstance(op, ConvTranspose) else []
     yield from _axes(op.weight.ndim - 2, [op.stride, op.padding, op.dilation, *more])
+    if isinstance(op, ConvTranspose) and min(op.padding) < 0:
+        yield "its padding is negative", str(list(op.padding)), "0 or more"
     if op.weight.ndim and op.weight.shape[0] % op.groups:
         yield "its channels do not divide into its groups", str(op.weight.shape[0]), f"a multiple of {op.groups}"
 

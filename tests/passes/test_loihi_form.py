@@ -30,7 +30,7 @@ from neurocompile.ir.ops import (
 from neurocompile.ir.shapes import output_shape
 from neurocompile.passes import CommonThreshold, Synapses
 from neurocompile.passes.common_threshold import membrane_factors
-from neurocompile.passes.compose import as_weights, compose
+from neurocompile.passes.compose import Tiled, as_weights, compose
 from tests.random_networks.graphs import arithmetic_of
 from tests.random_networks.loihi import deep_network
 
@@ -179,7 +179,18 @@ def test_composed_layers_do_what_the_two_did(seed: int) -> None:
     x = rng.normal(size=(2, *shape))
     expected = apply(second, [apply(first, [x])])
     if made is not None:
-        np.testing.assert_allclose(apply(made, [x]), expected, atol=1e-9)
+        actual = tiles_of(made, x) if isinstance(made, Tiled) else apply(made, [x])
+        np.testing.assert_allclose(actual, expected, atol=1e-9)
+
+
+def tiles_of(made: Tiled, x: np.ndarray) -> np.ndarray:
+    """What all convolutions make, one beside the other."""
+    found = {place: sum(apply(each, [x]) for each in tile) for place, tile in made.tiles.items()}
+    ends = [1 + max(along) for along in zip(*found)]
+    rows: Any = [found[place] for place in np.ndindex(*ends[:1])] if len(ends) == 1 else [
+        np.concatenate([found[i, j] for j in range(ends[1])], 3) for i in range(ends[0])
+    ]  # fmt: skip
+    return np.concatenate(rows, 2)
 
 
 @pytest.mark.parametrize("seed", range(40))
