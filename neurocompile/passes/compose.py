@@ -193,7 +193,8 @@ def _convolution(pieces: tuple[_Piece, ...], second: Conv, each: Array) -> Conv:
     for tap in product(*(piece.taps for piece in pieces)):
         starts = [(t - piece.taps[0]) * piece.apart for t, piece in zip(tap, pieces)]
         place = tuple(slice(start, start + n) for start, n in zip(starts, kernels.shape[2:]))
-        weight[(slice(None), slice(None), *place)] += _outer(second.weight[(slice(None), slice(None), *tap)], kernels)
+        here: tuple[Any, ...] = (slice(None), slice(None), *tap)
+        weight[(slice(None), slice(None), *place)] += _outer(second.weight[here], kernels)
     stride, padding, dilation = zip(*((piece.stride, piece.padding, piece.dilation) for piece in pieces))
     return Conv(weight, None, stride, padding, dilation, second.groups)
 

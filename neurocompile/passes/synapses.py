@@ -620,7 +620,11 @@ def _steps(steps: Sequence[Any]) -> Iterator[Any]:
 
 def _run(steps: Sequence[Any], x: Array) -> Array:
     for step in map(without_weights, steps):
-        x = step.embed(x) if isinstance(step, _Place) else apply(step, [x])
+        if isinstance(step, Linear):
+            met = x.any(0)  # few: of unit vectors
+            x = x[:, met] @ step.weight.T[met]
+        else:
+            x = step.embed(x) if isinstance(step, _Place) else apply(step, [x])
     return x
 
 

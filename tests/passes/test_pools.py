@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from neurocompile.compiler import Options, compile_graph
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import (
@@ -27,6 +29,15 @@ from neurocompile.ir.ops import (
 from neurocompile.ir.shapes import output_shape
 from neurocompile.passes import Synapses
 from neurocompile.passes.compose import as_weights, compose
+from neurocompile.program import Program, load_program
+from neurocompile.simulator.reference import simulate_integers
+from neurocompile.targets import load_target
+from tests.mapping.brute_force import Expected, elements
+from tests.mapping.test_cores import chip, plan_cores
+from tests.simulator.brute_force import walk
+from tests.simulator.engine_sweep import compare
+from tests.simulator.test_counts import check_walk
+from tests.simulator.test_engine import ISAS, needs_engine
 
 Shape = tuple[int, ...]
 
@@ -166,3 +177,81 @@ def test_a_matrix_is_as_wide_as_what_comes_out_at_the_end() -> None:
     assert len(log) == 1
     before, then = (interpret(each, spikes(shape, 2), 4).spikes["n"] for each in (graph, after))
     np.testing.assert_array_equal(before, then)
+
+
+# -- compiled ----------------------------------------------------------------------------------------------------------
+
+
+def compiled(seed: int) -> tuple[Program, dict[str, np.ndarray]]:
+    """The first network from a seed on that is tiled and fires, for Loihi."""
+    while True:
+        layers = drawn(seed)
+        made: Any = layers and compose(as_weights(layers[1], 2), layers[2], layers[0])
+        if layers and not isinstance(made, Conv):
+            graph, x = network(*layers), spikes(layers[0], seed)
+            if interpret(graph, x, 4).spikes["n"].mean() > 0.05:
+                program = compile_graph(graph, "loihi", 4, Options(), calibration=x)
+                return program, {name: each.astype(np.int64) for name, each in x.items()}
+        seed += 1000
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_connection_is_counted_once(seed: int) -> None:
+    program, x = compiled(seed)
+    run = simulate_integers(program.integer, program.arithmetic, x, membranes=True)
+    one = walk(program.integer, program.arithmetic, {name: each[0] for name, each in x.items()})
+    check_walk(program.integer, run, one, 0)
+
+
+@needs_engine
+@pytest.mark.parametrize("seed", range(10))
+def test_the_engine_runs_tiles_as_the_reference_does(seed: int) -> None:
+    from neurocompile.simulator.engine import Engine
+
+    program, x = compiled(seed)
+    known = simulate_integers(program.integer, program.arithmetic, x, membranes=True)
+    assert known.spikes["n"].any()
+    for isa in ISAS:
+        run = Engine(program.integer, program.arithmetic, isa=isa).run(x, membranes=True)
+        assert compare(run, known).where == []
+
+
+def test_a_program_with_tiles_is_read_again(tmp_path: Path) -> None:
+    program, x = compiled(0)
+    program.save(tmp_path / "program")
+    again = load_program(tmp_path / "program")
+    runs = [simulate_integers(each.integer, each.arithmetic, x) for each in (program, again)]
+    np.testing.assert_array_equal(runs[0].spikes["n"], runs[1].spikes["n"])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_tiles_take_of_cores_what_a_count_of_every_connection_says(seed: int) -> None:
+    graph = compiled(seed)[0].integer
+    mapping = plan_cores(graph, chip(neurons=random.Random(seed).choice((7, 20, 1000))), weight_bits=8)
+    expected = Expected(graph, frozenset(), 8)
+    shapes = {layer.layer: layer.shape for layer in mapping.layers}
+    for core in mapping.cores:
+        ids = elements(shapes[core.layer], core.block)
+        assert core.input_axons == expected.input_axons(core.layer, ids)
+        assert core.synapse_bytes == expected.memory_bytes(core.layer, shapes[core.layer], ids)
+
+
+def test_a_tiled_stem_takes_the_cores_of_one_kernel() -> None:
+    fires = Neuron(np.asarray(100))
+
+    def cores(size: int) -> int:
+        """Of a pooled layer that an odd ``size`` leaves in one piece."""
+        nodes = [
+            Node("x", Input((16, size, size), "spikes")),
+            Node("pool", SumPool((3, 3), (2, 2), ((1, 1), (1, 1))), ("x",)),
+            Node("conv", Conv(weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1)), ("pool",)),
+            Node("n", fires, ("conv",)),
+            Node("out", Output(), ("n",)),
+        ]
+        graph, _ = Synapses(event_sums=False).run(Graph(nodes))
+        placed = plan_cores(graph, load_target("loihi"), weight_bits=8)
+        assert not placed.excesses
+        return len(placed.cores)
+
+    weight = np.random.default_rng(0).integers(-99, 99, size=(64, 16, 3, 3))
+    assert cores(64) <= cores(65)
