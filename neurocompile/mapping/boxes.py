@@ -82,9 +82,12 @@ def cut_boxes(
     bounds = bounds_of(limits, weight_bits)
     silicon = silicon_of(limits, weight_bits)
     network = layers_of(graph, host, silicon.format is not None)
-    if silicon.format is not None:
-        silicon = replace(silicon, axons=_axons(network, limits))
-    cuts, excesses = cut_layers(network, bounds, silicon, limits.cores)
+    ways = [silicon]
+    if silicon.format is not None:  # axons that groups of channels share lead to lists that are empty for the others
+        apart = (True, False) if any(layer.grouped for layer in network) else (True,)
+        ways = [replace(silicon, axons=_axons(network, limits, each)) for each in apart]
+    plans = [(*cut_layers(network, bounds, way, limits.cores), way) for way in ways]
+    cuts, excesses, silicon = min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
     places = iter(spread(sum(cut.cores for cut in cuts), limits, placement))
     cores: list[Core] = []
     layers: list[LayerCores] = []
@@ -130,11 +133,11 @@ _SMALL_POPULATION, _SMALL_AXONS = 32, 1024
 """A message of 16 bits names one of so many neurons, and one of so many axons."""
 
 
-def _axons(layers: Sequence[Layer], limits: Limits) -> Axons:
+def _axons(layers: Sequence[Layer], limits: Limits, apart: bool) -> Axons:
     """Which sources' neurons share axons: those with several channels at a place, all of which reach the same neurons.
 
     A shared axon takes two slots (a message of 32 bits), or one where all of its readers are full matrices of few
-    inputs: then 16 bits name it.
+    inputs: then 16 bits name it. Channels of which groups reach neurons of their own have axons ``apart``, or not.
     """
     if limits.population_atoms is None:
         return Axons()
@@ -143,7 +146,7 @@ def _axons(layers: Sequence[Layer], limits: Limits) -> Axons:
     dense: dict[str, bool] = {}
     spaces = {layer.name: layer.space for layer in layers}
     for layer in layers:
-        mixed |= layer.mixed
+        mixed |= layer.mixed | (layer.grouped if apart else frozenset())
         for name, seen in layer.sources.items():
             channels[name] = (spaces.get(name) or seen.shape)[0]
             few = all(each.elements for each in layer.lists if each.source == name)

@@ -226,7 +226,8 @@ class Layer:
     reshape (the same neurons in the same order). ``on_chip`` are those of its sources that take cores themselves.
 
     Where lists of synapses are known word by word, ``lists`` are those of ``synapses``, ``places`` the sources with the
-    channels at a place taken as one, and ``mixed`` those of which not all channels at a place reach the same neurons.
+    channels at a place taken as one, ``mixed`` those of which not all channels at a place reach the same neurons, and
+    ``grouped`` those of which the channels of each group do.
     """
 
     name: str
@@ -237,6 +238,7 @@ class Layer:
     lists: tuple[Lists, ...] = ()
     places: dict[str, SharedAxes | ListedPairs] = field(default_factory=dict)
     mixed: frozenset[str] = frozenset()
+    grouped: frozenset[str] = frozenset()
 
     @property
     def neurons(self) -> int:
@@ -368,6 +370,7 @@ class _Feeds:
         if not self.word_by_word:
             return Layer(layer.name, space, tuple(synapses), sources, on_chip)
         mixed: set[str] = set()
+        grouped: set[str] = set()
         places = {}
         of_source: dict[str, list[tuple[int, Lists, _Seen]]] = {}
         for number, (synapse, (seen, fields, index)) in enumerate(zip(layer.synapses, kept)):
@@ -375,8 +378,10 @@ class _Feeds:
             source, inner = seen[0] if len(seen) == 1 else ("", same(synapse.reads.shape))
             found = _lists(synapse, fields, index, space, self._space_of(source) if source else (), source)
             of_source.setdefault(source, []).append((number, found, _Seen(inner, synapse.reads.shape)))
-            if found.pairs is not None or found.groups > 1 or not source:
+            if found.pairs is not None or not source:
                 mixed |= origins
+            elif found.groups > 1:
+                grouped |= origins
         numbered = {number: one for found in of_source.values() for number, one in _jointly(found)}
         lists = [numbered[number] for number in range(len(numbered))]
         for source, wirings in ways.items():
@@ -386,7 +391,17 @@ class _Feeds:
                 mixed.add(source)
             else:
                 places[source] = self._source((1, *shape[1:]), [way for way in together if way], space)
-        return Layer(layer.name, space, tuple(synapses), sources, on_chip, tuple(lists), places, frozenset(mixed))
+        return Layer(
+            layer.name,
+            space,
+            tuple(synapses),
+            sources,
+            on_chip,
+            tuple(lists),
+            places,
+            frozenset(mixed),
+            frozenset(grouped),
+        )
 
     def _space_of(self, source: str) -> Shape:
         """The shape in which a source is cut; its own, where nobody cuts it."""
