@@ -70,7 +70,7 @@ def judge_model(path: Path, **settings: Any) -> Judged:
         graph = chosen.load(path, told).graph
     except UnsupportedModel as error:
         return Judged({}, problems=error.problems)
-    return Judged({node.name: type(node.op).__name__ for node in graph}, graph)
+    return Judged.of(graph)
 
 
 def live_model(model: Any, example: Mapping[str, Array] | None = None, **settings: Any) -> Model:

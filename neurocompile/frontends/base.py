@@ -140,6 +140,11 @@ class Judged:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, graph: Graph) -> Judged:
+        """Of a source that could be lowered whole: its graph's nodes."""
+        return cls({node.name: type(node.op).__name__ for node in graph}, graph)
+
 
 @dataclass(frozen=True)
 class Frontend:

@@ -63,7 +63,7 @@ def _source(request: CheckRequest) -> Judged:
         graph = model_of(request.model, request).graph
     except UnsupportedModel as error:
         return Judged({}, problems=error.problems)
-    return Judged({node.name: type(node.op).__name__ for node in graph}, graph)
+    return Judged.of(graph)
 
 
 def _verdicts(nodes: Mapping[str, str], problems: Sequence[Problem]) -> tuple[NodeVerdict, ...]:

@@ -174,7 +174,7 @@ class _Reader:
         """Of one observable, ``[samples, steps, neurons]``; events of a step are counted, or their values added."""
         if _kind(group) == "TimeGriddedData":
             return np.asarray(self._numbers(group, "data", where), np.float64)
-        if dt is None:
+        if dt is None or dt <= 0:
             raise _Refused("its events have times, and nothing says how long a step is", where, fix="give --dt")
         index, time = self._numbers(group, "idx", where), self._numbers(group, "time", where)
         value = self._numbers(group, "value", where) if "value" in group else np.ones(index.shape)

@@ -357,6 +357,9 @@ def _check_of_torch(settings: Settings) -> None:
         Problem("this is for .nir files; a model of torch says it itself", f"--{name}", str(value), fix="leave it out")
         for name, value in settings.said.items()
     ]
+    if settings.recording is not None:
+        what = "a recording chooses how a .nir file is read; a model of torch says it itself"
+        problems.append(Problem(what, "--recorded", fix="leave it out"))
     if problems:
         raise UsageError(problems)
 

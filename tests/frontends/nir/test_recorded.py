@@ -10,9 +10,12 @@ import h5py
 import nir
 import numpy as np
 import pytest
+import torch
+from spikingjelly.activation_based import layer, neuron
+from torch import nn
 
 import neurocompile
-from neurocompile.errors import BadInput, UnsupportedModel
+from neurocompile.errors import BadInput, UnsupportedModel, UsageError
 from neurocompile.frontends import load_model
 from neurocompile.frontends.nir.hdf5 import read_nir, read_nir_data
 from neurocompile.frontends.nir.network import network_of
@@ -122,6 +125,16 @@ def test_bad_recordings(change: Any, what: str, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_model_of_torch_takes_none(tmp_path: Path) -> None:
+    net = nn.Sequential(layer.Linear(4, 3, step_mode="m"), neuron.IFNode(step_mode="m")).eval()
+    neurocompile.save(net, tmp_path / "m.pt", torch.rand(3, 2, 4))
+    np.savez(tmp_path / "r.npz", x=np.zeros((1, 3, 4)))
+    for verb in ("check", "inspect", "export"):
+        assert one(refused(2, verb, tmp_path / "m.pt", "--recorded", tmp_path / "r.npz"))["where"] == "--recorded"
+    with pytest.raises(UsageError, match="recording"):
+        neurocompile.compile(net, input_shape=(4,), timesteps=3, recording={"x": np.zeros((1, 3, 4))})
+
+
 def test_bad_data_of_nir(tmp_path: Path) -> None:
     path = chain(tmp_path / "net.nir", affine(), lif())
     assert "NIRGraphData" in one(refused(6, "check", path, "--recorded", path))["what"]
@@ -130,6 +143,11 @@ def test_bad_data_of_nir(tmp_path: Path) -> None:
         nir.write_data(tmp_path / "e.h5", nir.NIRGraphData({"n1": nir.NIRNodeData({"spikes": events})}))
         with pytest.raises(BadInput, match=what):
             read_nir_data(tmp_path / "e.h5", dt)
+    sampled = nir.TimeGriddedData(np.zeros((1, 4, N)), 0.0)
+    both = {"n0": nir.NIRNodeData({"v": sampled}), "n1": nir.NIRNodeData({"spikes": events})}
+    nir.write_data(tmp_path / "zero.h5", nir.NIRGraphData(both))
+    with pytest.raises(BadInput, match="how long a step is"):
+        read_nir_data(tmp_path / "zero.h5")
     with h5py.File(tmp_path / "e.h5", "r+") as file:
         file["nodes/n1/observables/spikes"].attrs["n_neurons"] = 1 << 60
     with pytest.raises(BadInput, match="too long"):
