@@ -22,7 +22,7 @@ class Noisy(nn.Module):
     def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.change = change
-        self.fc = nn.Linear(4, 6)
+        self.fc = nn.Linear(4, 60)  # many neurons: that none of them hears a number would be a wonder
         self.lif = neuron.IFNode(step_mode="m")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,6 +79,13 @@ def test_numbers_that_change_are_refused(number: int, tmp_path: Path) -> None:
         with pytest.raises(UnsupportedModel, match="draw random numbers with torch") as caught:
             _exported(UNSEEDED[number], tmp_path)
         assert "test_chance.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("runs", range(4))
+def test_numbers_that_agree_by_chance_at_first(runs: int, tmp_path: Path) -> None:
+    agreed, entropy = iter([0.5] * runs), np.random.default_rng()
+    with pytest.raises(UnsupportedModel, match="draw random numbers with torch"):
+        _exported(lambda x: x + next(agreed, float(entropy.random())), tmp_path)
 
 
 def test_a_generator_of_ones_own_with_a_seed_is_taken(tmp_path: Path) -> None:

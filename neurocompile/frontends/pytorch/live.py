@@ -29,6 +29,7 @@ _ROUNDING = 1e-5  # of sums in float32
 _FIX_DRAWN = (
     "draw random numbers with torch, from its own generator: they become an input of the program; or seed in forward"
 )
+_WHATEVER_SEED = "it gives something else each time that it is run, whatever torch.manual_seed is given"
 FIX_FAULT = "please report it with the model: this is a fault of neurocompile; nothing was written"
 
 
@@ -273,8 +274,7 @@ class Live:
         if found:
             self.again()
             if not _alike(found, alone()):
-                what = "it gives something else each time that it is run, whatever torch.manual_seed is given"
-                raise UnsupportedModel(Problem(what, forward_of(self.module), fix=_FIX_DRAWN))
+                raise UnsupportedModel(Problem(_WHATEVER_SEED, forward_of(self.module), fix=_FIX_DRAWN))
         raise NotTheSame(Problem(what, place or forward_of(self.module), fix=FIX_FAULT))
 
     def note_casts(self, first: Recording) -> None:
@@ -324,8 +324,17 @@ class Live:
                 what = "how large its output is depends on the values of its input"
                 raise UnsupportedModel(Problem(what, forward_of(self.module), fix="decide on shapes and settings only"))
             if not _others_equal(a, b, axis, self.timesteps):
+                self._check_again(first)
                 what = "what it gives for a sample depends on the other samples of the batch"
                 raise UnsupportedModel(self._problem(what, self._where_mixed(first), _FIX_BATCH))
+
+    def _check_again(self, first: Recording) -> None:
+        """The same samples give the same again, to the last number on the way: nothing is drawn that no seed tells."""
+        given, numbers = self.inputs(3, "example"), frozenset(range(len(first.trace.shapes)))
+        one, other = self.record(given, numbers), self.record(given, numbers)
+        changed = _first_other(first, one, other)
+        if changed is not None or not _alike(one.returned, other.returned):
+            raise UnsupportedModel(self._problem(_WHATEVER_SEED, changed, _FIX_DRAWN))
 
     def _check_draws(self, first: Recording) -> None:
         """Random numbers are drawn once for a sample, or once a step."""
