@@ -1,8 +1,9 @@
-"""How many cores of Loihi the papers' networks take.
+"""How many cores of Loihi 1 and 2 the papers' networks take.
 
 ``python -m benchmarks.mapping [NAME ...] [--json] [--write docs/mapping.md]``. Each network of the zoo at its paper's
 size is brought into synaptic form for Loihi and cut, in a process of its own. "At least" is what no cut can be below:
-neurons by a core's compartments, and the words of all kernels and matrices, stored once, by a core's memory.
+neurons by a core's compartments, and the words of all kernels and matrices, stored once, by a core's memory. "Before"
+are the cores of Loihi 1 when every neuron had its own axons and a synapse took its bits alone.
 """
 
 from __future__ import annotations

@@ -15,7 +15,11 @@ class Limits:
     bytes, or in words of ``lanes`` weights, where neurons are updated ``lanes`` at a time; an output axon is an entry
     that leads from a neuron to a core. Where lists of synapses are known word by word (``list_word_bits``:
     :mod:`neurocompile.mapping.words`), an entry has a header and at most ``entry_synapses``, a list at most
-    ``list_words``, and an axon names one of ``base_compartments``; ``population_atoms`` neurons may share an axon.
+    ``list_words``, and an axon names one of ``base_compartments``; an index has ``index_bits``, or as many as the
+    compartments of a core ask for. ``kernels_once``: the cores know convolutions, whose kernels they store once and
+    whose events take no axons. ``population_atoms`` neurons may share an axon; one that leaves its chip takes
+    ``leaving_slots`` more. With ``packing`` layers share cores, as far as their ``compartment_profiles`` (decays and
+    refractory times), ``threshold_profiles`` and ``synapse_formats`` (one a set of weights) do for all of them.
     ``delay`` is the longest synaptic delay in steps beyond the one that every synapse takes.
     """
 
@@ -35,7 +39,14 @@ class Limits:
     entry_synapses: int | None = None
     list_words: int | None = None
     base_compartments: int | None = None
+    index_bits: int | None = None
+    kernels_once: bool = False
     population_atoms: int | None = None
+    leaving_slots: int | None = None
+    packing: bool = False
+    compartment_profiles: int | None = None
+    threshold_profiles: int | None = None
+    synapse_formats: int | None = None
     delay: int | None = None
     source: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ from neurocompile.limits import Limits
 
 __all__ = [
     "AxonKind",
+    "Block",
     "Bounds",
     "Core",
     "Excess",
@@ -27,7 +29,9 @@ __all__ = [
 ]
 
 Resource: TypeAlias = Literal["neurons", "compartments", "synapse memory", "input axons", "output axons"]
+Block: TypeAlias = tuple[tuple[int, int], ...]
 AxonKind: TypeAlias = Literal["discrete", "pop16", "pop32"]
+Needs: TypeAlias = Mapping[Resource, int]
 Bounds: TypeAlias = Mapping[Resource, int]
 """What one core holds of each resource; one that is absent binds nothing."""
 
@@ -80,8 +84,8 @@ class Core:
     """One core in use: where it is, whose neurons it holds, and what they need.
 
     ``chip`` counts from 0, ``tile`` is (steps east, steps south) and ``core`` the number in the tile; where tiles are
-    not published there is no tile and ``core`` is the number on the chip. A core that was cut as a box has neurons of
-    one layer, and ``block`` has (start, stop) for each axis of the layer's :attr:`LayerCores.shape`.
+    not published there is no tile and ``core`` is the number on the chip. A core of boxes has a block of each of its
+    ``layers``: (start, stop) for each axis of the layer's :attr:`LayerCores.shape`.
     """
 
     chip: int
@@ -89,12 +93,12 @@ class Core:
     core: int
     layers: tuple[str, ...]
     needs: Mapping[Resource, int]
-    block: tuple[tuple[int, int], ...] | None = None
+    blocks: tuple[Block, ...] = ()
 
     @property
     def layer(self) -> str:
         """The names of its layers."""
-        return ", ".join(self.layers)
+        return ", ".join(dict.fromkeys(self.layers))
 
     @property
     def neurons(self) -> int:
@@ -123,7 +127,10 @@ class Core:
             "tile": None if self.tile is None else list(self.tile),
             "core": self.core,
             "layer": self.layer,
-            "block": None if self.block is None else [list(interval) for interval in self.block],
+            "blocks": [
+                {"layer": layer, "block": [list(interval) for interval in block]}
+                for layer, block in zip(self.layers, self.blocks)
+            ],
             "neurons": self.neurons,
             "synapse_bytes": self.synapse_bytes,
             "input_axons": self.input_axons,
@@ -133,11 +140,11 @@ class Core:
 
 @dataclass(frozen=True)
 class LayerCores:
-    """The cores of one layer.
+    """The cores of one layer, some of which it may share with others.
 
     ``shape`` is the shape in which it is cut (its own, or the one in front of a reshape), ``block`` the largest block.
-    ``neurons`` and ``synapse_bytes`` are sums over its cores, ``input_axons`` and ``output_axons`` the largest of any.
-    ``bound`` is the limit that one of its cores comes nearest to, ``percent`` how near; None without limits.
+    Its blocks alone: ``neurons`` and ``synapse_bytes`` are sums, ``input_axons`` and ``output_axons`` the largest of
+    any. ``bound`` is the limit that one of them comes nearest to, ``percent`` how near; None without limits.
 
     Where lists of synapses are known word by word: ``compartments`` are those of all cores, halos among them, ``halo``
     the axes that have one, and ``encodings`` how each set of weights is kept (:mod:`neurocompile.mapping.words`).
@@ -173,7 +180,8 @@ class Placed:
 
     ``excesses`` are single neurons that no core holds, the worst of each layer and resource: with any, this is what the
     other limits ask for, and cannot be built. ``axons`` are those by which each source is heard, if the chip has
-    several kinds: one for each neuron ("discrete"), or one for all channels at a place of a block. ``listed`` has for
+    several kinds: one for each neuron ("discrete"), or one for all channels at a place of a block; ``crossing`` of them
+    lead from one chip to another, where that is counted. ``listed`` has for
     each layer that was cut into lists the core of each neuron and its slot there, ``[size]`` each.
     """
 
@@ -185,6 +193,7 @@ class Placed:
     cores: tuple[Core, ...]
     excesses: tuple[Excess, ...] = ()
     axons: Mapping[str, AxonKind] = field(default_factory=dict)
+    crossing: int = 0
     listed: Mapping[str, tuple[Array, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, layer: str) -> tuple[Array, Array]:
@@ -195,9 +204,13 @@ class Placed:
         numbers = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
         core, slot = np.zeros((2, numbers.size), np.int64)
         for number, each in enumerate(self.cores):
-            if each.layers == (layer,) and each.block is not None:
-                own = numbers[tuple(slice(*interval) for interval in each.block)].ravel()
-                core[own], slot[own] = number, np.arange(len(own))
+            first = 0
+            for name, block in zip(each.layers, each.blocks):
+                size = math.prod(stop - start for start, stop in block)
+                if name == layer:
+                    own = numbers[tuple(slice(*interval) for interval in block)].ravel()
+                    core[own], slot[own] = number, np.arange(first, first + size)
+                first += size
         return core, slot
 
     @property
@@ -257,23 +270,24 @@ class Placed:
 
 
 def layer_cores(
-    layer: str, shape: tuple[int, ...], block: tuple[int, ...], cores: Sequence[Core], bounds: Bounds,
-    halo: tuple[bool, ...] = (), encodings: Mapping[str, str] | None = None,
+    layer: str, shape: tuple[int, ...], block: tuple[int, ...], parts: Sequence[Needs], bounds: Bounds,
+    halo: tuple[bool, ...] = (), encodings: Mapping[str, str] | None = None, cores: int | None = None,
 ) -> LayerCores:  # fmt: skip
-    """What the cores of one layer need together."""
-    nearest = max((nearest_limit(core, bounds) for core in cores), key=lambda found: found.percent if found else 0.0)
+    """What the blocks of one layer need together, each on a core of its own or on so many ``cores``."""
+    found = (each for part in parts if (each := _nearest(part, bounds)))
+    nearest = max(found, key=lambda each: each[0], default=None)
     return LayerCores(
         layer=layer,
         shape=shape,
         block=block,
-        cores=len(cores),
-        neurons=sum(core.neurons for core in cores),
-        synapse_bytes=sum(core.synapse_bytes for core in cores),
-        input_axons=max(core.input_axons for core in cores),
-        output_axons=max(core.output_axons for core in cores),
-        bound=nearest.resource if nearest else None,
-        percent=nearest.percent if nearest else None,
-        compartments=sum(core.needs.get("compartments", core.neurons) for core in cores),
+        cores=len(parts) if cores is None else cores,
+        neurons=sum(part["neurons"] for part in parts),
+        synapse_bytes=sum(part["synapse memory"] for part in parts),
+        input_axons=max(part["input axons"] for part in parts),
+        output_axons=max(part["output axons"] for part in parts),
+        bound=nearest[1] if nearest else None,
+        percent=nearest[0] if nearest else None,
+        compartments=sum(part.get("compartments", part["neurons"]) for part in parts),
         halo=halo,
         encodings=encodings or {},
     )
@@ -281,5 +295,10 @@ def layer_cores(
 
 def nearest_limit(core: Core, bounds: Bounds) -> Fullest | None:
     """The resource of which a core takes the largest part."""
-    parts = [Fullest(core, name, 100 * need / bounds[name]) for name, need in core.needs.items() if name in bounds]
-    return max(parts, key=lambda found: found.percent, default=None)
+    found = _nearest(core.needs, bounds)
+    return None if found is None else Fullest(core, found[1], found[0])
+
+
+def _nearest(needs: Needs, bounds: Bounds) -> tuple[float, Resource] | None:
+    parts = [(100 * need / bounds[name], name) for name, need in needs.items() if name in bounds]
+    return max(parts, key=lambda part: part[0], default=None)

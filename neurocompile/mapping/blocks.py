@@ -16,9 +16,11 @@ from neurocompile.mapping.fields import BoxSums, Interval, outer
 from neurocompile.mapping.layers import Layer
 from neurocompile.mapping.words import Format
 
-__all__ = ["Axons", "Cut", "Silicon", "cut_layers"]
+__all__ = ["Axons", "Cut", "Known", "Silicon", "cut_layers", "leaving"]
 
 Needs: TypeAlias = dict[Resource, Array]
+Known: TypeAlias = dict[tuple[str, tuple[bool, ...], tuple[tuple[Interval, ...], ...]], Needs]
+"""What boxes of a layer, with halos along some axes, need whoever reads them."""
 Shape = tuple[int, ...]
 
 _SHORT_AXIS = 64
@@ -47,6 +49,21 @@ class Cut:
         """With so many output axons more in each block."""
         return replace(self, needs={**self.needs, "output axons": self.needs["output axons"] + more})
 
+    def each(self) -> list[tuple[tuple[Interval, ...], dict[Resource, int]]]:
+        """The blocks one by one, each with what it needs."""
+        columns: tuple[Resource, ...] = tuple(self.needs)
+        needs = np.stack([self.needs[resource].reshape(-1) for resource in columns], axis=1).tolist()
+        return [(block, dict(zip(columns, need))) for block, need in zip(product(*self.intervals), needs)]
+
+    def in_shared_cores(self, silicon: Silicon, compartments: int) -> Cut:
+        """The same with the memory that its lists take in cores of so many compartments, some of other layers."""
+        if silicon.format is None:
+            return self
+        bits = int(silicon.format.index(np.array([compartments]))[0])
+        wide, region = replace(silicon.format, index_bits=bits), self.layer.region(self.intervals, self.halo)
+        words, _ = self.layer.words(self.intervals, region, self.halo, wide, silicon.weight_bits, silicon.axons.shared)
+        return replace(self, needs={**self.needs, "synapse memory": words * (wide.word_bits // 8)})
+
 
 @dataclass(frozen=True)
 class Axons:
@@ -62,43 +79,49 @@ class Axons:
 
 @dataclass(frozen=True)
 class Silicon:
-    """How a core keeps synapses: word by word in a ``format``, or (None) as entries alone; and its axons."""
+    """How a core keeps synapses: word by word in a ``format``, or (None) as entries alone; and its axons.
+
+    An axon that leaves its chip takes ``leaving`` slots more.
+    """
 
     weight_bits: int
     format: Format | None = None
     axons: Axons = Axons()
+    leaving: int = 0
 
 
 def cut_layers(
-    layers: Sequence[Layer], bounds: Bounds, silicon: Silicon, chip: int | None = None
+    layers: Sequence[Layer], bounds: Bounds, silicon: Silicon, chip: int | None = None, known: Known | None = None
 ) -> tuple[list[Cut], list[Excess]]:
     """Cut every layer so that each block keeps all bounds.
 
-    An axon that leaves its chip takes one slot more. Cores are taken in order, ``chip`` of them a chip (None: all are
+    An axon that leaves its chip may take slots more. Cores are taken in order, ``chip`` of them a chip (None: all are
     on one); where such slots are too many, they are kept free and the network is cut again.
 
     A neuron takes one output axon for each core that it reaches, so readers are cut before those that they read;
     around loops again, into more blocks each time, until nothing changes. What is best for a reader may cost those
     that it reads more than it saves. So this is done twice, once for the fewest cores of each layer and once with a
-    price on axons, and the better of both is taken.
+    price on axons, and the better of both is taken. ``known`` keeps what blocks need, for a cut of the same layers with
+    other bounds.
 
     Returns:
         The cuts, in the order of the layers, and what single neurons take above a core's bounds. Such a bound is
         given up for its layer: the cuts are then the least that the other bounds ask for.
     """
-    start, kept = _Work(bounds, silicon, None), dict[str, int]()
+    start, kept = _Work(bounds, silicon, None, inside={} if known is None else known), dict[str, int]()
     while True:
         plans = [_settled(layers, start.anew(kept))]
         if "output axons" in bounds:
             plans.append(_settled(layers, start.anew(kept, bounds["output axons"])))
         cuts, excesses = min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
-        if silicon.format is None or chip is None or sum(cut.cores for cut in cuts) <= chip:
+        total = sum(cut.cores for cut in cuts)
+        if not silicon.leaving or chip is None or total <= chip:
             return cuts, excesses
-        cuts = [cut.with_slots(more) for cut, more in zip(cuts, _leaving(cuts, silicon, chip))]
         lost = {excess.layer for excess in excesses if excess.resource == "output axons"}
+        more = [silicon.leaving * each for each in leaving(cuts, silicon.axons, np.arange(total) // chip)]
         missing = {
-            cut.layer.name: int((cut.needs["output axons"] - bounds["output axons"]).max())
-            for cut in cuts
+            cut.layer.name: int((cut.needs["output axons"] + slots - bounds["output axons"]).max())
+            for cut, slots in zip(cuts, more)
             if "output axons" in bounds and cut.layer.name not in lost
         }
         missing = {name: most for name, most in missing.items() if most > 0}
@@ -110,13 +133,18 @@ def cut_layers(
         kept |= {name: kept.get(name, 0) + more for name, more in missing.items()}
 
 
-def _leaving(cuts: Sequence[Cut], silicon: Silicon, chip: int) -> list[Array]:
-    """The further slots of each block: an axon for each core of another chip that it reaches."""
-    first = np.cumsum([0, *(cut.cores for cut in cuts)])
-    chips = [np.arange(start, start + cut.cores) // chip for start, cut in zip(first, cuts)]
+def leaving(cuts: Sequence[Cut], axons: Axons, chip: Array) -> list[Array]:
+    """How many axons of each block lead to other chips: one for each core there.
+
+    Args:
+        cuts: the layers.
+        axons: which sources' neurons share them.
+        chip: of each block, those of all layers one after the other.
+    """
+    chips = np.split(chip, np.cumsum([cut.cores for cut in cuts])[:-1])
     found = []
     for cut, here in zip(cuts, chips):
-        name, axons = cut.layer.name, silicon.axons
+        name = cut.layer.name
         more = np.zeros(cut.cores, np.int64)
         for reader, there in zip(cuts, chips):
             if name not in reader.layer.on_chip:
@@ -150,7 +178,7 @@ class _Work:
     cuts: dict[str, Cut] = field(default_factory=dict)
     given_up: dict[str, dict[Resource, Excess]] = field(default_factory=dict)
     fanouts: dict[tuple[str, str], Array] = field(default_factory=dict)
-    inside: dict[tuple[str, tuple[bool, ...], tuple[tuple[Interval, ...], ...]], Needs] = field(default_factory=dict)
+    inside: Known = field(default_factory=dict)
 
     def settle(self, layer: Layer, layers: Sequence[Layer]) -> bool:
         """Cut a layer for its readers as they are cut now; False if it is already cut well enough."""
@@ -298,7 +326,9 @@ class _Work:
 
     def _halos(self, layer: Layer) -> list[tuple[bool, ...]]:
         """Along which axes blocks may have halos: none, or any of those in space that kernels reach across."""
-        axes = [self.silicon.format is not None and layer.may_have_halo(axis) for axis in range(len(layer.space))]
+        format = self.silicon.format
+        borders = format is not None and not format.once
+        axes = [borders and layer.may_have_halo(axis) for axis in range(len(layer.space))]
         return list(product(*((False, True) if may else (False,) for may in axes)))
 
     def _needs(

@@ -37,18 +37,19 @@ tiles of each chip (west to east, then east to west), so that layers that follow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import product
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.placed import AxonKind, Core, LayerCores, Placed, Resource, bounds_of, layer_cores
+from neurocompile.ir.ops import Array, Scale
+from neurocompile.ir.placed import AxonKind, Bounds, Core, Excess, Placed, bounds_of, layer_cores
 from neurocompile.limits import Limits
-from neurocompile.mapping.blocks import Axons, Cut, Silicon, cut_layers
-from neurocompile.mapping.fields import Interval
+from neurocompile.mapping.blocks import Axons, Cut, Known, Silicon, cut_layers, leaving
 from neurocompile.mapping.layers import Layer, layers_of
+from neurocompile.mapping.packing import Piece, Profiles, packed, profiles_of
 from neurocompile.mapping.placement import spread
 from neurocompile.mapping.words import ENCODINGS, Format
 
@@ -81,23 +82,169 @@ def cut_boxes(
         raise ValueError(f"not in the graph: {', '.join(unknown)}")
     bounds = bounds_of(limits, weight_bits)
     silicon = silicon_of(limits, weight_bits)
-    network = layers_of(graph, host, silicon.format is not None)
+    network = layers_of(graph, host, silicon.format)
     ways = [silicon]
-    if silicon.format is not None:  # axons that groups of channels share lead to lists that are empty for the others
+    if (
+        limits.population_atoms is not None
+    ):  # axons that groups of channels share lead to lists that are empty for others
         apart = (True, False) if any(layer.grouped for layer in network) else (True,)
         ways = [replace(silicon, axons=_axons(network, limits, each)) for each in apart]
-    plans = [(*cut_layers(network, bounds, way, limits.cores), way) for way in ways]
-    cuts, excesses, silicon = min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
-    places = iter(spread(sum(cut.cores for cut in cuts), limits, placement))
-    cores: list[Core] = []
-    layers: list[LayerCores] = []
+    plans = []
+    for way in ways:
+        known: Known = {}
+        plans.append((Plan(*cut_layers(network, bounds, way, limits.cores, known), way), known))
+    plan, known = min(plans, key=lambda each: (len(each[0].excesses), each[0].cores))
+    if limits.packing and not plan.excesses:
+        plan = _packed(plan, network, bounds, limits, known, lambda cut: _profiles(graph, cut, plan.silicon))
+    return _placed(plan, bounds, limits, target, placement, weight_bits, host, network)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A network in blocks, each on a core of its own, or ``shared``: for each core the numbers of its blocks."""
+
+    cuts: Sequence[Cut]
+    excesses: Sequence[Excess]
+    silicon: Silicon
+    shared: Sequence[Sequence[int]] | None = None
+
+    @property
+    def blocks(self) -> int:
+        """How many."""
+        return sum(cut.cores for cut in self.cuts)
+
+    @property
+    def cores(self) -> int:
+        """How many."""
+        return self.blocks if self.shared is None else len(self.shared)
+
+    @property
+    def core(self) -> Array:
+        """That of each block."""
+        if self.shared is None:
+            return np.arange(self.blocks)
+        found = np.zeros(self.blocks, np.int64)
+        for number, own in enumerate(self.shared):
+            found[list(own)] = number
+        return found
+
+
+_FINER = (2, 3, 4)
+"""Blocks that fill a core by so small a part are easier to pack."""
+
+
+def _packed(
+    plan: Plan, network: Sequence[Layer], bounds: Bounds, limits: Limits, known: Known,
+    profiles: Callable[[Cut], Profiles],
+) -> Plan:  # fmt: skip
+    """The same network on fewer cores, if blocks of several layers fit together; also if they are cut finer for it."""
+    best = plan
+    for part in (1, *_FINER):
+        if part > 1 and limits.cores is not None and plan.cores > limits.cores:
+            break  # of a network that is larger than a chip, most cores are full
+        cuts: Sequence[Cut] = plan.cuts
+        if part > 1:
+            finer = {resource: bound // part for resource, bound in bounds.items()}
+            cuts, excesses = cut_layers(network, finer, plan.silicon, known=known)
+            if excesses:
+                continue
+        shared = [cut.in_shared_cores(plan.silicon, limits.neurons_per_core or 1) for cut in cuts]
+        pieces = []
+        for cut in shared:
+            own = profiles(cut)
+            parts = ([need / bounds[name] for name, need in needs.items() if name in bounds] for _, needs in cut.each())
+            pieces += [Piece(np.array(each), own) for each in parts]
+        together = packed(pieces, limits)
+        found = replace(plan, cuts=_where_shared(cuts, shared, together), shared=together)
+        if (found.cores, found.blocks) < (best.cores, best.blocks) and _slots_are_left(found, bounds, limits):
+            best = found
+        if best.cores <= _least(plan, bounds):
+            break
+    return best
+
+
+def _least(plan: Plan, bounds: Bounds) -> int:
+    """The cores that its blocks fill, if they could be joined without loss."""
+    return max(-(-sum(int(cut.needs[name].sum()) for cut in plan.cuts) // bound) for name, bound in bounds.items())
+
+
+def _where_shared(alone: Sequence[Cut], together: Sequence[Cut], shared: Sequence[Sequence[int]]) -> list[Cut]:
+    """The cuts with what blocks need in the cores that they share, or have for themselves."""
+    own = {number for core in shared if len(core) == 1 for number in core}
+    found, first = [], 0
+    for one, other in zip(alone, together):
+        single = np.isin(np.arange(first, first + one.cores), list(own))
+        needs = {
+            name: np.where(single.reshape(need.shape), need, other.needs[name]) for name, need in one.needs.items()
+        }
+        found.append(replace(one, needs=needs))
+        first += one.cores
+    return found
+
+
+def _slots_are_left(plan: Plan, bounds: Bounds, limits: Limits) -> bool:
+    """Whether there are slots for the axons that leave their chip."""
+    if limits.cores is None or "output axons" not in bounds or plan.cores <= limits.cores or not plan.silicon.leaving:
+        return True
+    needs = np.concatenate([cut.needs["output axons"].reshape(-1) for cut in plan.cuts])
+    more = np.concatenate(
+        [each.reshape(-1) for each in leaving(plan.cuts, plan.silicon.axons, plan.core // limits.cores)]
+    )
+    slots = np.bincount(plan.core, needs + plan.silicon.leaving * more, plan.cores)
+    return bool((slots <= bounds["output axons"]).all())
+
+
+def _placed(
+    plan: Plan, bounds: Bounds, limits: Limits, target: str, placement: str, weight_bits: int, host: frozenset[str],
+    network: Sequence[Layer],
+) -> Placed:  # fmt: skip
+    """The cores of a plan at their places."""
+    silicon, chips, crossing = plan.silicon, plan.core // (limits.cores or max(plan.cores, 1)), 0
+    cuts = list(plan.cuts)
+    if chips.any():
+        more = leaving(cuts, silicon.axons, chips)
+        crossing = int(sum(each.sum() for each in more))
+        cuts = [cut.with_slots(silicon.leaving * each) for cut, each in zip(cuts, more)]
+    parts = [(cut.layer.name, block, needs) for cut in cuts for block, needs in cut.each()]
+    shared = [[number] for number in range(len(parts))] if plan.shared is None else plan.shared
+    cores = []
+    for own, place in zip(shared, spread(plan.cores, limits, placement)):
+        here = [parts[number] for number in own]
+        needs = {name: sum(each[name] for _, _, each in here) for name in here[0][2]}
+        cores.append(Core(*place, tuple(layer for layer, _, _ in here), needs, tuple(block for _, block, _ in here)))
+    layers, first = [], 0
     for cut in cuts:
-        own = [Core(*next(places), (cut.layer.name,), needs, block) for block, needs in _blocks(cut)]
-        cores += own
-        encodings = _encodings(cut, silicon)
-        layers.append(layer_cores(cut.layer.name, cut.layer.space, cut.block, own, bounds, cut.halo, encodings))
+        needed = [needs for _, _, needs in parts[first : first + cut.cores]]
+        held = len(np.unique(plan.core[first : first + cut.cores]))
+        layers.append(
+            layer_cores(
+                cut.layer.name, cut.layer.space, cut.block, needed, bounds, cut.halo, _encodings(cut, silicon), held
+            )
+        )
+        first += cut.cores
     kinds = _kinds(network, silicon.axons) if limits.population_atoms is not None else {}
-    return Placed(target, limits, weight_bits, tuple(sorted(host)), tuple(layers), tuple(cores), tuple(excesses), kinds)
+    return Placed(
+        target, limits, weight_bits, tuple(sorted(host)), tuple(layers), tuple(cores), tuple(plan.excesses), kinds,
+        crossing=crossing,
+    )  # fmt: skip
+
+
+def _profiles(graph: Graph, cut: Cut, silicon: Silicon) -> Profiles:
+    """What a core has to have once for the blocks of a layer.
+
+    Sets of weights take one format if they are kept alike, with the same exponent: the least that weights fit with.
+    """
+    encodings = _encodings(cut, silicon)
+    formats: set[Hashable] = set()
+    for synapse in form_of(graph).layers[cut.layer.name].synapses:
+        weight = synapse.op.scale if isinstance(synapse.op, Scale) else synapse.op.weight
+        encoding = encodings.get(synapse.name)
+        if encoding in (None, "run-length") or not np.issubdtype(weight.dtype, np.integer):
+            formats.add(synapse.name)
+        else:
+            exponent = max(0, int(np.abs(weight).max(initial=0)).bit_length() - (silicon.weight_bits - 1))
+            formats.add((encoding, exponent, synapse.delay > 0))
+    return profiles_of(graph[cut.layer.name].op, frozenset(formats))
 
 
 def _encodings(cut: Cut, silicon: Silicon) -> dict[str, str]:
@@ -119,14 +266,15 @@ def _kinds(layers: Sequence[Layer], axons: Axons) -> dict[str, AxonKind]:
 
 def silicon_of(limits: Limits, weight_bits: int) -> Silicon:
     """How a chip's cores keep synapses; word by word, if all of that is known."""
-    told = (
-        limits.list_word_bits, limits.entry_header_bits, limits.entry_synapses, limits.list_words,
-        limits.base_compartments,
-    )  # fmt: skip
-    if any(each is None for each in told):
+    word, header, entry = limits.list_word_bits, limits.entry_header_bits, limits.entry_synapses
+    if word is None or header is None or entry is None:
         return Silicon(weight_bits)
-    format = Format(*(int(each) for each in told if each is not None))
-    return Silicon(weight_bits, replace(format, delay_bits=(limits.delay or 0).bit_length()))
+    bounds = {"list_words": limits.list_words, "base": limits.base_compartments}
+    format = Format(
+        word, header, entry, **{name: most for name, most in bounds.items() if most is not None},
+        delay_bits=(limits.delay or 0).bit_length(), index_bits=limits.index_bits, once=limits.kernels_once,
+    )  # fmt: skip
+    return Silicon(weight_bits, format, leaving=limits.leaving_slots or 0)
 
 
 _SMALL_POPULATION, _SMALL_AXONS = 32, 1024
@@ -155,11 +303,3 @@ def _axons(layers: Sequence[Layer], limits: Limits, apart: bool) -> Axons:
     shared = frozenset(name for name, many in channels.items() if many > 1 and name not in mixed)
     slots = {name: 1 if dense[name] and channels[name] <= _SMALL_POPULATION else 2 for name in shared}
     return Axons(shared, slots, limits.population_atoms)
-
-
-def _blocks(cut: Cut) -> Iterator[tuple[tuple[Interval, ...], dict[Resource, int]]]:
-    """Each block of a cut, and what it needs."""
-    columns: tuple[Resource, ...] = tuple(cut.needs)
-    needs = np.stack([cut.needs[resource].reshape(-1) for resource in columns], axis=1).tolist()
-    for block, need in zip(product(*cut.intervals), needs):
-        yield block, dict(zip(columns, need))

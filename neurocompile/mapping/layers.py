@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import blake2b
-from itertools import combinations
+from itertools import combinations, product
 from math import gcd, prod
 from typing import Any, TypeAlias
 
@@ -144,6 +144,9 @@ class SharedAxes:
         box, boxes = _boxes(own), prod(map(len, own))
         total: Any = 0
         for sign, (fields, *rest) in self._terms:
+            if any(more[0].sources > 1 for more in rest):  # it has several axes here, and one where it is cut
+                total = total + sign * self._between_boxes((fields, *rest), intervals, box, boxes)
+                continue
             counts = np.stack(
                 [np.bincount(box[common(fields, start, stop)], minlength=boxes) for start, stop in intervals[0]], 1
             )
@@ -152,6 +155,16 @@ class SharedAxes:
                 counts = np.multiply.outer(counts, seen).reshape(boxes, -1)
             total = total + sign * counts
         return np.asarray(total)
+
+    @staticmethod
+    def _between_boxes(axes: Sequence[tuple[Field, ...]], intervals: Intervals, box: Array, boxes: int) -> Array:
+        sizes = [fields[0].sources for fields in axes]
+        seen = [[common(fields, start, stop) for start, stop in along] for fields, along in zip(axes, intervals)]
+        counts = [
+            np.bincount(box[np.ravel_multi_index(np.ix_(*chosen), sizes).reshape(-1)], minlength=boxes)
+            for chosen in product(*seen)
+        ]
+        return np.stack(counts, 1)
 
     def axons(self, intervals: Intervals, exact: bool) -> Array:
         """How many elements each box sees."""
@@ -219,6 +232,36 @@ class ListedPairs:
 
 
 @dataclass(frozen=True, eq=False)
+class EqualLists:
+    """The elements of a source of which those with equal lists share an axon: so many ``lists`` are different."""
+
+    seen: SharedAxes | ListedPairs | EqualLists
+    lists: int
+
+    @property
+    def shape(self) -> Shape:
+        """The source's."""
+        return self.seen.shape
+
+    @property
+    def sources(self) -> int:
+        """How many elements there are."""
+        return self.seen.sources
+
+    def between(self, intervals: Intervals, own: Intervals) -> Array:
+        """As :meth:`SharedAxes.between`."""
+        return self.seen.between(intervals, own)
+
+    def axons(self, intervals: Intervals, exact: bool) -> Array:
+        """As :meth:`SharedAxes.axons`, of equal lists once."""
+        return np.minimum(self.seen.axons(intervals, exact), self.lists)
+
+    def fanout(self, intervals: Intervals) -> Array:
+        """As :meth:`SharedAxes.fanout`."""
+        return self.seen.fanout(intervals)
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """Neurons or integrators, with what feeds them.
 
@@ -233,7 +276,7 @@ class Layer:
     name: str
     space: Shape
     synapses: tuple[Synapses, ...]
-    sources: dict[str, SharedAxes | ListedPairs]
+    sources: Mapping[str, SharedAxes | ListedPairs | EqualLists]
     on_chip: tuple[str, ...]
     lists: tuple[Lists, ...] = ()
     places: dict[str, SharedAxes | ListedPairs] = field(default_factory=dict)
@@ -322,13 +365,13 @@ class Layer:
         return np.asarray(total)
 
 
-def layers_of(graph: Graph, host: frozenset[str], word_by_word: bool = False) -> list[Layer]:
+def layers_of(graph: Graph, host: frozenset[str], format: Format | None = None) -> list[Layer]:
     """The layers of an integer graph in synaptic form that take cores, in order.
 
     Args:
         graph: the graph.
         host: nodes that are computed elsewhere; what they emit arrives from outside.
-        word_by_word: whether to say what lists of synapses take, too.
+        format: of lists of synapses, if it is known: what they take is said, too.
 
     Raises:
         DoesNotFit: if a layer's wiring follows no axes and is too large to be listed.
@@ -338,7 +381,7 @@ def layers_of(graph: Graph, host: frozenset[str], word_by_word: bool = False) ->
         if layer.name in host:
             continue
         try:
-            layers.append(_Feeds(graph, host, word_by_word).layer(layer))
+            layers.append(_Feeds(graph, host, format).layer(layer))
         except TooManyPairs:
             what = "its connections do not follow the axes of its layer, and there are too many to list them"
             problems.append(Problem(what, layer.name, fix="reshape spikes, behind the neurons, rather than currents"))
@@ -350,8 +393,8 @@ def layers_of(graph: Graph, host: frozenset[str], word_by_word: bool = False) ->
 class _Feeds:
     """Which elements of which sources feed a layer, along what axes."""
 
-    def __init__(self, graph: Graph, host: frozenset[str], word_by_word: bool = False) -> None:
-        self.graph, self.host, self.word_by_word = graph, host, word_by_word
+    def __init__(self, graph: Graph, host: frozenset[str], format: Format | None = None) -> None:
+        self.graph, self.host, self.format = graph, host, format
 
     def layer(self, layer: form.Layer) -> Layer:
         space = _space(layer)
@@ -365,9 +408,11 @@ class _Feeds:
             kept.append((seen, fields, index))
             for source, inner in seen:
                 ways.setdefault(source, []).append(_along(placed(wired(fields, inner), index, space), space))
-        sources = {source: self._source(self.graph.edges[source].shape, found, space) for source, found in ways.items()}
+        sources: dict[str, SharedAxes | ListedPairs | EqualLists] = {
+            source: self._source(self.graph.edges[source].shape, found, space) for source, found in ways.items()
+        }
         on_chip = tuple(name for name in sources if name not in self.host and name in form_of(self.graph).layers)
-        if not self.word_by_word:
+        if self.format is None:
             return Layer(layer.name, space, tuple(synapses), sources, on_chip)
         mixed: set[str] = set()
         grouped: set[str] = set()
@@ -382,8 +427,18 @@ class _Feeds:
                 mixed |= origins
             elif found.groups > 1:
                 grouped |= origins
-        numbered = {number: one for found in of_source.values() for number, one in _jointly(found)}
+        numbered = {number: one for found in of_source.values() for number, one in _jointly(found, self.format.once)}
         lists = [numbered[number] for number in range(len(numbered))]
+        if self.format.once:  # the events of convolutions take no axons
+            listed = {source for one, (seen, *_) in zip(lists, kept) for source, _ in seen if not one.axes}
+            lists_of = {one.source: one.elements for one in lists if one.elements}
+            sources = {
+                source: EqualLists(found, lists_of.get(source, found.sources))
+                for source, found in sources.items()
+                if source in listed
+            }
+            on_chip = tuple(name for name in on_chip if name in listed)
+            return Layer(layer.name, space, tuple(synapses), sources, on_chip, tuple(lists))
         for source, wirings in ways.items():
             shape = self._space_of(source)
             together = [_at_a_place(way, shape, self.graph.edges[source].shape) for way in wirings]
@@ -633,8 +688,12 @@ class _Seen:
             self.most = int(np.bincount(pairs.source).max(initial=1))
 
 
-def _jointly(found: Sequence[tuple[int, Lists, _Seen]]) -> Iterator[tuple[int, Lists]]:
-    """The sets of weights of one source, which together make up its lists."""
+def _jointly(found: Sequence[tuple[int, Lists, _Seen]], once: bool) -> Iterator[tuple[int, Lists]]:
+    """The sets of weights of one source, which together make up its lists; each kernel by itself, if kept ``once``."""
+    if once and len(found) > 1:
+        for each in found:
+            yield from _jointly([each], once)
+        return
     first = found[0][2].sources
     apart = first is None or any(seen.sources != first or not one.axes for _, one, seen in found)
     apart = apart and len(found) > 1

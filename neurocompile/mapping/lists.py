@@ -301,7 +301,9 @@ def placed_lists(
     bounds, layers = bounds_of(limits, weight_bits), []
     for name, core in partition.core.items():
         own, held = np.unique(core, return_counts=True)
-        found = layer_cores(name, netlist.populations[name].shape, (int(held.max()),), [cores[k] for k in own], bounds)
+        found = layer_cores(
+            name, netlist.populations[name].shape, (int(held.max()),), [cores[k].needs for k in own], bounds
+        )
         layers.append(replace(found, neurons=len(core)))
     listed = {name: (core, partition.slot[name]) for name, core in partition.core.items()}
     return Placed(target, limits, weight_bits, (), tuple(layers), tuple(cores), listed=listed)

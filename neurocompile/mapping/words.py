@@ -15,6 +15,9 @@ index a synapse; *run-length*, an index, then weights with what is skipped betwe
 weights one after the other. Each entry has a header and holds so many synapses at most; a list begins a new word, and
 takes one more where less than a header is left of its last one. An index takes no bits or six at least, and there are
 no weights of seven.
+
+Cores that know convolutions keep a kernel *once*: for each input channel and tap the weights to all output channels of
+the block, one after the other and without an index, whatever the block's borders are.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,14 +50,24 @@ class Format:
     """How a chip keeps lists: bits of a word and of an entry's header, limits of an entry and of a list.
 
     ``base`` is the number of base compartments that an axon can name, ``delay_bits`` are those of a synapse that waits.
+    An index has ``index_bits``; None: as many as a core's compartments ask for. ``once``: cores know convolutions.
     """
 
     word_bits: int
     header_bits: int
     entry_synapses: int
-    list_words: int
-    base: int
+    list_words: int = _TOO_LONG
+    base: int = _TOO_LONG
     delay_bits: int = 0
+    index_bits: int | None = None
+    once: bool = False
+
+    def index(self, compartments: Array) -> Array:
+        """The bits of a compartment's number in cores of so many."""
+        if self.index_bits is not None:
+            return np.full(compartments.shape, self.index_bits)
+        bits = np.frexp(np.maximum(compartments - 1, 0))[1]
+        return np.asarray(np.where(bits > 0, np.maximum(bits, _LEAST_INDEX_BITS), 0))
 
     def words(self, bits: Array) -> Array:
         """Whole words for lists of so many bits; far too many where a list is too long."""
@@ -87,12 +101,6 @@ class Region:
         for size in self.sizes[1:]:
             total = total * size
         return np.asarray(total)
-
-    @cached_property
-    def index_bits(self) -> Array:
-        """Of a compartment's number."""
-        bits = np.frexp(np.maximum(self.compartments - 1, 0))[1]
-        return np.asarray(np.where(bits > 0, np.maximum(bits, _LEAST_INDEX_BITS), 0))
 
 
 class Axis:
@@ -235,14 +243,17 @@ class Lists:
         """The words of its lists in each box, of its part of the longest, and by which encoding (of
         :data:`ENCODINGS`); ``by_channel``: if channels are numbered before positions."""
         wide = (8 if weight_bits == 7 else weight_bits) + (format.delay_bits if self.delayed else 0)
+        index = format.index(region.compartments)
         if self.pairs is not None:
-            return self._listed(intervals, region, format, wide)
+            return self._listed(intervals, index, format, wide)
         inside = self._inside(0, intervals[0])
         outs = _spread(np.array([b - a for a, b in inside], np.int64), 0, len(intervals))
         if self.elements:
-            words = np.where(outs > 0, format.words(_bits("dense", [(outs, 1)], region.index_bits, format, wide)), 0)
+            words = np.where(outs > 0, format.words(_bits("dense", [(outs, 1)], index, format, wide)), 0)
             return self.elements * words, self.parts * words, np.full(outs.shape, 2)
         atoms, per_atom = self._channels(outs, inside, pops, len(intervals))
+        if format.once and not self.own:
+            return self._kernel(atoms, per_atom, region, format, wide)
         counts = []
         for k, along in enumerate(intervals[1:], 1):
             lists = [self.joints[k - 1].lists(a, b, halo[k])[self.way] for a, b in along]
@@ -262,9 +273,7 @@ class Lists:
                 for k, (count, tap) in enumerate(zip(counts, taps), 1):
                     many = many * _spread(count[:, tap], k, len(intervals))
                 levels = self._levels(per_atom, taps, region, by_channel)
-                words = np.where(
-                    per_atom > 0, format.words(_bits(encoding, levels, region.index_bits, format, wide)), 0
-                )
+                words = np.where(per_atom > 0, format.words(_bits(encoding, levels, index, format, wide)), 0)
                 total = total + many * words
                 length = np.maximum(length, np.where(many > 0, words, 0))
             total = atoms * copies * total
@@ -280,6 +289,16 @@ class Lists:
         shape = np.broadcast_shapes(np.shape(best), region.compartments.shape)
         of_lists, of_longest = np.broadcast_to(best, shape), np.broadcast_to(self.parts * most, shape)
         return of_lists, of_longest, np.broadcast_to(chosen, shape)
+
+    def _kernel(self, atoms: Any, outs: Array, region: Region, format: Format, wide: int) -> tuple[Array, Array, Array]:
+        """The same where a core keeps the kernel once: for each tap and input channel the weights to its channels."""
+        ends = zip(self.joints, self.starts[1:], self.shape[1:])
+        whole = [joint.lists(start, start + size, True)[self.way] for joint, start, size in ends]
+        taps = prod(int(np.arange(len(each)) @ each) for each in whole)
+        words = np.where(outs > 0, format.words(_dense(outs, 0, format, wide)), 0)
+        shape = np.broadcast_shapes(words.shape, region.compartments.shape)
+        total = np.broadcast_to(atoms * taps * words, shape)
+        return total, np.broadcast_to(words, shape), np.full(shape, ENCODINGS.index("dense"))
 
     def _levels(self, channels: Array, taps: Sequence[int], region: Region, by_channel: bool) -> list[tuple[Any, Any]]:
         """How many places of a list lie side by side, and how far apart, from the smallest distance to the largest."""
@@ -301,7 +320,7 @@ class Lists:
         lists = np.full(len(inside), self.atoms) if pops else met * (self.atoms // self.groups)
         return _spread(lists, 0, axes), np.minimum(outs, each)
 
-    def _listed(self, intervals: Intervals, region: Region, format: Format, wide: int) -> tuple[Array, Array, Array]:
+    def _listed(self, intervals: Intervals, index: Array, format: Format, wide: int) -> tuple[Array, Array, Array]:
         """Of boxes that are all of the layer, or one of them; of others at least nothing."""
         assert self.pairs is not None
         neuron, element, times = self.pairs
@@ -314,7 +333,7 @@ class Lists:
         inside, elements = own >= 0, len(times)
         keys, counts = np.unique(own[inside] * elements + element[inside], return_counts=True)
         where = keys // elements
-        words = format.words(_sparse(counts, region.index_bits.reshape(-1)[where], format, wide))
+        words = format.words(_sparse(counts, index.reshape(-1)[where], format, wide))
         longest = np.zeros(int(np.prod(boxes)), np.int64)
         np.maximum.at(longest, where, self.parts * words)
         total = np.zeros_like(longest)
@@ -332,6 +351,10 @@ def _spread(values: Array, axis: int, axes: int) -> Array:
 
 def _sparse(synapses: Array, index: Array, format: Format, wide: int) -> Array:
     return np.asarray(synapses * (wide + index) + -(-synapses // format.entry_synapses) * format.header_bits)
+
+
+def _dense(synapses: Array, index: Any, format: Format, wide: int) -> Array:
+    return np.asarray(synapses * wide + -(-synapses // format.entry_synapses) * (format.header_bits + index))
 
 
 def _bits(encoding: str, levels: Sequence[tuple[Any, Any]], index: Array, format: Format, wide: int) -> Array:

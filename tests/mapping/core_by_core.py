@@ -18,7 +18,7 @@ import numpy as np
 
 from neurocompile.ir import Graph
 from neurocompile.ir.form import Synapse, form_of
-from neurocompile.ir.ops import Conv, ConvTranspose, Delay, MaxPool, Reshape
+from neurocompile.ir.ops import Conv, ConvTranspose, Delay, Integrator, MaxPool, Neuron, Reshape
 from neurocompile.ir.placed import Core, Placed
 from neurocompile.limits import Limits
 from neurocompile.mapping.words import ENCODINGS
@@ -40,10 +40,14 @@ _UNBOUND = 1 << 60
 
 @dataclass
 class Report:
-    """What was built, and where that is not what is said: ``said`` and ``built`` are sums over all cores."""
+    """What was built, and where that is not what is said: ``said`` and ``built`` are sums over all cores.
+
+    ``shared`` cores have several blocks.
+    """
 
     violations: list[str] = field(default_factory=list)
     cores: int = 0
+    shared: int = 0
     axons: int = 0
     lists: int = 0
     said: Counter[str] = field(default_factory=Counter)
@@ -58,6 +62,7 @@ class Report:
         """Another network's."""
         self.violations += other.violations
         self.cores += other.cores
+        self.shared += other.shared
         self.axons += other.axons
         self.lists += other.lists
         self.said += other.said
@@ -98,11 +103,20 @@ class _Part:
 
 
 @dataclass(frozen=True)
+class _Block:
+    """The neurons of a layer on a core."""
+
+    core: int
+    layer: str
+    box: Box
+
+
+@dataclass(frozen=True)
 class _Axon:
-    """Who shares an axon: neurons of ``source`` in one block, at one place, or one alone. ``core``: -1 for outside."""
+    """Who shares an axon: neurons of ``source`` in one block, at one place, or one alone. ``block``: -1 for outside."""
 
     source: str
-    core: int
+    block: int
     first: int
     members: int
 
@@ -126,27 +140,35 @@ class _Check:
     def __init__(self, graph: Graph, placed: Placed, limits: Limits) -> None:
         self.graph, self.placed, self.limits, self.report = graph, placed, limits, Report()
         self.form = form_of(graph)
-        self.wanted: dict[int, dict[tuple[_Axon, int], Counter[tuple[str, int, float]]]] = {}
+        self.wanted: dict[int, dict[tuple[_Axon, int], Counter[tuple[str, int, float]]]] = {}  # by block
         self.bits: dict[Any, int] = {}
         self.cut = {layer.layer: layer for layer in placed.layers}
         self.ways = {
             name: [self._way(synapse, cut.shape) for synapse in self.form.layers[name].synapses]
             for name, cut in self.cut.items()
         }
+        self.blocks = [
+            _Block(number, layer, box)
+            for number, core in enumerate(placed.cores)
+            for layer, box in zip(core.layers, core.blocks)
+        ]
         self.home = self._homes()
         slots: Counter[int] = Counter()
-        built = []
+        heard = [self._heard(block) for block in self.blocks]
+        axons = [self._axons(each) for each in heard]
+        for block, own in zip(self.blocks, axons):
+            for axon in own:
+                if axon.block >= 0:
+                    source = self.blocks[axon.block].core
+                    slots[source] += _SLOTS[placed.axons.get(axon.source, "discrete")]
+                    if placed.cores[source].chip != placed.cores[block.core].chip:
+                        slots[source] += self.limits.leaving_slots or 0
         for number, core in enumerate(placed.cores):
-            if core.block is None:
+            own_blocks = [k for k, block in enumerate(self.blocks) if block.core == number]
+            if not own_blocks:
                 self._wrong(number, "has no block")
                 continue
-            heard = self._heard(core)
-            axons = self._axons(heard)
-            for axon in axons:
-                slots[axon.core] += _SLOTS[placed.axons.get(axon.source, "discrete")]
-            built.append((number, core, heard, axons))
-        for number, core, heard, axons in built:
-            self._core(number, core, heard, axons, slots[number])
+            self._core(number, core, [(k, heard[k], axons[k]) for k in own_blocks], slots[number])
 
     def _wrong(self, where: Any, what: str) -> None:
         self.report.violations.append(f"core {where}: {what}" if isinstance(where, int) else f"{where}: {what}")
@@ -183,20 +205,24 @@ class _Check:
         return source, tuple(found)
 
     def _homes(self) -> dict[str, dict[int, int]]:
-        """The core of each neuron; each has one."""
+        """The block of each neuron; each has one."""
         found: dict[str, dict[int, int]] = {name: {} for name in self.cut}
         for name in self.form.layers:
             if name not in self.cut and name not in self.placed.host:
                 self._wrong(name, "is on no core")
-        for number, core in enumerate(self.placed.cores):
-            shape = self.cut[core.layer].shape
-            own = [_number(at, shape) for at in product(*(range(*along) for along in core.block or ()))]
-            if core.needs["neurons"] != len(own):
-                self._wrong(number, f"says {core.needs['neurons']} neurons and has {len(own)}")
+        held: Counter[int] = Counter()
+        for number, block in enumerate(self.blocks):
+            shape = self.cut[block.layer].shape
+            own = [_number(at, shape) for at in product(*(range(*along) for along in block.box))]
+            held[block.core] += len(own)
             for neuron in own:
-                if neuron in found[core.layer]:
-                    self._wrong(number, f"{core.layer}[{neuron}] is on core {found[core.layer][neuron]}, too")
-                found[core.layer][neuron] = number
+                if neuron in found[block.layer]:
+                    other = self.blocks[found[block.layer][neuron]].core
+                    self._wrong(block.core, f"{block.layer}[{neuron}] is on core {other}, too")
+                found[block.layer][neuron] = number
+        for number, core in enumerate(self.placed.cores):
+            if core.needs["neurons"] != held[number]:
+                self._wrong(number, f"says {core.needs['neurons']} neurons and has {held[number]}")
         for name, cores in found.items():
             if missing := self.graph.edges[name].size - len(cores):
                 self._wrong(name, f"{missing} neurons are on no core")
@@ -204,17 +230,16 @@ class _Check:
 
     # -- axons ---------------------------------------------------------------------------------------------------------
 
-    def _heard(self, core: Core) -> dict[Element, list[_Part]]:
-        """What each element writes that has a synapse into the core, halos included."""
-        assert core.block is not None
+    def _heard(self, block: _Block) -> dict[Element, list[_Part]]:
+        """What each element writes that has a synapse into the block, halos included."""
         found = defaultdict(list)
-        for way in self.ways[core.layer]:
-            halo = self._halo(core.layer) if way.kernel else frozenset()
+        for way in self.ways[block.layer]:
+            halo = self._halo(block.layer) if way.kernel else frozenset()
             for element in sorted(way.writes):
                 writes = way.writes[element]
-                if not any(write.neuron is not None and _inside(write.at, core.block) for write in writes):
+                if not any(write.neuron is not None and _inside(write.at, block.box) for write in writes):
                     continue
-                kept = tuple(write for write in writes if _outside(write, core.block) <= halo)
+                kept = tuple(write for write in writes if _outside(write, block.box) <= halo)
                 for origin in way.origins[element]:
                     found[way.source, origin].append(_Part(way, kept))
         return found
@@ -231,49 +256,50 @@ class _Check:
         return found
 
     def _axon(self, source: str, element: int) -> tuple[_Axon, int]:
-        core = self.home[source].get(element, -1) if source in self.cut else -1
+        home = self.home[source].get(element, -1) if source in self.cut else -1
         if self.placed.axons.get(source, "discrete") == "discrete":
-            return _Axon(source, core, element, 1), 0
+            return _Axon(source, home, element, 1), 0
         shape = self.cut[source].shape if source in self.cut else self.graph.edges[source].shape
-        block = self.placed.cores[core].block if core >= 0 else None
-        start, stop = block[0] if block else (0, shape[0])
+        start, stop = self.blocks[home].box[0] if home >= 0 else (0, shape[0])
         most = self.limits.population_atoms or 1
         channel, *place = _at(element, shape)
         chunk = start + (channel - start) // most * most
         first = _number((chunk, *place), shape)
-        return _Axon(source, core, first, min(chunk + most, stop) - chunk), channel - chunk
+        return _Axon(source, home, first, min(chunk + most, stop) - chunk), channel - chunk
 
     # -- a core --------------------------------------------------------------------------------------------------------
 
     def _core(
-        self, number: int, core: Core, heard: Mapping[Element, list[_Part]],
-        axons: Mapping[_Axon, dict[int, list[_Part]]], slots: int,
+        self, number: int, core: Core,
+        blocks: list[tuple[int, Mapping[Element, list[_Part]], Mapping[_Axon, dict[int, list[_Part]]]]], slots: int,
     ) -> None:  # fmt: skip
-        assert core.block is not None
-        region = list(core.block)
-        for parts in heard.values():
-            for write in (write for part in parts for write in part.writes):
-                region = [(min(a, at), max(b, at + 1)) for (a, b), at in zip(region, write.at)]
-        box = tuple(region)
-        tried = [self._memory(number, core, box, axons, order) for order in (False, True)]
-        best = min(tried, key=lambda memory: (len(memory.violations), memory.words))
-        for what in best.violations:
-            self._wrong(number, what)
-        for axon in axons:
+        boxes = [self._box(self.blocks[k], heard) for k, heard, _ in blocks]
+        compartments = [prod(stop - start for start, stop in box) for box in boxes]
+        index_bits = _least(_INDEX_BITS, (sum(compartments) - 1).bit_length())
+        words, longest = 0, 0
+        for (k, _, axons), box in zip(blocks, boxes):
+            tried = [self._memory(k, box, axons, order, index_bits) for order in (False, True)]
+            best = min(tried, key=lambda memory: (len(memory.violations), memory.words))
+            for what in best.violations:
+                self._wrong(number, what)
+            words, longest = words + best.words, max(longest, best.longest)
+            self.report.lists += best.lists
+        every = [axon for _, _, axons in blocks for axon in axons]
+        for axon in every:
             if self.placed.axons.get(axon.source) == "pop16" and axon.members > _POP16_ATOMS:
                 self._wrong(number, f"{axon.members} atoms of {axon.source} in a message of 16 bits")
-        small = sum(self.placed.axons.get(axon.source) == "pop16" for axon in axons)
+        small = sum(self.placed.axons.get(axon.source) == "pop16" for axon in every)
         if small > _POP16_AXONS:
             self._wrong(number, f"{small} axons that 16 bits name")
         limits, bytes_a_word = self.limits, (self.limits.list_word_bits or 8) // 8
         built = {
-            "compartments": (prod(stop - start for start, stop in box), limits.neurons_per_core),
-            "synapse memory": (best.words * bytes_a_word, limits.synapse_bytes_per_core),
-            "input axons": (len(axons), limits.input_axons_per_core),
+            "compartments": (sum(compartments), limits.neurons_per_core),
+            "synapse memory": (words * bytes_a_word, limits.synapse_bytes_per_core),
+            "input axons": (len(every), limits.input_axons_per_core),
             "output axons": (slots, limits.output_axons_per_core),
         }
         given_up = {(excess.layer, excess.resource) for excess in self.placed.excesses}
-        lost = {resource for layer, resource in given_up if layer == core.layer}
+        lost = {resource for layer, resource in given_up if layer in core.layers}
         for resource, (need, limit) in built.items():
             said = core.needs[resource]  # type: ignore[index]
             if said < need:
@@ -283,26 +309,61 @@ class _Check:
             if resource not in lost:
                 self.report.said[resource] += said
                 self.report.built[resource] += need
-        if best.longest > (limits.list_words or _UNBOUND) and "synapse memory" not in lost:
-            self._wrong(number, f"({core.layer}) a list of {best.longest} words")
+        if longest > (limits.list_words or _UNBOUND) and "synapse memory" not in lost:
+            self._wrong(number, f"({core.layer}) a list of {longest} words")
+        if len(blocks) > 1:
+            self._profiles(number, core)
         self.report.cores += 1
-        self.report.axons += len(axons)
-        self.report.lists += best.lists
+        self.report.shared += len(blocks) > 1
+        self.report.axons += len(every)
+
+    def _profiles(self, number: int, core: Core) -> None:
+        """What a core of several blocks has once does for all of its neurons."""
+        decays, thresholds, formats = set(), set(), set()
+        for layer in set(core.layers):
+            op = self.graph[layer].op
+            if isinstance(op, Neuron):
+                thresholds |= set(np.unique(op.threshold).tolist())
+                for v, i in zip(*(each.ravel().tolist() for each in np.broadcast_arrays(op.decay, op.current_decay))):
+                    decays.add((v, i, op.refractory))
+            else:
+                assert isinstance(op, Integrator)
+                decays |= set(np.unique(op.decay).tolist())
+                thresholds.add("never")
+            formats |= {way.name for way in self.ways[layer]}
+        kept = {
+            "thresholds": (len(thresholds), self.limits.threshold_profiles),
+            "decays": (len(decays), self.limits.compartment_profiles),
+            "formats": (len(formats), self.limits.synapse_formats),
+        }
+        for name, (need, limit) in kept.items():
+            if limit is not None and need > limit:
+                self._wrong(number, f"({core.layer}) {need} {name}, a core has {limit}")
+
+    @staticmethod
+    def _box(block: _Block, heard: Mapping[Element, list[_Part]]) -> Box:
+        """A block with its halo."""
+        region = list(block.box)
+        for parts in heard.values():
+            for write in (write for part in parts for write in part.writes):
+                region = [(min(a, at), max(b, at + 1)) for (a, b), at in zip(region, write.at)]
+        return tuple(region)
 
     def _memory(
-        self, number: int, core: Core, box: Box, axons: Mapping[_Axon, dict[int, list[_Part]]], channels_first: bool
-    ) -> _Memory:
+        self, number: int, box: Box, axons: Mapping[_Axon, dict[int, list[_Part]]], channels_first: bool,
+        index_bits: int,
+    ) -> _Memory:  # fmt: skip
         """The lists, if channels lie beside one another and then positions (``channels_first``), or the other way."""
-        assert core.block is not None
+        block = self.blocks[number]
         found, most_base = _Memory(), self.limits.base_compartments or _UNBOUND
-        channels, places = range(*core.block[0]), list(product(*(range(*along) for along in box[1:])))
+        channels, places = range(*block.box[0]), list(product(*(range(*along) for along in box[1:])))
         order = [(c, *p) for p in places for c in channels] if channels_first else [
             (c, *p) for c in channels for p in places
         ]  # fmt: skip
         compartments = {at: k for k, at in enumerate(order)}
         first_of = {place: k * (len(channels) if channels_first else 1) for k, place in enumerate(places)}
-        shape = self.cut[core.layer].shape
-        neurons = {compartments[at]: _number(at, shape) for at in product(*(range(*along) for along in core.block))}
+        shape = self.cut[block.layer].shape
+        neurons = {compartments[at]: _number(at, shape) for at in product(*(range(*along) for along in block.box))}
         stored: dict[Any, _List] = {}
         for axon, atoms in axons.items():
             every = [write for parts in atoms.values() for part in parts for write in part.writes]
@@ -324,35 +385,35 @@ class _Check:
                     (name, neurons[base + index], weight)
                     for name, _, pairs in parts for index, weight in pairs if base + index in neurons
                 )  # fmt: skip
-                wanted = self._wanted(number, core, axon, atom)
+                wanted = self._wanted(number, axon, atom)
                 if got != wanted:
                     lost, more = list((wanted - got).items())[:2], list((got - wanted).items())[:2]
                     found.violations.append(f"{axon}, atom {atom} does not write {lost}, writes {more}")
-        index_bits = _least(_INDEX_BITS, (len(order) - 1).bit_length())
         found.lists = sum(map(len, stored.values()))
         found.words, found.longest = min(
-            self._words(stored.values(), encodings, index_bits) for encodings in self._encodings(number, core)
+            self._words(stored.values(), encodings, index_bits) for encodings in self._encodings(block)
         )
         return found
 
-    def _wanted(self, number: int, core: Core, axon: _Axon, atom: int) -> Counter[tuple[str, int, float]]:
-        """The synapses into this core of one atom of an axon: set of weights, neuron, weight."""
+    def _wanted(self, number: int, axon: _Axon, atom: int) -> Counter[tuple[str, int, float]]:
+        """The synapses into this block of one atom of an axon: set of weights, neuron, weight."""
+        layer = self.blocks[number].layer
         if number not in self.wanted:
             found: dict[tuple[_Axon, int], Counter[tuple[str, int, float]]] = defaultdict(Counter)
-            for way in self.ways[core.layer]:
+            for way in self.ways[layer]:
                 for element, writes in way.writes.items():
                     for write in writes:
-                        if write.neuron is not None and self.home[core.layer].get(write.neuron) == number:
+                        if write.neuron is not None and self.home[layer].get(write.neuron) == number:
                             for origin in way.origins[element]:
                                 found[self._axon(way.source, origin)][way.name, write.neuron, write.weight] += 1
             self.wanted[number] = found
         return self.wanted[number][axon, atom]
 
-    def _encodings(self, number: int, core: Core) -> Iterator[dict[str, str]]:
-        """Those that are named for the first core of a layer; of its others any, if the same for a set of weights."""
-        names = [way.name for way in self.ways[core.layer]]
-        named = self.cut[core.layer].encodings
-        if core.block and not any(start for start, _ in core.block):
+    def _encodings(self, block: _Block) -> Iterator[dict[str, str]]:
+        """Those that are named for the first block of a layer; of its others any, if the same for a set of weights."""
+        names = [way.name for way in self.ways[block.layer]]
+        named = self.cut[block.layer].encodings
+        if not any(start for start, _ in block.box):
             yield {name: named[name] for name in names}
         else:
             yield from (dict(zip(names, chosen)) for chosen in product(ENCODINGS, repeat=len(names)))

@@ -158,6 +158,12 @@ def small_limits(r: random.Random) -> Limits:
         base_compartments=r.choice((4, 16, 256)),
         population_atoms=r.choice((2, 3, 512)),
         delay=r.choice((7, 63)),
+        cores=r.choice((None, 2, 5)),
+        leaving_slots=r.choice((0, 1, 3)),
+        packing=r.choice((False, True, True)),
+        threshold_profiles=r.choice((2, 8)),
+        compartment_profiles=r.choice((2, 32)),
+        synapse_formats=r.choice((3, 15)),
     )
 
 
@@ -212,7 +218,9 @@ def cut() -> tuple[Graph, Placed]:
     n2 = b.add("n2", FIRE, b.linear("dense", n1, 12))
     b.add("out", Output(), b.add("read", Integrator(), b.linear("classes", n2, 3)))
     graph, _ = Synapses(event_sums=False).run(b.graph())
-    limits = replace(LOIHI, neurons_per_core=300, synapse_bytes_per_core=9000, list_words=64, base_compartments=64)
+    limits = replace(
+        LOIHI, neurons_per_core=300, synapse_bytes_per_core=9000, list_words=64, base_compartments=64, packing=False
+    )
     with pytest.MonkeyPatch.context() as patched:  # there is room without halos, too
         rows = {3: [(False, False, True)], 1: [(False,)]}
         patched.setattr("neurocompile.mapping.blocks._Work._halos", lambda work, layer: rows[len(layer.space)])
@@ -304,9 +312,9 @@ def test_limits_that_are_lower_are_found(cut: tuple[Graph, Placed], limit: str, 
 def test_blocks_that_overlap_or_leave_neurons_out_are_found(cut: tuple[Graph, Placed]) -> None:
     graph, placed = cut
     core = placed.cores[0]
-    wide = _with_cores(placed, {0: replace(core, block=((0, 4), (0, 6), (0, 10)))})
+    wide = _with_cores(placed, {0: replace(core, blocks=(((0, 4), (0, 6), (0, 10)),))})
     assert any("n0[50] is on core 0, too" in what for what in check(graph, wide).violations)
-    narrow = _with_cores(placed, {0: replace(core, block=((0, 4), (0, 4), (0, 10)))})
+    narrow = _with_cores(placed, {0: replace(core, blocks=(((0, 4), (0, 4), (0, 10)),))})
     assert any("n0: 40 neurons are on no core" in what for what in check(graph, narrow).violations)
     lost = replace(placed, cores=placed.cores[1:])
     assert any("n0: 200 neurons are on no core" in what for what in check(graph, lost).violations)

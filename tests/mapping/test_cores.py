@@ -113,7 +113,7 @@ def test_cores_hold_what_a_count_of_every_connection_says(seed: int) -> None:
     expected = Expected(graph, host, BITS)
     shapes = {layer.layer: layer.shape for layer in mapping.layers}
     assert list(shapes) == expected.layers
-    held = [elements(shapes[core.layer], core.block) for core in mapping.cores]
+    held = [elements(shapes[core.layer], core.blocks[0]) for core in mapping.cores]
     for name, shape in shapes.items():
         own = np.concatenate([ids for ids, core in zip(held, mapping.cores) if core.layer == name])
         assert sorted(own) == list(range(graph.edges[name].size))
@@ -220,7 +220,7 @@ def test_a_convolution_stores_each_pattern_of_taps_once() -> None:
 def test_a_block_stores_the_patterns_of_its_own_borders() -> None:
     """A block of 2 x 2 outputs of a 3 x 3 kernel meets {0}, {0, 1}, {1, 2}, {2} along an axis, inside."""
     mapping = plan_cores(chain((1, 8, 8), conv(1, 1)), chip(neurons=4), weight_bits=8)
-    inside = next(core for core in mapping.cores if core.block == ((0, 1), (2, 4), (2, 4)))
+    inside = next(core for core in mapping.cores if core.blocks == (((0, 1), (2, 4), (2, 4)),))
     assert mapping.layers[0].block == (1, 2, 2)
     assert inside.input_axons == 4 * 4
     assert inside.synapse_bytes == ceil(6 * 6 * (8 + 2) / 8)
@@ -517,6 +517,7 @@ def test_the_windows_of_a_pool_share_their_lists() -> None:
 def test_an_axon_that_leaves_the_chip_takes_a_slot_more() -> None:
     chain = [("n", mixing(8, 2)), ("m", mixing(4, 8))]
     slots = [
-        on_loihi(*chain, shape=(2, 8, 8), limits=replace(LOIHI, cores=cores))["n"].output_axons for cores in (128, 1)
+        on_loihi(*chain, shape=(2, 8, 8), limits=replace(LOIHI, cores=cores, packing=False))["n"].output_axons
+        for cores in (128, 1)
     ]
     assert slots == [2 * 64, 3 * 64]
