@@ -15,7 +15,8 @@ class Limits:
     bytes, or in words of ``lanes`` weights, where neurons are updated ``lanes`` at a time; an output axon is an entry
     that leads from a neuron to a core. Where lists of synapses are known word by word (``list_word_bits``:
     :mod:`neurocompile.mapping.words`), an entry has a header and at most ``entry_synapses``, a list at most
-    ``list_words``, and an axon names one of ``base_compartments``; an index has ``index_bits``, or as many as the
+    ``list_words``, and an axon names one of ``base_compartments``; with ``halos`` blocks may have compartments beyond
+    their borders; an index has ``index_bits``, or as many as the
     compartments of a core ask for. ``kernels_once``: the cores know convolutions, whose kernels they store once and
     whose events take no axons. ``population_atoms`` neurons may share an axon; one that leaves its chip takes
     ``leaving_slots`` more. With ``packing`` layers share cores, as far as their ``compartment_profiles`` (decays and
@@ -39,6 +40,7 @@ class Limits:
     entry_synapses: int | None = None
     list_words: int | None = None
     base_compartments: int | None = None
+    halos: bool = False
     index_bits: int | None = None
     kernels_once: bool = False
     population_atoms: int | None = None

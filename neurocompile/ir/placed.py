@@ -200,18 +200,27 @@ class Placed:
         """The core of each neuron of a layer (an index into ``cores``), and its slot there, ``[size]`` each."""
         if layer in self.listed:
             return self.listed[layer]
+        core, _, slot = self._boxed(layer)
+        return core, slot
+
+    def blocks_of(self, layer: str) -> Array:
+        """The block of each neuron of a layer that was cut into boxes, numbered over all cores, ``[size]``."""
+        return self._boxed(layer)[1]
+
+    def _boxed(self, layer: str) -> tuple[Array, Array, Array]:
         shape = next(each.shape for each in self.layers if each.layer == layer)
-        numbers = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
-        core, slot = np.zeros((2, numbers.size), np.int64)
+        numbers = np.arange(math.prod(shape)).reshape(shape)
+        core, block, slot = np.zeros((3, numbers.size), np.int64)
+        blocks = 0
         for number, each in enumerate(self.cores):
             first = 0
-            for name, block in zip(each.layers, each.blocks):
-                size = math.prod(stop - start for start, stop in block)
+            for name, box in zip(each.layers, each.blocks):
                 if name == layer:
-                    own = numbers[tuple(slice(*interval) for interval in block)].ravel()
-                    core[own], slot[own] = number, np.arange(first, first + size)
-                first += size
-        return core, slot
+                    own = numbers[tuple(slice(*interval) for interval in box)].ravel()
+                    core[own], block[own], slot[own] = number, blocks, np.arange(first, first + len(own))
+                first += math.prod(stop - start for start, stop in box)
+                blocks += 1
+        return core, block, slot
 
     @property
     def chips(self) -> int:

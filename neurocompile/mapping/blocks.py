@@ -81,12 +81,14 @@ class Axons:
 class Silicon:
     """How a core keeps synapses: word by word in a ``format``, or (None) as entries alone; and its axons.
 
-    An axon that leaves its chip takes ``leaving`` slots more.
+    With ``halos`` blocks may have compartments beyond their borders. An axon that leaves its chip takes ``leaving``
+    slots more.
     """
 
     weight_bits: int
     format: Format | None = None
     axons: Axons = Axons()
+    halos: bool = False
     leaving: int = 0
 
 
@@ -326,9 +328,7 @@ class _Work:
 
     def _halos(self, layer: Layer) -> list[tuple[bool, ...]]:
         """Along which axes blocks may have halos: none, or any of those in space that kernels reach across."""
-        format = self.silicon.format
-        borders = format is not None and not format.once
-        axes = [borders and layer.may_have_halo(axis) for axis in range(len(layer.space))]
+        axes = [self.silicon.halos and layer.may_have_halo(axis) for axis in range(len(layer.space))]
         return list(product(*((False, True) if may else (False,) for may in axes)))
 
     def _needs(

@@ -274,7 +274,7 @@ def silicon_of(limits: Limits, weight_bits: int) -> Silicon:
         word, header, entry, **{name: most for name, most in bounds.items() if most is not None},
         delay_bits=(limits.delay or 0).bit_length(), index_bits=limits.index_bits, once=limits.kernels_once,
     )  # fmt: skip
-    return Silicon(weight_bits, format, leaving=limits.leaving_slots or 0)
+    return Silicon(weight_bits, format, halos=limits.halos and not format.once, leaving=limits.leaving_slots or 0)
 
 
 _SMALL_POPULATION, _SMALL_AXONS = 32, 1024

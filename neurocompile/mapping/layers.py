@@ -54,7 +54,7 @@ from neurocompile.mapping.fields import (
 )
 from neurocompile.mapping.words import Axis, Format, Joint, Lists, Region, Way
 
-__all__ = ["Layer", "Synapses", "layers_of"]
+__all__ = ["Kernel", "Layer", "Synapses", "kernels_of", "layers_of"]
 
 Shape = tuple[int, ...]
 Intervals: TypeAlias = Sequence[Sequence[Interval]]
@@ -390,6 +390,24 @@ def layers_of(graph: Graph, host: frozenset[str], format: Format | None = None) 
     return layers
 
 
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A convolution that feeds a layer: its lists, the shape of its event, and whose elements the event's stand for.
+
+    ``origins`` are, for each source, pairs of an element of the event and one of the source, flat.
+    """
+
+    lists: Lists
+    event: Shape
+    origins: tuple[tuple[str, Array, Array], ...]
+
+
+def kernels_of(graph: Graph, host: frozenset[str], format: Format, names: Container[str]) -> dict[str, list[Kernel]]:
+    """The convolutions that feed the layers of some names; arguments as for :func:`layers_of`."""
+    feeds = _Feeds(graph, host, format)
+    return {layer.name: list(feeds.kernels(layer)) for layer in form_of(graph).layers.values() if layer.name in names}
+
+
 class _Feeds:
     """Which elements of which sources feed a layer, along what axes."""
 
@@ -401,7 +419,7 @@ class _Feeds:
         ways: dict[str, list[Wiring]] = {}
         synapses, kept = [], []
         for synapse in layer.synapses:
-            index = np.arange(prod(synapse.gives)).reshape(synapse.gives) if synapse.lands is None else synapse.lands
+            index = self._index(synapse)
             fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
             synapses.append(_synapses(synapse, fields, index, space))
             seen = list(self._events(synapse.event, frozenset()))
@@ -457,6 +475,23 @@ class _Feeds:
             frozenset(mixed),
             frozenset(grouped),
         )
+
+    def kernels(self, layer: form.Layer) -> Iterator[Kernel]:
+        """Those of its sets of weights that are convolutions along its axes."""
+        space = _space(layer)
+        for synapse in layer.synapses:
+            if isinstance(synapse.op, Conv | ConvTranspose):
+                fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
+                found = _lists(synapse, fields, self._index(synapse), space, (), "")
+                if found.axes:
+                    seen = ((source, listed(inner)) for source, inner in self._events(synapse.event, frozenset()))
+                    origins = tuple((source, pairs.out, pairs.source) for source, pairs in seen)
+                    yield Kernel(found, synapse.reads.shape, origins)
+
+    @staticmethod
+    def _index(synapse: form.Synapse) -> Array:
+        """Where its outputs lie in the layer."""
+        return np.arange(prod(synapse.gives)).reshape(synapse.gives) if synapse.lands is None else synapse.lands
 
     def _space_of(self, source: str) -> Shape:
         """The shape in which a source is cut; its own, where nobody cuts it."""

@@ -236,6 +236,19 @@ class Lists:
         found = [self.axes[axis - 1].beside(a, b, wanted) for a, b in self._inside(axis, along)]
         return tuple(np.array(found, np.int64).reshape(-1, 2).T)  # type: ignore[return-value]
 
+    def reached(self, axis: int, interval: Interval, halo: bool) -> dict[int, int]:
+        """How many positions of an interval, or of its halo too, each position of the event writes to."""
+        ((start, stop),) = self._inside(axis, [interval])
+        return {at: len(pattern) for at, pattern in self.axes[axis - 1].patterns(start, stop, halo).items()}
+
+    def channels(self, interval: Interval) -> Array:
+        """To how many output channels of an interval each channel of the event writes, ``[channels of the event]``."""
+        ((start, stop),) = self._inside(0, [interval])
+        outputs, inputs = self.shape[0] // self.groups, self.atoms // self.groups
+        first = np.arange(self.groups) * outputs
+        met = np.maximum(np.minimum(first + outputs, stop) - np.maximum(first, start), 0)
+        return np.repeat(met, inputs)
+
     def words(
         self, intervals: Intervals, region: Region, format: Format, weight_bits: int, halo: Sequence[bool], pops: bool,
         by_channel: bool,

@@ -49,6 +49,7 @@ class DemoReport(Report):
 
     Attributes:
         targets: what it does and costs on each chip.
+        loihi: cores of Loihi, as it is and without one of the ways that save some.
         nc1: for each placement of nc1's cores how long a few samples take; empty without the compiled simulator.
         validation: of its program for ``generic``.
         seconds: that all this took.
@@ -62,6 +63,7 @@ class DemoReport(Report):
     accuracy_reference: float | None
     accuracy_program: float | None
     targets: dict[str, SimulateReport]
+    loihi: dict[str, int]
     nc1: dict[str, TimingReport]
     validation: Validation = field(metadata={"json": "validate"})
     passed: bool

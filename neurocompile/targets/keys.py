@@ -23,7 +23,7 @@ LIMITS: Keys = {
     **dict.fromkeys(("cores_per_tile", "lanes", "list_word_bits", "entry_header_bits", "entry_synapses"), _COUNT),
     **dict.fromkeys(("list_words", "base_compartments", "index_bits", "population_atoms"), _COUNT),
     **dict.fromkeys(("compartment_profiles", "threshold_profiles", "synapse_formats"), _COUNT),
-    **dict.fromkeys(("kernels_once", "packing"), Key("flag")),
+    **dict.fromkeys(("halos", "kernels_once", "packing"), Key("flag")),
     "leaving_slots": whole(0, 1 << 10, needed=False),
     "mesh": Key("pair", 1, 1 << 12),
     "delay": whole(0, 1 << 16, needed=False),

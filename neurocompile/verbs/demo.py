@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,7 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
         accuracy_reference=validation.accuracy_reference,
         accuracy_program=validation.accuracy_program,
         targets={name: priced(found, name) for name, found in runs.items()},
+        loihi=_on_loihi(model, options),
         nc1=_on_nc1(model, data, options),
         validation=validation,
         passed=validation.passed,
@@ -111,6 +112,22 @@ def _own(target: Target, model: Model, options: Options, data: Data, shown: Prog
     program = compile_graph(model.graph, target.name, model.timesteps, options, example=model.example)
     with shown(f"simulating {target.name}", len(data)) as step:
         return run_program(program, data, progress=step)
+
+
+def _on_loihi(model: Model, options: Options) -> dict[str, int]:
+    """The cores that it takes, and without each of the ways that save some."""
+    target = load_target("loihi")
+    program = compile_graph(model.graph, target.name, model.timesteps, options, example=model.example)
+    limits = target.limits
+    ways = {
+        "as compiled": limits,
+        "without packing": replace(limits, packing=False),
+        "without halos": replace(limits, halos=False),
+        "an axon for each neuron": replace(limits, population_atoms=None),
+        "without any of these": replace(limits, packing=False, halos=False, population_atoms=None),
+    }
+    placed = {name: replace(target, limits=each).place(program) for name, each in ways.items()}
+    return {name: len(found.cores) for name, found in placed.items() if found is not None}
 
 
 def _on_nc1(model: Model, data: Data, options: Options) -> dict[str, TimingReport]:

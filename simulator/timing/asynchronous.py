@@ -50,8 +50,10 @@ class AsyncChip:
         neuron_first: divides neurons, which are numbered core after core in the order of their update, ``[cores + 1]``.
         axon_first: divides axons, ``[neurons + 1]``; a neuron sends its messages in their order.
         axon_core: where each axon leads, an index into ``place``.
-        axon_synapses: how many synapses of each of :data:`KINDS` a message meets there, ``[axons, kinds]``.
+        axon_synapses: how many synapses of each of :data:`KINDS` a message meets there, writes into halos among them,
+            ``[axons, kinds]``.
         number: of each neuron, in the caller's order.
+        axon_halo: how many of the writes are into halos, ``[axons]``.
     """
 
     mesh: AsyncMesh
@@ -61,6 +63,7 @@ class AsyncChip:
     axon_core: Array
     axon_synapses: Array
     number: Array
+    axon_halo: Array
 
     @property
     def cores(self) -> int:
@@ -110,6 +113,8 @@ def map_synapses(
     post: Array,
     kind: str | Array = "synapse_dense",
     place: Array | None = None,
+    part: Array | None = None,
+    beside: tuple[Array, Array, Array] | None = None,
 ) -> AsyncChip:
     """Axons for synapses: one from each neuron to each core that it reaches, cores in their order.
 
@@ -120,11 +125,14 @@ def map_synapses(
         post: the neuron that each leads to.
         kind: of all synapses, or of each (an index into :data:`KINDS`).
         place: of each core; in order if None.
+        part: of each neuron, parts of cores in their order: an axon leads to one of them.
+        beside: neurons, parts that they reach, and what they write there beside synapses: into halos.
 
     Raises:
         DoesNotFit: for more cores than places.
     """
     core = np.asarray(core)
+    part = core if part is None else np.asarray(part)
     cores = int(core.max(initial=-1)) + 1
     if place is None:
         place = np.arange(cores)
@@ -133,20 +141,29 @@ def map_synapses(
     order = np.argsort(core, kind="stable")
     number = np.empty(len(core), np.int64)
     number[order] = np.arange(len(core))
-    key = number[pre] * cores + core[post]
+    parts = max(int(part.max(initial=-1)) + 1, 1)
+    core_of_part = np.zeros(parts, np.int64)
+    core_of_part[part] = core
+    key = number[pre] * parts + part[post]
     kinds = np.full(len(key), KINDS.index(kind)) if isinstance(kind, str) else np.asarray(kind)
     axon, inverse = np.unique(key, return_inverse=True)
     synapses = np.zeros((len(axon), len(KINDS)), np.int64)
     for k in np.unique(kinds):
         synapses[:, k] = np.bincount(inverse[kinds == k], minlength=len(axon))
+    halo = np.zeros(len(axon), np.int64)
+    if beside is not None:
+        neuron, reached, writes = beside
+        np.add.at(halo, np.searchsorted(axon, number[neuron] * parts + reached), writes)
+        synapses[:, KINDS.index("synapse_dense")] += halo
     return AsyncChip(
         mesh,
         np.asarray(place)[:cores],
         np.searchsorted(core[order], np.arange(cores + 1)),
-        np.searchsorted(axon // max(cores, 1), np.arange(len(core) + 1)),
-        axon % max(cores, 1),
+        np.searchsorted(axon // parts, np.arange(len(core) + 1)),
+        core_of_part[axon % parts],
         synapses,
         number,
+        halo,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array, Integrator, MaxPool
 from neurocompile.ir.placed import Placed
+from neurocompile.mapping.halos import halo_writes
 from neurocompile.mapping.host import host_layers
 from neurocompile.mapping.netlist import Netlist, netlist_of
 from neurocompile.mapping.placement import PLACEMENTS
@@ -80,11 +81,15 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
         raise DoesNotFit(placed.problems(placed.chips))
     sizes = [population.size for population in netlist.populations.values()]
     first = dict(zip(netlist.populations, np.cumsum([0, *sizes]).tolist()))
-    core = np.full(sum(sizes), len(placed.cores))
+    neurons, blocks = sum(sizes), sum(len(core.blocks) for core in placed.cores)
+    core, block = np.full(neurons, len(placed.cores)), np.full(neurons, blocks)
     for layer in placed.layers:
-        core[first[layer.layer] : first[layer.layer] + netlist.populations[layer.layer].size] = placed.of(layer.layer)[
-            0
-        ]
+        own = slice(first[layer.layer], first[layer.layer] + netlist.populations[layer.layer].size)
+        core[own], block[own] = placed.of(layer.layer)[0], placed.blocks_of(layer.layer)
+    # Compartments of halos are updated as neurons are, and never fire.
+    halos = [each.needs.get("compartments", each.neurons) - each.neurons for each in placed.cores]
+    core = np.append(core, np.repeat(np.arange(len(placed.cores)), halos))
+    block = np.append(block, np.repeat(np.cumsum([0, *(len(each.blocks) for each in placed.cores)])[:-1], halos))
     wide, place = _on_mesh(placed, _events_of(target).mesh)
     pre, post = (
         np.concatenate([np.zeros(0, np.int64), *parts])
@@ -92,7 +97,15 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
             *((first[each.source] + each.pre, first[each.target] + each.post) for each in netlist.projections)
         )
     )
-    return OnCores(program, netlist, first, map_synapses(wide, core, pre, post, place=place), placed.chips)
+    found = [
+        (first[each.source] + each.pre, np.full(len(each.pre), each.block), each.writes)
+        for each in halo_writes(graph, placed)
+    ]
+    empty = np.zeros(0, np.int64)
+    neuron, reached, writes = (np.concatenate([empty, *each]) for each in (zip(*found) if found else ((), (), ())))
+    beside = (neuron, reached, writes)
+    chip = map_synapses(wide, core, pre, post, place=place, part=block, beside=beside)
+    return OnCores(program, netlist, first, chip, placed.chips)
 
 
 def _on_mesh(placed: Placed, mesh: AsyncMesh) -> tuple[AsyncMesh, Array]:
@@ -134,7 +147,10 @@ class EventClock:
         self.first: AsyncTiming | None = None
         self._latencies: list[Array] = []
         self._parts = {name: np.zeros(3) for name in PARTS}
-        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0}
+        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0, "halo_writes": 0}
+        chip = self.mapped.chip
+        sender = np.repeat(np.arange(chip.neurons), np.diff(chip.axon_first))
+        self._halo = np.bincount(sender, chip.axon_halo, chip.neurons).astype(np.int64)[chip.number]
         self._working = np.zeros(self.mapped.chip.cores, np.int64)
 
     @staticmethod
@@ -177,7 +193,9 @@ class EventClock:
         self._parts["soma"] -= total * self._of_inputs()
         self._counts["messages"] += int(timing.counts["message_out"].sum())
         self._counts["hops"] += int(sum(timing.counts[f"hop_{port}"].sum() for port in PORTS))
-        self._counts["synaptic_events"] += int(timing.synaptic_events.sum())
+        halo = int(self._halo[np.concatenate(neurons)].sum())
+        self._counts["halo_writes"] += halo
+        self._counts["synaptic_events"] += int(timing.synaptic_events.sum()) - halo
         self._working += timing.working
         return timing
 
@@ -215,6 +233,7 @@ class EventClock:
             energy_pj_by_part={name: float(found[1]) for name, found in self._parts.items()},
             messages=self._counts["messages"],
             synaptic_events=self._counts["synaptic_events"],
+            halo_writes=self._counts["halo_writes"],
             fullest_core=BusyCore(busiest, float(self._working[busiest] / latency.sum())),
         )
         basis = f"timing model: published constants of {self._constants}, event by event (docs/timing.md)"

@@ -69,7 +69,10 @@ class Cycles:
 
 @dataclass(frozen=True)
 class Events:
-    """What only a clock knows that adds up what single events take and cost; no energy holds the static one."""
+    """What only a clock knows that adds up what single events take and cost; no energy holds the static one.
+
+    ``halo_writes`` are beside the ``synaptic_events``; what both take and cost is in times and energies.
+    """
 
     chips: int
     latency_ns: float
@@ -80,6 +83,7 @@ class Events:
     energy_pj_by_part: dict[str, float]
     messages: int
     synaptic_events: int
+    halo_writes: int
     fullest_core: BusyCore
 
 

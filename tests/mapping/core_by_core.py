@@ -23,7 +23,7 @@ from neurocompile.ir.placed import Core, Placed
 from neurocompile.limits import Limits
 from neurocompile.mapping.words import ENCODINGS
 
-__all__ = ["Report", "check"]
+__all__ = ["Report", "check", "written_beside"]
 
 Box: TypeAlias = tuple[tuple[int, int], ...]
 Coordinates: TypeAlias = tuple[int, ...]
@@ -134,6 +134,18 @@ class _Memory:
 def check(graph: Graph, placed: Placed, limits: Limits | None = None) -> Report:
     """Build every core of a network, within the limits for which it was cut, or others."""
     return _Check(graph, placed, limits or placed.limits).report
+
+
+def written_beside(graph: Graph, placed: Placed) -> Counter[tuple[int, str, int]]:
+    """How often an element writes beyond a block: by block (over all cores), source and element."""
+    checked = _Check(graph, placed, placed.limits)
+    found: Counter[tuple[int, str, int]] = Counter()
+    for number, block in enumerate(checked.blocks):
+        for (source, element), parts in checked._heard(block).items():
+            beside = sum(not _inside(write.at, block.box) or write.neuron is None for p in parts for write in p.writes)
+            if beside:
+                found[number, source, element] = beside
+    return found
 
 
 class _Check:
@@ -330,7 +342,13 @@ class _Check:
                 assert isinstance(op, Integrator)
                 decays |= set(np.unique(op.decay).tolist())
                 thresholds.add("never")
-            formats |= {way.name for way in self.ways[layer]}
+            for way in self.ways[layer]:
+                encoding = self.cut[layer].encodings[way.name]
+                most = max((abs(write.weight) for writes in way.writes.values() for write in writes), default=0)
+                exponents = (e for e in range(64) if most < 2 ** (self.placed.weight_bits - 1 + e))
+                whole = all(write.weight % 1 == 0 for writes in way.writes.values() for write in writes)
+                alike = whole and encoding != "run-length"
+                formats.add((encoding, next(exponents), way.delay > 0) if alike else way.name)
         kept = {
             "thresholds": (len(thresholds), self.limits.threshold_profiles),
             "decays": (len(decays), self.limits.compartment_profiles),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -15,9 +16,11 @@ from neurocompile.ir.ops import Array, Concat, Input, Integrator, Linear, Neuron
 from neurocompile.ir.placed import Core, Placed
 from neurocompile.limits import Limits
 from neurocompile.mapping import cut_boxes
+from neurocompile.mapping.halos import halo_writes
+from neurocompile.mapping.layers import Layer
 from neurocompile.passes import Synapses
 from neurocompile.targets import load_target
-from tests.mapping.core_by_core import Report, check
+from tests.mapping.core_by_core import Report, check, written_beside
 from tests.random_networks.choices import Shape
 from tests.random_networks.graphs import Build, shape_of, sizes
 
@@ -159,6 +162,7 @@ def small_limits(r: random.Random) -> Limits:
         population_atoms=r.choice((2, 3, 512)),
         delay=r.choice((7, 63)),
         cores=r.choice((None, 2, 5)),
+        halos=r.choice((False, True, True)),
         leaving_slots=r.choice((0, 1, 3)),
         packing=r.choice((False, True, True)),
         threshold_profiles=r.choice((2, 8)),
@@ -202,6 +206,26 @@ def _all_are_built(seeds: range) -> None:
     assert min(ratios.values()) >= 1
     assert max(ratios["compartments"], ratios["input axons"], ratios["output axons"]) < 1.3
     assert ratios["synapse memory"] < 3
+
+
+def test_what_spikes_write_into_halos_is_what_a_list_of_every_write_says() -> None:
+    met = 0
+    for seed in range(2000, 2040):
+        graph, _, bits = drawn(seed)
+        limits = replace(LOIHI, neurons_per_core=random.Random(seed).choice((130, 200, 1024)))
+        with pytest.MonkeyPatch.context() as patched:  # halos wherever kernels may have them
+            patched.setattr("neurocompile.mapping.blocks._Work._halos", _widest)
+            placed = cut_boxes(graph, limits, "loihi", weight_bits=bits)
+        found: Counter[tuple[int, str, int]] = Counter()
+        for each in halo_writes(graph, placed):
+            found.update(dict(zip(((each.block, each.source, k) for k in each.pre.tolist()), each.writes.tolist())))
+        assert found == written_beside(graph, placed), seed
+        met += len(found)
+    assert met > 400
+
+
+def _widest(_: Any, layer: Layer) -> list[tuple[bool, ...]]:
+    return [tuple(layer.may_have_halo(axis) for axis in range(len(layer.space)))]
 
 
 # -- what is wrong is found --------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def text(report: DemoReport | DigitsReport) -> Iterator[Part]:
     yield ""
     yield from simulate.text(replace(summary, bill=replace(summary.bill, unpriced={})))
     yield _bills(report)
+    yield _cores(report)
     if report.nc1:
         yield _cycles(report)
     yield _conventional(report)
@@ -68,6 +69,20 @@ def _fits(priced: SimulateReport, chip: Chip) -> str:
     if priced.fits is None:
         return "unknown" if chip.compiles else "-"
     return "yes" if priced.fits else f"priced only; would need at least {priced.chips_needed} chips"
+
+
+def _cores(report: DemoReport) -> Table:
+    made = table(
+        "cores of Loihi", "mapped", "cores", "saved", words=1,
+        legend=[
+            "packing: blocks of several layers share a core; halos: compartments beside a block, for kernels kept once;",
+            "all channels at a place share an axon, or each neuron has its own",
+        ],
+    )  # fmt: skip
+    least = report.loihi["as compiled"]
+    for name, cores in report.loihi.items():
+        made.add_row(name, number(cores), "-" if name == "as compiled" else number(cores - least))
+    return made
 
 
 def _cycles(report: DemoReport) -> Table:

@@ -122,4 +122,6 @@ def _events(timing: TimingReport, own: Events, samples: int) -> Iterator[tuple[s
         yield "idle power meanwhile, not in it", energy(own.static_pj / samples)
     hops = timing.hops / max(own.messages, 1)
     yield "messages, links each crosses", f"{number(own.messages / samples)}, {hops:.2f}"
+    if own.halo_writes:
+        yield "writes into halos, beside SOPs", number(own.halo_writes / samples)
     yield "fullest core", f"of {timing.cores}: receiving {own.fullest_core.busy:.0%} of the time"
