@@ -31,7 +31,8 @@ class Cut:
     """A layer in blocks of ``block`` neurons an axis (the last of an axis may be shorter), with what each needs.
 
     ``intervals`` are the blocks' intervals along each axis; ``needs[resource]`` is an array over the blocks; along the
-    axes of ``halo`` they have compartments beyond their borders.
+    axes of ``halo`` they have compartments beyond their borders. ``index_bits`` are those of lists in its first block;
+    None: as many as the block asks for.
     """
 
     layer: Layer
@@ -39,6 +40,7 @@ class Cut:
     intervals: tuple[tuple[Interval, ...], ...]
     needs: Needs
     halo: tuple[bool, ...] = ()
+    index_bits: int | None = None
 
     @property
     def cores(self) -> int:
@@ -62,7 +64,7 @@ class Cut:
         bits = int(silicon.format.index(np.array([compartments]))[0])
         wide, region = replace(silicon.format, index_bits=bits), self.layer.region(self.intervals, self.halo)
         words, _ = self.layer.words(self.intervals, region, self.halo, wide, silicon.weight_bits, silicon.axons.shared)
-        return replace(self, needs={**self.needs, "synapse memory": words * (wide.word_bits // 8)})
+        return replace(self, needs={**self.needs, "synapse memory": words * (wide.word_bits // 8)}, index_bits=bits)
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _where_shared(alone: Sequence[Cut], together: Sequence[Cut], shared: Sequenc
         needs = {
             name: np.where(single.reshape(need.shape), need, other.needs[name]) for name, need in one.needs.items()
         }
-        found.append(replace(one, needs=needs))
+        found.append(replace(one, needs=needs, index_bits=None if single[0] else other.index_bits))
         first += one.cores
     return found
 
@@ -254,7 +254,9 @@ def _encodings(cut: Cut, silicon: Silicon) -> dict[str, str]:
     first = [along[:1] for along in cut.intervals]
     region = cut.layer.region(first, cut.halo)
     shared = silicon.axons.shared
-    _, chosen = cut.layer.words(first, region, cut.halo, silicon.format, silicon.weight_bits, shared)
+    bits = silicon.format.index_bits if cut.index_bits is None else cut.index_bits
+    format = replace(silicon.format, index_bits=bits)
+    _, chosen = cut.layer.words(first, region, cut.halo, format, silicon.weight_bits, shared)
     return {each.name: ENCODINGS[int(kind.flat[0])] for each, kind in zip(cut.layer.lists, chosen)}
 
 
