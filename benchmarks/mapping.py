@@ -23,15 +23,20 @@ import numpy as np
 from neurocompile.errors import NeurocompileError
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Scale
+from neurocompile.ir.ops import Integrator, Neuron, Scale
 from neurocompile.mapping import cut_boxes
 from neurocompile.mapping.host import encoders
 from neurocompile.passes import REAL_PASSES, FoldScale, QuantizeInputs, Synapses, run_passes
-from neurocompile.targets import load_target
+from neurocompile.targets import Target, load_target
 
 BITS = 8
 TIME_LIMIT_S = 900
-_BEGIN, _END = "<!-- table: python -m benchmarks.mapping -->", "<!-- end of the table -->"
+CHIPS = ("loihi", "loihi2")
+BEFORE = Path(__file__).parent / "mapping_before.json"
+SHOWN = ("mpbn-resnet20-wide", "mpbn-vgg16")
+"""How these are cut is shown layer by layer."""
+_MARKS = "<!-- table: python -m benchmarks.mapping -->", "<!-- end of the table -->"
+_CUTS = "<!-- cuts: python -m benchmarks.mapping -->", "<!-- end of the cuts -->"
 
 
 def row(name: str) -> dict[str, Any]:
@@ -49,28 +54,53 @@ def row(name: str) -> dict[str, Any]:
         before = time.process_time()
         graph, _ = run_passes(graph, (QuantizeInputs({}, 8), FoldScale("fold-scale-2"), Synapses(event_sums=False)))
         found["passes_s"] = time.process_time() - before
-        before = time.process_time()
-        host = frozenset(encoders(graph))
-        placed = cut_boxes(graph, load_target("loihi").limits, "loihi", weight_bits=BITS, host=host)
-        found["cut_s"] = time.process_time() - before
     except NeurocompileError as error:
-        problem = error.problems[0]
-        return {**found, "refused": f"{problem.where}: {problem.what}"}
-    neurons = sum(core.neurons for core in placed.cores)
-    bound = Counter()
+        return {**found, "chips": {chip: _refused(error) for chip in CHIPS}}
+    found["chips"] = {chip: _cut(graph, load_target(chip)) for chip in CHIPS}
+    found["neurons"] = sum(graph.edges[node.name].size for node in graph.of(Neuron, Integrator))
+    found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return found
+
+
+def _refused(error: NeurocompileError) -> dict[str, Any]:
+    problem = error.problems[0]
+    return {"refused": f"{problem.where}: {problem.what}"}
+
+
+def _cut(graph: Graph, target: Target) -> dict[str, Any]:
+    """The cores of a chip; real-valued inputs reach it as they usually do."""
+    limits = target.limits
+    started = time.process_time()
+    try:
+        encode = target.code.encodings(target)[0]
+        host = frozenset(encoders(graph)) if encode == "host" else frozenset()
+        placed = cut_boxes(graph, limits, target.name, weight_bits=BITS, host=host)
+    except NeurocompileError as error:
+        return _refused(error)
+    bound: Counter[str | None] = Counter()
     for layer in placed.layers:
         bound[layer.bound] += layer.cores
+    neurons = sum(core.neurons for core in placed.cores)
+    assert limits.neurons_per_core is not None
+    assert limits.synapse_bytes_per_core is not None
     return {
-        **found,
+        "cut_s": time.process_time() - started,
         "cores": len(placed.cores),
         "chips": placed.chips,
         "neurons": neurons,
-        "least": max(-(-neurons // 1024), -(-_words(graph, host) // 16384)),
+        "least": max(
+            -(-neurons // limits.neurons_per_core), -(-8 * _words(graph, host) // limits.synapse_bytes_per_core)
+        ),
         "bound": dict(bound),
         "halo": sum(layer.compartments - layer.neurons for layer in placed.layers),
+        "crossing": placed.crossing,
         "too_large": [f"{each.layer} ({each.resource})" for each in placed.excesses],
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
+        "layers": [
+            {"layer": each.layer, "shape": each.shape, "block": each.block, "cores": each.cores, "halo": each.halo,
+             "bound": each.bound, "percent": each.percent}
+            for each in placed.layers
+        ],
+    }  # fmt: skip
 
 
 def _words(graph: Graph, host: frozenset[str]) -> int:
@@ -101,21 +131,79 @@ def apart(name: str) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
     heads = (
-        *("network", "neurons on the chip", "cores", "chips", "at least", "bound by (cores)", "halo"),
-        *("passes, s", "cut, s", "MB"),
+        *("network", "neurons", "before", "Loihi 1: cores", "chips", "at least", "gap", "bound by (cores)", "halo"),
+        *(
+            "axons between chips",
+            "Loihi 2: cores",
+            "chips",
+            "at least",
+            "bound by (cores)",
+            "passes, s",
+            "cut, s",
+            "MB",
+        ),
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    known: dict[str, int | None] = json.loads(BEFORE.read_text())
     for row in rows:
         if "refused" in row:
-            lines.append(f"| {row['name']} | | refused: {row['refused']} | | | | | | | |")
+            lines.append(f"| {row['name']} | | | {row['refused']}" + " |" * (len(heads) - 3))
             continue
-        bound = ", ".join(f"{name} {cores:,}" for name, cores in row["bound"].items())
-        too_large = f"; too large: {', '.join(row['too_large'])}" if row["too_large"] else ""
-        numbers = (f"{row[key]:,}" for key in ("neurons", "cores", "chips", "least"))
-        times = (f"{row[key]:.1f}" for key in ("passes_s", "cut_s"))
-        cells = (row["name"], *numbers, bound + too_large, f"{row['halo']:,}", *times, f"{row['memory_mb']:,}")
+        before = known.get(row["name"])
+        first, second = (row["chips"][chip] for chip in CHIPS)
+        cells = [row["name"], f"{row.get('neurons', 0):,}", "refused" if before is None else f"{before:,}"]
+        if "refused" in first:
+            cells += [f"refused: {first['refused']}", *[""] * 6]
+        else:
+            gap = f"{100 * (first['cores'] / first['least'] - 1):.0f} %"
+            cells += [f"{first['cores']:,}{_star(first)}", f"{first['chips']}", f"{first['least']:,}", gap]
+            cells += [_bound(first), f"{first['halo']:,}", f"{first['crossing']:,}"]
+        if "refused" in second:
+            cells += [f"refused: {second['refused']}", *[""] * 3]
+        else:
+            cells += [
+                f"{second['cores']:,}{_star(second)}",
+                f"{second['chips']}",
+                f"{second['least']:,}",
+                _bound(second),
+            ]
+        times = " + ".join(f"{each['cut_s']:.1f}" for each in (first, second) if "cut_s" in each)
+        cells += [f"{row.get('passes_s', 0):.1f}", times, f"{row.get('memory_mb', 0):,}"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lost = [(row["name"], chip, what) for row in rows for chip in CHIPS for what in _too_large(row, chip)]
+    return "\n".join([*lines, *(["", "\\* too large for a core: " + "; ".join(map(" ".join, lost))] if lost else [])])
+
+
+def _too_large(row: dict[str, Any], chip: str) -> list[str]:
+    found: list[str] = row.get("chips", {}).get(chip, {}).get("too_large", [])
+    return found
+
+
+def _star(chip: dict[str, Any]) -> str:
+    return "\\*" if chip["too_large"] else ""
+
+
+def _bound(chip: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {cores:,}" for name, cores in chip["bound"].items())
+
+
+def layers(rows: list[dict[str, Any]]) -> str:
+    """How networks are cut, layer by layer, on Loihi 1."""
+    lines = []
+    for row in rows:
+        lines += [
+            f"### {row['name']}",
+            "",
+            "| layer | neurons | blocks of | cores | halo along | bound by |",
+            "|---" * 6 + "|",
+        ]
+        for each in row["chips"][CHIPS[0]]["layers"]:
+            axes = ", ".join(name for name, wanted in zip(("channels", "rows", "columns"), each["halo"]) if wanted)
+            shape, block = (" x ".join(map(str, each[key])) for key in ("shape", "block"))
+            bound = f"{each['bound']} ({each['percent']:.0f} %)"
+            lines.append(f"| {each['layer']} | {shape} | {block} | {each['cores']} | {axes or '-'} | {bound} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 @click.command(help=__doc__)
@@ -135,7 +223,10 @@ def main(names: tuple[str, ...], write: Path | None, here: bool, as_json: bool) 
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     if write:
         text = write.read_text()
-        write.write_text(f"{text.split(_BEGIN)[0]}{_BEGIN}\n\n{table(rows)}\n\n{_END}{text.split(_END)[1]}")
+        parts = {_MARKS: table(rows), _CUTS: layers([row for row in rows if row["name"] in SHOWN])}
+        for (begin, end), found in parts.items():
+            text = f"{text.split(begin)[0]}{begin}\n\n{found}\n\n{end}{text.split(end)[1]}"
+        write.write_text(text)
     if as_json:
         print(json.dumps({"rows": rows}, indent=1))
 

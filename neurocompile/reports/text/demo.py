@@ -75,7 +75,7 @@ def _cores(report: DemoReport) -> Table:
     made = table(
         "cores of Loihi", "mapped", "cores", "saved", words=1,
         legend=[
-            "packing: blocks of several layers share a core; halos: compartments beside a block, for kernels kept once;",
+            "packing: blocks of several layers share a core; halos: compartments beside a block, for one kernel;",
             "all channels at a place share an axon, or each neuron has its own",
         ],
     )  # fmt: skip
