@@ -101,6 +101,10 @@ def _of_clock(data: Data, family: Family, where: str, timed_as: Mapping[str, Dat
         problems.append(
             Problem(what, where, "nothing", "[events], or timed_as", "see docs/timing.md, or leave out clock")
         )
+    arithmetic = data.get("arithmetic")
+    if clock == "events" and isinstance(arithmetic, dict) and arithmetic.get("event_sums", True) is True:
+        what, limit = "clock takes no sums of events on their way (of a pool, say)", "arithmetic.event_sums = false"
+        problems.append(Problem(what, where, "true", limit, "say event_sums = false: they become synapses"))
     return problems + _of_meshes(data.get("limits", {}), mesh, where, needed=clock == "events")
 
 

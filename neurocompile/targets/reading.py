@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.files import text_of
 from neurocompile.keys import nearest
 from neurocompile.limits import Limits
 from neurocompile.printable import printable
@@ -46,9 +45,13 @@ def load_target(name: str) -> Target:
     """
     if name.endswith(".toml"):
         path = Path(name)
-        own = path.stem if path.stem not in _files() else path.name
-        return _read(own, _parsed(path), name, keep=True)
+        return _read(_own_name(path), _given(path), name, keep=True)
     return _installed(name)
+
+
+def _own_name(path: Path) -> str:
+    """What the target of a user's own file is called: never as an installed one."""
+    return path.stem if path.stem not in _files() else path.name
 
 
 @cache
@@ -56,13 +59,13 @@ def _installed(name: str) -> Target:
     return _read(name, _parsed(_file_of(name)), f"{name}.toml")
 
 
-def parsed_target(text: str, name: str) -> Target:
-    """The target that a TOML text describes.
+def parsed_target(text: str, path: Path) -> Target:
+    """The target that a user's file describes, as it would be if the text were in it.
 
     Raises:
         BadInput: with everything that is wrong in it.
     """
-    return _read(name, tomllib.loads(text), name, keep=True)
+    return _read(_own_name(path), tomllib.loads(text), str(path), keep=True)
 
 
 def target_of(program: Program) -> Target:
@@ -136,7 +139,14 @@ def _file_of(name: str) -> Path:
 
 
 def _parsed(path: Path) -> Data:
-    fix = "start from one that works: neurocompile targets loihi --toml"
+    """The file of an installed target."""
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def _given(path: Path) -> Data:
+    """A file of the user's own."""
+    from neurocompile.files import text_of  # NumPy comes with it, which the installed ones start without
+
     if not path.exists():
         fix = "check the path, or see neurocompile targets"
         known = ", ".join(sorted(_files()))
@@ -145,6 +155,7 @@ def _parsed(path: Path) -> Data:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+        fix = "start from one that works: neurocompile targets loihi --toml"
         raise BadInput(Problem(f"this is no TOML file: {error}", str(path), fix=fix)) from error
 
 
