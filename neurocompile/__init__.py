@@ -63,11 +63,11 @@ class _TargetsPackage(ModuleType):
     Python binds a package to its name in its parent once anything imports it: no function of ours would stay there.
     """
 
-    def __call__(self, name: str | None = None, *, toml: bool = False) -> TargetsReport:
+    def __call__(self, name: str | None = None, **options: Any) -> TargetsReport:
         """:func:`neurocompile.api.targets`."""
         from neurocompile.api import targets
 
-        return targets(name, toml=toml)
+        return targets(name, **options)
 
 
 class _Package(ModuleType):

@@ -336,20 +336,35 @@ def inspect(
     return run(request)
 
 
-def targets(name: str | None = None, *, toml: bool = False) -> TargetsReport:
+def targets(
+    name: str | None = None,
+    *,
+    toml: bool = False,
+    import_sanafe: Path_ | None = None,
+    out: Path_ | None = None,
+    overwrite: bool = False,
+) -> TargetsReport:
     """The chips, with everything that is known of them and where it comes from.
 
     Args:
         name: of one, or the TOML file of one's own; None: all of them.
         toml: whether to give its file, too, to start one's own from.
+        import_sanafe: instead of a name: an architecture in SANA-FE's YAML, of which a file is made (docs/targets.md).
+        out: where that file is written; None: its text is in the report.
+        overwrite: replace it.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is none of that name, or for an output that exists.
+        BadInput: for a file with everything that is wrong in it.
     """
     from neurocompile.verbs.targets import TargetsRequest
     from neurocompile.verbs.targets import targets as run
 
-    return run(TargetsRequest(name=os.fspath(name) if isinstance(name, Path) else name, toml=toml))
+    name = os.fspath(name) if isinstance(name, Path) else name
+    request = TargetsRequest(
+        name=name, toml=toml, import_sanafe=_given(import_sanafe), out=_given(out), overwrite=overwrite
+    )  # fmt: skip
+    return run(request)
 
 
 def zoo(

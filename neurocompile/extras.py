@@ -19,6 +19,7 @@ EXTRAS = {
     "data": ("sklearn",),
     "nir": ("h5py",),
     "netx": ("h5py",),
+    "sanafe": ("yaml",),
 }
 """The packages of each extra, as they are imported."""
 
@@ -28,6 +29,7 @@ _FOR = {
     "data": "the demo's handwritten digits",
     "nir": "reading and writing .nir files",
     "netx": "lava-dl's .net files",
+    "sanafe": "architectures of SANA-FE's",
 }
 
 

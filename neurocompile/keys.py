@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from neurocompile.errors import Problem
 
-__all__ = ["ARITHMETIC", "LIF", "Key", "Keys", "checked", "whole"]
+__all__ = ["ARITHMETIC", "LIF", "Key", "Keys", "checked", "nearest", "whole"]
 
 
 @dataclass(frozen=True)
 class Key:
     """A value: whole numbers (or numbers, with ``whole=False``) from ``low`` to ``high``, or one of ``choices``.
 
-    ``kind`` is "number", "flag", "text", "texts", "pair" (two whole numbers) or "any".
+    ``kind`` is "number", "flag", "text" (of ``low`` characters at least), "texts", "pair" (two whole numbers) or "any".
     """
 
     kind: str = "number"
@@ -31,7 +32,8 @@ class Key:
             return ", ".join(repr(each) for each in self.choices)
         if self.kind == "number":
             return f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
-        words = {"flag": "true or false", "text": "a text", "texts": "a list of texts"}
+        text = "a text that is not empty" if self.low else "a text"
+        words = {"flag": "true or false", "text": text, "texts": "a list of texts"}
         return words.get(self.kind, f"two whole numbers from {self.low:g} to {self.high:g}")
 
     def takes(self, value: object) -> bool:
@@ -40,7 +42,7 @@ class Key:
             case "flag":
                 return isinstance(value, bool)
             case "text":
-                return isinstance(value, str) and (not self.choices or value in self.choices)
+                return isinstance(value, str) and len(value) >= self.low and value in (self.choices or (value,))
             case "any":  # looked at by whoever knows more
                 return True
             case "texts":
@@ -48,6 +50,16 @@ class Key:
             case "pair":
                 return isinstance(value, list) and len(value) == 2 and all(map(self._in_range, value))
         return self._in_range(value)
+
+    def mended(self, value: object) -> str:
+        """What to do about a value that is not allowed."""
+        if self.kind in ("number", "pair") and isinstance(value, str):
+            return "write numbers alone, without quotes or a unit"
+        if self.kind == "number" and isinstance(value, float) and value.is_integer() and self._in_range(int(value)):
+            return f"write {int(value)}"
+        if isinstance(value, str) and (near := nearest(value, self.choices)):
+            return f"did you mean {near}?"
+        return "change it"
 
     def _in_range(self, value: object) -> bool:
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -57,6 +69,11 @@ class Key:
 
 
 Keys = Mapping[str, Key]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The name that was probably meant; "" if none is near."""
+    return next(iter(difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)), "")
 
 
 def whole(low: int, high: int, needed: bool = True) -> Key:
@@ -111,14 +128,12 @@ def checked(table: Keys, data: object, name: str, where: str) -> list[Problem]:
         return [Problem(f"{name} is no table", where, repr(data), f"[{name}]", f"write it as [{name}]")]
     dotted = {key: f"{name}.{key}" if name else key for key in (*data, *table)}
     problems = [
-        Problem(
-            f"there is no key {dotted[key]}", where, repr(value)[:60], ", ".join(table), "leave it out, or name one"
-        )
+        Problem(f"there is no key {dotted[key]}", where, repr(value)[:60], ", ".join(table), _instead(key, table))
         for key, value in data.items()
         if key not in table
     ]
     problems += [
-        Problem(f"{dotted[key]} cannot be this", where, repr(value)[:60], table[key].allowed, "change it")
+        Problem(f"{dotted[key]} cannot be this", where, repr(value)[:60], table[key].allowed, table[key].mended(value))
         for key, value in data.items()
         if key in table and not table[key].takes(value)
     ]
@@ -128,3 +143,8 @@ def checked(table: Keys, data: object, name: str, where: str) -> list[Problem]:
         if each.needed and key not in data
     ]
     return problems
+
+
+def _instead(key: str, table: Keys) -> str:
+    near = nearest(key, table)
+    return f"did you mean {near}?" if near else "leave it out, or name one" if table else "leave it out"

@@ -8,7 +8,7 @@ from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.limits import Limits
 from neurocompile.targets.base import COUNTS, FAMILIES, Family, Target
 from neurocompile.targets.events import Constant
-from neurocompile.targets.reading import load_events, load_target, target_names, target_of, toml_of
+from neurocompile.targets.reading import load_events, load_target, parsed_target, target_names, target_of, toml_of
 
 __all__ = [
     "COUNTS",
@@ -21,6 +21,7 @@ __all__ = [
     "Target",
     "load_events",
     "load_target",
+    "parsed_target",
     "target_names",
     "target_of",
     "toml_of",

@@ -156,6 +156,14 @@ class Family:
 
     parameters: Mapping[str, Key] = {}
     """The keys of ``[parameters]`` in its files, and what each may be."""
+    clocks: tuple[str, ...] = ("events",)
+    """What can time its chips, beside clocks that packages bring."""
+    backends: tuple[str, ...] = ("nir",)
+    """What can emit or run its programs, beside backends that packages bring."""
+    needs: Mapping[str, tuple[str, ...]] = {"mesh": ("cores_per_tile",)}
+    """Limits that its chips need beside others, as in :data:`neurocompile.targets.keys.NEEDS`."""
+    unread: frozenset[str] = frozenset()
+    """Limits that say nothing of its chips."""
 
     def faults(self, target: Target) -> list[Problem]:
         """What is wrong with a file of this family beside its single keys."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from neurocompile.keys import Key, Keys, whole
 
-__all__ = ["CONSTANT", "LIMITS", "MESH", "TABLES", "TOP", "Key"]
+__all__ = ["LIMITS", "MESH", "MOST_PLACES", "NEEDS", "TABLES", "TOP", "UNITS", "Key", "constant_keys"]
 
 _TEXT = Key("text")
 _COUNT = Key("number", 1)
@@ -34,13 +36,37 @@ MESH: Keys = {
     **dict.fromkeys(("link_depth", "core_depth"), whole(1, 1 << 16, needed=False)),
     "source": _TEXT,
 }
-CONSTANT: Keys = {
-    "nominal": Key("number", 0, 1e15, whole=False, needed=True),
-    "min": Key("number", 0, 1e15, whole=False),
-    "max": Key("number", 0, 1e15, whole=False),
-    "unit": Key("text", needed=True),
-    "basis": Key("text", choices=("measured", "simulated", "derived"), needed=True),
-    "scope": Key("text", choices=("per event", "all-in"), needed=True),
-    "source": Key("text", needed=True),
-    "covers": Key("texts"),
+MOST_PLACES = 1 << 20
+"""So many cores a mesh may have places for."""
+
+_LISTS = ("list_word_bits", "entry_header_bits", "entry_synapses", "list_words", "base_compartments")
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    **{key: tuple(other for other in _LISTS if other != key) for key in _LISTS},
+    "population_atoms": _LISTS,
+    "cores_per_tile": ("mesh",),
+    "synapse_words_per_core": ("lanes",),
+    "lanes": ("synapse_words_per_core",),
 }
+"""Limits that say nothing alone, and those that they need beside them; families have more (``Family.needs``)."""
+
+UNITS: Mapping[str, Mapping[str, float]] = {
+    "pJ": {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "uJ": 1e6, "mJ": 1e9, "J": 1e12},
+    "ns": {"ps": 1e-3, "ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9},
+    "mW": {"nW": 1e-6, "uW": 1e-3, "mW": 1.0, "W": 1e3},
+}
+"""The unit of energies, of times and of powers, and how much of it others are."""
+
+
+def constant_keys(unit: str, low: float = 0, high: float = 1e15) -> Keys:
+    """What a constant says: a number from ``low`` to ``high`` in a unit of :data:`UNITS`, and where it comes from."""
+    number = Key("number", low, high, whole=False)
+    return {
+        "nominal": Key("number", low, high, whole=False, needed=True),
+        "min": number,
+        "max": number,
+        "unit": Key("text", choices=(unit,), needed=True),
+        "basis": Key("text", choices=("measured", "simulated", "derived"), needed=True),
+        "scope": Key("text", choices=("per event", "all-in"), needed=True),
+        "source": Key("text", 1, needed=True),
+        "covers": Key("texts"),
+    }

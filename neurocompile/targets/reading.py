@@ -8,23 +8,24 @@ from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.keys import ARITHMETIC, LIF, Key, checked
+from neurocompile.keys import nearest
 from neurocompile.limits import Limits
 from neurocompile.printable import printable
-from neurocompile.targets.base import COUNTS, FAMILIES, Target
-from neurocompile.targets.events import EVENTS, AsyncEvents, constant, events_of
-from neurocompile.targets.keys import CONSTANT, LIMITS, MESH, TABLES, TOP
+from neurocompile.targets.base import FAMILIES, Target
+from neurocompile.targets.checking import Data, problems_of
+from neurocompile.targets.events import AsyncEvents, constant, events_of
 
 if TYPE_CHECKING:
     from neurocompile.program import Program
 
-__all__ = ["load_events", "load_target", "target_names", "target_of", "toml_of"]
+__all__ = ["load_events", "load_target", "parsed_target", "target_names", "target_of", "toml_of"]
 
-Data = dict[str, Any]
+_MOST_BYTES = 1 << 20
+"""A target's file is a page or two."""
 
 
 def target_names() -> list[str]:
@@ -44,15 +45,27 @@ def load_target(name: str) -> Target:
     """
     if name.endswith(".toml"):
         path = Path(name)
-        own = path.stem if path.stem not in _files() else path.name
-        data = _resolved(_parsed(path), name)
-        return _target(own, data, name, kept=data)
+        return _read(_own_name(path), _given(path), name, keep=True)
     return _installed(name)
+
+
+def _own_name(path: Path) -> str:
+    """What the target of a user's own file is called: never as an installed one."""
+    return path.stem if path.stem not in _files() else path.name
 
 
 @cache
 def _installed(name: str) -> Target:
-    return _target(name, _data_of(name), f"{name}.toml")
+    return _read(name, _parsed(_file_of(name)), f"{name}.toml")
+
+
+def parsed_target(text: str, path: Path) -> Target:
+    """The target that a user's file describes, as it would be if the text were in it.
+
+    Raises:
+        BadInput: with everything that is wrong in it.
+    """
+    return _read(_own_name(path), tomllib.loads(text), str(path), keep=True)
 
 
 def target_of(program: Program) -> Target:
@@ -71,7 +84,7 @@ def target_of(program: Program) -> Target:
 
 def _described(program: Program) -> Target:
     if program.chip:
-        return _target(program.target, program.chip, "the target in the program", kept=program.chip)
+        return _target(program.target, program.chip, "the target in the program", [], keep=True)
     if program.target not in _files():
         what, fix = "the program is for a target that is not known here", "install the package that brings it"
         raise BadInput(Problem(what, "program.json", printable(program.target)[:60], ", ".join(sorted(_files())), fix))
@@ -113,7 +126,7 @@ def _files() -> dict[str, Path]:
     return found
 
 
-def _data_of(name: str) -> Data:
+def _file_of(name: str) -> Path:
     known = _files()
     if name not in known:
         near = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.4)
@@ -122,17 +135,26 @@ def _data_of(name: str) -> Data:
             "unknown target", "--target", name, ", ".join(sorted(known)), fix + "see neurocompile targets"
         )
         raise UsageError(problem)
-    return _resolved(_parsed(known[name]), f"{name}.toml")
+    return known[name]
 
 
 def _parsed(path: Path) -> Data:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    """The file of an installed target."""
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def _given(path: Path) -> Data:
+    """A file of the user's own."""
+    from neurocompile.files import text_of  # NumPy comes with it, which the installed ones start without
+
+    if not path.exists():
         fix = "check the path, or see neurocompile targets"
         known = ", ".join(sorted(_files()))
-        raise UsageError(Problem("unknown target: no such file", "--target", str(path), known, fix)) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(Problem("unknown target: no such file", "--target", str(path), known, fix))
+    text = text_of(path, _MOST_BYTES)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         fix = "start from one that works: neurocompile targets loihi --toml"
         raise BadInput(Problem(f"this is no TOML file: {error}", str(path), fix=fix)) from error
 
@@ -140,27 +162,35 @@ def _parsed(path: Path) -> Data:
 # -- what a file leaves to others --------------------------------------------------------------------------------------
 
 
-def _resolved(data: Data, where: str) -> Data:
+def _resolved(data: Data, where: str) -> tuple[Data, list[Problem]]:
     """A file's data with what it takes from other targets: of ``like`` (or its family's own target) all that it does
-    not say, of ``arithmetic.same_as`` the arithmetic, which is then not its own."""
-    like = data.get("like")
-    if like is None and "arithmetic" not in data and data.get("family") in FAMILIES and data["family"] != "priced":
-        like = data["family"]
+    not say, of ``arithmetic.same_as`` the arithmetic, which is then not its own. And what of that names no target."""
+    problems: list[Problem] = []
+    like, family = data.get("like"), data.get("family")
+    data = {key: value for key, value in data.items() if key != "like"}
     if like is not None:
-        data = _merged(_data_of(_name(like, "like", where)), data)
-        data.pop("like", None)
+        problems += _unnamed(like, "like", where)
+    elif "arithmetic" not in data and isinstance(family, str) and family in FAMILIES and family != "priced":
+        like = family
+    if like is not None and not problems:
+        data = _merged(_resolved(_parsed(_file_of(like)), where)[0], data)
     arithmetic = data.get("arithmetic")
     if isinstance(arithmetic, dict) and "same_as" in arithmetic:
-        whose = _data_of(_name(arithmetic["same_as"], "arithmetic.same_as", where)).get("arithmetic", {})
         own = {key: value for key, value in arithmetic.items() if key != "same_as"}
+        wrong = _unnamed(arithmetic["same_as"], "arithmetic.same_as", where)
+        problems += wrong
+        of = "generic" if wrong else arithmetic["same_as"]  # so that what is its own can be looked at
+        whose = _resolved(_parsed(_file_of(of)), where)[0].get("arithmetic", {})
         data = {**data, "arithmetic": {**whose, "published": False, **own}}
-    return {"family": "generic" if "arithmetic" in data else "priced", **data}
+    return {"family": "generic" if "arithmetic" in data else "priced", **data}, problems
 
 
-def _name(value: object, key: str, where: str) -> str:
-    if not isinstance(value, str) or value not in _files():
-        raise BadInput(Problem(f"{key} names no target", where, repr(value), ", ".join(sorted(_files())), "name one"))
-    return value
+def _unnamed(value: object, key: str, where: str) -> list[Problem]:
+    if isinstance(value, str) and value in _files():
+        return []
+    near = nearest(str(value), _files())
+    fix = f"did you mean {near}?" if near else "name one"
+    return [Problem(f"{key} names no target", where, repr(value)[:60], ", ".join(sorted(_files())), fix)]
 
 
 def _merged(base: Data, own: Data) -> Data:
@@ -175,11 +205,24 @@ def _merged(base: Data, own: Data) -> Data:
     return merged
 
 
-# -- checking ----------------------------------------------------------------------------------------------------------
+@cache
+def _timed() -> dict[str, Data]:
+    """The ``[mesh]`` of each target that has events of its own."""
+    found = {name: _parsed(path) for name, path in _files().items()}
+    return {name: data["mesh"] for name, data in found.items() if "events" in data and "mesh" in data}
 
 
-def _target(name: str, data: Data, where: str, kept: Data | None = None) -> Target:
-    problems = _problems(data, where)
+# -- made of it --------------------------------------------------------------------------------------------------------
+
+
+def _read(name: str, said: Data, where: str, keep: bool = False) -> Target:
+    data, problems = _resolved(said, where)
+    return _target(name, data, where, problems, keep)
+
+
+def _target(name: str, data: Data, where: str, problems: list[Problem], keep: bool = False) -> Target:
+    timed = _timed() if "timed_as" in data else {}
+    problems = [*problems, *problems_of(data, where, timed)]
     if problems:
         raise BadInput(problems)
     arithmetic, limits = data.get("arithmetic"), dict(data.get("limits", {}))
@@ -198,116 +241,9 @@ def _target(name: str, data: Data, where: str, kept: Data | None = None) -> Targ
         timed_as=data.get("timed_as", ""),
         events=events_of(data),
         parameters=dict(data.get("parameters", {})),
-        data=kept or {},
+        data=data if keep else {},
     )
     faults = [replace(problem, where=where) for problem in target.code.faults(target)]
     if faults:
         raise BadInput(faults)
     return target
-
-
-def _problems(data: Data, where: str) -> list[Problem]:
-    """Everything that is wrong with a file."""
-    problems = checked(TOP, {key: value for key, value in data.items() if key not in TABLES}, "", where)
-    family = data.get("family")
-    if not isinstance(family, str) or family not in FAMILIES:
-        what = "family names none"
-        fix = "name one, or install the package that brings it"
-        return [*problems, Problem(what, where, repr(family)[:60], ", ".join(FAMILIES), fix)]
-    problems += _of_emits(data, where)
-    problems += checked(FAMILIES[data["family"]].parameters, data.get("parameters", {}), "parameters", where)
-    problems += checked(LIMITS, data.get("limits", {}), "limits", where)
-    problems += _of_arithmetic(data.get("arithmetic"), where)
-    problems += checked(dict.fromkeys(COUNTS, _ANY), data.get("prices", {}), "prices", where)
-    priced = data.get("prices", {})
-    named = {f"prices.{count}": price for count, price in priced.items()} if isinstance(priced, dict) else {}
-    problems += [problem for name, price in named.items() for problem in _of_constant(price, name, where)]
-    if "events" in data:
-        problems += _of_events(data, where)
-    return problems
-
-
-_ANY = Key("any")
-
-
-def _of_emits(data: Data, where: str) -> list[Problem]:
-    """What is emitted for it is for backends that run its programs."""
-    emits, backends = data.get("emits", []), data.get("backends", [])
-    if not isinstance(emits, list) or not isinstance(backends, list):
-        return []  # told already
-    fix = "add it to backends, if it can run them, or leave it out"
-    return [
-        Problem("emits names what does not run its programs", where, repr(name)[:60], f"of backends: {backends}", fix)
-        for name in emits
-        if name not in backends
-    ]
-
-
-def _of_arithmetic(data: object, where: str) -> list[Problem]:
-    if data is None:
-        return []
-    if not isinstance(data, dict):
-        return checked(ARITHMETIC, data, "arithmetic", where)
-    problems = checked(ARITHMETIC, {key: value for key, value in data.items() if key != "lif"}, "arithmetic", where)
-    if "lif" in data:
-        problems += checked(LIF, data["lif"], "arithmetic.lif", where)
-    if problems:
-        return problems
-    pairs = (
-        ("weight_bits_min", "weight_bits"), ("weight_bits", "weight_bits_max"), ("min_shift", "max_shift"),
-        ("decay_fraction", "decay_bits"),
-    )  # fmt: skip
-    return [
-        Problem(
-            f"arithmetic.{low} is above arithmetic.{high}", where, str(data[low]), f"at most {data[high]}", "change one"
-        )
-        for low, high in pairs
-        if data[low] > data[high]
-    ]
-
-
-def _of_constant(data: object, name: str, where: str) -> list[Problem]:
-    problems = checked(CONSTANT, data, name, where)
-    if problems or not isinstance(data, dict):
-        return problems
-    found = constant(data)
-    if found.min <= found.nominal <= found.max:
-        return []
-    actual = f"{found.min:g}, {found.nominal:g}, {found.max:g}"
-    return [Problem(f"{name} is in no order", where, actual, "min <= nominal <= max", "change one")]
-
-
-def _of_events(data: Data, where: str) -> list[Problem]:
-    """All events with their times, and the mesh and the barrier beside them."""
-    problems = [
-        Problem(f"{name} is missing beside [events]", where, "nothing", f"[{name}]", "see docs/timing.md")
-        for name in ("mesh", "barrier")
-        if name not in data
-    ]
-    if problems or not isinstance(data["events"], dict):
-        return problems or checked({}, data["events"], "events", where)
-    problems = checked(MESH, data["mesh"], "mesh", where)
-    names = (*EVENTS, "link_cycle")
-    problems += checked({name: Key("any", needed=True) for name in names}, data["events"], "events", where)
-    for name, event in data["events"].items():
-        parts = event if isinstance(event, dict) else {}
-        for part in ("latency", *(("energy",) if name in EVENTS else ())):
-            problems += _of_constant(parts.get(part, {}), f"events.{name}.{part}", where)
-    if "static" in data:
-        problems += _of_constant(data["static"], "static", where)
-    return problems + _of_barrier(data["barrier"], where)
-
-
-def _of_barrier(data: object, where: str) -> list[Problem]:
-    keys = {"unit": Key("text", choices=("us", "ns"), needed=True), "tiles": _ANY, "latency": _ANY}
-    texts = dict.fromkeys(("basis", "scope", "source"), Key("text"))
-    problems = checked({**keys, **texts}, data, "barrier", where)
-    if problems or not isinstance(data, dict):
-        return problems
-    tiles, latency = data.get("tiles"), data.get("latency")
-    number = Key("number", 0, 1e15, whole=False)
-    pair = isinstance(tiles, list) and isinstance(latency, list) and len(tiles) == len(latency) > 0
-    if pair and all(number.takes(each) for each in (*(tiles or ()), *(latency or ()))):
-        return []
-    what, limit = "barrier.tiles and barrier.latency do not pair", "two lists of numbers, equally long"
-    return [Problem(what, where, f"{tiles}, {latency}"[:60], limit, "give one latency for each number of tiles")]

@@ -202,3 +202,10 @@ def test_nir_files_need_nir(model: Path, tmp_path: Path) -> None:
     refused, ran = commands({"h5py"}, tmp_path, [read, plain])
     names(refused, "nir")
     assert ran.returncode == 0, ran
+
+
+@pytest.mark.parametrize("package", EXTRAS["sanafe"])
+def test_architectures_of_sanafe_need_sanafe(package: str, tmp_path: Path) -> None:
+    (tmp_path / "arch.yaml").write_text("architecture: {}")
+    names(command({package}, tmp_path, "targets", "--import-sanafe", "arch.yaml", "-o", "a.toml", "--json"), "sanafe")
+    nothing_in(tmp_path, ["arch.yaml"])

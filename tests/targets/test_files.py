@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import neurocompile
 from neurocompile.errors import BadInput, UsageError
 from neurocompile.program import load_program
-from neurocompile.targets import load_target, target_names, target_of, toml_of
+from neurocompile.targets import Limits, load_target, target_names, target_of, toml_of
+from neurocompile.targets.keys import LIMITS
 from tests.cli.helpers import SHAPE, STEPS, done, refused, result, saved, small_net
 
 SMALL = """
@@ -132,6 +134,101 @@ def test_what_is_wrong_names_key_value_and_range(
     assert all(problem.where == str(wrong) and problem.fix for problem in error.value.problems)
 
 
+EVENTS = toml_of("loihi-sanafe")
+WORDS = {
+    "list_word_bits": 64, "entry_header_bits": 10, "entry_synapses": 60, "list_words": 256, "base_compartments": 256,
+}  # fmt: skip
+
+
+def limits(**given: object) -> str:
+    return "\n".join(['family = "generic"', "[limits]", *(f"{key} = {value}" for key, value in given.items())])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # what is missing beside what is there
+        (limits(list_word_bits=64), {f"limits.{key}" for key in WORDS if key != "list_word_bits"}),
+        (limits(list_word_bits=64, entry_synapses=60, population_atoms=512),
+         {"limits.entry_header_bits", "limits.list_words", "limits.base_compartments"}),
+        (limits(cores_per_tile=4), {"limits.mesh"}),
+        (limits(mesh=[4, 4]), {"limits.cores_per_tile"}),
+        (limits(synapse_words_per_core=100), {"limits.lanes"}),
+        (limits(lanes=8), {"limits.synapse_words_per_core"}),
+        ('family = "nc1"\n[limits]\npopulation_atoms = 3\ndelay = 3', {"limits.population_atoms", "limits.delay"}),
+        ('family = "generic"\nclock = "events"', {"clock", "limits.cores", "limits.mesh"}),
+        ("[static]\n[barrier]\n[mesh]", {"[static]", "[barrier]", "[mesh]"}),
+        # numbers that cannot all be true
+        (limits(mesh=[2, 2], cores_per_tile=4, cores=17), {"limits.cores"}),
+        (limits(mesh=[4096, 4096], cores_per_tile=4), {"limits.mesh"}),
+        (limits(neurons=1001, cores=10, neurons_per_core=100), {"limits.neurons"}),
+        (limits(**{**WORDS, "entry_header_bits": 64}), {"limits.entry_header_bits"}),
+        (limits(synapse_words_per_core=9, lanes=1, synapse_bytes_per_core=9), {"limits.synapse_bytes_per_core"}),
+        ('family = "loihi"\n[limits]\nmesh = [9, 5]\ncores_per_tile = 5\n', {"limits.mesh", "limits.cores_per_tile"}),
+        (toml_of("loihi").replace("decay_min = 1\n", "decay_min = 5000\n"), {"arithmetic.lif.decay_min"}),
+        # sizes that are none
+        (limits(cores=0, neurons=-1, synapses=1.5, delay='"2"'),
+         {"limits.cores", "limits.neurons", "limits.synapses", "limits.delay"}),
+        # names that nothing has
+        ('family = "loihi"\nclock = "cycles"\ntimed_as = "loihi"', {"clock", "timed_as"}),
+        ('family = "loihi"\nbackends = ["rtl"]\nemits = ["lavva"]', {"backends", "emits"}),
+        ('like = "lohi"\n[arithmetic]\nsame_as = "nc2"\nweight_bits = 40',
+         {"like", "arithmetic.same_as", "arithmetic.weight_bits"}),
+        (SMALL.replace("source =", 'covers = ["spikes"]\nsource ='), {"prices.sop.covers"}),
+        # what the timing simulator does not take
+        (EVENTS.replace("nominal = 0.291", "nominal = 0.0001"), {"events.link_cycle.latency.nominal"}),
+        (EVENTS.replace("nominal = 5.1", "nominal = 5e9"), {"events.message_out.latency.nominal"}),
+        (EVENTS.replace("[1, 2, 4, 29]", "[1, 4, 2, 29]"), {"barrier.tiles"}),
+        (EVENTS.replace("[1, 2, 4, 29]", "[1, 2.5, 4, 29]"), {"barrier.tiles"}),
+        (EVENTS.replace("[events.tile.energy]", "[events.tile.enrgy]"), {"events.tile.energy", "there"}),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_contradicts_itself(text: str, told: set[str], tmp_path: Path) -> None:
+    errors = refused(6, "targets", file(tmp_path, text))
+    assert {error["what"].split()[0] for error in errors} == told, errors
+    assert all(error["where"].endswith("mine.toml") and error["fix"] for error in errors)
+
+
+def test_a_price_in_another_unit_says_what_it_is_in_ours(tmp_path: Path) -> None:
+    wrong = EVENTS.replace('[static]\nnominal = 104.0\nunit = "mW"', '[static]\nnominal = 0.104\nunit = "W"')
+    wrong = wrong.replace("[prices.sop]\nnominal = 35.5\nmin = 23.6\nunit = \"pJ\"",
+                          "[prices.sop]\nnominal = 3.5e-8\nunit = \"mJ\"")  # fmt: skip
+    wrong = wrong.replace('nominal = 5.1\nunit = "ns"', 'nominal = 5.1\nunit = "cycles"')
+    errors = {error["what"].split()[0]: error for error in refused(6, "targets", file(tmp_path, wrong))}
+    assert set(errors) == {"static.unit", "prices.sop.unit", "events.message_out.latency.unit"}
+    assert errors["static.unit"]["fix"] == "1 W is 1000 mW: write 104 mW"
+    assert errors["prices.sop.unit"]["fix"] == "1 mJ is 1e+09 pJ: write 35 pJ"
+    assert errors["events.message_out.latency.unit"]["fix"] == "say it in ns"
+
+
+@pytest.mark.parametrize(
+    ("change", "fix"),
+    [
+        (("cores = 16", "coers = 16"), "did you mean cores?"),
+        (("[limits]", "[limit]"), "did you mean limits?"),
+        (('"derived"', '"simulatd"'), "did you mean simulated?"),
+        (('"loihi"', '"lohi"'), "did you mean loihi?"),
+        (("cores = 16", 'cores = "16 KB"'), "write numbers alone, without quotes or a unit"),
+        (("cores = 16", "cores = 16.0"), "write 16"),
+        (("cores = 16", "zebras = 16"), "leave it out, or name one"),
+    ],
+)
+def test_an_error_says_what_to_write(change: tuple[str, str], fix: str, tmp_path: Path) -> None:
+    errors = refused(6, "targets", file(tmp_path, SMALL.replace(*change)))
+    assert fix in {error["fix"] for error in errors}, errors
+
+
+def test_a_file_can_say_every_limit(tmp_path: Path) -> None:
+    assert {field.name for field in dataclasses.fields(Limits)} == set(LIMITS)
+    given = {**dict.fromkeys(LIMITS, 8), **WORDS, "mesh": [2, 3], "cores": 24, "source": '"a book"'}
+    of_lanes = {name: given.pop(name) for name in ("lanes", "synapse_words_per_core")}
+    for said in (given, of_lanes):
+        found = load_target(str(file(tmp_path, limits(**said)))).limits
+        assert {name: getattr(found, name) for name in said} == {
+            name: {"mesh": (2, 3), "source": "a book"}.get(name, value) for name, value in said.items()
+        }
+
+
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     wrong = file(tmp_path, SMALL.replace("cores = 16", "cores = -1").replace("pJ", "").replace('"derived"', "3"))
     errors = refused(6, "targets", wrong)
@@ -139,8 +236,12 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["family = ", "\x00", "[limits", 'family = "priced"\n[limits]\ncores = 99999999999999999999']
-)
+    "text",
+    [
+        "family = ", "\x00", "[limits", 'family = "priced"\n[limits]\ncores = 99999999999999999999',
+        f"limits = {'[' * 10000}", f"limits = 1{'0' * 9999}", "#" * (1 << 21),
+    ],
+)  # fmt: skip
 def test_no_toml_file_is_refused_as_such(text: str, tmp_path: Path) -> None:
     refused(6, "targets", file(tmp_path, text))
 
@@ -149,7 +250,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_target(str(tmp_path / "none.toml"))
     os.mkdir(tmp_path / "folder.toml")
-    with pytest.raises(BadInput, match="no TOML file"):
+    with pytest.raises(BadInput, match="a folder, not a file"):
         load_target(str(tmp_path / "folder.toml"))
 
 

@@ -9,7 +9,7 @@ from neurocompile.reports.text.parts import Verbatim, table
 from neurocompile.targets import COUNTS
 
 if TYPE_CHECKING:
-    from neurocompile.reports.targets import TargetsReport
+    from neurocompile.reports.targets import Imported, TargetsReport
     from neurocompile.reports.text.parts import Part, Table
     from neurocompile.targets import Target
     from neurocompile.targets.events import AsyncEvents
@@ -21,6 +21,9 @@ def text(report: TargetsReport) -> Iterator[Part]:
     """A line for each chip; of a single one everything."""
     if report.toml is not None:
         yield Verbatim(report.toml.rstrip())
+        return
+    if report.imported is not None:
+        yield from _imported(report.imported)
         return
     if report.one:
         for target in report.targets.values():
@@ -39,6 +42,16 @@ def text(report: TargetsReport) -> Iterator[Part]:
             target.description,
         )
     yield listed
+
+
+def _imported(imported: Imported) -> Iterator[Part]:
+    for title, notes in (("not in it", imported.missing), ("in it, and not in a target's file", imported.unsaid)):
+        shown = table(f"{imported.source}: {title}", "what", "instead", words=2)
+        for note in notes:
+            shown.add_row(note.what, note.instead)
+        if notes:
+            yield shown
+    yield f"wrote {imported.out}; next: neurocompile targets {imported.out}"
 
 
 def _limit(target: Target, value: int | None) -> str:

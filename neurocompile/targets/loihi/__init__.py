@@ -19,6 +19,8 @@ __all__ = ["FAMILY", "Loihi"]
 class Loihi(Family):
     """What Loihi's silicon asks of a compiler."""
 
+    backends: tuple[str, ...] = ("lava", "netx", "nir")
+
     def encodings(self, target: Target) -> tuple[Encode, ...]:
         """Graded spikes where the chip has them; spikes that the host makes everywhere."""
         graded = target.arithmetic is not None and target.arithmetic.graded_spikes

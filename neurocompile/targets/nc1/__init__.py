@@ -32,6 +32,13 @@ class Nc1Family(Family):
         "payload_bits": Key(low=2, high=16, needed=True),
         "barrier": Key(low=0, high=1 << 10, needed=True),
     }
+    clocks: tuple[str, ...] = ("cycles",)
+    backends: tuple[str, ...] = ("nir", "rtl")
+    needs: Mapping[str, tuple[str, ...]] = {}  # a tile is a core
+    unread: frozenset[str] = frozenset(
+        ("cores_per_tile", "synapse_bytes_per_core", "list_word_bits", "entry_header_bits", "entry_synapses",
+         "list_words", "base_compartments", "population_atoms", "delay")
+    )  # fmt: skip
 
     def faults(self, target: Target) -> list[Problem]:
         """Cores that the RTL cannot have: lanes that are no power of two, an arithmetic that is not its own."""
