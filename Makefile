@@ -90,7 +90,8 @@ peers-nir:
 
 # nengo-loihi, whose cores ours are compared with; it wants an old NumPy, and that a Python 3.10.
 .PHONY: peers-mapping
-peers-mapping: $(if $(LAVA_PYTHON),,no-python-3.10)
+peers-mapping:
+	@test -n "$(LAVA_PYTHON)" || { echo "no Python 3.10 found: make peers-mapping LAVA_PYTHON=/path/to/it"; exit 1; }
 	test -x $(PEERS_VENV)-nengo/bin/python || $(LAVA_PYTHON) -m venv $(PEERS_VENV)-nengo
 	@echo "$(PEERS_VENV)-nengo: nengo-loihi, about 60 MB to download"
 	$(PEERS_VENV)-nengo/bin/python $(PIP_INSTALL) nengo-loihi==1.1.0 nengo==3.2.0 numpy==1.23.5 scipy==1.15.3

@@ -122,6 +122,7 @@ def _fewest(network: Network, options: Options) -> dict[str, Any]:
                 refused[_kind(why)] += 1
         if not kept:
             return {**told, "why": f"layer {number + 1}: {why}"}
+        print(f"{network.name}, layer {number + 1}: {kept[0]} of {tried} tried", file=sys.stderr, flush=True)
         layers.append(kept)
         refusals.append(dict(refused))
     why = ""

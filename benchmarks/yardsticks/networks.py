@@ -207,6 +207,12 @@ SMALL = (
         (_conv(32, padding=0), _conv(64, stride=2, padding=0), _conv(64, stride=2, padding=0), Part(10)),
     ),
     Network(
+        "conv-wide",
+        "16x16x3: 64@14, 96@6 (stride 2), 10",
+        (3, 16, 16),
+        (_conv(64, padding=0), _conv(96, stride=2, padding=0), Part(10)),
+    ),
+    Network(
         "conv1d",
         "128x2, one axis: 16@63 (4 taps, stride 2), 32@30 (4 taps, stride 2), 10",
         (2, 128),

@@ -111,7 +111,7 @@ def counted(network: Network, target: str) -> dict[str, Any]:
     placed = cut(network, target)
     bound: Counter[str] = Counter()
     for each in placed.layers:
-        bound[each.bound] += each.cores
+        bound[each.bound or "nothing"] += each.cores
     return {
         "name": network.name,
         "cores": len(placed.cores),
