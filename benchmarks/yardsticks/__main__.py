@@ -8,6 +8,7 @@ has it (``make peers-mapping`` makes one): a quarter of an hour. Weights have 8 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ import click
 from benchmarks.yardsticks.networks import LOIHI2, NXTF, SMALL, Network, neurons
 
 ENVIRONMENT = Path(".venv-peers-nengo")
+_CHECKOUT = Path(__file__).parents[2]
 TIME_LIMIT_S = 1800
-_BEGIN, _END = "<!-- table: python -m benchmarks.yardsticks -->", "<!-- end of the table -->"
+_BEGIN, _END = "<!-- table: python -m benchmarks.yardsticks -->", "<!-- end of the yardsticks -->"
+_PLACE = re.compile(r"\w+: LoihiBlock\(.*?\): ")
+"""Where in its own structures a refusal of nengo-loihi arose."""
 _ALL = (*NXTF, *LOIHI2, *SMALL)
 
 
@@ -47,12 +51,12 @@ def row(network: Network, environment: Path) -> dict[str, Any]:
 
 def nengo_loihi(network: Network, environment: Path) -> dict[str, Any]:
     """What nengo-loihi takes, or why that is not known."""
-    python = environment / "bin" / "python"
+    python = environment.absolute() / "bin" / "python"
     if not python.exists():
         return {"by": "nengo-loihi", "refused": f"no {environment}: make peers-mapping"}
     command = [str(python), "-m", "benchmarks.yardsticks.nengo_side", network.name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False, cwd=_CHECKOUT)
     except subprocess.TimeoutExpired:
         return {"by": "nengo-loihi", "refused": f"not done after {TIME_LIMIT_S} s"}
     if done.returncode:
@@ -62,21 +66,21 @@ def nengo_loihi(network: Network, environment: Path) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
+    """The rows in Markdown; layer by layer where others tell it."""
     heads = (
         "network",
         "neurons",
+        "others",
         "theirs",
-        "cores",
         "ours",
-        "layer by layer: theirs",
-        "ours",
+        "theirs, layer by layer",
+        "ours, layer by layer",
         "ours is bound by (cores)",
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for found in rows:
         theirs, ours = found["theirs"], found["ours"]
-        cores = f"{theirs['cores']:,}" if "cores" in theirs else f"refused: {theirs['refused']}"
+        cores = f"{theirs['cores']:,}" if "cores" in theirs else f"refused: {_PLACE.sub('', theirs['refused'])}"
         bound = ", ".join(f"{name} {count:,}" for name, count in ours["bound"].items())
         too_large = f"; too large: {', '.join(ours['too_large'])}" if ours["too_large"] else ""
         cells = (
@@ -85,8 +89,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             theirs["by"],
             f"<= {cores}" if theirs.get("at_most") else cores,
             f"{ours['cores']:,}",
-            _listed(theirs.get("by_layer", [])),
-            _listed(ours["by_layer"]),
+            *(_listed(each["by_layer"]) if theirs.get("by_layer") else "" for each in (theirs, ours)),
             bound + too_large,
         )
         lines.append(f"| {' | '.join(cells)} |")

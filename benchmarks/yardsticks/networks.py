@@ -213,6 +213,12 @@ SMALL = (
         (_conv(64, padding=0), _conv(96, stride=2, padding=0), Part(10)),
     ),
     Network(
+        "conv-deep",
+        "8x8x64: 128@8, 128@4 (stride 2), 10",
+        (64, 8, 8),
+        (_conv(128), _conv(128, stride=2), Part(10)),
+    ),
+    Network(
         "conv1d",
         "128x2, one axis: 16@63 (4 taps, stride 2), 32@30 (4 taps, stride 2), 10",
         (2, 128),

@@ -80,15 +80,22 @@ def _part(part: Part, given: tuple[int, ...], reset: float | None) -> list[nn.Mo
 
 
 def limits_for(network: Network, target: str) -> Limits:
-    """A chip's limits: those of a core in neurons, where a neuron takes several compartments."""
+    """A chip's limits; what is left of a core's for neurons of two compartments, as NxTF makes a soft reset.
+
+    Such a neuron also has a synapse to itself: an axon in, one out, and a word. NxTF then lets no neurons share axons.
+    """
     limits = load_target(target).limits
     if network.compartments == 1:
         return limits
-    places = limits.base_compartments
+    held = (limits.neurons_per_core or 0) // network.compartments
     return replace(
         limits,
-        neurons_per_core=(limits.neurons_per_core or 0) // network.compartments,
-        base_compartments=None if places is None else places // network.compartments,
+        neurons_per_core=held,
+        input_axons_per_core=(limits.input_axons_per_core or 0) - held,
+        output_axons_per_core=(limits.output_axons_per_core or 0) - held,
+        synapse_bytes_per_core=(limits.synapse_bytes_per_core or 0) - held * (limits.list_word_bits or 0) // 8,
+        base_compartments=(limits.base_compartments or 0) // network.compartments,
+        population_atoms=None,
     )
 
 

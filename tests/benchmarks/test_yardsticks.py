@@ -21,7 +21,9 @@ MOST = {
     "recurrent": 6,
     "conv-digits": 3,
     "conv-mnist": 10,
+    "conv-cifar": 47,
     "conv-wide": 18,
+    "conv-deep": 12,
     "conv1d": 3,
     "depthwise": 8,
     "wide-readout": 9,
@@ -55,7 +57,9 @@ def test_our_counts_keep(network: Network) -> None:
 
 def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
     text = tmp_path / "page.md"
-    text.write_text("before\n<!-- table: python -m benchmarks.yardsticks -->\nold\n<!-- end of the table -->\nafter\n")
+    text.write_text(
+        "before\n<!-- table: python -m benchmarks.yardsticks -->\nold\n<!-- end of the yardsticks -->\nafter\n"
+    )
     given = ["dense", "pilotnet-sdnn", "--json", "--environment", str(tmp_path / "none"), "--write", str(text)]
     done = CliRunner().invoke(main, given)
     assert done.exit_code == 0, done.output
@@ -65,7 +69,7 @@ def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
     assert "make peers-mapping" in dense["theirs"]["refused"]
     page = text.read_text()
     assert page.startswith("before\n<!-- table: python -m benchmarks.yardsticks -->\n\n| network |")
-    assert page.endswith("|\n\n<!-- end of the table -->\nafter\n")
+    assert page.endswith("|\n\n<!-- end of the yardsticks -->\nafter\n")
     assert "make peers-mapping" in page
     assert CliRunner().invoke(main, ["nothing"]).exit_code == 2
 
