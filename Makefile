@@ -88,6 +88,14 @@ peers-nir:
 	-$(call peer,rockpool,torch==2.13.0 rockpool==3.1.0 nir==1.0.8 nirtorch==2.6)
 	-$(call peer,spyx,spyx==1.0.0 jax==0.10.2 flax==0.12.8 nir==1.0.8)
 
+# nengo-loihi, whose cores ours are compared with; it wants an old NumPy, and that a Python 3.10.
+.PHONY: peers-mapping
+peers-mapping:
+	@test -n "$(LAVA_PYTHON)" || { echo "no Python 3.10 found: make peers-mapping LAVA_PYTHON=/path/to/it"; exit 1; }
+	test -x $(PEERS_VENV)-nengo/bin/python || $(LAVA_PYTHON) -m venv $(PEERS_VENV)-nengo
+	@echo "$(PEERS_VENV)-nengo: nengo-loihi, about 60 MB to download"
+	$(PEERS_VENV)-nengo/bin/python $(PIP_INSTALL) nengo-loihi==1.1.0 nengo==3.2.0 numpy==1.23.5 scipy==1.15.3
+
 peer = (test -x $(PEERS_VENV)-$(1)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)-$(1)) && \
 	$(PEERS_VENV)-$(1)/bin/python $(PIP_INSTALL) $(2)
 

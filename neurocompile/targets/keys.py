@@ -39,10 +39,12 @@ MESH: Keys = {
 MOST_PLACES = 1 << 20
 """So many cores a mesh may have places for."""
 
-_LISTS = ("list_word_bits", "entry_header_bits", "entry_synapses", "list_words", "base_compartments")
+_LISTS = ("list_word_bits", "entry_header_bits", "entry_synapses")
+_OF_LISTS = ("list_words", "base_compartments", "index_bits", "population_atoms", "halos", "kernels_once", "leaving_slots")
 NEEDS: Mapping[str, tuple[str, ...]] = {
     **{key: tuple(other for other in _LISTS if other != key) for key in _LISTS},
-    "population_atoms": _LISTS,
+    **dict.fromkeys(_OF_LISTS, _LISTS),
+    **dict.fromkeys(("compartment_profiles", "threshold_profiles", "synapse_formats"), ("packing",)),
     "cores_per_tile": ("mesh",),
     "synapse_words_per_core": ("lanes",),
     "lanes": ("synapse_words_per_core",),
