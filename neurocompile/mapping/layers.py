@@ -34,6 +34,7 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
+from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.fields import (
     BoxSums,
     Every,
@@ -408,11 +409,28 @@ def kernels_of(graph: Graph, host: frozenset[str], format: Format, names: Contai
     return {layer.name: list(feeds.kernels(layer)) for layer in form_of(graph).layers.values() if layer.name in names}
 
 
+def _depths(graph: Graph, host: frozenset[str]) -> dict[str, int]:
+    """By how many steps the layers of a chip lag behind the network; none where a loop is too short to run at all."""
+    network = form_of(graph)
+    layers = [name for name in network.layers if name not in host]
+    hops = [
+        Hop(network.emitter(synapse.source), name, 1, synapse.delay)
+        for name in layers
+        for synapse in network.layers[name].synapses
+    ]
+    given = {hop.source for hop in hops} - set(layers)
+    try:
+        return layer_depths(layers, hops, dict.fromkeys(given, 0))
+    except DoesNotFit:
+        return {}
+
+
 class _Feeds:
     """Which elements of which sources feed a layer, along what axes."""
 
     def __init__(self, graph: Graph, host: frozenset[str], format: Format | None = None) -> None:
         self.graph, self.host, self.format = graph, host, format
+        self.depths = _depths(graph, host) if format is not None else {}
 
     def layer(self, layer: form.Layer) -> Layer:
         space = _space(layer)
@@ -439,7 +457,8 @@ class _Feeds:
         for number, (synapse, (seen, fields, index)) in enumerate(zip(layer.synapses, kept)):
             origins = {source for source, _ in seen}
             source, inner = seen[0] if len(seen) == 1 else ("", same(synapse.reads.shape))
-            found = _lists(synapse, fields, index, space, self._space_of(source) if source else (), source)
+            waits = any(self._waits(layer.name, origin, synapse.delay) for origin in origins)
+            found = _lists(synapse, fields, index, space, self._space_of(source) if source else (), source, waits)
             of_source.setdefault(source, []).append((number, found, _Seen(inner, synapse.reads.shape)))
             if found.pairs is not None or not source:
                 mixed |= origins
@@ -482,11 +501,15 @@ class _Feeds:
         for synapse in layer.synapses:
             if isinstance(synapse.op, Conv | ConvTranspose):
                 fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
-                found = _lists(synapse, fields, self._index(synapse), space, (), "")
+                found = _lists(synapse, fields, self._index(synapse), space, (), "", False)
                 if found.axes:
                     seen = ((source, listed(inner)) for source, inner in self._events(synapse.event, frozenset()))
                     origins = tuple((source, pairs.out, pairs.source) for source, pairs in seen)
                     yield Kernel(found, synapse.reads.shape, origins)
+
+    def _waits(self, layer: str, source: str, delay: int) -> bool:
+        """Whether spikes of a source wait on the way to a layer: for a delay, or for those of a longer way."""
+        return self.depths.get(layer, 0) - self.depths.get(source, 0) + delay > 1
 
     @staticmethod
     def _index(synapse: form.Synapse) -> Array:
@@ -657,11 +680,14 @@ def _synapses(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape)
 
 
 def _lists(
-    synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source_space: Shape, source: str
+    synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source_space: Shape, source: str, delayed: bool
 ) -> Lists:  # fmt: skip
-    """The lists of a set of weights, word by word, if no other set shares its source."""
+    """The lists of a set of weights, word by word, if no other set shares its source.
+
+    ``delayed``: its synapses wait, beyond the step that every synapse takes.
+    """
     op, name = synapse.op, synapse.name
-    starts, delayed = offsets_in(index, space), synapse.delay > 0
+    starts = offsets_in(index, space)
     if isinstance(op, Linear) or starts is None:
         first = int(index.flat[0])
         run = np.array_equal(index, first + np.arange(index.size))

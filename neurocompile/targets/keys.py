@@ -40,7 +40,9 @@ MOST_PLACES = 1 << 20
 """So many cores a mesh may have places for."""
 
 _LISTS = ("list_word_bits", "entry_header_bits", "entry_synapses")
-_OF_LISTS = ("list_words", "base_compartments", "index_bits", "population_atoms", "halos", "kernels_once", "leaving_slots")
+_OF_LISTS = (
+    "list_words", "base_compartments", "index_bits", "halos", "kernels_once", "population_atoms", "leaving_slots",
+)  # fmt: skip
 NEEDS: Mapping[str, tuple[str, ...]] = {
     **{key: tuple(other for other in _LISTS if other != key) for key in _LISTS},
     **dict.fromkeys(_OF_LISTS, _LISTS),

@@ -21,6 +21,7 @@ from neurocompile.ir.form import Synapse, form_of
 from neurocompile.ir.ops import Conv, ConvTranspose, Delay, Integrator, MaxPool, Neuron, Reshape
 from neurocompile.ir.placed import Core, Placed
 from neurocompile.limits import Limits
+from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.words import ENCODINGS
 
 __all__ = ["Report", "check", "written_beside"]
@@ -83,7 +84,7 @@ class _Write:
 class _Way:
     """A set of weights: what each element of its event writes, and which elements of its source that stands for.
 
-    A ``kernel`` writes to halos, too.
+    It waits for ``delay`` steps beyond the one that every synapse takes. A ``kernel`` writes to halos, too.
     """
 
     name: str
@@ -155,8 +156,15 @@ class _Check:
         self.wanted: dict[int, dict[tuple[_Axon, int], Counter[tuple[str, int, float]]]] = {}  # by block
         self.bits: dict[Any, int] = {}
         self.cut = {layer.layer: layer for layer in placed.layers}
+        hops = [
+            Hop(self.form.emitter(synapse.source), name, 1, synapse.delay)
+            for name in self.cut
+            for synapse in self.form.layers[name].synapses
+        ]
+        given = {hop.source for hop in hops} - set(self.cut)
+        self.depths = layer_depths(list(self.cut), hops, dict.fromkeys(given, 0))
         self.ways = {
-            name: [self._way(synapse, cut.shape) for synapse in self.form.layers[name].synapses]
+            name: [self._way(name, synapse, cut.shape) for synapse in self.form.layers[name].synapses]
             for name, cut in self.cut.items()
         }
         self.blocks = [
@@ -187,7 +195,7 @@ class _Check:
 
     # -- the network, synapse by synapse -------------------------------------------------------------------------------
 
-    def _way(self, synapse: Synapse, space: Coordinates) -> _Way:
+    def _way(self, layer: str, synapse: Synapse, space: Coordinates) -> _Way:
         source, origins = self._origins(synapse.event)
         writes: dict[int, list[_Write]] = defaultdict(list)
         for neuron, element, weight in zip(*(each.tolist() for each in synapse.listed())):
@@ -195,7 +203,8 @@ class _Check:
         for element, write in _beyond(synapse, space):
             writes[element].append(write)
         kernel = isinstance(synapse.op, Conv | ConvTranspose) and _shift(synapse, space) is not None
-        return _Way(synapse.name, synapse.delay, kernel, source, writes, origins)
+        wait = self.depths[layer] - self.depths[self.form.emitter(synapse.source)] + synapse.delay - 1
+        return _Way(synapse.name, wait, kernel, source, writes, origins)
 
     def _origins(self, event: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
         """The source of an event, and for each of its elements those of the source that it stands for."""

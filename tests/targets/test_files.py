@@ -136,7 +136,7 @@ def test_what_is_wrong_names_key_value_and_range(
 
 EVENTS = toml_of("loihi-sanafe")
 WORDS = {
-    "list_word_bits": 64, "entry_header_bits": 10, "entry_synapses": 60, "list_words": 256, "base_compartments": 256,
+    "list_word_bits": 64, "entry_header_bits": 10, "entry_synapses": 60,
 }  # fmt: skip
 
 
@@ -150,7 +150,9 @@ def limits(**given: object) -> str:
         # what is missing beside what is there
         (limits(list_word_bits=64), {f"limits.{key}" for key in WORDS if key != "list_word_bits"}),
         (limits(list_word_bits=64, entry_synapses=60, population_atoms=512),
-         {"limits.entry_header_bits", "limits.list_words", "limits.base_compartments"}),
+         {"limits.entry_header_bits"}),
+        (limits(halos="true", threshold_profiles=8),
+         {"limits.list_word_bits", "limits.entry_header_bits", "limits.entry_synapses", "limits.packing"}),
         (limits(cores_per_tile=4), {"limits.mesh"}),
         (limits(mesh=[4, 4]), {"limits.cores_per_tile"}),
         (limits(synapse_words_per_core=100), {"limits.lanes"}),
@@ -220,12 +222,14 @@ def test_an_error_says_what_to_write(change: tuple[str, str], fix: str, tmp_path
 
 def test_a_file_can_say_every_limit(tmp_path: Path) -> None:
     assert {field.name for field in dataclasses.fields(Limits)} == set(LIMITS)
-    given = {**dict.fromkeys(LIMITS, 8), **WORDS, "mesh": [2, 3], "cores": 24, "source": '"a book"'}
+    flags = {name: "true" for name, key in LIMITS.items() if key.kind == "flag"}
+    given = {**dict.fromkeys(LIMITS, 8), **flags, **WORDS, "mesh": [2, 3], "cores": 24, "source": '"a book"'}
     of_lanes = {name: given.pop(name) for name in ("lanes", "synapse_words_per_core")}
     for said in (given, of_lanes):
         found = load_target(str(file(tmp_path, limits(**said)))).limits
+        told = {"mesh": (2, 3), "source": "a book", **dict.fromkeys(flags, True)}
         assert {name: getattr(found, name) for name in said} == {
-            name: {"mesh": (2, 3), "source": "a book"}.get(name, value) for name, value in said.items()
+            name: told.get(name, value) for name, value in said.items()
         }
 
 

@@ -37,7 +37,8 @@ class Nc1Family(Family):
     needs: Mapping[str, tuple[str, ...]] = {}  # a tile is a core
     unread: frozenset[str] = frozenset(
         ("cores_per_tile", "synapse_bytes_per_core", "list_word_bits", "entry_header_bits", "entry_synapses",
-         "list_words", "base_compartments", "population_atoms", "delay")
+         "list_words", "base_compartments", "population_atoms", "delay", "index_bits", "halos", "kernels_once",
+         "leaving_slots", "packing", "compartment_profiles", "threshold_profiles", "synapse_formats")
     )  # fmt: skip
 
     def faults(self, target: Target) -> list[Problem]:
