@@ -12,11 +12,12 @@ import numpy as np
 
 from neurocompile.ir.ops import Array
 from neurocompile.ir.placed import Bounds, Excess, Resource
+from neurocompile.mapping.chips import on_chips
 from neurocompile.mapping.fields import BoxSums, Interval, outer
 from neurocompile.mapping.layers import Layer
 from neurocompile.mapping.words import Format
 
-__all__ = ["Axons", "Cut", "Known", "Silicon", "cut_layers", "leaving"]
+__all__ = ["Axons", "Cut", "Known", "Silicon", "cut_layers"]
 
 Needs: TypeAlias = dict[Resource, Array]
 Known: TypeAlias = dict[tuple[str, tuple[bool, ...], tuple[tuple[Interval, ...], ...]], Needs]
@@ -99,69 +100,84 @@ def cut_layers(
 ) -> tuple[list[Cut], list[Excess]]:
     """Cut every layer so that each block keeps all bounds.
 
-    An axon that leaves its chip may take slots more. Cores are taken in order, ``chip`` of them a chip (None: all are
-    on one); where such slots are too many, they are kept free and the network is cut again.
-
     A neuron takes one output axon for each core that it reaches, so readers are cut before those that they read;
     around loops again, into more blocks each time, until nothing changes. What is best for a reader may cost those
     that it reads more than it saves. So this is done twice, once for the fewest cores of each layer and once with a
-    price on axons, and the better of both is taken. ``known`` keeps what blocks need, for a cut of the same layers with
-    other bounds.
+    price on axons, and the better of both is taken.
+
+    An axon that leaves its chip may take slots more. Cores are taken in order, ``chip`` of them a chip (None: all are
+    on one). Where such slots are too many, as many as its worst block has too few are kept free in a layer, and the
+    network is cut again. In the end each layer gives them back if the network then takes fewer cores and still fits.
+
+    Args:
+        layers: in order.
+        bounds: of a core.
+        silicon: how a core keeps synapses.
+        chip: the cores of a chip.
+        known: what blocks need, kept for a cut of the same layers with other bounds.
 
     Returns:
         The cuts, in the order of the layers, and what single neurons take above a core's bounds. Such a bound is
         given up for its layer: the cuts are then the least that the other bounds ask for.
     """
     start, kept = _Work(bounds, silicon, None, inside={} if known is None else known), dict[str, int]()
-    while True:
-        plans = [_settled(layers, start.anew(kept))]
-        if "output axons" in bounds:
-            plans.append(_settled(layers, start.anew(kept, bounds["output axons"])))
-        cuts, excesses = min(plans, key=lambda plan: (len(plan[1]), sum(cut.cores for cut in plan[0])))
-        total = sum(cut.cores for cut in cuts)
-        if not silicon.leaving or chip is None or total <= chip:
-            return cuts, excesses
-        lost = {excess.layer for excess in excesses if excess.resource == "output axons"}
-        more = [silicon.leaving * each for each in leaving(cuts, silicon.axons, np.arange(total) // chip)]
-        missing = {
-            cut.layer.name: int((cut.needs["output axons"] + slots - bounds["output axons"]).max())
-            for cut, slots in zip(cuts, more)
-            if "output axons" in bounds and cut.layer.name not in lost
-        }
-        missing = {name: most for name, most in missing.items() if most > 0}
-        if not missing:
-            return cuts, excesses
-        if any(kept.get(name, 0) + more >= bounds["output axons"] // 2 for name, more in missing.items()):
-            held = bounds["output axons"]
-            return cuts, [*excesses, *(Excess(name, "output axons", held + n, held) for name, n in missing.items())]
-        kept |= {name: kept.get(name, 0) + more for name, more in missing.items()}
+    plan, held = _better(layers, start, kept), bounds.get("output axons")
+    if not silicon.leaving or chip is None or held is None:
+        return plan
+    while missing := _missing(plan, silicon, chip, held):
+        kept |= {name: max(share, kept.get(name, 0) + 1) for name, (_, share) in missing.items()}
+        if any(kept[name] > 3 * held // 4 for name in missing):
+            return plan[0], [
+                *plan[1],
+                *(Excess(name, "output axons", most, held) for name, (most, _) in missing.items()),
+            ]
+        plan = _better(layers, start, kept)
+    for layer in reversed(layers):
+        if layer.name in kept and _size(plan)[1] <= _TO_BE_TRIED_AGAIN:
+            less = {name: slots for name, slots in kept.items() if name != layer.name}
+            other = _better(layers, start, less)
+            if _size(other) < _size(plan) and not _missing(other, silicon, chip, held):
+                plan, kept = other, less
+    return plan
 
 
-def leaving(cuts: Sequence[Cut], axons: Axons, chip: Array) -> list[Array]:
-    """How many axons of each block lead to other chips: one for each core there.
+_Plan: TypeAlias = tuple[list[Cut], list[Excess]]
+_TO_BE_TRIED_AGAIN = 3000
+"""Cores of a network that is cut again for each layer: a larger one takes minutes."""
 
-    Args:
-        cuts: the layers.
-        axons: which sources' neurons share them.
-        chip: of each block, those of all layers one after the other.
+
+def _size(plan: _Plan) -> tuple[int, int]:
+    return len(plan[1]), sum(cut.cores for cut in plan[0])
+
+
+def _better(layers: Sequence[Layer], start: _Work, kept: Mapping[str, int]) -> _Plan:
+    """The better of a cut for the fewest cores of each layer, and one with a price on axons."""
+    plan, price = _settled(layers, start.anew(kept)), start.bounds.get("output axons")
+    return plan if price is None else min(plan, _settled(layers, start.anew(kept, price)), key=_size)
+
+
+def _missing(plan: _Plan, silicon: Silicon, chip: int, held: int) -> dict[str, tuple[int, int]]:
+    """The layers of which a block has too few slots for axons that leave its chip, in whatever row chips take blocks.
+
+    With each what the worst of its blocks needs, and how many to keep free so that one with as many axons that leave,
+    of as many in all, would just do; in the row where fewest layers are missing slots.
     """
-    chips = np.split(chip, np.cumsum([cut.cores for cut in cuts])[:-1])
-    found = []
-    for cut, here in zip(cuts, chips):
-        name = cut.layer.name
-        more = np.zeros(cut.cores, np.int64)
-        for reader, there in zip(cuts, chips):
-            if name not in reader.layer.on_chip:
-                continue
-            if name in axons.shared:
-                reached = reader.layer.places[name].between(reader.intervals, [((0, 1),), *cut.intervals[1:]])
-                each = [-(-(stop - start) // axons.atoms) for start, stop in cut.intervals[0]]
-                reached = np.concatenate([many * reached for many in each])
-            else:
-                reached = reader.layer.sources[name].between(reader.intervals, cut.intervals)
-            more += (reached * (here[:, None] != there)).sum(1)
-        found.append(more.reshape(tuple(map(len, cut.intervals))))
-    return found
+    cuts, excesses = plan
+    if sum(cut.cores for cut in cuts) <= chip:
+        return {}
+    lost = {excess.layer for excess in excesses if excess.resource == "output axons"}
+    best: dict[str, tuple[int, int]] | None = None
+    for _, leaves in on_chips(cuts, silicon.axons, chip):
+        found = {}
+        for cut, axons in zip(cuts, leaves):
+            slots = silicon.leaving * axons
+            needed = cut.needs["output axons"] + slots
+            worst = np.unravel_index(needed.argmax(), needed.shape)
+            if needed[worst] > held and cut.layer.name not in lost:
+                found[cut.layer.name] = int(needed[worst]), int(-(-held * slots[worst] // needed[worst]))
+        if best is None or len(found) < len(best):
+            best = found
+    return best or {}
 
 
 def _settled(layers: Sequence[Layer], work: _Work) -> tuple[list[Cut], list[Excess]]:

@@ -47,7 +47,8 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Scale
 from neurocompile.ir.placed import AxonKind, Bounds, Core, Excess, Placed, bounds_of, layer_cores
 from neurocompile.limits import Limits
-from neurocompile.mapping.blocks import Axons, Cut, Known, Silicon, cut_layers, leaving
+from neurocompile.mapping.blocks import Axons, Cut, Known, Silicon, cut_layers
+from neurocompile.mapping.chips import leaving, on_chips
 from neurocompile.mapping.layers import Layer, layers_of
 from neurocompile.mapping.packing import Piece, Profiles, packed, profiles_of
 from neurocompile.mapping.placement import spread
@@ -182,16 +183,36 @@ def _where_shared(alone: Sequence[Cut], together: Sequence[Cut], shared: Sequenc
     return found
 
 
+def _row(plan: Plan, bounds: Bounds, limits: Limits) -> tuple[Array, list[Array]]:
+    """The number of each core in the row from which chips take them, and what axons of each block leave its chip.
+
+    Of the rows in which all of these have their slots it is the one with the fewest; cores that blocks share stay in
+    the order of their first blocks.
+    """
+    axons, held = plan.silicon.axons, bounds.get("output axons")
+    if plan.shared is not None:
+        return np.arange(plan.cores), leaving(plan.cuts, axons, plan.core // (limits.cores or plan.cores))
+    rows = on_chips(plan.cuts, axons, limits.cores)
+    lost = {excess.layer for excess in plan.excesses}
+    for number, more in rows:
+        needed = [
+            cut.needs["output axons"] + plan.silicon.leaving * each
+            for cut, each in zip(plan.cuts, more)
+            if cut.layer.name not in lost
+        ]
+        if held is None or all((each <= held).all() for each in needed):
+            return number, more
+    return next(row for row in rows if (row[0] == np.arange(plan.cores)).all())
+
+
 def _slots_are_left(plan: Plan, bounds: Bounds, limits: Limits) -> bool:
     """Whether there are slots for the axons that leave their chip."""
-    if limits.cores is None or "output axons" not in bounds or plan.cores <= limits.cores or not plan.silicon.leaving:
+    if limits.cores is None or "output axons" not in bounds or plan.cores <= limits.cores:
         return True
+    _, more = _row(plan, bounds, limits)
     needs = np.concatenate([cut.needs["output axons"].reshape(-1) for cut in plan.cuts])
-    more = np.concatenate(
-        [each.reshape(-1) for each in leaving(plan.cuts, plan.silicon.axons, plan.core // limits.cores)]
-    )
-    slots = np.bincount(plan.core, needs + plan.silicon.leaving * more, plan.cores)
-    return bool((slots <= bounds["output axons"]).all())
+    slots = needs + plan.silicon.leaving * np.concatenate([each.reshape(-1) for each in more])
+    return bool((np.bincount(plan.core, slots, plan.cores) <= bounds["output axons"]).all())
 
 
 def _placed(
@@ -199,19 +220,20 @@ def _placed(
     network: Sequence[Layer],
 ) -> Placed:  # fmt: skip
     """The cores of a plan at their places."""
-    silicon, chips, crossing = plan.silicon, plan.core // (limits.cores or max(plan.cores, 1)), 0
-    cuts = list(plan.cuts)
-    if chips.any():
-        more = leaving(cuts, silicon.axons, chips)
-        crossing = int(sum(each.sum() for each in more))
-        cuts = [cut.with_slots(silicon.leaving * each) for cut, each in zip(cuts, more)]
+    silicon, cuts = plan.silicon, list(plan.cuts)
+    row, more = _row(plan, bounds, limits)
+    crossing = int(sum(each.sum() for each in more))
+    cuts = [cut.with_slots(silicon.leaving * each) for cut, each in zip(cuts, more)]
+    order = spread(plan.cores, limits, placement)
     parts = [(cut.layer.name, block, needs) for cut in cuts for block, needs in cut.each()]
     shared = [[number] for number in range(len(parts))] if plan.shared is None else plan.shared
     cores = []
-    for own, place in zip(shared, spread(plan.cores, limits, placement)):
-        here = [parts[number] for number in own]
+    for own, number in zip(shared, row.tolist()):
+        here, (chip, tile, core) = [parts[block] for block in own], order[number]
         needs = {name: sum(each[name] for _, _, each in here) for name in here[0][2]}
-        cores.append(Core(*place, tuple(layer for layer, _, _ in here), needs, tuple(block for _, block, _ in here)))
+        cores.append(
+            Core(chip, tile, core, tuple(layer for layer, _, _ in here), needs, tuple(block for _, block, _ in here))
+        )
     layers, first = [], 0
     for cut in cuts:
         needed = [needs for _, _, needs in parts[first : first + cut.cores]]
