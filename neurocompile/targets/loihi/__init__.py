@@ -11,6 +11,7 @@ from neurocompile.targets.base import Encode, Family, Target
 
 if TYPE_CHECKING:
     from neurocompile.ir.graph import Graph
+    from neurocompile.ir.ops import Op
     from neurocompile.passes import Pass
 
 __all__ = ["FAMILY", "Loihi"]
@@ -38,22 +39,47 @@ class Loihi(Family):
 
         return (CommonThreshold(arithmetic, host),)
 
-    def illegal(self, target: Target, graph: Graph, one: float) -> list[Problem]:
-        """Gains of single steps: no synapse of the chip has one."""
-        return _gains(graph)
+    def illegal(self, target: Target, graph: Graph, one: float, encode: Encode | None = None) -> list[Problem]:
+        """Gains of single steps: no synapse of the chip has one. What the host computes may have them."""
+        return _gained_spikes(graph) if encode == "host" else _gains(graph)
+
+
+_ONE_GAIN = "one gain for all steps"
+_INSTEAD = "compile for a target without a neuron of its own (generic), or train without temporal gains"
 
 
 def _gains(graph: Graph) -> list[Problem]:
     from neurocompile.ir.ops import Gain
 
     what = "its currents have another gain at each step, and the neurons of this chip take synapses as they are"
-    fix = "compile for a target without a neuron of its own (generic), or train without temporal gains"
     return [
-        Problem(what, node.name, f"{g.min():.4g} to {g.max():.4g} over {len(g)} steps", "one gain for all steps", fix)
+        Problem(what, node.name, _range(node.op), _ONE_GAIN, _INSTEAD)
         for node in graph.of(Gain)
         if isinstance(node.op, Gain)
-        for g in (node.op.gains / 2.0**node.op.fraction,)
     ]
+
+
+def _gained_spikes(graph: Graph) -> list[Problem]:
+    """Each gain with the layer that it belongs to and the spikes that it acts on: that much would be the host's."""
+    from neurocompile.mapping.host import chip_gains
+
+    problems = []
+    for layer, node, synapses in chip_gains(graph):
+        weights, spikes = (", ".join(dict.fromkeys(names)) for names in zip(*((s.name, s.event) for s in synapses)))
+        what = (
+            f"what {weights} makes of spikes of the chip ({spikes}) has another gain at each step ({node.name}), which "
+            "no synapse has; the host would have to compute the layer, and then all that it hears in a step"
+        )
+        problems.append(Problem(what, layer.name, _range(node.op), _ONE_GAIN, _INSTEAD))
+    return problems
+
+
+def _range(op: Op) -> str:
+    from neurocompile.ir.ops import Gain
+
+    assert isinstance(op, Gain)
+    gains = op.gains / 2.0**op.fraction
+    return f"{gains.min():.4g} to {gains.max():.4g} over {len(gains)} steps"
 
 
 FAMILY = Loihi()
