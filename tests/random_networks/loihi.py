@@ -105,7 +105,7 @@ class _Build(Build):
         return self.add("back", Scale(np.asarray(self.pick((0.5, -0.5)))), delay)
 
     def of_input(self, shape: Shape) -> str:
-        """What the network's input adds to a layer behind others: as it is, pooled, late, with gains of single steps."""
+        """What the network's input adds to a layer behind others: as it is, pooled, late, with gains."""
         self.mark("mixed")
         event = "x"
         if len(shape) == 3 and self.chance(20):
