@@ -22,7 +22,15 @@ from neurocompile.ir.ops import STATEFUL_OPS, WEIGHT_OPS, Concat, Gain, Input, O
 if TYPE_CHECKING:
     from neurocompile.program import Program
 
-__all__ = ["chip_gains", "chip_graph", "chip_synapses", "encoders", "host_layers", "written_layers", "written_to"]
+__all__ = [
+    "chip_gains",
+    "chip_graph",
+    "encoders",
+    "host_layers",
+    "without_written",
+    "written_layers",
+    "written_to",
+]
 
 
 def host_layers(program: Program) -> frozenset[str]:
@@ -37,7 +45,7 @@ def written_layers(program: Program) -> frozenset[str]:
 
 def chip_graph(program: Program) -> Graph:
     """A Program's integers without what the host writes: what its chip holds, and the layers of the host."""
-    return program.integer.kept(_without_written) if _encodes(program) else program.integer
+    return program.integer.kept(without_written) if _encodes(program) else program.integer
 
 
 def _encodes(program: Program) -> bool:
@@ -80,11 +88,6 @@ def written_to(graph: Graph) -> frozenset[str]:
     return frozenset(layer.name for layer in found)
 
 
-def chip_synapses(layer: Layer) -> tuple[Synapse, ...]:
-    """The synapses that a layer of the chip keeps there."""
-    return tuple(synapse for synapse in layer.synapses if not _is_real(synapse))
-
-
 def chip_gains(graph: Graph) -> Iterator[tuple[Layer, Node, tuple[Synapse, ...]]]:
     """Every gain of single steps that acts on spikes which a layer of the chip hears, and their synapses.
 
@@ -92,8 +95,9 @@ def chip_gains(graph: Graph) -> Iterator[tuple[Layer, Node, tuple[Synapse, ...]]
     """
     host = encoders(graph)
     for layer in form_of(graph).layers.values():
+        on_spikes = [synapse for synapse in layer.synapses if not _is_real(synapse)]
         for node in layer.gains if layer.name not in host else ():
-            behind = [s for s in chip_synapses(layer) if any(wire.node.name == node.name for wire in s.way)]
+            behind = [s for s in on_spikes if any(wire.node.name == node.name for wire in s.way)]
             assert isinstance(node.op, Gain)
             if behind and np.any(node.op.gains != 2**node.op.fraction):
                 yield layer, node, tuple(behind)
@@ -103,7 +107,8 @@ def _is_real(synapse: Synapse) -> bool:
     return synapse.reads.carries == "real"
 
 
-def _without_written(graph: Graph) -> Graph:
+def without_written(graph: Graph) -> Graph:
+    """A graph in synaptic form without what the host writes to layers of the chip."""
     changed: dict[str, Node] = {}
     for name in sorted(written_to(graph)):
         node = graph[name]

@@ -10,7 +10,10 @@ from neurocompile.errors import Problem
 from neurocompile.targets.base import Encode, Family, Target
 
 if TYPE_CHECKING:
-    from neurocompile.ir.graph import Graph
+    from collections.abc import Sequence
+
+    from neurocompile.ir.form import Synapse
+    from neurocompile.ir.graph import Graph, Node
     from neurocompile.ir.ops import Op
     from neurocompile.passes import Pass
 
@@ -60,17 +63,21 @@ def _gains(graph: Graph) -> list[Problem]:
 
 
 def _gained_spikes(graph: Graph) -> list[Problem]:
-    """Each gain with the layer that it belongs to and the spikes that it acts on: that much would be the host's."""
+    """The layers of the chip with gains on spikes that they hear: each would be left to the host."""
     from neurocompile.mapping.host import chip_gains
 
-    problems = []
+    found: dict[str, list[tuple[Node, Sequence[Synapse]]]] = {}
     for layer, node, synapses in chip_gains(graph):
-        weights, spikes = (", ".join(dict.fromkeys(names)) for names in zip(*((s.name, s.event) for s in synapses)))
+        found.setdefault(layer.name, []).append((node, synapses))
+    problems = []
+    for name, gained in found.items():
+        spikes = ", ".join(dict.fromkeys(synapse.event for _, synapses in gained for synapse in synapses))
         what = (
-            f"what {weights} makes of spikes of the chip ({spikes}) has another gain at each step ({node.name}), which "
-            "no synapse has; the host would have to compute the layer, and then all that it hears in a step"
+            f"it hears spikes ({spikes}) with another gain at each step, which no synapse has: it would be "
+            "left to the host, step by step"
         )
-        problems.append(Problem(what, layer.name, _range(node.op), _ONE_GAIN, _INSTEAD))
+        ranges = ", ".join(dict.fromkeys(_range(node.op) for node, _ in gained))
+        problems.append(Problem(what, name, ranges, _ONE_GAIN, _INSTEAD))
     return problems
 
 

@@ -199,7 +199,7 @@ def test_gains_are_the_hosts_where_they_act_on_inputs_alone() -> None:
         compiled(on_spikes, x)
     (problem,) = refused.value.problems
     assert problem.where == "second"
-    assert "what fc makes of spikes of the chip (first) has another gain at each step (gain.fc)" in problem.what
+    assert problem.what.startswith("it hears spikes (first) with another gain at each step")
     assert problem.actual == "-1 to 2 over 4 steps"
 
 
