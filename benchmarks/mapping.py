@@ -20,12 +20,12 @@ from typing import Any
 import click
 import numpy as np
 
-from neurocompile.errors import NeurocompileError
+from neurocompile.errors import DoesNotFit, NeurocompileError
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Integrator, Neuron, Scale
 from neurocompile.mapping import cut_boxes
-from neurocompile.mapping.host import encoders
+from neurocompile.mapping.host import encoders, without_written
 from neurocompile.passes import REAL_PASSES, FoldScale, QuantizeInputs, Synapses, run_passes
 from neurocompile.targets import Target, load_target
 
@@ -72,8 +72,11 @@ def _cut(graph: Graph, target: Target) -> dict[str, Any]:
     limits = target.limits
     started = time.process_time()
     try:
-        encode = target.code.encodings(target)[0]
-        host = frozenset(encoders(graph)) if encode == "host" else frozenset()
+        encode, host = target.code.encodings(target)[0], frozenset[str]()
+        if problems := target.code.illegal(target, graph, 1.0, encode):
+            raise DoesNotFit(problems)
+        if encode == "host":
+            host, graph = frozenset(encoders(graph)), without_written(graph)
         placed = cut_boxes(graph, limits, target.name, weight_bits=BITS, host=host)
     except NeurocompileError as error:
         return _refused(error)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["Arithmetic", "Lif"]
+__all__ = ["Arithmetic", "Lif", "Rounding"]
+
+Rounding: TypeAlias = Literal["nearest", "floor", "zero"]
+"""What becomes of the bits that a shift to the right drops."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Arithmetic:
     decay_fraction: int
     min_shift: int
     max_shift: int
-    rounding: Literal["nearest", "floor", "zero"]
+    rounding: Rounding
     overflow: Literal["saturate", "wrap"]
     graded_spikes: bool
     published: bool

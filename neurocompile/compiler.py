@@ -14,8 +14,8 @@ from neurocompile.hosted import run_graph
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Conv, Input, Linear, Neuron
-from neurocompile.mapping.host import encoders
-from neurocompile.passes import REAL_PASSES, FoldScale, Pass, QuantizeInputs, Synapses, run_passes
+from neurocompile.mapping.host import encoders, written_to
+from neurocompile.passes import REAL_PASSES, FoldScale, HostCurrents, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
 from neurocompile.quantization import FEW_BITS, Method, Scales, chosen_method, quantize
@@ -51,6 +51,7 @@ PASS_NAMES: tuple[str, ...] = (
     "fold-scale-2",
     "synapses",
     "common-threshold",
+    "host-currents",
     "quantize",
 )
 """The names that ``--print-ir-after`` takes, in the order in which the passes run."""
@@ -135,10 +136,13 @@ def _compiled(
         seen = _with_hosts(real, seen, timesteps)
     free, more = run_passes(real, synaptic_passes(arithmetic, options, seen or {}), after)
     log += more
-    broken = target.code.illegal(target, free, 1.0)
+    broken = target.code.illegal(target, free, 1.0, encode)
     try:
         host = encoders(free) if encode == "host" else frozenset()
-        synaptic, more = run_passes(free, target.code.onto_neurons(arithmetic, host), after)
+        passes = target.code.onto_neurons(arithmetic, host)
+        if encode == "host":
+            passes = (*passes, HostCurrents(timesteps, host))
+        synaptic, more = run_passes(free, passes, after)
         log += more
         method, samples_used = chosen_method(options.method, bits, _samples(seen), _products(synaptic, timesteps))
         calibration = None
@@ -146,7 +150,7 @@ def _compiled(
             calibration = _in_steps(synaptic, {name: x[:samples_used] for name, x in seen.items()})
         quantized = quantize(
             synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=method,
-            calibration=calibration, host=host,
+            calibration=calibration, host=host, written=written_to(synaptic) if encode == "host" else frozenset(),
         )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit(

@@ -11,7 +11,7 @@ from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Input, Integrator, Neuron, Output, Scale
-from neurocompile.mapping.host import encoders
+from neurocompile.mapping.host import encoders, written_to
 from neurocompile.passes import REAL_PASSES, run_passes
 from neurocompile.quantization.layer import decays_out_of_range
 from neurocompile.quantization.silicon import shortfalls
@@ -54,9 +54,12 @@ def judged(graph: Graph, target_name: str, options: Options) -> list[Problem]:
 def _of_layers(graph: Graph, target: Target, options: Options) -> list[Problem]:
     """What a graph in synaptic form has that the target does not do."""
     assert target.arithmetic is not None
-    found = target.code.illegal(target, graph, 1.0)
-    host = encoders(graph) if encoding_of(target, options) == "host" else frozenset()
+    encode = encoding_of(target, options)
+    found = target.code.illegal(target, graph, 1.0, encode)
+    host = encoders(graph) if encode == "host" else frozenset()
+    written: frozenset[str] = frozenset()
     try:
+        written = written_to(graph) if encode == "host" else written
         graph, _ = run_passes(graph, target.code.onto_neurons(target.arithmetic, host))
     except DoesNotFit as error:
         found += error.problems
@@ -65,7 +68,7 @@ def _of_layers(graph: Graph, target: Target, options: Options) -> list[Problem]:
         if target.arithmetic.lif is not None and layer.name not in host:
             found += [
                 Problem(f"not a neuron of the chip: {each.what}", layer.name, fix=each.fix)
-                for each in shortfalls(layer.op, target.arithmetic)
+                for each in shortfalls(layer.op, target.arithmetic, written=layer.name in written)
             ]
     return found
 

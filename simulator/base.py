@@ -70,6 +70,7 @@ class Runner:
         open: what runs a program, or why it does not; "" where it has nothing to do with such programs.
         executor: what a person calls it, where that is not the stage's name.
         later: what `export` says of it, which runs nothing.
+        hosts: whether it runs programs of which a host computes parts.
     """
 
     stage: str
@@ -77,3 +78,4 @@ class Runner:
     open: Callable[[Program, RunnerSettings], Executor | str]
     executor: str = ""
     later: str = ""
+    hosts: bool = False

@@ -12,10 +12,12 @@ from neurocompile.hosted import Hosted, Stage, run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array
 from neurocompile.ir.trace import Trace
+from neurocompile.mapping.host import written_layers
 from neurocompile.program import Program
 from neurocompile.simulator.counts import fanouts
 from neurocompile.simulator.engine import Engine, engine_missing
 from neurocompile.simulator.reference import State, simulate_integers
+from neurocompile.simulator.writes import bias_writes
 
 __all__ = ["IntegerExecutor", "RealExecutor", "Recording"]
 
@@ -83,12 +85,14 @@ class IntegerExecutor:
 
         def on_chip(stage: Stage, given: Mapping[str, Array]) -> Trace:
             assert stage.graph is not None
-            chip = self._chip(stage.number, stage.graph)
-            return chip(self._integers(given, clipped), True, membranes, crew, None)  # later stages read spikes
+            chip, whole = self._chip(stage.number, stage.graph), self._integers(given, clipped)
+            # Later stages read spikes.
+            return self._with_writes(chip(whole, True, membranes, crew, None), stage.graph, whole)
 
         if self._hosted is None:
             given = self._integers(inputs, clipped)
             whole = self._chip(0, self.program.integer)(given, spikes, membranes, crew, progress)
+            whole = self._with_writes(whole, self.program.integer, given)
         else:
             whole = self._hosted.run(inputs, on_chip)
             whole.spikes = whole.spikes if spikes else {}
@@ -102,6 +106,13 @@ class IntegerExecutor:
             made = _on_reference if self._by_reference else _on_engine
             self._chips[number] = made(self.program, graph, self._stream)
         return self._chips[number]
+
+    def _with_writes(self, trace: Trace, graph: Graph, given: Mapping[str, Array]) -> Trace:
+        """What the host writes to the layers of the chip is counted with what they do."""
+        layers = sorted(written_layers(self.program))
+        for name, writes in bias_writes(graph, self.program.arithmetic, layers, given).items():
+            trace.counts.layers[name].bias_writes = writes
+        return trace
 
     def _integers(self, inputs: Mapping[str, Array], clipped: dict[str, int]) -> dict[str, Array]:
         """What a chip is given; ``clipped`` is told how many values of each input lay outside its range."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from neurocompile.arithmetic import Arithmetic
+from neurocompile.arithmetic import Arithmetic, Rounding
 from neurocompile.ir.counts import Counts, LayerCounts
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
@@ -19,7 +19,7 @@ from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, O
 from neurocompile.ir.trace import Trace
 from neurocompile.simulator.counts import Fanout, count_events, fanouts
 
-__all__ = ["State", "simulate_integers"]
+__all__ = ["State", "shifted", "simulate_integers"]
 
 State = dict[str, dict[str, Array]]
 
@@ -157,16 +157,7 @@ class _Machine:
         return self._shifted(value * mantissa, -self.arithmetic.decay_fraction)
 
     def _shifted(self, value: Array, shift: int) -> Array:
-        """A whole number times ``2**shift``, rounded as the target does where shift is negative."""
-        if shift >= 0:
-            return np.asarray(value << shift)
-        match self.arithmetic.rounding:
-            case "nearest":
-                return np.asarray((value + (1 << (-shift - 1))) >> -shift)
-            case "floor":
-                return np.asarray(value >> -shift)
-            case "zero":
-                return np.asarray(np.sign(value) * (np.abs(value) >> -shift))
+        return shifted(value, shift, self.arithmetic.rounding)
 
     def _held(self, value: Array) -> Array:
         """What a membrane's register keeps of a value that may be too large for it."""
@@ -191,6 +182,19 @@ class _Machine:
             case "wrap":
                 return (value - least) % span + least
         return np.where(value > most, value - span, np.where(value < least, value + span, value))
+
+
+def shifted(value: Array, shift: int, rounding: Rounding) -> Array:
+    """A whole number times ``2**shift``, rounded as a target does where shift is negative."""
+    if shift >= 0:
+        return np.asarray(value << shift)
+    match rounding:
+        case "nearest":
+            return np.asarray((value + (1 << (-shift - 1))) >> -shift)
+        case "floor":
+            return np.asarray(value >> -shift)
+        case "zero":
+            return np.asarray(np.sign(value) * (np.abs(value) >> -shift))
 
 
 def _count_updates(counts: LayerCounts, active: Array) -> None:

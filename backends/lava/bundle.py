@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.backends.lava.layout import lava_order, rank_of
+from neurocompile.backends.lava.arrays import Arrays
+from neurocompile.backends.lava.currents import host_current, host_pools
+from neurocompile.backends.lava.layout import lava_order, lava_shape, rank_of
 from neurocompile.backends.lava.network import NetworkSource, Way, ends_of
 from neurocompile.backends.lava.plan import Plan, Population, SynapseLayer, plan_of
 from neurocompile.backends.lava.readme import readme
@@ -44,7 +46,7 @@ def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -
         DoesNotFit: for what Lava cannot do (:func:`neurocompile.backends.lava.plan.plan_of`).
     """
     plan = plan_of(program)
-    arrays, about = _Arrays(), []
+    arrays, about = Arrays(), []
     source = NetworkSource(program, plan)
     for population in plan.populations:
         about.append(_population(program, plan, population, arrays, source))
@@ -58,6 +60,7 @@ def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -
         "latency": plan.latency,
         "streams": plan.streams,
         "inputs": {name: _input(op) for name, op in program.inputs.items()},
+        "pooled": host_pools(program, arrays),
         "layers": about,
         "outputs": [_output(program, node.name, arrays) for node in program.integer.of(Output)],
     }
@@ -73,27 +76,12 @@ def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -
     return files
 
 
-class _Arrays:
-    """Arrays by name, each in the narrowest integers."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Array] = {}
-
-    def keep(self, name: str, values: Any) -> None:
-        array = np.asarray(values)
-        if array.dtype.kind in "iu" and array.size:
-            kinds = (np.int16, np.int32, np.int64)
-            kind = next(k for k in kinds if np.iinfo(k).min <= array.min() and array.max() <= np.iinfo(k).max)
-            array = array.astype(kind)
-        self.found[name] = array
-
-
 def _input(op: Input) -> dict[str, Any]:
     bounds = {"low": float(op.low).hex(), "high": float(op.high).hex(), "unit": float(op.unit).hex()}
     return {"shape": list(op.shape), "carries": op.carries, **bounds}
 
 
-def _output(program: Program, name: str, arrays: _Arrays) -> dict[str, Any]:
+def _output(program: Program, name: str, arrays: Arrays) -> dict[str, Any]:
     node = program.integer[name]
     assert isinstance(node.op, Output)
     arrays.keep(f"{name}.unit", node.op.unit)
@@ -103,7 +91,7 @@ def _output(program: Program, name: str, arrays: _Arrays) -> dict[str, Any]:
 
 
 def _population(
-    program: Program, plan: Plan, population: Population, arrays: _Arrays, source: NetworkSource
+    program: Program, plan: Plan, population: Population, arrays: Arrays, source: NetworkSource
 ) -> dict[str, Any]:
     about: dict[str, Any] = {
         "name": population.name,
@@ -116,6 +104,8 @@ def _population(
     if population.kind == "stock":
         registers = population.registers
         assert registers is not None
+        if population.written:
+            about |= {**_by_host(program, population, arrays), "bias_exponent": registers.bias_exponent}
         arrays.keep(f"{population.name}.bias", _in_lava(population.op.bias, population.shape, flat=True))
         if not population.parts:
             arrays.keep(f"{population.name}.bias_mantissa", _in_lava(registers.bias_mantissa, population.shape))
@@ -133,16 +123,21 @@ def _population(
     about["parameters"] = list(parameters)
     if population.kind == "own":
         source.own(population, list(parameters))
-        return about
+        return about | _by_host(program, population, arrays)
     source.host(population)
-    about["synapses"] = _host_synapses(program, population, arrays)
-    return about
+    return about | _by_host(program, population, arrays)
+
+
+def _by_host(program: Program, population: Population, arrays: Arrays) -> dict[str, Any]:
+    """What run.py computes of a layer's current: all of it, what it writes, or nothing."""
+    if population.kind != "host" and not population.written:
+        return {}
+    current = host_current(program, population.name, arrays, written=population.written)
+    return {"current": current, "shift": population.op.shift}
 
 
 def _in_lava(values: Array, shape: tuple[int, ...], flat: bool = False) -> Array:
     """A number as it is; one a neuron in Lava's order, in Lava's shape or flat."""
-    from neurocompile.backends.lava.layout import lava_shape
-
     if np.ndim(values) == 0:
         return np.asarray(values)
     ordered = np.broadcast_to(values, shape).ravel()[lava_order(shape)]
@@ -165,19 +160,6 @@ def _parameters(population: Population) -> dict[str, Any]:
     return {**found, "signed": signed, **whole}
 
 
-def _host_synapses(program: Program, population: Population, arrays: _Arrays) -> list[dict[str, Any]]:
-    from neurocompile.backends.lava.plan import synapses_into
-
-    found = []
-    for synapse in synapses_into(program, population.name):
-        shape = program.integer.edges[synapse.source].shape
-        rows, columns, weights = _matrix(synapse, population.shape, shape)
-        _keep_sparse(arrays, synapse.name, rows, columns, weights, int(np.prod(population.shape)))
-        about = {"name": synapse.name, "source": synapse.source, "delay": synapse.delay}
-        found.append({**about, "shift": population.op.shift, "inputs": int(np.prod(shape))})
-    return found
-
-
 def _matrix(synapse: SynapseLayer, target: tuple[int, ...], source: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """All synapses of a layer: neuron, source element (both in Lava's order), weight; by neuron, then element."""
     neurons, elements, weights = synapse.weights.listed()
@@ -186,13 +168,7 @@ def _matrix(synapse: SynapseLayer, target: tuple[int, ...], source: tuple[int, .
     return rows[order], columns[order], weights[order]
 
 
-def _keep_sparse(arrays: _Arrays, name: str, rows: Array, columns: Array, values: Array, height: int) -> None:
-    arrays.keep(f"{name}.data", values)
-    arrays.keep(f"{name}.indices", columns)
-    arrays.keep(f"{name}.indptr", np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=height)))))
-
-
-def _synapse(plan: Plan, synapse: SynapseLayer, arrays: _Arrays, source: NetworkSource) -> None:
+def _synapse(plan: Plan, synapse: SynapseLayer, arrays: Arrays, source: NetworkSource) -> None:
     if synapse.is_kernel:
         arrays.keep(f"{synapse.name}.weight", _kernel(synapse))
         source.kernel(synapse)
@@ -218,7 +194,7 @@ def _synapse(plan: Plan, synapse: SynapseLayer, arrays: _Arrays, source: Network
                 source.dense(synapse, way, exponent)
             else:
                 order = np.lexsort((here[1], here[0]))
-                _keep_sparse(arrays, name, here[0][order], here[1][order], here[2][order], target.size)
+                arrays.keep_sparse(name, here[0][order], here[1][order], here[2][order], target.size)
                 source.sparse(synapse, way, exponent)
 
 

@@ -42,11 +42,17 @@ def parameters(arrays, name, names):
     return {{each: value if value.ndim else value.item() for each, value in found.items()}}
 
 
+def written(biases):
+    """Biases [*shape, steps] as a data set: each row is written after a step, for the next one."""
+    steps = biases.shape[-1]
+    return [(biases[..., (step + 1) % steps], 0) for step in range(steps)]
+
+
 def build(arrays, data, period):
     """The layers by name.
 
-    arrays: of arrays.npz; data: inputs [*shape, steps] by name; period: steps of a sample, after which each layer
-    starts anew, when the first data of the next sample reach it.
+    arrays: of arrays.npz; data: inputs, and what run.py computed, [*shape, steps] by name; period: steps of a sample,
+    after which each layer starts anew, when the first data of the next sample reach it.
     """
 '''
 
@@ -123,6 +129,7 @@ class NetworkSource:
         assert registers is not None
         decays = int(np.max(registers.decay)), int(np.max(registers.current_decay))
         self._layer(layer.name, self._lif(layer, layer.name, lava_shape(layer.shape), *decays))
+        self._written(layer, layer.name)
 
     def parts(self, layer: Population) -> None:
         """A layer of Lava's LIF neurons with several decays: a population for each."""
@@ -130,6 +137,21 @@ class NetworkSource:
             shape = (len(part.neurons),)
             lines = self._lif(layer, part.name, shape, part.decay, part.current_decay)
             self._layer(part.name, lines, f"those neurons of {layer.name} that keep {part.decay} / 4096")
+            self._written(layer, part.name)
+
+    def _written(self, layer: Population, name: str) -> None:
+        """What the host adds to a population's biases, written at each step."""
+        if not layer.is_biased:
+            return
+        self._uses.add("from lava.proc.io.dataloader import StateDataloader")
+        here = self._named(f"{name}.bias")
+        self._synapses.append(
+            _Lines([
+                "# biases that run.py has computed of real-valued inputs",
+                f'{here} = StateDataloader(dataset=written(data["{name}.bias"]))',
+                f"{here}.connect_var({self._names[name]}.bias_mant)",
+            ])
+        )  # fmt: skip
 
     def _lif(self, layer: Population, name: str, shape: tuple[int, ...], decay: int, current_decay: int) -> list[str]:
         registers, one = layer.registers, 2**self.program.arithmetic.decay_fraction
@@ -138,6 +160,7 @@ class NetworkSource:
         # A readout of the current needs no membrane.
         dv = one - decay if decay else one - 1
         bias = "0" if layer.read == "u" else f'arrays["{name}.bias_mantissa"]'
+        bias = f'data["{name}.bias"][..., 0]' if layer.is_biased else bias
         return [
             f"LIFReset(shape={shape}, du={one - 1 - current_decay}, dv={dv}, vth={registers.vth},",
             f"         bias_mant={bias}, bias_exp={registers.bias_exponent},",
@@ -148,11 +171,12 @@ class NetworkSource:
         """A population that Lava has no process for."""
         self._uses.add("from own.neuron import Neuron")
         reasons = "; ".join(each.what for each in layer.missing)
+        given = f', written=data["{layer.name}.current"]' if layer.written else ""
         self._layer(
             layer.name,
             [
                 f"Neuron(shape={lava_shape(layer.shape)}, start={layer.depth + 1}, period=period,",
-                f'       parameters=parameters(arrays, "{layer.name}", {names}))',
+                f'       parameters=parameters(arrays, "{layer.name}", {names}){given})',
             ],
             f"CPU simulation only: {reasons}",
         )
@@ -294,7 +318,8 @@ class NetworkSource:
 # What network.py uses itself.
 _TAKEN = {
     "np", "source", "arrays", "data", "period", "sparse", "waiting", "parameters", "build", "csr_matrix", "Conv",
-    "Dense", "Sparse", "DelaySparse", "LIFReset", "SignMode", "Neuron", "MaxPool", "MIXED",
+    "Dense", "Sparse", "DelaySparse", "LIFReset", "SignMode", "Neuron", "MaxPool", "MIXED", "written",
+    "StateDataloader",
 }  # fmt: skip
 
 

@@ -14,12 +14,13 @@ from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Conv, Input, Integrator, MaxPool, Neuron
 from neurocompile.mapping.depths import Hop, layer_depths
-from neurocompile.mapping.host import host_layers
+from neurocompile.mapping.host import chip_graph, host_layers, written_layers
 from neurocompile.program import Program
+from neurocompile.quantization.bounds import Interval, event_ranges, written_range
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
 from neurocompile.targets import target_of
 
-__all__ = ["Part", "Plan", "Pool", "Population", "Source", "SynapseLayer", "check_stock", "plan_of", "synapses_into"]
+__all__ = ["Part", "Plan", "Pool", "Population", "Source", "SynapseLayer", "check_stock", "plan_of"]
 
 Shape = tuple[int, ...]
 Kind = Literal["stock", "own", "host"]
@@ -53,7 +54,8 @@ class Part:
 class Population:
     """A layer of neurons or integrators. ``registers`` belong to stock ones; ``missing`` says why another is not.
 
-    ``parts`` are its processes where its neurons have several decays; empty where it is one process.
+    ``parts`` are its processes where its neurons have several decays; empty where it is one process. ``written`` says
+    whether the host adds to its current.
     """
 
     name: str
@@ -64,11 +66,17 @@ class Population:
     registers: Registers | None = None
     missing: tuple[Shortfall, ...] = ()
     parts: tuple[Part, ...] = ()
+    written: bool = False
 
     @property
     def is_readout(self) -> bool:
         """Whether it never fires."""
         return isinstance(self.op, Integrator)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether the host writes its biases; to a current that is read off, it adds them where it reads it."""
+        return self.written and self.kind == "stock" and self.read == "v"
 
     @property
     def read(self) -> str:
@@ -153,15 +161,16 @@ def plan_of(program: Program) -> Plan:
     Raises:
         DoesNotFit: for loops that are shorter than their synapses, and delays that no synapse has.
     """
-    graph, layers = program.integer, form_of(program.integer).layers
-    pools = form_of(graph).pools
-    host = host_layers(program)
+    graph = chip_graph(program)
+    layers, host = form_of(graph).layers, host_layers(program)
+    pools = {name: origin for name, origin in form_of(graph).pools.items() if graph.edges[name].carries != "real"}
     on_chip = [layer for name, layer in layers.items() if name not in host]
     hops = [Hop(each.source, layer.name, 1, each.delay) for layer in on_chip for each in layer.synapses]
     hops += [Hop(source, name, 0, delay) for name, (source, delay) in pools.items()]
     still = {node.name: 0 for node in graph.of(Input)} | dict.fromkeys(host, 0)
     depths = layer_depths([*(layer.name for layer in on_chip), *pools], hops, still)
-    populations = [_population(program, layer, depths[name], name in host) for name, layer in layers.items()]
+    written = _written(program)
+    populations = [_population(program, layer, depths[name], host, written) for name, layer in layers.items()]
     if any(hop.delay for hop in hops):
         populations = _quieted(program, populations, hops)
     cut = frozenset(population.name for population in populations if population.parts)
@@ -174,6 +183,13 @@ def plan_of(program: Program) -> Plan:
         tuple(synapses),
         not any(hop.delay for hop in hops),
     )
+
+
+def _written(program: Program) -> dict[str, Interval]:
+    """The range of what the host adds to the current of each layer to which it writes, before the layer's shift."""
+    names, layers = written_layers(program), form_of(program.integer).layers
+    events = event_ranges(program.integer) if names else {}
+    return {name: written_range(layers[name], events) for name in sorted(names)}
 
 
 def check_stock(plan: Plan) -> None:
@@ -195,20 +211,13 @@ def check_stock(plan: Plan) -> None:
         raise DoesNotFit(problems)
 
 
-def synapses_into(program: Program, name: str) -> list[SynapseLayer]:
-    """The layers of weights that feed one layer, as if they took no time (for the host)."""
-    layer = form_of(program.integer).layers[name]
-    depths = {synapse.source: 0 for synapse in layer.synapses} | {name: 1}
-    return [_synapse(program, layer, synapse, depths, frozenset()) for synapse in layer.synapses]
-
-
 def _bits_of(graph: Graph, name: str) -> int:
     """How wide the graded spikes of a source are; 0 for ordinary ones."""
     op = graph[form_of(graph).emitter(name)].op
     if isinstance(op, Neuron):
         return 8 if op.negative_threshold is not None or op.max_spikes > 1 else 0
     assert isinstance(op, Input)
-    if op.carries == "spikes":
+    if op.carries == "spikes" and op.low >= 0 and op.high <= 1:
         return 0
     return 8 if max(abs(op.low), abs(op.high)) < 256 else 16
 
@@ -263,20 +272,22 @@ def _check_delays(synapses: list[SynapseLayer], program: Program) -> None:
         raise DoesNotFit(problems)
 
 
-def _population(program: Program, layer: form.Layer, depth: int, on_host: bool) -> Population:
-    name, op, shape = layer.name, layer.op, layer.shape
-    if on_host:
+def _population(
+    program: Program, layer: form.Layer, depth: int, host: frozenset[str], written: Mapping[str, Interval]
+) -> Population:
+    name, op, shape, is_written = layer.name, layer.op, layer.shape, layer.name in written
+    if name in host:
         return Population(name, shape, op, 0, "host")
-    registers = registers_of(op, program.arithmetic)
+    registers = registers_of(op, program.arithmetic, written.get(name))
     if registers is not None:
         parts = _parts(name, registers, shape)
         if not parts or name not in {source for source, _ in form_of(program.integer).pools.values()}:
-            return Population(name, shape, op, depth, "stock", registers, (), parts)
+            return Population(name, shape, op, depth, "stock", registers, (), parts, is_written)
         several = Shortfall("a max-pool reads its neurons, which have several decays", "use one decay")
-        return Population(name, shape, op, depth, "own", None, (several,))
-    missing = shortfalls(op, program.arithmetic, 2.0**program.arithmetic.decay_fraction)
+        return Population(name, shape, op, depth, "own", None, (several,), written=is_written)
+    missing = shortfalls(op, program.arithmetic, 2.0**program.arithmetic.decay_fraction, written=is_written)
     beyond = Shortfall("its parameters do not lie on the grids of the chip's registers", "export the model again")
-    return Population(name, shape, op, depth, "own", None, tuple(missing) or (beyond,))
+    return Population(name, shape, op, depth, "own", None, tuple(missing) or (beyond,), written=is_written)
 
 
 def _parts(name: str, registers: Registers, shape: Shape) -> tuple[Part, ...]:

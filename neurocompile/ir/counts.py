@@ -21,11 +21,12 @@ class LayerCounts:
     spikes: Array
     active: Array
     inactive: Array
+    bias_writes: Array
 
     @staticmethod
     def zero(samples: int) -> LayerCounts:
         """Nothing counted yet."""
-        return LayerCounts(*(np.zeros(samples, np.int64) for _ in range(6)))
+        return LayerCounts(*(np.zeros(samples, np.int64) for _ in range(7)))
 
 
 @dataclass

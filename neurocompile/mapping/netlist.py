@@ -12,7 +12,7 @@ from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.connections import connections
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Conv, Gain, Input, Integrator, MaxPool, Neuron, Output
+from neurocompile.ir.ops import Array, Conv, Input, Integrator, MaxPool, Neuron, Output
 from neurocompile.mapping.depths import Hop, layer_depths
 
 __all__ = ["Netlist", "Population", "Projection", "netlist_of"]
@@ -104,7 +104,7 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
         graph: of a Program.
         timesteps: T.
         relays: whether spikes wait in relays, one step in each; else synapses make them wait.
-        host: layers that the host computes: inputs of the chip.
+        host: layers (and max-pools of inputs) that the host computes: inputs of the chip.
 
     Raises:
         DoesNotFit: for loops that are shorter than their synapses, for max-pools of numbers, and for gains that differ
@@ -115,7 +115,9 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
     wires = [wire for name in layers for wire in _into(graph, name)]
     problems = [
         Problem("its gain differs from step to step, which no synapse's does", node.name, fix="use another target")
-        for node in graph.of(Gain)
+        for layer in form.layers.values()
+        if layer.name not in host
+        for node in layer.gains
     ]
     problems += [
         Problem("it pools numbers, which no neuron does", wire.target, fix="pool the data beforehand")
@@ -130,7 +132,7 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
     populations: dict[str, Population] = {}
     read_by_chip = {wire.source for wire in wires}
     for node in graph.of(Input, Neuron, Integrator, MaxPool):
-        if host and isinstance(node.op, Input) and node.name not in read_by_chip:
+        if host and isinstance(node.op, Input | MaxPool) and node.name in given and node.name not in read_by_chip:
             continue
         op: Any = RELAY if isinstance(node.op, MaxPool) else None if node.name in given else node.op
         populations[node.name] = Population(node.name, node.name, graph.edges[node.name].shape, depths[node.name], op)

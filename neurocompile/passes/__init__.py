@@ -4,6 +4,7 @@ from neurocompile.passes.base import Pass, PassFailed, run_passes
 from neurocompile.passes.common_threshold import CommonThreshold
 from neurocompile.passes.fold_mpbn import FoldMpbn
 from neurocompile.passes.fold_scale import FoldScale
+from neurocompile.passes.host_currents import HostCurrents
 from neurocompile.passes.quantize_inputs import QuantizeInputs
 from neurocompile.passes.synapses import Synapses
 from neurocompile.passes.unit_amplitude import UnitAmplitude
@@ -13,6 +14,7 @@ __all__ = [
     "CommonThreshold",
     "FoldMpbn",
     "FoldScale",
+    "HostCurrents",
     "Pass",
     "PassFailed",
     "QuantizeInputs",

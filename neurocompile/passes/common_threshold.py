@@ -11,7 +11,7 @@ from neurocompile.arithmetic import Arithmetic
 from neurocompile.ir.arrays import compact
 from neurocompile.ir.form import Layer, form_of
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.ir.ops import Array, Gain, Integrator, Neuron
 from neurocompile.quantization.rows import Rows, rows_of
 from neurocompile.quantization.silicon import Shortfall, shortfalls
 
@@ -65,7 +65,7 @@ class CommonThreshold:
             return [], missing
         if factor is None:
             return [replace(node, op=candidate)], []
-        return [*_rescaled(parts, factor), replace(node, op=candidate)], []
+        return [*_rescaled(parts, factor), *_gains(layer, factor), replace(node, op=candidate)], []
 
 
 def membrane_factors(before: Neuron, after: Neuron) -> Array:
@@ -153,6 +153,19 @@ def _scaled(op: Neuron, factor: Array, shape: tuple[int, ...]) -> Neuron:
         input_bias=compact(factor * op.input_bias, shape),
         v_init=compact(factor * op.v_init, shape),
     )
+
+
+def _gains(layer: Layer, factor: Array) -> list[Node]:
+    """The gains of single steps whose biases the neurons' factors act on."""
+    found = {}
+    for synapse in layer.synapses:
+        here = factor
+        for wire in reversed(synapse.way):
+            here = here.reshape(wire.shape)
+            if isinstance(wire.node.op, Gain) and wire.node.op.bias.ndim:
+                found[wire.node.name] = replace(wire.node, op=replace(wire.node.op, bias=wire.node.op.bias * here))
+            here = wire.taken(here)
+    return list(found.values())
 
 
 def _rescaled(parts: list[Rows], factor: Array) -> list[Node]:

@@ -25,7 +25,15 @@ from neurocompile.ir.ops import (
     Scale,
 )
 
-__all__ = ["Interval", "bounded_spikes", "current_ranges", "event_ranges", "membrane_bounds"]
+__all__ = [
+    "Interval",
+    "bounded_spikes",
+    "current_ranges",
+    "event_ranges",
+    "membrane_bounds",
+    "weighted_range",
+    "written_range",
+]
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def current_ranges(layer: Layer, events: Mapping[str, Interval]) -> dict[str, In
         layer: of an integer graph, or with integers in its nodes.
         events: the ranges of all events.
     """
-    found = {synapse.name: _weighted(synapse, events[synapse.event]) for synapse in layer.synapses}
+    found = {synapse.name: weighted_range(synapse, events[synapse.event]) for synapse in layer.synapses}
     for node in layer.wiring:
         inner = [found[name] for name in node.inputs]
         if isinstance(node.op, Gain):
@@ -115,7 +123,18 @@ def current_ranges(layer: Layer, events: Mapping[str, Interval]) -> dict[str, In
     return found
 
 
-def _weighted(synapse: Synapse, event: Interval) -> Interval:
+def written_range(layer: Layer, events: Mapping[str, Interval]) -> Interval:
+    """The range of what real-valued inputs, and biases of single steps, give a layer: its current without spikes."""
+    silent = {
+        synapse.event: event if synapse.reads.carries == "real" else Interval(event.low * 0, event.high * 0)
+        for synapse in layer.synapses
+        for event in (events[synapse.event],)
+    }
+    return current_ranges(layer, silent)[layer.current]
+
+
+def weighted_range(synapse: Synapse, event: Interval) -> Interval:
+    """The range of what a layer of weights gives for an event."""
     more, less = _part(synapse.op, 1), _part(synapse.op, -1)
     low, high = (
         _pushed(more, a, synapse.gives) + _pushed(less, b, synapse.gives)

@@ -10,6 +10,8 @@ import numpy as np
 from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.ir.arrays import compact, compact_over_time
 from neurocompile.ir.ops import Array, Gain, Integrator, Neuron
+from neurocompile.quantization.bounds import Interval
+from neurocompile.quantization.silicon import bias_exponents, reach_with
 
 __all__ = ["aligned_unit", "in_silicon", "integer_gain", "integer_parameters", "off_grid"]
 
@@ -114,7 +116,7 @@ def off_grid(op: Any, unit: float, lif: Lif) -> float:
     return float(abs(mantissa * 2**lif.threshold_shift - steps) / max(steps, 1.0))
 
 
-def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic) -> Any | None:
+def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic, written: Interval | None = None) -> Any | None:
     """Integer parameters rounded to the grids of the chip's neuron; None where one is beyond its range.
 
     Args:
@@ -122,10 +124,11 @@ def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic) -> Any |
         real: the same neuron with real ones.
         unit: of the membrane.
         arithmetic: of a target that describes its neuron.
+        written: the range of what the host adds to its biases, in steps of the membrane; None: nothing.
     """
     lif = arithmetic.lif
     assert lif is not None
-    bias = _on_bias_grid(op.bias, lif)
+    bias = _on_bias_grid(op, lif, written)
     if bias is None:
         return None
     if isinstance(op, Integrator):
@@ -142,12 +145,13 @@ def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic) -> Any |
     )
 
 
-def _on_bias_grid(bias: Array, lif: Lif) -> Array | None:
+def _on_bias_grid(op: Any, lif: Lif, written: Interval | None) -> Array | None:
     most = 2 ** (lif.bias_bits - 1) - 1
-    for exponent in range(lif.bias_exponent_min, lif.bias_exponent_max + 1):
-        mantissa = np.rint(bias / 2.0**exponent).astype(np.int64)
-        if np.abs(mantissa).max(initial=0) <= most:
-            return np.asarray(mantissa << exponent)
+    for exponent in bias_exponents(lif, op, written):
+        mantissa = np.rint(op.bias / 2.0**exponent).astype(np.int64)
+        bias = np.asarray(mantissa << exponent)
+        if reach_with(bias, written) >> exponent <= most:
+            return bias
     return None
 
 

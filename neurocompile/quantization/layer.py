@@ -14,11 +14,17 @@ from neurocompile.ir.form import Layer
 from neurocompile.ir.graph import Node
 from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Conv, Gain, Integrator, Neuron
-from neurocompile.quantization.bounds import Interval, current_ranges, membrane_bounds
+from neurocompile.quantization.bounds import (
+    Interval,
+    current_ranges,
+    membrane_bounds,
+    weighted_range,
+    written_range,
+)
 from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_gain, integer_parameters, off_grid
 from neurocompile.quantization.rows import Rows, row_groups, rows_of
 from neurocompile.quantization.scales import Method, group_scales
-from neurocompile.quantization.silicon import shortfalls
+from neurocompile.quantization.silicon import bias_exponents, reach_with, shortfalls, written_bias
 
 __all__ = ["Choices", "Fitted", "fit_layer"]
 
@@ -40,6 +46,7 @@ class Choices:
     per_channel: bool
     method: Method
     host: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
 
     @property
     def largest(self) -> int:
@@ -78,7 +85,7 @@ def fit_layer(
         return Fitted([], np.ones(layer.shape), problems)
     if layer.name in choices.host:
         choices = replace(choices, bits=max(_HOST_BITS, choices.bits))
-    weights = _Weights(layer, choices, seen)
+    weights = _Weights(layer, choices, events, seen)
     best: Fitted | None = None
     for coarser, shift in weights.attempts():
         made = weights.with_scale(coarser, shift)
@@ -100,7 +107,7 @@ def fit_layer(
 
 def _hint(weights: _Weights) -> str:
     """What would leave the weights of a layer more of their bits, where it reads wide inputs."""
-    real = any(synapse.reads.carries == "real" for synapse in weights.layer.synapses)
+    real = any(part.synapse.reads.carries == "real" for part in weights.parts)
     return "it reads real-valued inputs: fewer --input-bits leave them more" if real and weights.lif else ""
 
 
@@ -117,17 +124,27 @@ class _Made:
 
 
 class _Weights:
-    """The synapses of one layer, and the scales that they may have."""
+    """The synapses of one layer, and the scales that they may have.
 
-    def __init__(self, layer: Layer, choices: Choices, seen: Mapping[str, Array] | None) -> None:
-        self.layer, self.choices = layer, choices
-        self.parts = rows_of(layer)
+    ``parts`` are the layer's own, ``written`` those of which the host computes the current.
+    """
+
+    def __init__(
+        self, layer: Layer, choices: Choices, events: Mapping[str, Interval], seen: Mapping[str, Array] | None
+    ) -> None:
+        self.layer, self.choices, self.events = layer, choices, events
+        self.is_written = layer.name in choices.written
+        parts = rows_of(layer)
         self.for_chip = choices.arithmetic.lif is not None
         self.lif = lif = None if layer.name in choices.host else choices.arithmetic.lif
-        self.silicon = lif is not None and not shortfalls(layer.op, choices.arithmetic)
+        self.silicon = lif is not None and not shortfalls(layer.op, choices.arithmetic, written=self.is_written)
         # One threshold for all neurons of a population leaves one scale for all of their weights.
         self.common = self.silicon and isinstance(layer.op, Neuron)
-        self.groups = row_groups(self.parts, together=self.common or not choices.per_channel)
+        grouped = list(zip(parts, row_groups(parts, together=self.common or not choices.per_channel)))
+        by_host = [self.is_written and part.synapse.reads.carries == "real" for part in parts]
+        self.written = [each for each, host in zip(grouped, by_host) if host]
+        own = [each for each, host in zip(grouped, by_host) if not host]
+        self.parts, self.groups = [part for part, _ in own], [group for _, group in own]
         self.exponents = self._chosen_exponents()
         rows = [part.rows / 2.0**e for part, e in zip(self.parts, self.exponents)]
         error = None if seen is None else _membrane_error(layer, self.parts, self.exponents, seen)
@@ -180,21 +197,45 @@ class _Weights:
             *(f"{part.synapse.name} times 2**{e}" for part, e in zip(self.parts, self.exponents) if e),
         ]
         of_neurons = np.full(self.layer.shape, scale[0]) if self.common else self._of_neurons(scale)
+        of_host = self._in_host_steps(scale)
+        nodes += [part.with_rows(np.rint(rows / step).astype(np.int64)) for part, rows, step in of_host]
+        if of_host:
+            names = ", ".join(part.synapse.name for part, _, _ in of_host)
+            said.append(f"the host computes {names} in {_HOST_BITS}-bit weights and writes it in steps of a weight")
         if self.layer.gains:
-            gains, lost = self._integer_gains(of_neurons)
+            steps = {part.synapse.way[0].node.name: step for part, _, step in of_host}
+            gains, lost = self._integer_gains(of_neurons, steps)
             nodes += gains
             said.append(lost)
         return _Made(nodes, scale, exact, of_neurons, ", ".join(filter(None, said)))
 
-    def _integer_gains(self, of_neurons: Array) -> tuple[list[Node], str]:
-        """The gains in mantissas, and what that loses."""
+    def _in_host_steps(self, scale: Array) -> list[tuple[Rows, Array, float]]:
+        """The weights of the host, in steps of the layer's weights, and the step that they have there.
+
+        It is the finest in which they have the host's bits, and half of an accumulator holds their sum.
+        """
+        found = []
+        for part, group in self.written:
+            rows = part.rows / scale[group][:, None]
+            synapse = replace(part.synapse, node=part.with_rows(rows))
+            reach = weighted_range(synapse, self.events[synapse.event])
+            top = max(float(np.abs(end).max(initial=0.0)) for end in (reach.low, reach.high))
+            largest = float(np.abs(rows).max(initial=0.0)) / (2 ** (_HOST_BITS - 1) - 1)
+            found.append((part, rows, max(largest, 2 * top / self.choices.arithmetic.accumulator_max) or 1.0))
+        return found
+
+    def _integer_gains(self, of_neurons: Array, steps: Mapping[str, float]) -> tuple[list[Node], str]:
+        """The gains in mantissas, and what that loses; ``steps`` by gain, where what comes in is counted in others."""
         nodes, off, fractions = [], 0.0, []
         for node in self.layer.gains:
             assert isinstance(node.op, Gain)
-            whole = integer_gain(node.op, of_neurons, self.choices.arithmetic)
+            real = replace(node.op, gains=node.op.gains * steps.get(node.name, 1.0))
+            whole = integer_gain(real, of_neurons, self.choices.arithmetic)
             nodes.append(replace(node, op=whole))
-            off = max(off, float(np.abs(whole.gains / 2.0**whole.fraction - node.op.gains).max()))
+            off = max(off, float(np.abs(whole.gains / 2.0**whole.fraction - real.gains).max()))
             fractions.append(whole.fraction)
+        if all(np.all(node.op.gains == 1) for node in self.layer.gains if isinstance(node.op, Gain)):
+            return nodes, ""  # of the host alone
         said = f"{len(nodes)} gains with {min(fractions)} bits behind the point or more, off by at most {off:.2g}"
         return nodes, f"{said}, what they give rounded to steps of a weight"
 
@@ -231,7 +272,7 @@ class _Weights:
     def _of_neurons(self, scale: Array) -> Array:
         """The scale of each neuron: that of the rows that reach it."""
         found = np.ones(self.layer.shape)
-        for part, group in zip(self.parts, self.groups):
+        for part, group in (*zip(self.parts, self.groups), *self.written):
             row = part.reaches
             found = np.where(row >= 0, scale[group][np.maximum(row, 0)], found)
         return found
@@ -373,7 +414,8 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
     node, shape = layer.node, layer.shape
     arithmetic, timesteps = choices.arithmetic, choices.timesteps
     unit = made.of_neurons / 2.0**shift
-    currents = current_ranges(layer.rewritten({done.name: done for done in made.nodes}), events)
+    whole = layer.rewritten({done.name: done for done in made.nodes})
+    currents = current_ranges(whole, events)
     sums = [(gain.inputs[0], "synaptic sum before its gain") for gain in layer.gains]
     for name, what in (*sums, (layer.current, "synaptic sum")):
         if currents[name].magnitude > arithmetic.accumulator_max:
@@ -382,9 +424,10 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
     op: Any = integer_parameters(node.op, unit, shape, shift, arithmetic)
     log = [f"{node.name}: membrane in steps of {unit.min():.4g}..{unit.max():.4g} (shift {shift})"]
     if weights.silicon:
-        rounded = in_silicon(op, node.op, float(unit.flat[0]), arithmetic)
+        written = written_bias(op, written_range(whole, events)) if weights.is_written else None
+        rounded = in_silicon(op, node.op, float(unit.flat[0]), arithmetic, written)
         if rounded is None:
-            return Fitted([], unit, [_beyond_registers(node, op, unit, arithmetic)], overflows=True)
+            return Fitted([], unit, [_beyond_registers(node, op, arithmetic, written)], overflows=True)
         op = rounded
         log.append(_grid_losses(node, op, unit, arithmetic))
     # Far below its threshold a membrane may rest at the end of its register: it comes back later, but does not wrap.
@@ -432,17 +475,28 @@ def _grid_losses(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> st
     return said + (f", decays by at most {max(decays):.2g}" if max(decays) > 0 else ", decays exact")
 
 
-def _beyond_registers(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> Problem:
+def _beyond_registers(node: Node, op: Any, arithmetic: Arithmetic, written: Interval | None) -> Problem:
     lif = arithmetic.lif
     assert lif is not None
-    bias = int(np.abs(op.bias).max(initial=0))
-    if bias > lif.bias_max:
+    bias, exponent = reach_with(op.bias, written), bias_exponents(lif, op, written)[-1]
+    most = lif.bias_max >> lif.bias_exponent_max << exponent
+    if bias > most:
+        limit = f"{most} ({lif.bias_bits}-bit mantissa << {exponent})"
+        if written is not None:
+            return Problem(
+                "what the host would write for its real-valued input is too large for the chip's bias registers, even "
+                "where its weights have a single bit left: they could overflow",
+                node.name,
+                f"{bias} steps of the membrane",
+                limit,
+                "train smaller weights on that input, or put a spiking layer behind it",
+            )
         return Problem(
             "its biases are too large for the chip's registers, even where its weights have a single bit left: "
             "they could overflow",
             node.name,
             f"{bias} steps of the membrane",
-            f"{lif.bias_max} ({lif.bias_bits}-bit mantissa << {lif.bias_exponent_max})",
+            limit,
             "train smaller biases, or larger weights; for a layer that reads real-valued inputs, fewer --input-bits",
         )
     limit = f"{lif.threshold_max} << {lif.threshold_shift}"

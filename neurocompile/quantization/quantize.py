@@ -39,6 +39,7 @@ def quantize(
     method: Method = "max",
     calibration: Mapping[str, Array] | None = None,
     host: frozenset[str] = frozenset(),
+    written: frozenset[str] = frozenset(),
 ) -> Quantization:
     """Choose scales, round, and prove that nothing overflows.
 
@@ -54,6 +55,8 @@ def quantize(
         method: how scales are chosen (:func:`neurocompile.quantization.scales.group_scales`).
         calibration: integer inputs ``[N, T, *shape]``, for the method "membrane".
         host: layers that the host computes: the same registers, but none of the chip's grids.
+        written: layers of the chip of which the host computes what real-valued inputs give them, each behind a Gain
+            (:class:`neurocompile.passes.HostCurrents`), and writes it as biases.
 
     Raises:
         UsageError: if the width of the weights is none that the target has, or calibration data are missing.
@@ -68,13 +71,14 @@ def quantize(
         what = "the scale that minimises the error of the membrane needs calibration data"
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
     seen = _calibrate(graph, calibration, timesteps) if method == "membrane" else None
-    choices = Choices(arithmetic, timesteps, bits, per_channel, method, host)
+    choices = Choices(arithmetic, timesteps, bits, per_channel, method, host, written)
     graph = bounded_spikes(graph)
     events = event_ranges(graph)
     fitted = [fit_layer(layer, choices, events, seen) for layer in form_of(graph).layers.values()]
     problems = [problem for each in fitted for problem in each.problems]
     if any(each.overflows for each in fitted):
         settings = {"per_channel": per_channel, "method": method, "calibration": calibration, "host": host}
+        settings["written"] = written
         fix = _way_out(graph, arithmetic, timesteps, bits, settings)
         problems = [replace(problem, fix=problem.fix or fix) for problem in problems]
     if problems:

@@ -8,8 +8,17 @@ import numpy as np
 
 from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.quantization.bounds import Interval
 
-__all__ = ["Registers", "Shortfall", "registers_of", "shortfalls"]
+__all__ = [
+    "Registers",
+    "Shortfall",
+    "bias_exponents",
+    "reach_with",
+    "registers_of",
+    "shortfalls",
+    "written_bias",
+]
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,9 @@ class Registers:
     bias_exponent: int
 
 
-def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0) -> list[Shortfall]:
+def shortfalls(
+    op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0, *, written: bool = False
+) -> list[Shortfall]:
     """Why the chip's neuron cannot hold a layer; nothing if it can. What is mended along with the rest is left out.
 
     Args:
@@ -48,6 +59,7 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
             an integer one.
         arithmetic: of a target that describes its neuron.
         one: what a decay of 1 is in ``op``: 1 for a real neuron, ``2**decay_fraction`` for an integer one.
+        written: whether the host writes a part of its current, as biases.
     """
     lif = arithmetic.lif
     assert lif is not None
@@ -84,6 +96,10 @@ def shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float = 1.0
         found.append(Shortfall("it fires signed spikes", "use two layers of ordinary neurons"))
     if np.any(op.input_bias != 0):
         found.append(Shortfall("a bias acts on its synaptic current", "use layers without bias before it"))
+    if written and np.any(op.current_decay != 0):
+        what = "the host writes what it hears of a real-valued input as biases, and it has a synaptic current, which "
+        fix = "put a layer without a synaptic current behind the input, or use --encode graded on loihi2"
+        found.append(Shortfall(what + "no bias of the chip reaches", fix))
     return [each for each in found if not each.normal] or found
 
 
@@ -122,17 +138,22 @@ def _decay_shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: floa
     return found
 
 
-def registers_of(op: Neuron | Integrator, arithmetic: Arithmetic) -> Registers | None:
+def registers_of(op: Neuron | Integrator, arithmetic: Arithmetic, written: Interval | None = None) -> Registers | None:
     """The registers of an integer layer on the chip's neuron; None if it does not lie on their grids.
 
     ``h >= threshold`` of an integer graph is ``v > vth << threshold_shift`` where the threshold is one above a step of
     the grid. An integrator is a neuron that cannot reach its threshold.
+
+    Args:
+        op: with integer parameters.
+        arithmetic: of the target.
+        written: the range of the current that the host writes, before the layer's shift; None: it writes none.
     """
     lif = arithmetic.lif
-    if lif is None or shortfalls(op, arithmetic, 2.0**arithmetic.decay_fraction):
+    if lif is None or shortfalls(op, arithmetic, 2.0**arithmetic.decay_fraction, written=written is not None):
         return None
     bias = np.asarray(op.bias)
-    exponent = _bias_exponent(bias, lif)
+    exponent = _bias_exponent(op, lif, written_bias(op, written))
     if exponent is None:
         return None
     if isinstance(op, Integrator):
@@ -143,11 +164,33 @@ def registers_of(op: Neuron | Integrator, arithmetic: Arithmetic) -> Registers |
     return Registers(op.decay, op.current_decay, threshold >> lif.threshold_shift, bias >> exponent, exponent)
 
 
-def _bias_exponent(bias: Array, lif: Lif) -> int | None:
+def written_bias(op: Neuron | Integrator, written: Interval | None) -> Interval | None:
+    """The range of what the host adds to the biases of a layer, in steps of its membrane; None: nothing.
+
+    Of a membrane that keeps nothing the host reads the current, and adds its own part to that.
+    """
+    if written is None or (isinstance(op, Integrator) and not np.any(op.decay)):
+        return None
+    return Interval(*(end.astype(np.int64) << op.shift for end in (written.low, written.high)))
+
+
+def bias_exponents(lif: Lif, op: Neuron | Integrator, written: Interval | None) -> range:
+    """The exponents that biases may have: what the host writes has steps of a weight, ``2**op.shift``."""
+    most = lif.bias_exponent_max if written is None else min(op.shift, lif.bias_exponent_max)
+    return range(lif.bias_exponent_min, most + 1)
+
+
+def reach_with(bias: Array, written: Interval | None) -> int:
+    """The largest bias, with what the host adds to it."""
+    if written is None:
+        return int(np.abs(bias).max(initial=0))
+    return Interval(bias + written.low, bias + written.high).magnitude
+
+
+def _bias_exponent(op: Neuron | Integrator, lif: Lif, written: Interval | None) -> int | None:
     """The exponent with which all biases are whole mantissas in range."""
-    most = 2 ** (lif.bias_bits - 1) - 1
-    for exponent in range(lif.bias_exponent_min, lif.bias_exponent_max + 1):
-        whole = bias >> exponent
-        if np.array_equal(whole << exponent, bias) and np.abs(whole).max(initial=0) <= most:
+    bias, most = np.asarray(op.bias), 2 ** (lif.bias_bits - 1) - 1
+    for exponent in bias_exponents(lif, op, written):
+        if np.array_equal(bias >> exponent << exponent, bias) and reach_with(bias, written) >> exponent <= most:
             return exponent
     return None

@@ -57,10 +57,11 @@ class LayerPlace:
 
 @dataclass(frozen=True)
 class HostWork:
-    """The most that the host does of one inference to turn real-valued inputs into spikes."""
+    """The most that the host does of one inference to turn real-valued inputs into spikes, and into biases."""
 
     macs: int
     neuron_updates: int
+    bias_writes: int
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ class OnSilicon:
         latency_steps: from a step of the network to the same step on the chip, at its last layer.
         host: what the host does first.
         graded_events_meet: weights that real-valued inputs meet in one inference, if none of them is 0.
+        written: layers of the chip of whose current the host writes a part, as biases.
     """
 
     latency_steps: int
     host: HostWork
     graded_events_meet: int
+    written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Totals:
     macs: int | None = None
     spikes: int
     neuron_updates: Updates = Updates()
+    bias_writes: int | None = None
 
 
 @dataclass(frozen=True)

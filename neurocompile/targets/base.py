@@ -33,6 +33,7 @@ COUNTS = {
     "neuron_active": "active neuron updates",
     "neuron_inactive": "inactive neuron updates",
     "spike": "spikes",
+    "bias_write": "biases written by the host",
 }
 """What a price list can price: the counts of a simulation, by the names that price lists use."""
 
@@ -126,7 +127,8 @@ class Target:
             chips: how many there are.
         """
         one = 1 << program.arithmetic.decay_fraction
-        found = self.code.illegal(self, program.integer, one) if program.target == self.name else []
+        encode = program.settings.get("encode")
+        found = self.code.illegal(self, program.integer, one, encode) if program.target == self.name else []
         found += self.code.oversize(self, program.integer, chips)
         placed = None
         try:
@@ -186,13 +188,14 @@ class Family:
         """
         return ()
 
-    def illegal(self, target: Target, graph: Graph, one: float) -> list[Problem]:
+    def illegal(self, target: Target, graph: Graph, one: float, encode: Encode | None = None) -> list[Problem]:
         """Every layer of a graph in synaptic form that breaks a rule of the chip.
 
         Args:
             target: of this family.
             graph: real, or in integers.
             one: what a decay of 1 is in it.
+            encode: how its real-valued inputs reach the chip, of :meth:`encodings`.
         """
         return []
 
@@ -211,13 +214,13 @@ class Family:
     def place(self, target: Target, program: Program, weight_bits: int, placement: str | None) -> Placed | None:
         """Cut layers into boxes and place these; None where cores are not published."""
         from neurocompile.mapping import cut_boxes
-        from neurocompile.mapping.host import host_layers
+        from neurocompile.mapping.host import chip_graph, host_layers
 
         if target.limits.cores is None:
             return None
         host = host_layers(program)
         return cut_boxes(
-            program.integer, target.limits, target.name, weight_bits=weight_bits, host=host,
+            chip_graph(program), target.limits, target.name, weight_bits=weight_bits, host=host,
             placement=placement or "snake",
         )  # fmt: skip
 

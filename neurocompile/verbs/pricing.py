@@ -9,7 +9,7 @@ from neurocompile.ir.counts import LayerCounts
 from neurocompile.ir.graph import Node
 from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.labels import accuracy_of
-from neurocompile.mapping.host import host_layers
+from neurocompile.mapping.host import host_layers, written_layers
 from neurocompile.program import Program
 from neurocompile.reports.simulate import LayerReport, PerSample, SimulateReport, Totals, Updates
 from neurocompile.simulator.energy import Bill, price
@@ -26,7 +26,8 @@ def priced(run: Run, price_as: str | None = None, timeline: dict[str, object] | 
     program, counts = run.program, run.counts.layers
     target = load_target(price_as) if price_as else target_of(program)
     totals = _summed(counts.values(), sum(run.spike_counts.values()))
-    on_host = [counts[name] for name in host_layers(program) if name in counts]
+    on_host = [counts[name] for name in sorted(host_layers(program)) if name in counts]
+    on_host += [_written(counts[name]) for name in sorted(written_layers(program)) if name in counts]
     host = _summed(on_host, sum(int(layer.spikes.sum()) for layer in on_host)) if on_host else None
     bill = _bill(_without(totals, host), target) if counts else Bill()
     timing = run.clock.report() if run.clock is not None and target.name == program.target else None
@@ -63,17 +64,22 @@ def priced(run: Run, price_as: str | None = None, timeline: dict[str, object] | 
     )
 
 
+def _written(layer: LayerCounts) -> LayerCounts:
+    """What the host does for a layer of the chip: the multiplications of its real-valued inputs, and writing biases."""
+    return replace(LayerCounts.zero(len(layer.macs)), macs=layer.macs, bias_writes=layer.bias_writes)
+
+
 def _summed(layers: Iterable[LayerCounts], spikes: int) -> Totals:
     """Counts of some layers over all samples; of no layer nothing was counted but spikes."""
     parts = list(layers)
     if not parts:
         return Totals(spikes=spikes)
-    sops, nonzero, macs, active, inactive = (
+    sops, nonzero, macs, active, inactive, writes = (
         sum(int(getattr(part, name).sum()) for part in parts)
-        for name in ("sops", "sops_nonzero", "macs", "active", "inactive")
+        for name in ("sops", "sops_nonzero", "macs", "active", "inactive", "bias_writes")
     )
     updates = Updates(active, inactive)
-    return Totals(sops=sops, sops_nonzero=nonzero, macs=macs, spikes=spikes, neuron_updates=updates)
+    return Totals(sops=sops, sops_nonzero=nonzero, macs=macs, spikes=spikes, neuron_updates=updates, bias_writes=writes)
 
 
 def _without(totals: Totals, host: Totals | None) -> Totals:
@@ -98,6 +104,7 @@ def _bill(totals: Totals, target: Target) -> Bill:
         "neuron_active": totals.neuron_updates.active,
         "neuron_inactive": totals.neuron_updates.inactive,
         "spike": totals.spikes,
+        "bias_write": totals.bias_writes,
     }
     return price({name: count or 0 for name, count in named.items()}, target)
 

@@ -62,17 +62,20 @@ def placement_of(program: Program, stock_only: bool = False) -> Placement:
         for p in plan.populations
     }
     layers |= {pool.name: LayerPlace("simulation", ("max-pooling",), ("use average pooling",)) for pool in plan.pools}
-    stored: dict[str, int] = dict.fromkeys(layers, 0)
-    real = 0
-    for fanout in fanouts(program.integer):
-        stored[fanout.layer] = stored.get(fanout.layer, 0) + int(fanout.stored.sum())
-        real += fanout.macs_per_step
     by_host = {name for name, about in layers.items() if about.where == "host"}
-    on_chip = sum(count for name, count in stored.items() if name not in by_host)
-    neurons, steps = sum(program.integer.edges[name].size for name in by_host), program.timesteps
+    written = tuple(population.name for population in plan.populations if population.written)
+    stored, on_chip, real, graph = 0, 0, 0, program.integer
+    for fanout in fanouts(graph):
+        synapses, reals = int(fanout.stored.sum()), fanout.macs_per_step
+        stored, real = stored + synapses, real + reals
+        on_chip += 0 if fanout.layer in by_host else synapses - (reals if fanout.layer in written else 0)
+    neurons = sum(graph.edges[name].size for name in by_host)
+    biases = sum(graph.edges[population.name].size for population in plan.populations if population.is_biased)
+    steps, on_host = program.timesteps, program.settings["encode"] == "host"
     silicon = OnSilicon(
         plan.latency,
-        HostWork(real * steps if neurons else 0, neurons * steps),
-        0 if neurons else real * steps,
+        HostWork(real * steps if on_host else 0, neurons * steps, biases * steps),
+        0 if on_host else real * steps,
+        written,
     )
-    return Placement(on_chip / max(1, sum(stored.values())), layers, program.settings["encode"], silicon)
+    return Placement(on_chip / max(1, stored), layers, program.settings["encode"], silicon)

@@ -125,8 +125,8 @@ def not_opened(program: Program, why: str = "") -> list[Opened]:
         why: it does not; "": it does later, and says where.
     """
     runners = [EXECUTORS[name] for name in target_of(program).backends if name in EXECUTORS]
-    hosted = "parts of this network are computed by the host" if program.integer.hosts and not why else ""
-    return [(runner, why or hosted or runner.later) for runner in runners]
+    hosted = "parts of this network are computed by the host" if program.integer.hosts else ""
+    return [(runner, why or ("" if runner.hosts else hosted) or runner.later) for runner in runners]
 
 
 def validate_program(

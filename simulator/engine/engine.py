@@ -217,7 +217,8 @@ def _counts(plan: Plan, counted: Array, steps: int) -> Counts:
     layers = {}
     for k, name in enumerate(plan.layers):
         each = {which: counted[:, k, i].copy() for i, which in enumerate(_COUNTS)}
-        layers[name] = LayerCounts(macs=np.full(len(counted), plan.macs[name] * steps, np.int64), **each)
+        macs, none = np.full(len(counted), plan.macs[name] * steps, np.int64), np.zeros(len(counted), np.int64)
+        layers[name] = LayerCounts(macs=macs, bias_writes=none, **each)
     return Counts(layers)
 
 

@@ -12,7 +12,7 @@ from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array, Integrator, MaxPool
 from neurocompile.ir.placed import Placed
 from neurocompile.mapping.halos import halo_writes
-from neurocompile.mapping.host import host_layers
+from neurocompile.mapping.host import chip_graph, host_layers
 from neurocompile.mapping.netlist import Netlist, netlist_of
 from neurocompile.mapping.placement import PLACEMENTS
 from neurocompile.program import Program
@@ -70,10 +70,12 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
         DoesNotFit: for what no core holds, and for max-pools, which no core has.
         UsageError: if nothing is known of the events of the target.
     """
-    graph, host, target = program.integer, host_layers(program), target_of(program)
-    if pools := graph.of(MaxPool):
+    graph, target = chip_graph(program), target_of(program)
+    of_inputs = [node.name for node in graph.of(MaxPool) if graph.edges[node.name].carries == "real"]
+    host = host_layers(program).union(of_inputs if program.settings.get("encode") == "host" else ())
+    if pools := [node.name for node in graph.of(MaxPool) if node.name not in host]:
         what = f"no core of {target.name} does a max-pool"
-        raise DoesNotFit(Problem(what, ", ".join(n.name for n in pools), fix="use average pooling"))
+        raise DoesNotFit(Problem(what, ", ".join(pools), fix="use average pooling"))
     netlist = netlist_of(graph, program.timesteps, relays=False, host=host)
     placed = target.place(program, placement)
     assert placed is not None  # a target with a clock has cores

@@ -68,7 +68,7 @@ def test_loihi2_takes_graded_inputs(hard: Path, tmp_path: Path) -> None:
     assert body["on_chip_fraction"] == 1
     assert body["graded_events_meet"] == 4 * 6 * 5
     host = result("export", hard, "--target", "loihi2", "--encode", "host", "-o", tmp_path / "host")
-    assert host["host"] == {"macs": 4 * 6 * 5, "neuron_updates": 6 * 5}
+    assert host["host"] == {"macs": 4 * 6 * 5, "neuron_updates": 6 * 5, "bias_writes": 0}
     shown = done("export", hard, "--target", "loihi2", "--encode", "host", "-o", tmp_path / "shown").out
     told = "--encode host: per inference the host does up to 120 multiply-accumulates and 30 neuron updates"
     assert told in " ".join(shown.split())

@@ -14,21 +14,27 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir import interpret
-from neurocompile.ir.ops import Array, Concat, Input, Integrator, Neuron, Output, Scale, Upsample
+from neurocompile.ir.ops import Array, Concat, Gain, Input, Integrator, Neuron, Output, Scale, Upsample
 from tests.random_networks.choices import Shape
 from tests.random_networks.graphs import Build, Drawn, sizes
 
 __all__ = ["deep_network"]
 
 
-def deep_network(source: random.Random) -> Drawn:
-    """Draw a network of one to six layers of neurons and a readout."""
+def deep_network(source: random.Random, *, mixed: bool = False) -> Drawn:
+    """Draw a network of one to six layers of neurons and a readout.
+
+    Args:
+        source: of everything that is drawn.
+        mixed: its input is real, and most layers hear it beside spikes.
+    """
     b = _Build(source, np.random.default_rng(source.getrandbits(32)))
+    b.mixed = mixed
     steps, samples = b.whole(3, 6), b.whole(2, 3)
     image = (b.whole(1, 3), b.whole(4, 6), b.whole(4, 6))
     shape = b.pick((image, image, (b.whole(4, 10),)))
     size = (samples, steps, *shape)
-    if b.chance(60):
+    if mixed or b.chance(60):
         b.mark("real input")
         b.add("x", Input(shape))
         b.inputs["x"] = np.round(b.numbers.uniform(b.pick((0.0, -1.0)), 1, size) * 16) / 16
@@ -45,6 +51,8 @@ def deep_network(source: random.Random) -> Drawn:
 
 
 class _Build(Build):
+    mixed = False
+
     def weights(self, shape: Shape, fan_in: int, scale: float | None = None) -> Array:
         drawn = self.numbers.normal(size=shape)
         return drawn / np.sqrt(fan_in) if scale is None else scale * drawn
@@ -73,9 +81,11 @@ class _Build(Build):
         if len(events) > 2 and self.chance(20):
             self.mark("skip through weights")
             terms.append(self.to_shape(self.pick(events[1:-1]), shape))
+        if self.mixed and self.chance(70):
+            terms.append(self.of_input(shape))
         feeds = self.sum("add", *terms)
         loop = self.pick(("", "", "", "", "self", "self conv"))
-        if loop and not (events == ["x"] and "real input" in self.cases):  # the host could not compute it beforehand
+        if loop and (self.mixed or not (events == ["x"] and "real input" in self.cases)):
             feeds = self.sum("sum", feeds, self.loop(loop, name, shape))
         self.add(name, self.neuron(shape), feeds)
         self.calibrate(name)
@@ -93,6 +103,28 @@ class _Build(Build):
         if len(shape) == 1:
             return self.linear("back", delay, shape[0], scale=0.5)
         return self.add("back", Scale(np.asarray(self.pick((0.5, -0.5)))), delay)
+
+    def of_input(self, shape: Shape) -> str:
+        """What the network's input adds to a layer behind others: as it is, pooled, late, with gains."""
+        self.mark("mixed")
+        event = "x"
+        if len(shape) == 3 and self.chance(20):
+            self.mark("mixed: max-pool")
+            event = self.max_pool("widest", event, 2, 1)
+        if self.chance(20):
+            self.mark("mixed: late")
+            event = self.delay("late", event, self.pick((1, 2)))
+        here = self.shapes[event]
+        if len(shape) == 3 and here[1:] == shape[1:]:
+            term = self.conv("given", event, shape[0], 3, padding=1)
+        else:
+            term = self.to_shape(event, shape)
+        if self.chance(40):
+            self.mark("mixed: gains")
+            steps = self.inputs["x"].shape[1]
+            bias = self.weights((steps, *shape), 1, 0.2) if self.chance(50) else np.asarray(0.0)
+            term = self.add("gain", Gain(self.numbers.uniform(-0.5, 2.0, steps), bias), term)
+        return term
 
     def long_loop(self, events: list[str]) -> None:
         """Feedback from a later layer into an earlier one, delayed by as many steps as there are synapses between."""
@@ -112,6 +144,9 @@ class _Build(Build):
 
     def readout(self, last: str) -> None:
         out = self.biased(self.linear("out", last, 3, scale=1.0))
+        if self.mixed and self.chance(40):
+            self.mark("mixed: readout")
+            out = self.sum("total", out, self.of_input((3,)))
         decay = self.pick((0.0, 0.0, 0.5, 1.0))
         self.mark(f"readout: decay {decay}")
         read = self.add("read", Integrator(np.asarray(decay)), out)

@@ -167,13 +167,16 @@ def _chunk(network, bundle, arrays, inputs, membranes, hardware):
     found, data = {}, {}
     for name, about in bundle["inputs"].items():
         data[name] = _to_lava(inputs[name], about["shape"], total)
+    given = _known(bundle, arrays, inputs)
     for layer in layers:
         if layer["kind"] == "host":
-            flat = {name: _in_order(x, bundle["inputs"][name]["shape"]) for name, x in inputs.items()}
-            fired, left = encode(layer, arrays, flat)
+            fired, left = encode(layer, arrays, given)
             for kind, values in (("spikes", fired), ("membranes", left)):
                 found[f"{kind}/{layer['name']}"] = _from_order(values, layer["shape"])
             data[layer["name"]] = _to_lava(found[f"spikes/{layer['name']}"], layer["shape"], total)
+        elif "current" in layer:
+            found[f"written/{layer['name']}"] = written = current(layer["current"], arrays, given) << layer["shift"]
+            data |= _written(layer, arrays, written, total)
     on_chip = [layer for layer in layers if layer["kind"] != "host"]
     if on_chip:
         recorded = _in_lava(network, arrays, data, steps, total, on_chip, membranes, hardware)
@@ -196,6 +199,8 @@ def _finished(bundle, arrays, found, membranes):
         if layer["read"] == "u":
             # Nothing of such a membrane stays: it is the current and the bias.
             bias = _from_order(np.atleast_1d(arrays[f"{name}.bias"])[None, None], layer["shape"])[0, 0]
+            if f"written/{name}" in found:
+                bias = bias + _from_order(found[f"written/{name}"], layer["shape"])
             found[f"membranes/{name}"] = np.clip(
                 found[f"membranes/{name}"] + bias, 1 - equation.LIMIT, equation.LIMIT - 1
             )
@@ -226,31 +231,74 @@ def read_out(output, y, arrays):
     return read * arrays[f"{output['name']}.unit"]
 
 
-def encode(layer, arrays, inputs):
+def _known(bundle, arrays, inputs):
+    """Inputs, and max-pools of inputs, ``[N, T, elements]`` in Lava's order."""
+    given = {name: _in_order(x, bundle["inputs"][name]["shape"]).astype(np.int64) for name, x in inputs.items()}
+    for pool in bundle["pooled"]:
+        x, windows = _delayed(given[pool["reads"]], pool["delay"]), arrays[f"{pool['name']}.windows"]
+        least = np.iinfo(np.int64).min
+        given[pool["name"]] = np.where(windows < 0, least, x[:, :, windows]).max(-1)
+    return given
+
+
+def current(term, arrays, given):
+    """What a layer's weights make of what is given, in steps of a weight ``[N, T, neurons]``, in Lava's order."""
+    if "sum" in term:
+        return sum((current(each, arrays, given) for each in term["sum"]), np.zeros((1, 1, 1), np.int64))
+    if "gain" in term:  # a quotient rounded towards zero, as the chip does
+        gains = arrays[f"{term['gain']}.gains"].astype(np.int64)
+        product = current(term["of"], arrays, given) * gains[None, :, None]
+        return np.sign(product) * (np.abs(product) >> term["fraction"]) + arrays[f"{term['gain']}.bias"]
+    x = _delayed(given[term["reads"]], term["delay"])
+    weighted = _matrix(arrays, term) @ x.reshape(-1, term["inputs"]).T
+    return weighted.T.reshape(*x.shape[:2], term["outputs"])
+
+
+def _delayed(x, steps):
+    return np.concatenate((np.zeros_like(x[:, :steps]), x[:, : x.shape[1] - steps]), 1) if steps else x
+
+
+def encode(layer, arrays, given):
     """A layer on the host: spikes and membranes ``[N, T, neurons]``, in Lava's order."""
     parameters = {name: arrays[f"{layer['name']}.{name}"] for name in layer["parameters"]}
     parameters = {name: value if value.ndim else value.item() for name, value in parameters.items()}
-    samples, steps = next(iter(inputs.values())).shape[:2]
-    neurons = int(np.prod(layer["shape"]))
-    matrices = {synapse["name"]: _matrix(arrays, synapse, neurons) for synapse in layer["synapses"]}
-    state = equation.at_rest(parameters, (samples, neurons))
+    heard = current(layer["current"], arrays, given) << layer["shift"]
+    state = equation.at_rest(parameters, heard[:, 0].shape)
     fired, left = [], []
-    for t in range(steps):
-        current = np.zeros((samples, neurons), np.int64)
-        for synapse in layer["synapses"]:
-            before = t - synapse["delay"]
-            if before >= 0:
-                current += (matrices[synapse["name"]] @ inputs[synapse["source"]][:, before].T).T << synapse["shift"]
-        fired.append(equation.step(state, current, parameters))
+    for t in range(heard.shape[1]):
+        fired.append(equation.step(state, heard[:, t], parameters))
         left.append(state["v"])
     return np.stack(fired, 1), np.stack(left, 1)
 
 
-def _matrix(arrays, synapse, neurons):
+def _matrix(arrays, term):
     from scipy.sparse import csr_matrix  # Lava brings it
 
-    parts = tuple(arrays[f"{synapse['name']}.{part}"].astype(np.int64) for part in ("data", "indices", "indptr"))
-    return csr_matrix(parts, (neurons, synapse["inputs"]))
+    parts = tuple(arrays[f"{term['weights']}.{part}"].astype(np.int64) for part in ("data", "indices", "indptr"))
+    return csr_matrix(parts, (term["outputs"], term["inputs"]))
+
+
+def _written(layer, arrays, written, total):
+    """What network.py is given of a layer that the host adds ``written`` to, step by step of Lava."""
+    name, shape = layer["name"], layer["shape"]
+    if layer["kind"] == "own":
+        return {f"{name}.current": _at_depth(written, 0, layer["depth"], total).reshape(*_lava_shape(shape), total)}
+    if layer["read"] == "u":
+        return {}  # it is added where the current is read
+    biases = np.broadcast_to(np.atleast_1d(arrays[f"{name}.bias"]), written.shape[2:])
+    whole = _at_depth(biases + written, biases, layer["depth"], total) >> layer["bias_exponent"]
+    if "parts" not in layer:
+        return {f"{name}.bias": whole.reshape(*_lava_shape(shape), total)}
+    flat = _from_order(whole.T[None], shape).reshape(total, -1).T
+    return {f"{part}.bias": flat[arrays[f"{part}.neurons"]] for part in layer["parts"]}
+
+
+def _at_depth(values, rest, depth, total):
+    """``[N, T, neurons]`` as ``[neurons, steps of Lava]``, one sample after the other; ``rest`` before and after."""
+    steps = values.reshape(-1, values.shape[2]).T
+    found = np.broadcast_to(np.asarray(rest, np.int32).reshape(-1, 1), (len(steps), total)).copy()
+    found[:, depth : depth + steps.shape[1]] = steps
+    return found
 
 
 def _in_lava(network, arrays, data, period, total, layers, membranes, hardware):

@@ -70,6 +70,10 @@ def _axons_and_halos(mapping: Placed) -> Iterator[Part]:
         yield f"halos: {number(beside)} compartments beside the neurons of {len(halos)} layers, for kernels kept once"
 
 
+# So many layers of a list are named.
+_SHOWN = 6
+
+
 def placement(found: Placement) -> Iterator[Part]:
     """Which layers are not the chip's own neurons and why, and what the host does first."""
     if not found.runs_on or found.silicon is None:
@@ -86,11 +90,17 @@ def placement(found: Placement) -> Iterator[Part]:
         made.add_row(name, names[about.where], ". ".join(reasons))
     yield made
     host, graded = found.silicon.host, found.silicon.graded_events_meet
-    if host.neuron_updates:
-        yield (
-            f"--encode host: per inference the host does up to {host.macs:,} multiply-accumulates and "
-            f"{host.neuron_updates:,} neuron updates, and sends spikes; none of that is in the chip's energy"
-        )
+    if host.macs:
+        work = [f"{host.macs:,} multiply-accumulates", f"{host.neuron_updates:,} neuron updates, and sends spikes"]
+        said = " and ".join(work[: 2 if host.neuron_updates else 1])
+        yield f"--encode host: per inference the host does up to {said}; none of that is in the chip's energy"
+        written = found.silicon.written
+        if written:
+            which = ", ".join(written[:_SHOWN]) + (", ..." if len(written) > _SHOWN else "")
+            yield (
+                f"real-valued inputs that {len(written)} layers of the chip hear beside spikes ({which}): the host "
+                f"computes what they add, and writes it as biases, up to {host.bias_writes:,} per inference"
+            )
     elif graded:
         yield (
             f"--encode graded: inputs are graded spikes; those that are not zero meet up to {graded:,} weights per "

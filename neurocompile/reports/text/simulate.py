@@ -78,7 +78,10 @@ def _totals(report: SimulateReport) -> Table:
         made.add_row("not timed", report.untimed)
     if report.host:
         updates = report.host.neuron_updates.all / report.samples
-        made.add_row("on the host, not in the energy", f"{number(updates)} neuron updates")
+        writes = (report.host.bias_writes or 0) / report.samples
+        said = [f"{number(updates)} neuron updates"] if updates else []
+        said += [f"{number(writes)} biases written to the chip"] if writes else []
+        made.add_row("on the host, not in the energy", ", ".join(said) or "no neuron updates")
     if report.chips_needed and report.chips_needed > 1:
         made.add_row("fits", f"priced only; would need at least {report.chips_needed} chips")
     if report.overflows or report.clipped:

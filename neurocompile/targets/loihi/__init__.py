@@ -10,7 +10,11 @@ from neurocompile.errors import Problem
 from neurocompile.targets.base import Encode, Family, Target
 
 if TYPE_CHECKING:
-    from neurocompile.ir.graph import Graph
+    from collections.abc import Sequence
+
+    from neurocompile.ir.form import Synapse
+    from neurocompile.ir.graph import Graph, Node
+    from neurocompile.ir.ops import Op
     from neurocompile.passes import Pass
 
 __all__ = ["FAMILY", "Loihi"]
@@ -40,22 +44,51 @@ class Loihi(Family):
 
         return (CommonThreshold(arithmetic, host),)
 
-    def illegal(self, target: Target, graph: Graph, one: float) -> list[Problem]:
-        """Gains of single steps: no synapse of the chip has one."""
-        return _gains(graph)
+    def illegal(self, target: Target, graph: Graph, one: float, encode: Encode | None = None) -> list[Problem]:
+        """Gains of single steps: no synapse of the chip has one. What the host computes may have them."""
+        return _gained_spikes(graph) if encode == "host" else _gains(graph)
+
+
+_ONE_GAIN = "one gain for all steps"
+_INSTEAD = "compile for a target without a neuron of its own (generic), or train without temporal gains"
 
 
 def _gains(graph: Graph) -> list[Problem]:
     from neurocompile.ir.ops import Gain
 
     what = "its currents have another gain at each step, and the neurons of this chip take synapses as they are"
-    fix = "compile for a target without a neuron of its own (generic), or train without temporal gains"
     return [
-        Problem(what, node.name, f"{g.min():.4g} to {g.max():.4g} over {len(g)} steps", "one gain for all steps", fix)
+        Problem(what, node.name, _range(node.op), _ONE_GAIN, _INSTEAD)
         for node in graph.of(Gain)
         if isinstance(node.op, Gain)
-        for g in (node.op.gains / 2.0**node.op.fraction,)
     ]
+
+
+def _gained_spikes(graph: Graph) -> list[Problem]:
+    """The layers of the chip with gains on spikes that they hear: each would be left to the host."""
+    from neurocompile.mapping.host import chip_gains
+
+    found: dict[str, list[tuple[Node, Sequence[Synapse]]]] = {}
+    for layer, node, synapses in chip_gains(graph):
+        found.setdefault(layer.name, []).append((node, synapses))
+    problems = []
+    for name, gained in found.items():
+        spikes = ", ".join(dict.fromkeys(synapse.event for _, synapses in gained for synapse in synapses))
+        what = (
+            f"it hears spikes ({spikes}) with another gain at each step, which no synapse has: it would be "
+            "left to the host, step by step"
+        )
+        ranges = ", ".join(dict.fromkeys(_range(node.op) for node, _ in gained))
+        problems.append(Problem(what, name, ranges, _ONE_GAIN, _INSTEAD))
+    return problems
+
+
+def _range(op: Op) -> str:
+    from neurocompile.ir.ops import Gain
+
+    assert isinstance(op, Gain)
+    gains = op.gains / 2.0**op.fraction
+    return f"{gains.min():.4g} to {gains.max():.4g} over {len(gains)} steps"
 
 
 FAMILY = Loihi()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from neurocompile.errors import Problem
-from neurocompile.targets.base import Family, Target
+from neurocompile.targets.base import Encode, Family, Target
 from neurocompile.targets.keys import Key
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Nc1Family(Family):
         ]  # fmt: skip
         return found
 
-    def illegal(self, target: Target, graph: Graph, one: float) -> list[Problem]:
+    def illegal(self, target: Target, graph: Graph, one: float, encode: Encode | None = None) -> list[Problem]:
         """What nc1's neurons and events do not do."""
         from neurocompile.targets.nc1.chip import illegal, parameters_of
 

@@ -17,10 +17,11 @@ class Neuron(AbstractProcess):
     """Neurons of `shape` with `parameters` as `equation.step` takes them.
 
     They are at rest and silent up to step `start - 1`, and start anew every `period` steps from step `start` on.
+    `written` [*shape, steps] is what the host adds to their current, in steps of the membrane (None: nothing).
     """
 
-    def __init__(self, *, shape, parameters, start, period):
-        super().__init__(shape=shape, parameters=parameters, start=start, period=period)
+    def __init__(self, *, shape, parameters, start, period, written=None):
+        super().__init__(shape=shape, parameters=parameters, start=start, period=period, written=written)
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
         self.u = Var(shape=shape, init=0)
@@ -49,6 +50,8 @@ class PyNeuron(PyLoihiProcessModel):
         if elapsed % params["period"] == 0:
             self.state = equation.at_rest(params["parameters"], a_in.shape)
         current = a_in.astype(np.int64) << 6  # as Loihi does
+        if params["written"] is not None:
+            current += params["written"][..., self.time_step - 1]
         spikes = equation.step(self.state, current, params["parameters"])
         self.u[:], self.v[:] = self.state["u"], self.state["v"]
         self.s_out.send(spikes.astype(np.int32))

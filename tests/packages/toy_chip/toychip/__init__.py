@@ -16,7 +16,7 @@ class Toy(Family):
 
     parameters: ClassVar = {"events_a_cycle": Key(low=1, high=64, needed=True)}
 
-    def illegal(self, target, graph, one):
+    def illegal(self, target, graph, one, encode=None):
         """Every neuron with a current."""
         found = [node.name for node in graph.of(Neuron) if np.any(node.op.current_decay)]
         return [Problem("a toy has no synaptic current", name, fix="use neurons without one") for name in found]
