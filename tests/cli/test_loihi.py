@@ -54,12 +54,14 @@ def test_export_writes_a_program_and_a_bundle(hard: Path, tmp_path: Path) -> Non
     assert set(body["files"]) == written
     assert {"program.json", "cores.json", "lava/network.py", "lava/run.py", "lava/requirements.txt"} <= written
     assert body["weight_bits"] == 8
-    assert body["cores"] == 2  # the second layer and the readout; the first runs on the host
+    assert body["cores"] == 1  # the second layer and the readout share it; the first runs on the host
     assert body["encode"] == "host"
     assert 0 < body["on_chip_fraction"] < 1
     assert body["runs_on"]["1"]["where"] == "host"
     assert body["runs_on"]["3"] == {"where": "chip", "why": [], "fix": []}
-    assert json.loads((tmp_path / "out" / "cores.json").read_text())["cores"] == 2
+    placed = json.loads((tmp_path / "out" / "cores.json").read_text())
+    assert placed["cores"] == 1
+    assert [each["layer"] for each in placed["placement"][0]["blocks"]] == ["3", "output.integrator"]
 
 
 def test_loihi2_takes_graded_inputs(hard: Path, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_tiles_take_of_cores_what_a_count_of_every_connection_says(seed: int) ->
     expected = Expected(graph, frozenset(), 8)
     shapes = {layer.layer: layer.shape for layer in mapping.layers}
     for core in mapping.cores:
-        ids = elements(shapes[core.layer], core.block)
+        ids = elements(shapes[core.layer], core.blocks[0])
         assert core.input_axons == expected.input_axons(core.layer, ids)
         assert core.synapse_bytes == expected.memory_bytes(core.layer, shapes[core.layer], ids)
 

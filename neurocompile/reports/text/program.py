@@ -49,7 +49,12 @@ def cores(mapping: Placed) -> Iterator[Part]:
         )
     yield made
     chips = f"{mapping.chips} chip{'s' if mapping.chips > 1 else ''} of {mapping.limits.cores}"
-    yield f"{len(mapping.cores)} cores on {chips}; axons are the most of any core of a layer"
+    yield f"{len(mapping.cores)} cores on {chips}; axons are the most of any block of a layer"
+    if shared := [core for core in mapping.cores if len(core.layers) > 1]:
+        yield f"packing: {len(shared)} cores have {sum(len(core.layers) for core in shared)} blocks of several layers"
+    if mapping.crossing:
+        every = sum(core.output_axons for core in mapping.cores)
+        yield f"the cut: {number(mapping.crossing)} axons lead from one chip to another; {number(every)} slots in all"
     yield from _axons_and_halos(mapping)
     full = mapping.fullest
     if full is not None:
