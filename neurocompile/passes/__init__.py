@@ -5,6 +5,7 @@ from neurocompile.passes.common_threshold import CommonThreshold
 from neurocompile.passes.fold_mpbn import FoldMpbn
 from neurocompile.passes.fold_scale import FoldScale
 from neurocompile.passes.host_currents import HostCurrents
+from neurocompile.passes.or_neurons import OrNeurons
 from neurocompile.passes.quantize_inputs import QuantizeInputs
 from neurocompile.passes.synapses import Synapses
 from neurocompile.passes.unit_amplitude import UnitAmplitude
@@ -15,6 +16,7 @@ __all__ = [
     "FoldMpbn",
     "FoldScale",
     "HostCurrents",
+    "OrNeurons",
     "Pass",
     "PassFailed",
     "QuantizeInputs",

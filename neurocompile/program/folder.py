@@ -16,7 +16,7 @@ from neurocompile.errors import BadInput, Problem
 from neurocompile.files import arrays_of, content_of, json_of
 from neurocompile.ir.graph import Graph, InvalidGraph
 from neurocompile.ir.host import HostRegion, host_from_plain
-from neurocompile.ir.ops import Array, Concat, Integrator, Neuron, Output, Reshape
+from neurocompile.ir.ops import Array, Concat, Integrator, MaxPool, Neuron, Output, Reshape
 from neurocompile.program.plain import FORMAT, digest_of, from_json, graph_from_json, host_file, sum_of
 from neurocompile.program.program import FORMAT_VERSION, Program
 from neurocompile.program.schema import check_arrays, check_body, check_op
@@ -170,7 +170,7 @@ def _unlike(program: Program) -> Iterator[str]:
     yield from (f"there is no unit for {name!r}" for name in layers if name not in program.units)
     for what, one, other in (
         ("inputs", dict(real.given_inputs), dict(integer.given_inputs)),
-        ("layers", _layers(real), _layers(integer)),
+        ("layers", _layers(real), _layers(integer, pools=real)),
     ):
         if one != other:
             yield f"its graphs have different {what}"
@@ -189,8 +189,11 @@ def _is_kept(graph: Graph, name: str) -> bool:
     return isinstance(node.op, Reshape | Concat) and all(_is_kept(graph, source) for source in node.inputs)
 
 
-def _layers(graph: Graph) -> dict[str, tuple[int, ...]]:
-    return {node.name: graph.edges[node.name].shape for node in graph.of(Neuron)}
+def _layers(graph: Graph, pools: Graph | None = None) -> dict[str, tuple[int, ...]]:
+    """The layers of neurons and their shapes, without neurons that are max-pools of the same shape in ``pools``."""
+    of_pools = {} if pools is None else {node.name: pools.edges[node.name].shape for node in pools.of(MaxPool)}
+    layers = {node.name: graph.edges[node.name].shape for node in graph.of(Neuron)}
+    return {name: shape for name, shape in layers.items() if of_pools.get(name) != shape}
 
 
 def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:

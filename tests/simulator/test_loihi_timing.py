@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,17 +114,30 @@ def test_a_timeline_of_what_cannot_be_timed_is_refused(
     assert run_program(program, data).untimed == "nothing is compiled"
 
 
-def test_a_max_pool_is_not_timed_and_says_so() -> None:
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        layer.Conv2d(1, 4, 3, padding=1, step_mode="m"), LIFNode(step_mode="m"), layer.MaxPool2d(2, step_mode="m"),
-        layer.Conv2d(4, 4, 3, padding=1, step_mode="m"), LIFNode(step_mode="m"),
-    ).eval()  # fmt: skip
+def _with_a_pool(target: str, *parts: torch.nn.Module) -> tuple[Program, Data]:
     x = torch.rand(4, 6, 1, 8, 8)
-    model = TorchModel.from_module(network, {"input": (1, 8, 8)}, 4, "TN")
+    model = TorchModel.from_module(torch.nn.Sequential(*parts).eval(), {"input": (1, 8, 8)}, 4, "TN")
     model.example = {"input": np.asarray(x.transpose(0, 1))}
-    program = neurocompile.compile(model, "loihi")
-    data = arrange_inputs(model.example, program.input_shapes, 4, "the samples")
+    program = neurocompile.compile(model, target)
+    return program, arrange_inputs(model.example, program.input_shapes, 4, "the samples")
+
+
+def test_a_max_pool_of_spikes_is_timed_as_neurons() -> None:
+    torch.manual_seed(0)
+    conv, pool = partial(layer.Conv2d, kernel_size=3, padding=1, step_mode="m"), layer.MaxPool2d(2, step_mode="m")
+    fires = partial(LIFNode, step_mode="m", v_threshold=0.3)
+    program, data = _with_a_pool("loihi", conv(1, 4), fires(), pool, conv(4, 4), fires())
+    result = run_program(program, data, timing=True)
+    assert isinstance(result.clock, EventClock)
+    assert plain(result.clock.report())["synaptic_events"] == int(result.counts.total("sops").sum()) > 0
+
+
+def test_a_max_pool_that_stays_one_is_not_timed_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurocompile.passes.OrNeurons.run", lambda _, graph: (graph, []))
+    torch.manual_seed(0)
+    conv, pool = partial(layer.Conv2d, kernel_size=3, padding=1, step_mode="m"), layer.MaxPool2d(2, step_mode="m")
+    fires = partial(LIFNode, step_mode="m", v_threshold=0.3)
+    program, data = _with_a_pool("loihi", conv(1, 4), fires(), pool, conv(4, 4), fires())
     result = run_program(program, data)
     assert result.clock is None
     assert "max-pool" in result.untimed

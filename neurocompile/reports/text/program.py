@@ -49,9 +49,11 @@ def cores(mapping: Placed) -> Iterator[Part]:
         )
     yield made
     chips = f"{mapping.chips} chip{'s' if mapping.chips > 1 else ''} of {mapping.limits.cores}"
-    yield f"{len(mapping.cores)} cores on {chips}; axons are the most of any block of a layer"
+    many = "1 core" if len(mapping.cores) == 1 else f"{len(mapping.cores)} cores"
+    yield f"{many} on {chips}; axons are the most of any block of a layer"
     if shared := [core for core in mapping.cores if len(core.layers) > 1]:
-        yield f"packing: {len(shared)} cores have {sum(len(core.layers) for core in shared)} blocks of several layers"
+        blocks = sum(len(core.layers) for core in shared)
+        yield f"packing: {len(shared)} of them shared by {blocks} blocks of several layers"
     if mapping.crossing:
         every = sum(core.output_axons for core in mapping.cores)
         yield f"the cut: {number(mapping.crossing)} axons lead from one chip to another; {number(every)} slots in all"

@@ -39,10 +39,10 @@ class Loihi(Family):
         return replace(arithmetic, lif=lif, max_shift=arithmetic.shifts(bits, exponent=None).stop - 1)
 
     def onto_neurons(self, arithmetic: Arithmetic, host: frozenset[str]) -> tuple[Pass, ...]:
-        """One threshold for all neurons of a population."""
-        from neurocompile.passes import CommonThreshold
+        """Max-pools become neurons; and all neurons of a population have one threshold."""
+        from neurocompile.passes import CommonThreshold, OrNeurons
 
-        return (CommonThreshold(arithmetic, host),)
+        return OrNeurons(), CommonThreshold(arithmetic, host)
 
     def illegal(self, target: Target, graph: Graph, one: float, encode: Encode | None = None) -> list[Problem]:
         """Gains of single steps: no synapse of the chip has one. What the host computes may have them."""
