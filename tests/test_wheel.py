@@ -143,7 +143,7 @@ def test_metadata(wheel: Path) -> None:
     assert plain == {"click", "networkx", "numpy", "rich"}, "what a program is simulated with, and no more"
     for extra, packages in EXTRAS.items():
         for package in packages:
-            name = "scikit-learn" if package == "sklearn" else package
+            name = {"sklearn": "scikit-learn", "yaml": "PyYAML"}.get(package, package)
             bounded = [line for line in wanted if line.startswith(f"{name}>=") and f'extra == "{extra}"' in line]
             assert len(bounded) == 1, f"{name} has no lower bound"
     assert f'neurocompile[{",".join(sorted(EXTRAS))}]; extra == "all"' in {

@@ -73,6 +73,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "others",
         "theirs",
         "ours",
+        "packed",
         "theirs, layer by layer",
         "ours, layer by layer",
         "ours is bound by (cores)",
@@ -89,6 +90,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             theirs["by"],
             f"<= {cores}" if theirs.get("at_most") else cores,
             f"{ours['cores']:,}",
+            f"{ours['packed']:,}",
             *(_listed(each["by_layer"]) if theirs.get("by_layer") else "" for each in (theirs, ours)),
             bound + too_large,
         )

@@ -99,8 +99,8 @@ def limits_for(network: Network, target: str) -> Limits:
     )
 
 
-def cut(network: Network, target: str) -> Placed:
-    """The network in synaptic form, on cores; its inputs arrive as spikes."""
+def cut(network: Network, target: str) -> tuple[Placed, Placed]:
+    """The network in synaptic form, on cores: one layer a core, as for others, and packed. Its inputs are spikes."""
     torch.set_num_threads(1)
     spikes = (np.random.default_rng(1).random((1, 1, *network.given)) < 0.1).astype(np.float64)
     model = live_model(
@@ -109,19 +109,25 @@ def cut(network: Network, target: str) -> Placed:
     graph, _ = run_passes(model.graph, REAL_PASSES)
     graph, _ = run_passes(graph, (FoldScale("fold-scale-2"), Synapses(event_sums=False)))
     sums = frozenset(node.name for node in graph.of(Integrator))  # what a reader outside makes of the last spikes
-    return cut_boxes(graph, limits_for(network, target), target, weight_bits=BITS, host=sums)
+    limits = limits_for(network, target)
+    alone, packed = (
+        cut_boxes(graph, replace(limits, packing=packing), target, weight_bits=BITS, host=sums)
+        for packing in (False, limits.packing)
+    )
+    return alone, packed
 
 
 def counted(network: Network, target: str) -> dict[str, Any]:
     """How many cores it takes, in all and layer by layer, and what binds."""
     before = time.process_time()
-    placed = cut(network, target)
+    placed, packed = cut(network, target)
     bound: Counter[str] = Counter()
     for each in placed.layers:
         bound[each.bound or "nothing"] += each.cores
     return {
         "name": network.name,
         "cores": len(placed.cores),
+        "packed": len(packed.cores),
         "neurons": sum(core.neurons for core in placed.cores),
         "by_layer": [each.cores for each in placed.layers],
         "blocks": [list(each.block) for each in placed.layers],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -13,86 +12,17 @@ import numpy as np
 from neurocompile.ir.ops import Array
 from neurocompile.ir.placed import Bounds, Excess, Resource
 from neurocompile.mapping.chips import on_chips
+from neurocompile.mapping.cuts import Cut, Needs, Silicon
 from neurocompile.mapping.fields import BoxSums, Interval, outer
 from neurocompile.mapping.layers import Layer
-from neurocompile.mapping.words import Format
 
-__all__ = ["Axons", "Cut", "Known", "Silicon", "cut_layers"]
+__all__ = ["Known", "cut_layers"]
 
-Needs: TypeAlias = dict[Resource, Array]
 Known: TypeAlias = dict[tuple[str, tuple[bool, ...], tuple[tuple[Interval, ...], ...]], Needs]
 """What boxes of a layer, with halos along some axes, need whoever reads them."""
 Shape = tuple[int, ...]
 
 _SHORT_AXIS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A layer in blocks of ``block`` neurons an axis (the last of an axis may be shorter), with what each needs.
-
-    ``intervals`` are the blocks' intervals along each axis; ``needs[resource]`` is an array over the blocks; along the
-    axes of ``halo`` they have compartments beyond their borders. ``index_bits`` are those of lists in its first block;
-    None: as many as the block asks for.
-    """
-
-    layer: Layer
-    block: Shape
-    intervals: tuple[tuple[Interval, ...], ...]
-    needs: Needs
-    halo: tuple[bool, ...] = ()
-    index_bits: int | None = None
-
-    @property
-    def cores(self) -> int:
-        """How many blocks."""
-        return prod(map(len, self.intervals))
-
-    def with_slots(self, more: Array) -> Cut:
-        """With so many output axons more in each block."""
-        return replace(self, needs={**self.needs, "output axons": self.needs["output axons"] + more})
-
-    def each(self) -> list[tuple[tuple[Interval, ...], dict[Resource, int]]]:
-        """The blocks one by one, each with what it needs."""
-        columns: tuple[Resource, ...] = tuple(self.needs)
-        needs = np.stack([self.needs[resource].reshape(-1) for resource in columns], axis=1).tolist()
-        return [(block, dict(zip(columns, need))) for block, need in zip(product(*self.intervals), needs)]
-
-    def in_shared_cores(self, silicon: Silicon, compartments: int) -> Cut:
-        """The same with the memory that its lists take in cores of so many compartments, some of other layers."""
-        if silicon.format is None:
-            return self
-        bits = int(silicon.format.index(np.array([compartments]))[0])
-        wide, region = replace(silicon.format, index_bits=bits), self.layer.region(self.intervals, self.halo)
-        words, _ = self.layer.words(self.intervals, region, self.halo, wide, silicon.weight_bits, silicon.axons.shared)
-        return replace(self, needs={**self.needs, "synapse memory": words * (wide.word_bits // 8)}, index_bits=bits)
-
-
-@dataclass(frozen=True)
-class Axons:
-    """What axons take: the sources whose neurons share one for each place, and the slots of one for each core reached.
-
-    ``atoms`` neurons at most share an axon; ``slots`` are by the name of a source, 1 where it is not named.
-    """
-
-    shared: frozenset[str] = frozenset()
-    slots: Mapping[str, int] = field(default_factory=dict)
-    atoms: int = 1
-
-
-@dataclass(frozen=True)
-class Silicon:
-    """How a core keeps synapses: word by word in a ``format``, or (None) as entries alone; and its axons.
-
-    With ``halos`` blocks may have compartments beyond their borders. An axon that leaves its chip takes ``leaving``
-    slots more.
-    """
-
-    weight_bits: int
-    format: Format | None = None
-    axons: Axons = Axons()
-    halos: bool = False
-    leaving: int = 0
 
 
 def cut_layers(

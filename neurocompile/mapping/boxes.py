@@ -47,8 +47,9 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Scale
 from neurocompile.ir.placed import AxonKind, Bounds, Core, Excess, Placed, bounds_of, layer_cores
 from neurocompile.limits import Limits
-from neurocompile.mapping.blocks import Axons, Cut, Known, Silicon, cut_layers
+from neurocompile.mapping.blocks import Known, cut_layers
 from neurocompile.mapping.chips import leaving, on_chips
+from neurocompile.mapping.cuts import Axons, Cut, Silicon
 from neurocompile.mapping.layers import Layer, layers_of
 from neurocompile.mapping.packing import Piece, Profiles, packed, profiles_of
 from neurocompile.mapping.placement import spread

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurocompile.ir.ops import Array
-
-if TYPE_CHECKING:
-    from neurocompile.mapping.blocks import Axons, Cut
+from neurocompile.mapping.cuts import Axons, Cut
 
 __all__ = ["leaving", "on_chips"]
 

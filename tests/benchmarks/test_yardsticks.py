@@ -18,7 +18,7 @@ NENGO = CHECKOUT / ENVIRONMENT
 MOST = {
     "dense": 2,
     "dense-wide": 14,
-    "recurrent": 6,
+    "recurrent": 4,
     "conv-digits": 3,
     "conv-mnist": 10,
     "conv-cifar": 47,

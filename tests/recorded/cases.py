@@ -14,6 +14,7 @@ from tests.random_networks.modules import WANTED
 from tests.recorded import graphs, refused
 from tests.recorded import models as m
 from tests.recorded.case import CASES, Given, both, case
+from tests.targets.test_sanafe import ARCH
 from tests.test_hosted import given as given_to_hosts
 from tests.test_hosted import in_torch_layout, mixed
 from tests.test_save import LAYOUTS, AsLaidOut
@@ -32,6 +33,15 @@ case(
     *both("targets"),
     *both(*(f"targets {target}" for target in TARGETS)),
     *both("targets nc1 --toml"),
+    quick=True,
+)
+case(
+    "targets-sanafe",
+    Given("arch.yaml", lambda path: path.write_text(ARCH)),
+    *both("targets --import-sanafe arch.yaml"),
+    "targets --import-sanafe arch.yaml -o chip.toml",
+    "targets --import-sanafe arch.yaml -o chip.toml --overwrite --json",
+    *both("targets ./chip.toml"),
     quick=True,
 )
 case("zoo-list", *both("zoo", "zoo --size small", "zoo --size paper", "zoo sgad-small"), quick=True)
