@@ -32,6 +32,8 @@ from neurocompile.targets import Target, load_target
 BITS = 8
 TIME_LIMIT_S = 900
 CHIPS = ("loihi", "loihi2")
+RECORD = Path(__file__).parent / "mapping_record.json"
+"""The rows of docs/mapping.md: those that a run does not measure stay."""
 BEFORE = Path(__file__).parent / "mapping_before.json"
 SHOWN = ("mpbn-resnet20-wide", "mpbn-vgg16")
 """How these are cut is shown layer by layer."""
@@ -209,6 +211,16 @@ def layers(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines).rstrip()
 
 
+def _keep(row: dict[str, Any]) -> None:
+    """Write a row to the record; layers only where they are shown."""
+    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    if row["name"] not in SHOWN:
+        for chip in row.get("chips", {}).values():
+            chip.pop("layers", None)
+    kept[row["name"]] = row
+    RECORD.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+
+
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1)
 @click.option("--write", type=click.Path(path_type=Path), help="Put the table into this file, between its marks.")
@@ -223,8 +235,12 @@ def main(names: tuple[str, ...], write: Path | None, here: bool, as_json: bool) 
     for name in chosen:
         rows.append(row(name) if here else apart(name))
         if not as_json:
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
+            print(table(rows[-1:]).splitlines()[2], flush=True)
+        if not here:
+            _keep(rows[-1])
     if write:
+        kept = json.loads(RECORD.read_text())
+        rows = [kept[name] for name in ZOO if name in kept]
         text = write.read_text()
         parts = {_MARKS: table(rows), _CUTS: layers([row for row in rows if row["name"] in SHOWN])}
         for (begin, end), found in parts.items():

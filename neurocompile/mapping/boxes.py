@@ -259,14 +259,16 @@ def _profiles(graph: Graph, cut: Cut, silicon: Silicon) -> Profiles:
     """
     encodings = _encodings(cut, silicon)
     formats: set[Hashable] = set()
-    for synapse in form_of(graph).layers[cut.layer.name].synapses:
+    synapses = form_of(graph).layers[cut.layer.name].synapses
+    waits = {each.name: each.delayed for each in cut.layer.lists}
+    for synapse in synapses:
         weight = synapse.op.scale if isinstance(synapse.op, Scale) else synapse.op.weight
         encoding = encodings.get(synapse.name)
         if encoding in (None, "run-length") or not np.issubdtype(weight.dtype, np.integer):
             formats.add(synapse.name)
         else:
             exponent = max(0, int(np.abs(weight).max(initial=0)).bit_length() - (silicon.weight_bits - 1))
-            formats.add((encoding, exponent, synapse.delay > 0))
+            formats.add((encoding, exponent, waits.get(synapse.name, False)))
     return profiles_of(graph[cut.layer.name].op, frozenset(formats))
 
 

@@ -75,8 +75,10 @@ def packed(pieces: Sequence[Piece], limits: Limits) -> list[list[int]]:
         orders += [np.argsort(-largest * numbers.uniform(0.7, 1.0, len(pieces))) for _ in range(_ORDERS)]
     least = int(np.ceil(needs.sum(0).max() - 1e-9))
     best: list[list[int]] = []
+    profiles = [piece.profiles for piece in pieces]
+    fit = [each.within(limits) for each in profiles]  # what is too much for any core shares none
     for order in orders:
-        found = _filled(order.tolist(), needs, [piece.profiles for piece in pieces], limits)
+        found = _filled(order.tolist(), needs, profiles, fit, limits)
         if not best or len(found) < len(best):
             best = found
         if len(best) <= least:
@@ -84,13 +86,16 @@ def packed(pieces: Sequence[Piece], limits: Limits) -> list[list[int]]:
     return sorted((sorted(own) for own in best), key=lambda own: own[0])
 
 
-def _filled(order: Sequence[int], needs: Array, profiles: Sequence[Profiles], limits: Limits) -> list[list[int]]:
+def _filled(
+    order: Sequence[int], needs: Array, profiles: Sequence[Profiles], fit: Sequence[bool], limits: Limits
+) -> list[list[int]]:
     cores: list[list[int]] = []
     kept: list[Profiles] = []
     used = np.zeros(needs.shape)
     for number in order:
         after = used[: len(cores)] + needs[number]
-        fullest = np.where((after <= 1 + 1e-12).all(1), after.max(1), -1.0)
+        fits = (after <= 1 + 1e-12).all(1) & fit[number]
+        fullest = np.where(fits, after.max(1), -1.0)
         for core in np.argsort(-fullest, kind="stable").tolist():
             if fullest[core] < 0:
                 continue
@@ -100,7 +105,7 @@ def _filled(order: Sequence[int], needs: Array, profiles: Sequence[Profiles], li
                 kept[core], used[core] = both, after[core]
                 break
         else:
-            used[len(cores)] = needs[number]
+            used[len(cores)] = needs[number] if fit[number] else np.inf
             cores.append([number])
             kept.append(profiles[number])
     return cores
