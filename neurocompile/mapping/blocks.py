@@ -16,7 +16,7 @@ from neurocompile.mapping.cuts import Cut, Needs, Silicon
 from neurocompile.mapping.fields import BoxSums, Interval, outer
 from neurocompile.mapping.layers import Layer
 
-__all__ = ["Known", "cut_layers"]
+__all__ = ["Known", "cut_layers", "cut_once"]
 
 Known: TypeAlias = dict[tuple[str, tuple[bool, ...], tuple[tuple[Interval, ...], ...]], Needs]
 """What boxes of a layer, with halos along some axes, need whoever reads them."""
@@ -69,6 +69,11 @@ def cut_layers(
             if _size(other) < _size(plan) and not _missing(other, silicon, chip, held):
                 plan, kept = other, less
     return plan
+
+
+def cut_once(layers: Sequence[Layer], bounds: Bounds, silicon: Silicon, known: Known) -> tuple[list[Cut], list[Excess]]:
+    """The same for the fewest cores of each layer alone, on one chip."""
+    return _settled(layers, _Work(bounds, silicon, None, inside=known))
 
 
 _Plan: TypeAlias = tuple[list[Cut], list[Excess]]

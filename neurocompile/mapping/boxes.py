@@ -47,7 +47,7 @@ from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Scale
 from neurocompile.ir.placed import AxonKind, Bounds, Core, Excess, Placed, bounds_of, layer_cores
 from neurocompile.limits import Limits
-from neurocompile.mapping.blocks import Known, cut_layers
+from neurocompile.mapping.blocks import Known, cut_layers, cut_once
 from neurocompile.mapping.chips import leaving, on_chips
 from neurocompile.mapping.cuts import Axons, Cut, Silicon
 from neurocompile.mapping.layers import Layer, layers_of
@@ -147,7 +147,7 @@ def _packed(
         cuts: Sequence[Cut] = plan.cuts
         if part > 1:
             finer = {resource: bound // part for resource, bound in bounds.items()}
-            cuts, excesses = cut_layers(network, finer, plan.silicon, known=known)
+            cuts, excesses = cut_once(network, finer, plan.silicon, known)
             if excesses:
                 continue
         shared = [cut.in_shared_cores(plan.silicon, limits.neurons_per_core or 1) for cut in cuts]
