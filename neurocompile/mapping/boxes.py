@@ -96,7 +96,7 @@ def cut_boxes(
         known: Known = {}
         plans.append((Plan(*cut_layers(network, bounds, way, limits.cores, known), way), known))
     plan, known = min(plans, key=lambda each: (len(each[0].excesses), each[0].cores))
-    if limits.packing and not plan.excesses:
+    if limits.packing and limits.neurons_per_core is not None and not plan.excesses:
         plan = _packed(plan, network, bounds, limits, known, lambda cut: _profiles(graph, cut, plan.silicon))
     return _placed(plan, bounds, limits, target, placement, weight_bits, host, network)
 

@@ -47,6 +47,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     **{key: tuple(other for other in _LISTS if other != key) for key in _LISTS},
     **dict.fromkeys(_OF_LISTS, _LISTS),
     **dict.fromkeys(("compartment_profiles", "threshold_profiles", "synapse_formats"), ("packing",)),
+    "packing": ("neurons_per_core",),
     "cores_per_tile": ("mesh",),
     "synapse_words_per_core": ("lanes",),
     "lanes": ("synapse_words_per_core",),
