@@ -86,9 +86,8 @@ def cut_boxes(
     silicon = silicon_of(limits, weight_bits)
     network = layers_of(graph, host, silicon.format)
     ways = [silicon]
-    if (
-        limits.population_atoms is not None
-    ):  # axons that groups of channels share lead to lists that are empty for others
+    if limits.population_atoms is not None and not limits.kernels_once:
+        # Axons that groups of channels share lead to lists that are empty for the others.
         apart = (True, False) if any(layer.grouped for layer in network) else (True,)
         ways = [replace(silicon, axons=_axons(network, limits, each)) for each in apart]
     plans = []
