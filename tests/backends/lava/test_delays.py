@@ -62,6 +62,7 @@ def test_a_delay_behind_two_pools_carries_no_spikes_from_before_the_run() -> Non
     )
     program = compile_graph(graph, "loihi2", 6, Options(), calibration={"x": x})
     kinds: Any = {population.name: population.kind for population in plan_of(program).populations}
-    assert kinds == {"n": "own", "m": "stock", "y": "stock"}  # n fires on its bias alone, so it waits for the run
+    # n fires on its bias alone, and the pools behind it for that: the one that is delayed waits for the run.
+    assert kinds == {"n": "stock", "p1": "stock", "p2": "own", "m": "stock", "y": "stock"}
     into = held(program, x)
     assert into.wrong == []
