@@ -195,17 +195,25 @@ def test_three_hundred_networks_are_built(first: int) -> None:
 
 
 def _all_are_built(seeds: range) -> None:
-    total = Report()
+    total, different = Report(), Report()
     for seed in seeds:
         report = built(seed)
         assert report.violations == [], seed
         total.add(report)
+        if not _equal_columns(drawn(seed)[0]):
+            different.add(report)
     assert total.lists > len(seeds)
-    # More is said than is built where matrices are of few weights, of which many rows are alike, and of padded lists.
     ratios = total.ratios
     assert min(ratios.values()) >= 1
     assert max(ratios["compartments"], ratios["input axons"], ratios["output axons"]) < 1.3
-    assert ratios["synapse memory"] < 5
+    # Of matrices of few weights many lists are alike by chance, and more is said than is built: these are left out.
+    assert different.lists > 0
+    assert different.ratios["synapse memory"] < 2
+
+
+def _equal_columns(graph: Graph) -> bool:
+    """Whether two inputs of a matrix have the same weights."""
+    return any(len(np.unique(node.op.weight, axis=1).T) < node.op.weight.shape[1] for node in graph.of(Linear))
 
 
 def test_what_spikes_write_into_halos_is_what_a_list_of_every_write_says() -> None:
