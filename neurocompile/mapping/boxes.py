@@ -95,7 +95,7 @@ def cut_boxes(
         known: Known = {}
         plans.append((Plan(*cut_layers(network, bounds, way, limits.cores, known), way), known))
     plan, known = min(plans, key=lambda each: (len(each[0].excesses), each[0].cores))
-    if limits.packing and limits.neurons_per_core is not None and not plan.excesses:
+    if limits.packing and not plan.excesses:
         plan = _packed(plan, network, bounds, limits, known, lambda cut: _profiles(graph, cut, plan.silicon))
     return _placed(plan, bounds, limits, target, placement, weight_bits, host, network)
 
@@ -139,7 +139,9 @@ def _packed(
     profiles: Callable[[Cut], Profiles],
 ) -> Plan:  # fmt: skip
     """The same network on fewer cores, if blocks of several layers fit together; also if they are cut finer for it."""
-    best = plan
+    best, compartments = plan, limits.neurons_per_core
+    if compartments is None:  # how wide indices are is not known
+        return plan
     for part in (1, *_FINER):
         if part > 1 and limits.cores is not None and plan.cores > limits.cores:
             break  # of a network that is larger than a chip, most cores are full
@@ -149,7 +151,7 @@ def _packed(
             cuts, excesses = cut_once(network, finer, plan.silicon, known)
             if excesses:
                 continue
-        shared = [cut.in_shared_cores(plan.silicon, limits.neurons_per_core or 1) for cut in cuts]
+        shared = [cut.in_shared_cores(plan.silicon, compartments) for cut in cuts]
         pieces = []
         for cut in shared:
             own = profiles(cut)

@@ -6,12 +6,11 @@ once, those made of one interval of each axis, without ever listing the connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from hashlib import blake2b
 from itertools import combinations, product
-from math import gcd, prod
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,13 +29,11 @@ from neurocompile.ir.ops import (
     Linear,
     MaxPool,
     Reshape,
-    Scale,
     SumPool,
     Upsample,
 )
 from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.fields import (
-    BoxSums,
     Every,
     Field,
     Interval,
@@ -47,50 +44,23 @@ from neurocompile.mapping.fields import (
     covers,
     listed,
     merged,
-    offsets_in,
     outer,
     placed,
     same,
     wired,
 )
-from neurocompile.mapping.words import Axis, Format, Joint, Lists, Region, Way
+from neurocompile.mapping.stored import Seen, Synapses, jointly, lists_of, synapses_of
+from neurocompile.mapping.wirings import at_a_place, fields_of
+from neurocompile.mapping.words import Format, Lists, Region
 
-__all__ = ["Kernel", "Layer", "Synapses", "kernels_of", "layers_of"]
+__all__ = ["Kernel", "Layer", "kernels_of", "layers_of"]
 
 Shape = tuple[int, ...]
 Intervals: TypeAlias = Sequence[Sequence[Interval]]
 """For each axis of a layer some intervals; their combinations are boxes."""
-_Entries: TypeAlias = Callable[[int, int], int]
 
 # More overlapping ways than this from one source are listed connection by connection.
 _MOST_OVERLAPS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Synapses:
-    """One set of weights that feeds a layer: how many entries of synapse memory a box of neurons needs.
-
-    ``along``, one function for each axis, counts entries that are shared: their product is the box's number, and
-    ``starts`` and ``shape`` say which part of the layer is fed. Where nothing is shared, ``stored`` sums the synapses
-    of each neuron. An ``indexed`` entry names its neuron.
-    """
-
-    name: str
-    indexed: bool
-    starts: Shape
-    shape: Shape
-    along: tuple[_Entries, ...] = ()
-    stored: BoxSums | None = None
-
-    def entries(self, intervals: Intervals) -> Array:
-        """The entries that each box needs."""
-        if self.stored is not None:
-            return self.stored.over(intervals)
-        counts = []
-        for entries, first, n, along in zip(self.along, self.starts, self.shape, intervals):
-            inside = [(min(max(a - first, 0), n), min(max(b - first, 0), n)) for a, b in along]
-            counts.append(np.array([entries(a, b) if b > a else 0 for a, b in inside], dtype=np.int64))
-        return outer(counts)
 
 
 def _boxes(intervals: Intervals) -> Array:
@@ -438,8 +408,8 @@ class _Feeds:
         synapses, kept = [], []
         for synapse in layer.synapses:
             index = self._index(synapse)
-            fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
-            synapses.append(_synapses(synapse, fields, index, space))
+            fields = fields_of(synapse.op, synapse.reads.shape, synapse.gives)
+            synapses.append(synapses_of(synapse, fields, index, space))
             seen = list(self._events(synapse.event, frozenset()))
             kept.append((seen, fields, index))
             for source, inner in seen:
@@ -453,24 +423,24 @@ class _Feeds:
         mixed: set[str] = set()
         grouped: set[str] = set()
         places = {}
-        of_source: dict[str, list[tuple[int, Lists, _Seen]]] = {}
+        of_source: dict[str, list[tuple[int, Lists, Seen]]] = {}
         for number, (synapse, (seen, fields, index)) in enumerate(zip(layer.synapses, kept)):
             origins = {source for source, _ in seen}
             source, inner = seen[0] if len(seen) == 1 else ("", same(synapse.reads.shape))
             waits = any(self._waits(layer.name, origin, synapse.delay) for origin in origins)
-            found = _lists(synapse, fields, index, space, self._space_of(source) if source else (), source, waits)
-            of_source.setdefault(source, []).append((number, found, _Seen(inner, synapse.reads.shape)))
+            found = lists_of(synapse, fields, index, space, self._space_of(source) if source else (), source, waits)
+            of_source.setdefault(source, []).append((number, found, Seen(inner, synapse.reads.shape)))
             if found.pairs is not None or not source:
                 mixed |= origins
             elif found.groups > 1:
                 grouped |= origins
-        numbered = {number: one for found in of_source.values() for number, one in _jointly(found, self.format.once)}
+        numbered = {number: one for found in of_source.values() for number, one in jointly(found, self.format.once)}
         lists = [numbered[number] for number in range(len(numbered))]
         if self.format.once:  # the events of convolutions take no axons
             listed = {source for one, (seen, *_) in zip(lists, kept) for source, _ in seen if not one.axes}
-            lists_of = {one.source: one.elements for one in lists if one.elements}
+            different = {one.source: one.elements for one in lists if one.elements}
             sources = {
-                source: EqualLists(found, lists_of.get(source, found.sources))
+                source: EqualLists(found, different.get(source, found.sources))
                 for source, found in sources.items()
                 if source in listed
             }
@@ -478,7 +448,7 @@ class _Feeds:
             return Layer(layer.name, space, tuple(synapses), sources, on_chip, tuple(lists))
         for source, wirings in ways.items():
             shape = self._space_of(source)
-            together = [_at_a_place(way, shape, self.graph.edges[source].shape) for way in wirings]
+            together = [at_a_place(way, shape, self.graph.edges[source].shape) for way in wirings]
             if any(way is None for way in together):
                 mixed.add(source)
             else:
@@ -500,8 +470,8 @@ class _Feeds:
         space = _space(layer)
         for synapse in layer.synapses:
             if isinstance(synapse.op, Conv | ConvTranspose):
-                fields = _fields(synapse.op, synapse.reads.shape, synapse.gives)
-                found = _lists(synapse, fields, self._index(synapse), space, (), "", False)
+                fields = fields_of(synapse.op, synapse.reads.shape, synapse.gives)
+                found = lists_of(synapse, fields, self._index(synapse), space, (), "", False)
                 if found.axes:
                     seen = ((source, listed(inner)) for source, inner in self._events(synapse.event, frozenset()))
                     origins = tuple((source, pairs.out, pairs.source) for source, pairs in seen)
@@ -546,7 +516,7 @@ class _Feeds:
                         whole = np.arange(prod(shape)).reshape(shape)
                         yield origin, placed(inner, np.take(whole, range(start, start + given[axis]), axis), shape)
                     case MaxPool() | SumPool() | Upsample():
-                        yield origin, wired(_fields(node.op, given, shape), inner)
+                        yield origin, wired(fields_of(node.op, given, shape), inner)
                     case _:
                         yield origin, inner
             start += given[node.op.axis] if isinstance(node.op, Concat) else 0
@@ -589,238 +559,3 @@ def _along(wiring: Wiring, space: Shape) -> Wiring:
     one = np.zeros(1, np.int64)
     rest = tuple(Every(n, 1, np.arange(n), one) for n in space[1:])
     return (Every(space[0], field.sources, np.arange(space[0]), field.source), *rest)
-
-
-# -- operations as fields ----------------------------------------------------------------------------------------------
-
-
-def _fields(op: Any, given: Shape, shape: Shape) -> Wiring:
-    """Which inputs (of shape ``given``) an operation's outputs (of shape ``shape``) see, zero weights included."""
-    match op:
-        case Linear():
-            if op.stored is None or op.stored.all():
-                return (Every(shape[0], given[0], np.arange(shape[0]), np.arange(given[0])),)
-            return (Pairs(shape[0], given[0], *np.nonzero(op.stored)),)
-        case Scale():
-            return same(shape)
-        case Conv() | ConvTranspose():
-            channels = _grouped(shape[0], given[0], op.groups)
-        case _:
-            (channels,) = same(shape[:1])
-    return (channels, *(Pairs(n, m, o, i) for n, m, (o, i, _) in zip(shape[1:], given[1:], _taps(op, given, shape))))
-
-
-def _grouped(outputs: int, inputs: int, groups: int) -> Field:
-    if groups == 1:
-        return Every(outputs, inputs, np.arange(outputs), np.arange(inputs))
-    each = inputs // groups
-    starts = np.arange(outputs) // (outputs // groups) * each
-    return Pairs(outputs, inputs, np.repeat(np.arange(outputs), each), np.add.outer(starts, np.arange(each)).ravel())
-
-
-def _taps(op: Any, given: Shape, shape: Shape) -> Iterator[tuple[Array, Array, Array]]:
-    """For each axis in space every (output, input, tap of the kernel) that exists, sorted by output, then input."""
-    for axis, (inputs, outputs) in enumerate(zip(given[1:], shape[1:])):
-        match op:
-            case Upsample():
-                out = np.arange(outputs)
-                yield out, out // op.factors[axis], np.zeros_like(out)
-                continue
-            case ConvTranspose():
-                kernel = op.weight.shape[2 + axis]
-                source, tap = (a.ravel() for a in np.indices((inputs, kernel)))
-                out = source * op.stride[axis] + tap * op.dilation[axis] - op.padding[axis]
-            case _:
-                kernel = op.weight.shape[2 + axis] if isinstance(op, Conv) else op.kernel[axis]
-                dilation = 1 if isinstance(op, SumPool) else op.dilation[axis]
-                out, tap = (a.ravel() for a in np.indices((outputs, kernel)))
-                source = out * op.stride[axis] + tap * dilation - op.padding[axis][0]
-        inside = (source >= 0) & (source < inputs) & (out >= 0) & (out < outputs)
-        out, source, tap = out[inside], source[inside], tap[inside]
-        order = np.lexsort((source, out))
-        yield out[order], source[order], tap[order]
-
-
-def _at_a_place(way: Wiring, space: Shape, shape: Shape) -> Wiring | None:
-    """What a layer sees of the places of a source, whose channels at a place are one; None where it has no places."""
-    one = np.zeros(1, np.int64)
-    if len(way) == len(space) and tuple(field.sources for field in way) == space:
-        channels = way[0]
-        outs = channels.out if isinstance(channels, Every) else np.unique(channels.out)
-        return (Every(channels.outputs, 1, outs, one), *way[1:])
-    places = prod(space[1:])
-    first, *others = way
-    if prod(shape) != prod(space) or first.sources != prod(space) or any(field.sources != 1 for field in others):
-        return None
-    if isinstance(first, Every):
-        return (Every(first.outputs, places, first.out, np.unique(first.source % places)), *others)
-    return (Pairs.of(first.outputs, places, first.out, first.source % places), *others)
-
-
-# -- memory ------------------------------------------------------------------------------------------------------------
-
-
-def _synapses(synapse: form.Synapse, fields: Wiring, index: Array, space: Shape) -> Synapses:
-    op, name = synapse.op, synapse.name
-    starts = offsets_in(index, space)
-    if isinstance(op, Linear) or starts is None:
-        stored = np.zeros(prod(space), np.int64)
-        stored[index.reshape(-1)] = outer([field.degrees for field in fields]).reshape(-1)
-        first = int(index.flat[0])
-        is_run = isinstance(op, Linear) and isinstance(fields[0], Every)
-        is_run = is_run and np.array_equal(index, first + np.arange(index.size))
-        return Synapses(name, not is_run, (), (), stored=BoxSums(stored.reshape(space)))
-    if isinstance(op, Scale):
-        own = (1,) * (index.ndim - op.scale.ndim) + op.scale.shape
-        along = (_each(1), *(_once if n == 1 else _each(1) for n in own[1:]))
-        return Synapses(name, True, starts, index.shape, along)
-    inputs = op.weight.shape[1] if isinstance(op, Conv) else op.weight.shape[0] // op.groups
-    spatial = (_patterns(source, tap, out) for out, source, tap in _taps(op, synapse.reads.shape, index.shape))
-    return Synapses(name, True, starts, index.shape, (_each(inputs), *spatial))
-
-
-def _lists(
-    synapse: form.Synapse, fields: Wiring, index: Array, space: Shape, source_space: Shape, source: str, delayed: bool
-) -> Lists:  # fmt: skip
-    """The lists of a set of weights, word by word, if no other set shares its source.
-
-    ``delayed``: its synapses wait, beyond the step that every synapse takes.
-    """
-    op, name = synapse.op, synapse.name
-    starts = offsets_in(index, space)
-    if isinstance(op, Linear) or starts is None:
-        first = int(index.flat[0])
-        run = np.array_equal(index, first + np.arange(index.size))
-        if isinstance(op, Linear) and isinstance(fields[0], Every) and run and starts is not None:
-            different = _different(op.weight, source_space)
-            return Lists(name, source, starts, index.shape, elements=different, delayed=delayed)
-        pairs = listed(fields)
-        once = np.ones(pairs.sources, np.int64)
-        return Lists(name, source, (), space, pairs=(index.reshape(-1)[pairs.out], pairs.source, once), delayed=delayed)
-    axes = []
-    if isinstance(op, Scale):
-        own = np.broadcast_to(op.scale, np.broadcast_shapes(op.scale.shape, (1,) * index.ndim))
-        for axis, n in enumerate(index.shape[1:], 1):
-            each = np.arange(n)
-            kinds = each if own.shape[axis] > 1 else 0 * each
-            axes.append(Axis(each, each, kinds, lambda at, kinds=kinds: [(at, int(kinds[at]))]))
-        spacing = (1,) * len(axes)
-    else:
-        for axis, (out, seen, tap) in enumerate(_taps(op, synapse.reads.shape, index.shape)):
-            kinds = _alike(op.weight, 2 + axis)
-            axes.append(Axis(out, seen, kinds[tap], _reach(op, axis, kinds)))
-        # Of the taps of a convolution that meet a position, neighbours are so many outputs apart.
-        steps = op.stride if isinstance(op, Conv) else (1,) * len(axes)
-        spacing = tuple(dilation // gcd(dilation, step) for dilation, step in zip(op.dilation, steps))
-    return Lists(
-        name, source, starts, index.shape, tuple(axes), synapse.reads.shape[0],
-        1 if isinstance(op, Scale) else op.groups, isinstance(op, Scale), spacing, delayed=delayed,
-    )  # fmt: skip
-
-
-def _different(weight: Array, shape: Shape) -> int:
-    """How many lists a full matrix has: places of its source with the same weights (of a pool's window) share them."""
-    outputs, inputs = weight.shape
-    if len(shape) < 2 or prod(shape) != inputs:
-        return int(inputs)
-    places = np.moveaxis(weight.reshape(outputs, shape[0], -1), 2, 0)
-    return shape[0] * len({blake2b(np.ascontiguousarray(place).tobytes()).digest() for place in places})
-
-
-class _Seen:
-    """How the elements of an event see those of its source: ``inner``; along axes, if it moves nothing or pools."""
-
-    def __init__(self, inner: Wiring, shape: Shape) -> None:
-        aligned = tuple(field.outputs for field in inner) == shape and all(isinstance(field, Pairs) for field in inner)
-        self.sources = tuple(field.sources for field in inner) if aligned else None
-        self.windows: list[dict[int, list[int]] | None] = []
-        for along in inner[1:] if aligned else ():
-            assert isinstance(along, Pairs)
-            found: dict[int, list[int]] = {}
-            for event, source in zip(along.out.tolist(), along.source.tolist()):
-                found.setdefault(source, []).append(event)
-            self.windows.append(None if along.is_identity else found)
-        if all(isinstance(field, Pairs) and field.is_identity for field in inner):
-            self.times = np.ones(prod(shape), np.int64)
-            self.most = 1
-        else:
-            pairs = listed(inner)
-            self.times = pairs.degrees
-            self.most = int(np.bincount(pairs.source).max(initial=1))
-
-
-def _jointly(found: Sequence[tuple[int, Lists, _Seen]], once: bool) -> Iterator[tuple[int, Lists]]:
-    """The sets of weights of one source, which together make up its lists; each kernel by itself, if kept ``once``."""
-    if once and len(found) > 1:
-        for each in found:
-            yield from _jointly([each], once)
-        return
-    first = found[0][2].sources
-    apart = first is None or any(seen.sources != first or not one.axes for _, one, seen in found)
-    apart = apart and len(found) > 1
-    joints: tuple[Joint, ...] = ()
-    ways = [[Way(*of) for of in zip(one.axes, one.starts[1:], one.shape[1:], seen.windows or [None] * len(one.axes))]
-            for _, one, seen in found]  # fmt: skip
-    if not apart:
-        joints = tuple(Joint(along, False) for along in zip(*ways))
-    for way, ((number, one, seen), own) in enumerate(zip(found, ways)):
-        alone = apart or seen.most > 1
-        copies = int(seen.times.max()) if alone and seen.sources is None else 1
-        if one.pairs is not None:
-            one = replace(one, pairs=(*one.pairs[:2], seen.times)) if alone else one
-        elif one.elements:
-            one = replace(one, elements=int(seen.times.sum())) if alone else one
-        elif apart:
-            one = replace(one, joints=tuple(Joint([each], True) for each in own), copies=copies)
-        else:
-            one = replace(one, joints=joints, way=way, copies=copies)
-        yield number, replace(one, parts=seen.most)
-
-
-def _alike(weight: Array, axis: int) -> Array:
-    """For each tap of a kernel's axis the first that has the same weights: those of a pool's window have."""
-    found = np.arange(weight.shape[axis])
-    slices = np.moveaxis(weight, axis, 0)
-    for tap in range(1, len(slices)):
-        found[tap] = next(first for first in range(tap + 1) if np.array_equal(slices[first], slices[tap]))
-    return found
-
-
-def _reach(op: Any, axis: int, kinds: Array) -> Callable[[int], list[tuple[int, int]]]:
-    """The outputs, and taps, that a source position would have on an axis without ends."""
-    kernel, step, dilation = op.weight.shape[2 + axis], op.stride[axis], op.dilation[axis]
-    if isinstance(op, ConvTranspose):
-        pad = op.padding[axis]
-        return lambda at: sorted((at * step + tap * dilation - pad, int(kinds[tap])) for tap in range(kernel))
-    before = op.padding[axis][0]
-
-    def reach(at: int) -> list[tuple[int, int]]:
-        places = [(at + before - tap * dilation, tap) for tap in range(kernel)]
-        return sorted((place // step, int(kinds[tap])) for place, tap in places if place % step == 0)
-
-    return reach
-
-
-def _each(entries: int) -> _Entries:
-    return lambda start, stop: (stop - start) * entries
-
-
-def _once(start: int, stop: int) -> int:
-    return 1
-
-
-def _patterns(source: Array, tap: Array, out: Array) -> _Entries:
-    """Entries of a kernel's axis: the taps of each distinct set of taps that a source meets in the interval."""
-    taps = int(tap.max(initial=0)) + 1
-
-    @cache
-    def entries(start: int, stop: int) -> int:
-        first, last = np.searchsorted(out, (start, stop))
-        if first == last:
-            return 0
-        here = source[first:last]
-        met = np.zeros((int(here.max() - here.min()) + 1, taps), bool)
-        met[here - here.min(), tap[first:last]] = True
-        return int(np.unique(met, axis=0).sum())
-
-    return entries
