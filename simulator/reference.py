@@ -19,7 +19,7 @@ from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, O
 from neurocompile.ir.trace import Trace
 from neurocompile.simulator.counts import Fanout, count_events, fanouts
 
-__all__ = ["State", "shifted", "simulate_integers"]
+__all__ = ["Registers", "State", "shifted", "simulate_integers"]
 
 State = dict[str, dict[str, Array]]
 
@@ -69,16 +69,89 @@ def simulate_integers(
     )
 
 
-class _Machine:
+class Registers:
+    """What registers do: neurons in a target's integers; ``overflows`` counts the values that left a range."""
+
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        self.arithmetic = arithmetic
+        self.overflows = 0
+
+    def fire(self, op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array]:
+        """One step of neurons for a current ``[N, *shape]`` of whole numbers: spikes, and the membrane before the reset.
+
+        The state ({}: at rest) is changed in place, but for the membrane, which is left to :meth:`reset`.
+        """
+        if not state:
+            state |= _rest(op, x)
+        state["i"] = self.current(
+            self.decayed(state["i"], op.current_decay) + self.shifted(x, op.shift) + op.input_bias
+        )
+        heard = np.where(state["wait"] != 0, 0, state["i"]) if op.deaf else state["i"]
+        h = self.held(self.decayed(state["v"], op.decay) + heard + op.bias)
+        spikes = spikes_of(op, h, state)
+        if op.max_spikes > 1:
+            self.overflows += int((amounts_in(op, h) > op.max_spikes).sum())
+        if op.deaf:
+            state["wait"] = (spikes != 0).astype(np.int64)
+        return spikes, h
+
+    def reset(self, op: Neuron, h: Array, spikes: Array) -> Array:
+        """The membrane after the spikes."""
+        kept = reset(op, h, spikes)
+        if op.reset == "by":
+            kept = np.where(spikes != 0, self.decayed(h, op.keep) - op.amount * spikes, h)
+        return self.held(kept)
+
+    def decayed(self, value: Array, mantissa: Array) -> Array:
+        """A register times a fixed-point decay, rounded as the target does."""
+        return self.shifted(value * mantissa, -self.arithmetic.decay_fraction)
+
+    def shifted(self, value: Array, shift: int) -> Array:
+        """A whole number times ``2**shift``, rounded as the target does."""
+        return shifted(value, shift, self.arithmetic.rounding)
+
+    def held(self, value: Array) -> Array:
+        """What a membrane's register keeps of a value that may be too large for it."""
+        return self._kept(value, self.arithmetic.overflow, self.arithmetic.state_min, self.arithmetic.state_max)
+
+    def current(self, value: Array) -> Array:
+        """What a current's register keeps of a value that may be too large for it."""
+        how, most = self.arithmetic.current_overflow or self.arithmetic.overflow, self.arithmetic.state_max
+        if how == "wrap-once":
+            return self._kept(value, how, -most, most + 1)
+        return self._kept(value, how, -most - 1, most)
+
+    def _kept(self, value: Array, how: str, least: int, most: int) -> Array:
+        outside = (value > most) | (value < least)
+        if not outside.any():
+            return value
+        self.overflows += int(outside.sum())
+        span = most - least + 1
+        match how:
+            case "saturate":
+                return np.clip(value, least, most)
+            case "wrap":
+                return (value - least) % span + least
+        return np.where(value > most, value - span, np.where(value < least, value + span, value))
+
+
+def _rest(op: Neuron, x: Array) -> dict[str, Array]:
+    return {
+        "v": np.broadcast_to(op.v_init, x.shape).astype(np.int64),
+        "i": np.zeros_like(x),
+        "wait": np.zeros_like(x),
+    }
+
+
+class _Machine(Registers):
     """All registers of the chip."""
 
     def __init__(self, graph: Graph, arithmetic: Arithmetic, batch: int, state: State) -> None:
+        super().__init__(arithmetic)
         self.graph = graph
-        self.arithmetic = arithmetic
         self.batch = batch
         self.state = state
         self.membrane: dict[str, Array] = {}
-        self.overflows = 0
 
     def step(self, inputs: Mapping[str, Array], counts: Counts, t: int) -> dict[str, Array]:
         """Time step t of a sample: what every node emits ``[N, *shape]`` (whole numbers in float64)."""
@@ -107,81 +180,31 @@ class _Machine:
 
     def _gained(self, op: Gain, current: Array, t: int) -> Array:
         bias = op.bias[t] if op.bias.ndim else op.bias
-        y = self._shifted(current.astype(np.int64) * op.gains[t], -op.fraction) + bias
+        y = self.shifted(current.astype(np.int64) * op.gains[t], -op.fraction) + bias
         return y.astype(np.float64)
 
     def _integrate(self, name: str, op: Integrator, current: Array, counts: LayerCounts) -> Array:
         x = current.astype(np.int64)
         y = self.state[name]["y"] if name in self.state else np.zeros_like(x)
         _count_updates(counts, (x != 0) | (y != 0))
-        x = self._shifted(x, op.shift)
+        x = self.shifted(x, op.shift)
         if self.arithmetic.current_overflow:
-            x = self._current(x)
-        y = self._held(self._decayed(y, op.decay) + x + op.bias)
+            x = self.current(x)
+        y = self.held(self.decayed(y, op.decay) + x + op.bias)
         self.state[name] = {"y": y}
         self.membrane[name] = y
         return y.astype(np.float64)
 
     def _fire(self, name: str, op: Neuron, current: Array, counts: LayerCounts) -> Array:
         x = current.astype(np.int64)
-        state = self.state.setdefault(
-            name,
-            {
-                "v": np.broadcast_to(op.v_init, x.shape).astype(np.int64),
-                "i": np.zeros_like(x),
-                "wait": np.zeros_like(x),
-            },
-        )
+        state = self.state.setdefault(name, _rest(op, x))
         # A current that nothing is left of is no state.
         _count_updates(counts, (x != 0) | (state["v"] != 0) | (state["i"] * op.current_decay != 0))
-        state["i"] = self._current(
-            self._decayed(state["i"], op.current_decay) + self._shifted(x, op.shift) + op.input_bias
-        )
-        heard = np.where(state["wait"] != 0, 0, state["i"]) if op.deaf else state["i"]
-        h = self._held(self._decayed(state["v"], op.decay) + heard + op.bias)
-        spikes = spikes_of(op, h, state)
-        if op.max_spikes > 1:
-            self.overflows += int((amounts_in(op, h) > op.max_spikes).sum())
-        if op.deaf:
-            state["wait"] = (spikes != 0).astype(np.int64)
-        kept = reset(op, h, spikes)
-        if op.reset == "by":
-            kept = np.where(spikes != 0, self._decayed(h, op.keep) - op.amount * spikes, h)
-        state["v"] = self._held(kept)
+        spikes, h = self.fire(op, x, state)
+        state["v"] = self.reset(op, h, spikes)
         self.membrane[name] = h
         counts.spikes += np.abs(spikes).reshape(len(x), -1).sum(1)
         return spikes.astype(np.float64)
-
-    def _decayed(self, value: Array, mantissa: Array) -> Array:
-        """A register times a fixed-point decay, rounded as the target does."""
-        return self._shifted(value * mantissa, -self.arithmetic.decay_fraction)
-
-    def _shifted(self, value: Array, shift: int) -> Array:
-        return shifted(value, shift, self.arithmetic.rounding)
-
-    def _held(self, value: Array) -> Array:
-        """What a membrane's register keeps of a value that may be too large for it."""
-        return self._kept(value, self.arithmetic.overflow, self.arithmetic.state_min, self.arithmetic.state_max)
-
-    def _current(self, value: Array) -> Array:
-        """What a current's register keeps of a value that may be too large for it."""
-        how, most = self.arithmetic.current_overflow or self.arithmetic.overflow, self.arithmetic.state_max
-        if how == "wrap-once":
-            return self._kept(value, how, -most, most + 1)
-        return self._kept(value, how, -most - 1, most)
-
-    def _kept(self, value: Array, how: str, least: int, most: int) -> Array:
-        outside = (value > most) | (value < least)
-        if not outside.any():
-            return value
-        self.overflows += int(outside.sum())
-        span = most - least + 1
-        match how:
-            case "saturate":
-                return np.clip(value, least, most)
-            case "wrap":
-                return (value - least) % span + least
-        return np.where(value > most, value - span, np.where(value < least, value + span, value))
 
 
 def shifted(value: Array, shift: int, rounding: Rounding) -> Array:

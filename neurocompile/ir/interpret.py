@@ -11,7 +11,7 @@ from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Delay, Gain, Input, Integrator, Neuron, Output
 from neurocompile.ir.trace import Trace
 
-__all__ = ["interpret", "read_out", "reset", "spikes_of", "step"]
+__all__ = ["fire", "interpret", "read_out", "reset", "spikes_of", "step"]
 
 
 def interpret(
@@ -54,7 +54,7 @@ def interpret(
                     state[node.name] = {"y": now[node.name]}
                 case Neuron() as op:
                     x = now[node.inputs[0]]
-                    spikes, h = _neuron(op, x, state.setdefault(node.name, _rest(op, x)))
+                    spikes, h = fire(op, x, state.setdefault(node.name, _rest(op, x)))
                     now[node.name] = op.amplitude * spikes
                     if node.name in trace:
                         trace[node.name].append(spikes)
@@ -80,8 +80,7 @@ def step(op: Neuron | Integrator, x: Array, state: dict[str, Array]) -> tuple[Ar
     if isinstance(op, Integrator):
         y = op.decay * state.get("y", np.zeros_like(x)) + op.gain * x + op.bias
         return y, {"y": y}
-    state = state or _rest(op, x)
-    spikes, _ = _neuron(op, x, state)
+    spikes, _ = fire(op, x, state)
     return op.amplitude * spikes, state
 
 
@@ -94,8 +93,10 @@ def _rest(op: Neuron, x: Array) -> dict[str, Array]:
     }
 
 
-def _neuron(op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array]:
-    """One step of the neuron equation: the spikes and h. The state is changed in place."""
+def fire(op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array]:
+    """One step of the neuron equation: the spikes and h. The state ({}: rest) is changed in place."""
+    if not state:
+        state |= _rest(op, x)
     state["i"] = op.current_decay * state["i"] + x + op.input_bias
     heard = np.where(state["fired"], 0.0, state["i"]) if op.deaf else state["i"]
     h = op.decay * state["v"] + op.gain * heard + op.bias

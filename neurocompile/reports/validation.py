@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from neurocompile.ir.compare import Divergence
 from neurocompile.reports.base import Report
+from neurocompile.reports.causes import Cause
 from neurocompile.reports.plain import HIDDEN
 
 __all__ = ["Stage", "Validation"]
@@ -47,6 +48,7 @@ class Stage:
         f1: the harmonic mean of both.
         layer_precision: by layer.
         layer_recall: by layer.
+        causes: the layers in which something went wrong, in the order of cause, if it failed.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Stage:
     f1: float | None = None
     layer_precision: dict[str, float] = field(default_factory=dict)
     layer_recall: dict[str, float] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
 
     @property
     def title(self) -> str:

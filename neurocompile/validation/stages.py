@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from neurocompile.data import Data
 from neurocompile.ir.ops import Array
-from neurocompile.ir.trace import Trace
+from neurocompile.ir.trace import Trace, joined
 from neurocompile.labels import accuracy_of
 from neurocompile.reports.validation import Stage
 from neurocompile.simulator.base import Executor
+from neurocompile.validation.causes import Examine
 from neurocompile.validation.rules import Accuracies, Findings, Rule
 
 __all__ = ["Pair", "compare_pairs"]
 
 # Samples that are compared at a time.
 _CHUNK = 64
+# What is kept of two executors, for a stage that fails to be looked into.
+_KEPT_BYTES = 1 << 29
 
 Outputs = dict[int, list[dict[str, Array]]]
 """Of each executor, by its id, chunk by chunk."""
@@ -28,7 +31,8 @@ Outputs = dict[int, list[dict[str, Array]]]
 class Pair:
     """What is compared, against what, by which rule, and on how many samples at most (None: on all).
 
-    ``executor`` is what a person calls the stage, where that is not its name.
+    ``executor`` is what a person calls the stage, where that is not its name. ``examine`` is asked for the causes, if
+    it fails.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Pair:
     rule: Rule
     samples: int | None = None
     executor: str = ""
+    examine: Examine | None = None
 
     def within(self, start: int, samples: int) -> int:
         """How many of a chunk of samples it compares."""
@@ -56,25 +61,66 @@ def compare_pairs(
     """
     pairs = [each for each in planned if isinstance(each, Pair)]
     found = [Findings() for _ in pairs]
+    kept = [_Kept() for _ in pairs]
     outputs: Outputs = {}
     for start in range(0, len(data), _CHUNK):
         part = data.part(start, start + _CHUNK)
         traces = _run(pairs, part, start)
         for key, trace in traces.items():
             outputs.setdefault(key, []).append(trace.outputs)
-        for pair, findings in zip(pairs, found):
+        for pair, findings, evidence in zip(pairs, found, kept):
             if samples := pair.within(start, len(part)):
                 what, against = (traces[id(executor)].first(samples) for executor in (pair.what, pair.against))
                 pair.rule.compare(findings, what, against, start)
+                if pair.examine is not None:
+                    evidence.add(part.part(0, samples).inputs, what, against)
         if progress:
             progress(len(part))
     ran = iter(
         [
-            replace(_stage(pair, target, each, _accuracies(pair, outputs, data)), samples_run=pair.within(0, len(data)))
-            for pair, each in zip(pairs, found)
+            _examined(
+                replace(
+                    _stage(pair, target, each, _accuracies(pair, outputs, data)),
+                    samples_run=pair.within(0, len(data)),
+                ),
+                pair,
+                evidence,
+            )
+            for pair, each, evidence in zip(pairs, found, kept)
         ]
     )
     return [next(ran) if isinstance(each, Pair) else each for each in planned]
+
+
+class _Kept:
+    """The samples of a pair that are kept: the first ones, as far as there is room."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Mapping[str, Array], Trace, Trace]] = []
+        self._room = _KEPT_BYTES
+
+    def add(self, inputs: Mapping[str, Array], what: Trace, against: Trace) -> None:
+        """A chunk."""
+        arrays = [x for trace in (what, against) for x in (*trace.spikes.values(), *trace.potentials.values())]
+        self._room -= sum(x.nbytes for x in (*inputs.values(), *arrays))
+        if self._room >= 0 or not self.parts:
+            self.parts.append((inputs, what, against))
+
+    def joined(self) -> tuple[Mapping[str, Array], Trace, Trace]:
+        """All that is kept, in one."""
+        inputs, what, against = zip(*self.parts)
+        return (
+            {name: np.concatenate([part[name] for part in inputs]) for name in inputs[0]},
+            joined(what),
+            joined(against),
+        )
+
+
+def _examined(stage: Stage, pair: Pair, kept: _Kept) -> Stage:
+    """A stage that failed, with what caused it."""
+    if stage.passed is not False or pair.examine is None or not kept.parts:
+        return stage
+    return replace(stage, causes=tuple(pair.examine(*kept.joined())))
 
 
 def _run(pairs: Sequence[Pair], part: Data, start: int) -> dict[int, Trace]:

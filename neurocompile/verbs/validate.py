@@ -24,6 +24,7 @@ from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Reco
 from neurocompile.targets import target_of
 from neurocompile.typed import Positive, Range
 from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
+from neurocompile.validation.causes import Examine, IntegersExamined, RealsExamined
 from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, as_arrays, check_carried, data_of, program_of
 from neurocompile.verbs.progress import Progress, Step, silent
 
@@ -162,12 +163,14 @@ def validate_program(
         planned.append(Stage("lowering", target, "pytorch, float64", reason=reason))
     else:
         _check_reference(program, reference)
-        planned.append(Pair("lowering", real, reference, Exact(order, tolerance_of(program.real))))
+        rule = Exact(order, tolerance_of(program.real))
+        planned.append(Pair("lowering", real, reference, rule, examine=RealsExamined(program, reference.graph)))
     planned.append(Pair("quantization", integers, real, Faithful(order)))
-    planned += _runner_stages(integers, order, target, opened)
+    examine = IntegersExamined(program)
+    planned += _runner_stages(integers, order, target, opened, examine)
     if recorded is not None:
         _check_recording(program, data, recorded)
-        planned.append(Pair("recorded", integers, Recording(recorded), Recorded(order)))
+        planned.append(Pair("recorded", integers, Recording(recorded), Recorded(order), examine=examine))
     planned += _absent(required, planned, target)
     stages = compare_pairs(planned, target, data, progress)
     (_, of_reference), (after, before) = (stage.accuracies for stage in stages[:2])
@@ -180,7 +183,7 @@ def _running(opened: Sequence[Opened]) -> bool:
 
 
 def _runner_stages(
-    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened]
+    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine
 ) -> list[Pair | Stage]:
     """A stage for each that runs the program, or would; "backend" stands for them where there are none."""
     if not opened:
@@ -188,7 +191,7 @@ def _runner_stages(
     return [
         Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)
-        else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor)
+        else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor, examine)
         for runner, executor in opened
     ]
 

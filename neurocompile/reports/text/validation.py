@@ -9,6 +9,7 @@ from neurocompile.reports.text.parts import Styled, number, percent, table, verd
 
 if TYPE_CHECKING:
     from neurocompile.ir.compare import Divergence
+    from neurocompile.reports.causes import Cause
     from neurocompile.reports.text.parts import Part, Table
     from neurocompile.reports.validation import Stage, Validation
 
@@ -113,6 +114,21 @@ def _lines(stage: Stage) -> Iterator[str]:
         yield f"first difference in {_place(first)}{margin}"
     elif stage.passed is False and stage.reason:
         yield stage.reason
+    for cause in stage.causes:
+        yield from _cause(cause)
+
+
+def _cause(cause: Cause) -> Iterator[str]:
+    """What went wrong in a layer, and what it heard where that is first seen."""
+    yield f"cause: {cause.verdict}"
+    place = f"sample {cause.sample}, step {cause.step}, neuron {list(cause.neuron)}"
+    heard = ", ".join(f"{value:+.6g} from {name}" for name, value in cause.currents.items())
+    yield (
+        f"    first at {place}: fired {cause.actual}, not {cause.expected}; the membrane should be "
+        f"{cause.membrane_expected:.6g} against a threshold of {cause.threshold:.6g}, having heard {heard or 'nothing'}"
+    )
+    if cause.potential_actual is not None:
+        yield f"    it left {cause.potential_actual:.6g} on the membrane, not {cause.potential_expected:.6g}"
 
 
 def _faithful(stage: Stage) -> Iterator[str]:

@@ -1,0 +1,227 @@
+"""Where something began to differ, and why: layer by layer in the order of cause.
+
+A layer is looked at by itself, driven by what its sources are recorded to have fired. Where it then fires what was
+recorded of it, it is as it should be. Where it does not, every hypothesis is tried on it, and those that leave nothing
+unexplained, at any step of any sample, are what may have happened. Several that do are one class: nothing that was
+recorded tells them apart. None: an unknown cause, in a known place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.ops import Array, Neuron
+from neurocompile.reports.causes import UNKNOWN, Cause, Reason
+from neurocompile.validation.causes.case import Case, Hypothesis
+from neurocompile.validation.causes.driven import Driven
+from neurocompile.validation.causes.events import READ_OUT, event_hypotheses, noise
+from neurocompile.validation.causes.neurons import neuron_hypotheses
+from neurocompile.validation.causes.rules import Rule
+from neurocompile.validation.causes.weights import weight_hypotheses
+
+__all__ = ["Evidence", "diagnose"]
+
+# On so many samples a hypothesis is tried before all others are run: those that differ most, and a few that do not.
+_FEW = 6
+# So many differing places are asked for, and so many more for each number that was fitted to them.
+_PLACES = 3
+_PLACES_FITTED = 5
+_SOURCES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What two executors of one network did with some samples, by name ``[N, T, *shape]``.
+
+    Attributes:
+        given: inputs, and what hosts fed.
+        expected: the program's own spikes, of all layers.
+        observed: spikes of the layers that were recorded.
+        left: their membranes after the reset, as far as known.
+        first_sample: the number of the first.
+    """
+
+    given: Mapping[str, Array]
+    expected: Mapping[str, Array]
+    observed: Mapping[str, Array]
+    left: Mapping[str, Array]
+    first_sample: int = 0
+
+    def of(self, samples: Array) -> Evidence:
+        """Some samples."""
+        parts = (
+            {name: x[samples] for name, x in part.items()}
+            for part in (self.given, self.expected, self.observed, self.left)
+        )
+        return Evidence(*parts, first_sample=self.first_sample)
+
+
+def diagnose(graph: Graph, rule: Rule, evidence: Evidence) -> list[Cause]:
+    """The layers in which something went wrong, in the order of cause, each with what explains it.
+
+    Args:
+        graph: the program's, in synaptic form.
+        rule: its arithmetic.
+        evidence: what was recorded of it; where that is what the program does, there are no causes.
+    """
+    return _Diagnosis(graph, rule, evidence).causes()
+
+
+class _Diagnosis:
+    def __init__(self, graph: Graph, rule: Rule, evidence: Evidence) -> None:
+        self.graph, self.rule, self.evidence = graph, rule, evidence
+        self.driven = Driven(graph, rule, evidence.given, evidence.observed, evidence.expected)
+        self.order = [
+            name for name in self.driven.form.layers if name in evidence.observed and isinstance(graph[name].op, Neuron)
+        ]
+        # Of layers that are not as they should be: what they would have fired for what they heard.
+        self.instead: dict[str, Array] = {}
+        # Of these, whether those who read them hear what was recorded (True), or what they would have fired (False).
+        self.heard: dict[str, set[bool]] = {}
+
+    def causes(self) -> list[Cause]:
+        found = [
+            (case, reasons) for name in self.order if (case := self._wrong(name)) for reasons in [self._reasons(case)]
+        ]
+        causes = [self._cause(case, reasons) for case, reasons in found]
+        return sorted(causes, key=lambda cause: (cause.sample, cause.step, self.order.index(cause.layer)))
+
+    # -- where ---------------------------------------------------------------------------------------------------------
+
+    def _wrong(self, name: str) -> Case | None:
+        """A layer that is not as the program says, whichever way its wrong sources are taken; None if it is."""
+        first = None
+        for heard in self._ways(name):
+            instead = {source: self.instead[source] for source, recorded in heard.items() if not recorded}
+            case = self._case(self.driven.with_fired(instead) if instead else self.driven, name, self.evidence)
+            if not case.differs.any():
+                for source, recorded in heard.items():
+                    self.heard.setdefault(source, set()).add(recorded)
+                return None
+            first = first or case
+        assert first is not None
+        again = name in self.driven.sources(name)
+        self.instead[name] = self.evidence.expected[name] if again else first.own.spikes
+        if again and self.evidence.left.get(name) is None:
+            alone = self._case(self.driven.with_fired({name: self.instead[name]}), name, self.evidence)
+            alone_right = replace(alone, observed=self.instead[name])
+            if not alone_right.differs.any() and alone.differs.sum() < first.differs.sum():
+                return alone  # it heard itself as it should, and was read wrong
+        return first
+
+    def _ways(self, name: str) -> Iterator[dict[str, bool]]:
+        """For each wrong source whether its readers heard what was recorded of it."""
+        wrong = [source for source in self.driven.sources(name) if source in self.instead][:_SOURCES]
+        for ways in product((True, False), repeat=len(wrong)):
+            yield dict(zip(wrong, ways))
+
+    def _case(self, driven: Driven, name: str, evidence: Evidence) -> Case:
+        return Case(driven, driven.form.layers[name], evidence.observed[name], evidence.left.get(name))
+
+    # -- why -----------------------------------------------------------------------------------------------------------
+
+    def _reasons(self, case: Case) -> list[Reason]:
+        few = self._few(case)
+        small = self._part(case, few)
+        for where in _places(case):
+            found: dict[str, Reason] = {}
+            for hypothesis in _hypotheses(small, where):
+                if hypothesis.name in found and found[hypothesis.name].free <= hypothesis.free:
+                    continue
+                if hypothesis.name != "state-kept" and not _explains(hypothesis, small):
+                    continue
+                whole = _again(hypothesis, small, case, where)
+                if whole is None:
+                    continue
+                found[hypothesis.name] = Reason(hypothesis.name, whole.detail, hypothesis.free)
+            if found:
+                return list(found.values())
+        return [Reason(each.name, each.detail) for each in noise(case)]
+
+    def _few(self, case: Case) -> Array:
+        wrong = case.differs.reshape(len(case.differs), -1).sum(1)
+        order = np.argsort(-wrong, kind="stable")
+        return np.sort(np.concatenate((order[: _FEW - 2], order[_FEW - 2 :][-2:])))
+
+    def _part(self, case: Case, samples: Array) -> Case:
+        evidence = self.evidence.of(samples)
+        fired = {name: spikes[samples] for name, spikes in case.driven.fired.items()}
+        driven = Driven(self.graph, self.rule, evidence.given, fired, evidence.expected)
+        return self._case(driven, case.layer.name, evidence)
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def _cause(self, case: Case, reasons: Sequence[Reason]) -> Cause:
+        name = case.layer.name
+        heard = self.heard.get(name, set())
+        # Readers that hear what was recorded say that it was fired; nothing was lost on the way to who recorded it.
+        kept = [reason for reason in reasons if not (reason.name in READ_OUT and heard == {True})]
+        sample, step, *neuron = place = tuple(map(int, np.argwhere(case.differs)[np.lexsort(_keys(case.differs))[0]]))
+        places = int(case.differs.sum())
+        sure = any(places >= _PLACES + _PLACES_FITTED * reason.free for reason in kept)
+        broadcast = np.broadcast_to(case.op.threshold, case.neurons.shape)
+        return Cause(
+            layer=name,
+            sample=self.evidence.first_sample + sample,
+            step=step,
+            neuron=tuple(neuron),
+            expected=int(case.own.spikes[place]),
+            actual=int(case.observed[place]),
+            names=tuple(reason.name for reason in kept) + (() if sure else (UNKNOWN,)),
+            reasons=tuple(kept),
+            places=places,
+            neurons=int(case.neurons.sum()),
+            membrane_expected=float(case.own.membranes[place]),
+            potential_expected=float(case.own.left[place]),
+            potential_actual=None if case.left is None else float(case.left[place]),
+            threshold=float(broadcast[tuple(neuron)]),
+            currents={key or "gains": float(part[place]) for key, part in case.parts.items()},
+            unrecorded=case.driven.between(name),
+            read_wrong=heard == {False},
+        )
+
+
+def _keys(differs: Array) -> tuple[Array, ...]:
+    """Sample, then step, then neuron: as np.argwhere has them already."""
+    places = np.argwhere(differs)
+    return tuple(places[:, axis] for axis in reversed(range(places.shape[1])))
+
+
+def _places(case: Case) -> Iterator[Array]:
+    """Where something may be wrong: the whole layer, the channels, the neurons that do not do what they should."""
+    told: list[Array] = []
+    for where in (np.ones_like(case.neurons), case.channels, case.neurons):
+        if not any(np.array_equal(where, each) for each in told):
+            told.append(where)
+            yield where
+
+
+def _hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
+    yield from event_hypotheses(case, where)
+    yield from neuron_hypotheses(case, where)
+    yield from weight_hypotheses(case, where)
+
+
+def _explains(hypothesis: Hypothesis, case: Case) -> bool:
+    """Whether nothing differs any more, in most of the steps at least, and some of what differed is among these."""
+    run = hypothesis.apply(case)
+    steps = case.observed.shape[1]
+    told = len(range(*run.known.indices(steps)))
+    return not case.differing(run).any() and 2 * told >= steps and bool(case.differs[:, run.known].any())
+
+
+def _again(hypothesis: Hypothesis, small: Case, case: Case, where: Array) -> Hypothesis | None:
+    """A hypothesis that explains some samples, if it explains all; fitted to all of them, where it has a number."""
+    if _explains(hypothesis, case):
+        return hypothesis
+    if not hypothesis.free:
+        return None
+    for other in _hypotheses(case, where):
+        if other.name == hypothesis.name and _explains(other, case):
+            return other
+    return None

@@ -1,0 +1,287 @@
+"""Hypotheses on weights and delays: scaled, cut, missing, turned round, late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from neurocompile.ir.form import Synapse
+from neurocompile.ir.ops import Array, Conv, ConvTranspose, Linear, Op, Scale
+from neurocompile.validation.causes.case import Case, Hypothesis
+from neurocompile.validation.causes.driven import later
+from neurocompile.validation.causes.fits import at, interval
+from neurocompile.validation.causes.neurons import nice, within
+from neurocompile.validation.causes.rules import IntegerRule, Run
+
+__all__ = ["weight_hypotheses"]
+
+_FACTORS = (0.5, 2.0, 0.25, 4.0, 0.125, 8.0, 1 / 16, 16.0, -1.0, 0.75, 1.5, 1.25, 0.8, 0.9, 1.1, 3.0, 1 / 3)
+_DELAYS = (1, -1, 2, -2, 3, 4)
+_MOST_INPUTS = 4096
+
+
+def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
+    """All that may be wrong with the weights that feed a place.
+
+    Args:
+        case: the layer.
+        where: the neurons that may be concerned, ``[*shape]``; all others are as they should be.
+    """
+    synapses = case.layer.synapses
+    groups = [(synapse,) for synapse in synapses] + ([synapses] if len(synapses) > 1 else [])
+    for group in groups:
+        what = "weights" if len(group) == len(synapses) else f"weights of {group[0].name}"
+        yield from _scaled(case, where, group, what)
+        yield from _late(where, group, what)
+        if isinstance(case.rule, IntegerRule):
+            yield from _cut(where, group, what)
+    for synapse in synapses:
+        yield from _missing(where, synapse)
+        yield from _turned(where, synapse)
+        yield from _exchanged(case, where, synapse)
+    if where.sum() == 1:
+        yield from _single(case, where)
+
+
+def _with(synapses: tuple[Synapse, ...], change: Callable[[Array], Array], where: Array) -> Callable[[Case], Run]:
+    """The layer with other weights."""
+    ops = {synapse.name: _other(synapse.op, change) for synapse in synapses}
+    return within(lambda case: case.run(current=case.with_weights(ops)), where)
+
+
+def _other(op: Op, change: Callable[[Array], Array]) -> Op:
+    if isinstance(op, Scale):
+        return replace(op, scale=change(op.scale))
+    assert isinstance(op, Linear | Conv | ConvTranspose)
+    return replace(op, weight=change(op.weight))
+
+
+def _weights(op: Any) -> Array:
+    return np.asarray(op.scale if isinstance(op, Scale) else op.weight)
+
+
+# -- scaled and cut ----------------------------------------------------------------------------------------------------
+
+
+def _scaled(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
+    answers = case.responses
+    if answers is None:
+        return
+    change = sum((answers.parts[synapse.name] for synapse in group), np.zeros(()))
+    seen = case.observed[..., where]
+    found = interval(at(case.op, where), answers.whole[..., where], change[..., where], seen, case.slack)
+    yield from _factors(case, where, group, what, nice(found, [factor - 1 for factor in _FACTORS]))
+    if np.any(case.op.bias) or np.any(case.op.input_bias):  # what is one number to both is the threshold's, too
+        found = interval(
+            at(case.op, where), answers.whole[..., where], (change + answers.bias)[..., where], seen, case.slack
+        )
+        yield from _factors(case, where, group, what, nice(found, [factor - 1 for factor in _FACTORS]), bias=True)
+
+
+def _factors(
+    case: Case,
+    where: Array,
+    group: tuple[Synapse, ...],
+    what: str,
+    found: Iterator[tuple[float, int]],
+    bias: bool = False,
+) -> Iterator[Hypothesis]:
+    whole = isinstance(case.rule, IntegerRule)
+    for change, free in found:
+        factor = 1 + change
+        if np.isclose(factor, 0):
+            continue
+        detail = f"{what}{' and bias' * bias} {factor:g} times as large"
+        roundings: list[tuple[str, Callable[[Array], Array]]] = [
+            ("", np.rint),
+            (", rounded towards zero", np.trunc),
+            (", rounded down", np.floor),
+        ]
+        for how, rounded in roundings if whole and factor % 1 else [("", np.asarray)]:
+
+            def change_of(w: Array, factor: float = factor, rounded: Callable[[Array], Array] = rounded) -> Array:
+                return rounded(w * factor).astype(w.dtype)
+
+            ops = {synapse.name: _other(synapse.op, change_of) for synapse in group}
+            fields = (
+                {name: change_of(np.asarray(getattr(case.op, name))) for name in ("bias", "input_bias")} if bias else {}
+            )
+
+            def apply(case: Case, ops: dict[str, Op] = ops, fields: dict[str, Array] = fields) -> Run:
+                return case.run(replace(case.op, **fields), case.with_weights(ops))
+
+            yield Hypothesis("weights-scaled", detail + how, within(apply, where), free)
+
+
+def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
+    """Bits lost at the lower end of weights, or at the upper one."""
+    most = max(int(np.abs(_weights(synapse.op)).max(initial=0)) for synapse in group)
+    for bits in range(1, max(2, most.bit_length() + 1)):
+        half, step = 1 << bits - 1, 1 << bits
+        ways: list[tuple[str, Callable[[Array], Array]]] = [
+            ("cut off", lambda w, bits=bits: (w >> bits) << bits),
+            ("cut off towards zero", lambda w, bits=bits: np.sign(w) * ((np.abs(w) >> bits) << bits)),
+            ("rounded", lambda w, bits=bits, half=half: ((w + half) >> bits) << bits),
+            ("rounded to even", lambda w, step=step: (np.rint(w / step) * step).astype(np.int64)),
+            (
+                "rounded away from zero",
+                lambda w, bits=bits, half=half: np.sign(w) * (((np.abs(w) + half) >> bits) << bits),
+            ),
+        ]
+        for how, change in ways:
+            yield Hypothesis("weights-rounded", f"the lowest {bits} bits of {what} {how}", _with(group, change, where))
+    tops = {(1 << bits) - 1 for bits in range(most.bit_length() + 1)} | {1 << bits for bits in range(most.bit_length())}
+    for synapse in group:
+        sizes = np.unique(np.abs(_weights(synapse.op)))
+        tops |= set(map(int, sizes[:: max(1, len(sizes) // 64)]))
+    for top in sorted(tops):
+        if 0 < top < most:
+            yield Hypothesis("weights-saturated", f"{what} between -{top} and {top}",
+                             _with(group, lambda w, top=top: np.clip(w, -top, top), where))  # fmt: skip
+            yield Hypothesis("weights-saturated", f"{what} between {-top - 1} and {top}",
+                             _with(group, lambda w, top=top: np.clip(w, -top - 1, top), where))  # fmt: skip
+
+
+# -- missing, turned, exchanged ----------------------------------------------------------------------------------------
+
+
+def _missing(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
+    def none(w: Array) -> Array:
+        return np.zeros_like(w)
+
+    yield Hypothesis("weights-missing", f"no weights in {synapse.name}", _with((synapse,), none, where))
+    yield Hypothesis(
+        "weights-missing",
+        f"only weights above 0 in {synapse.name}",
+        _with((synapse,), lambda w: np.maximum(w, 0), where),
+    )
+    yield Hypothesis(
+        "weights-missing",
+        f"only weights below 0 in {synapse.name}",
+        _with((synapse,), lambda w: np.minimum(w, 0), where),
+    )
+    weights = _weights(synapse.op)
+    if weights.ndim < 2:
+        return
+    for axis, what in ((0, "output"), (1, "input")):
+        if weights.shape[axis] > 512:
+            continue
+        for index in range(weights.shape[axis]):
+
+            def without(w: Array, axis: int = axis, index: int = index) -> Array:
+                w = w.copy()
+                w[(slice(None),) * axis + (index,)] = 0
+                return w
+
+            yield Hypothesis(
+                "weights-missing", f"no weights of {what} {index} of {synapse.name}", _with((synapse,), without, where)
+            )
+
+
+def _turned(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
+    op, weights = synapse.op, _weights(synapse.op)
+    if isinstance(op, Conv | ConvTranspose):
+        rank = weights.ndim - 2
+        if rank == 2 and weights.shape[-1] == weights.shape[-2]:
+            yield Hypothesis(
+                "kernel-transposed",
+                f"kernel of {synapse.name} transposed",
+                _with((synapse,), lambda w: w.swapaxes(-1, -2), where),
+            )
+        axes = [(axis,) for axis in range(2, weights.ndim)] + ([tuple(range(2, weights.ndim))] if rank > 1 else [])
+        for turned in axes:
+            what = "both axes" if len(turned) > 1 else f"axis {turned[0] - 2}"
+            yield Hypothesis("kernel-flipped", f"kernel of {synapse.name} flipped along {what}",
+                             _with((synapse,), lambda w, axes=turned: np.flip(w, axes), where))  # fmt: skip
+    if not isinstance(op, Scale) and weights.ndim >= 2 and weights.shape[0] == weights.shape[1] > 1:
+        yield Hypothesis("kernel-transposed", f"inputs and outputs of {synapse.name} exchanged",
+                         _with((synapse,), lambda w: w.swapaxes(0, 1), where))  # fmt: skip
+        yield Hypothesis(
+            "kernel-flipped", f"inputs of {synapse.name} in reverse", _with((synapse,), lambda w: np.flip(w, 1), where)
+        )
+        yield Hypothesis(
+            "kernel-flipped", f"outputs of {synapse.name} in reverse", _with((synapse,), lambda w: np.flip(w, 0), where)
+        )
+
+
+def _exchanged(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
+    """Two input channels of some weights, or two output channels."""
+    weights = _weights(synapse.op)
+    if weights.ndim < 2:
+        return
+    for axis, what in ((1, "input"), (0, "output")):
+        count = weights.shape[axis]
+        pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+        for a, b in pairs if len(pairs) <= 500 else ():
+            order = np.arange(count)
+            order[[a, b]] = b, a
+            detail = f"{what} channels {a} and {b} of {synapse.name} exchanged"
+            yield Hypothesis(
+                "channels-swapped",
+                detail,
+                _with((synapse,), lambda w, axis=axis, order=order: np.take(w, order, axis), where),
+            )
+
+
+def _late(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
+    for steps in _DELAYS:
+
+        def apply(case: Case, steps: int = steps) -> Run:
+            moved = {synapse.name: later(case.given(synapse), steps) for synapse in group}
+            run = case.run(current=case.with_values(moved))
+            return run if steps > 0 else replace(run, known=slice(0, steps))
+
+        side = "late" if steps > 0 else "early"
+        many = "s" * (abs(steps) > 1)
+        yield Hypothesis("delay-off", f"{what} act {abs(steps)} step{many} {side}", within(apply, where))
+
+
+# -- one weight --------------------------------------------------------------------------------------------------------
+
+
+def _single(case: Case, where: Array) -> Iterator[Hypothesis]:
+    """One synapse of one neuron has another weight (only where weights are not shared)."""
+    answers = case.responses
+    if answers is None:
+        return
+    neuron = int(np.flatnonzero(where)[0])
+    for synapse in case.layer.synapses:
+        if not isinstance(synapse.op, Linear):
+            continue
+        rows = np.arange(len(synapse.op.weight)) if synapse.lands is None else synapse.lands.ravel()
+        for row in np.flatnonzero(rows == neuron):
+            yield from _single_of(case, where, synapse, int(row))
+
+
+def _single_of(case: Case, where: Array, synapse: Synapse, row: int) -> Iterator[Hypothesis]:
+    answers = case.responses
+    assert answers is not None
+    weights = synapse.op.weight
+    if weights.shape[1] > _MOST_INPUTS:
+        return
+    events = case.driven.events(synapse.event).reshape(*case.observed.shape[:2], -1)
+    h, seen, some = answers.whole[..., where], case.observed[..., where], at(case.op, where)
+    for column in range(weights.shape[1]):
+        heard = events[:, :, column]
+        if not heard.any():
+            continue
+        answer = case.answer(heard[..., None], where)
+        found = interval(some, h, answer, seen, case.slack)
+        before = float(weights[row, column])
+        for change, free in nice(found, [-before, -2 * before, before]):
+            value = before + change
+            if isinstance(case.rule, IntegerRule):
+                value = float(np.rint(value))
+            if value == before:
+                continue
+
+            def other(w: Array, column: int = column, value: float = value) -> Array:
+                w = w.copy()
+                w[row, column] = value
+                return w
+
+            detail = f"the weight from {column} to {row} of {synapse.name} is {value:g}, not {before:g}"
+            yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), free + 1)
