@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from neurocompile.ir.form import Layer, Synapse
 from neurocompile.ir.ops import Array, Neuron, Op
 from neurocompile.validation.causes.driven import Driven
-from neurocompile.validation.causes.fits import Responses, at, responses
+from neurocompile.validation.causes.fits import PARAMETERS, Responses, at, responses
 from neurocompile.validation.causes.rules import USUAL, Habit, Rule, Run
 
 __all__ = ["Case", "Hypothesis"]
@@ -34,11 +34,12 @@ class Case:
     left: Array | None = None
     _values: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
-    @property
+    @cached_property
     def op(self) -> Neuron:
-        """The neurons."""
+        """The neurons, with arrays for all their numbers."""
         neurons: Neuron = self.layer.op
-        return neurons
+        numbers = {name: np.asarray(getattr(neurons, name)) for name in PARAMETERS}
+        return replace(neurons, **numbers)
 
     @property
     def rule(self) -> Rule:
@@ -137,9 +138,11 @@ class Hypothesis:
         detail: which of these it is, in words.
         apply: what the layer would do then.
         free: how many numbers were fitted to what was recorded.
+        across: whether it is one of a sample after another, and says nothing of some of them.
     """
 
     name: str
     detail: str
     apply: Callable[[Case], Run]
     free: int = 0
+    across: bool = False

@@ -19,7 +19,7 @@ from neurocompile.ir.ops import Array, Neuron
 from neurocompile.reports.causes import UNKNOWN, Cause, Reason
 from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import Driven
-from neurocompile.validation.causes.events import READ_OUT, event_hypotheses, noise
+from neurocompile.validation.causes.events import damage, event_hypotheses, noise
 from neurocompile.validation.causes.neurons import neuron_hypotheses
 from neurocompile.validation.causes.rules import Rule
 from neurocompile.validation.causes.weights import weight_hypotheses
@@ -126,14 +126,15 @@ class _Diagnosis:
     # -- why -----------------------------------------------------------------------------------------------------------
 
     def _reasons(self, case: Case) -> list[Reason]:
+        """What explains a layer, or the channels or neurons that may be concerned; chance, if nothing else does."""
         few = self._few(case)
-        small = self._part(case, few)
+        one, small = self._part(case, few[:1]), self._part(case, few)
         for where in _places(case):
             found: dict[str, Reason] = {}
             for hypothesis in _hypotheses(small, where):
                 if hypothesis.name in found and found[hypothesis.name].free <= hypothesis.free:
                     continue
-                if hypothesis.name != "state-kept" and not _explains(hypothesis, small):
+                if not hypothesis.across and not (_explains(hypothesis, one) and _explains(hypothesis, small)):
                     continue
                 whole = _again(hypothesis, small, case, where)
                 if whole is None:
@@ -141,12 +142,17 @@ class _Diagnosis:
                 found[hypothesis.name] = Reason(hypothesis.name, whole.detail, hypothesis.free)
             if found:
                 return list(found.values())
-        return [Reason(each.name, each.detail) for each in noise(case)]
+        found = {}
+        # Readers that hear what was recorded say that it was fired; nothing was lost on the way to who recorded it.
+        for each in (*([] if self.heard.get(case.layer.name) == {True} else damage(case)), *noise(case)):
+            if each.name not in found and _explains(each, case):
+                found[each.name] = Reason(each.name, each.detail)
+        return list(found.values())
 
     def _few(self, case: Case) -> Array:
         wrong = case.differs.reshape(len(case.differs), -1).sum(1)
         order = np.argsort(-wrong, kind="stable")
-        return np.sort(np.concatenate((order[: _FEW - 2], order[_FEW - 2 :][-2:])))
+        return np.concatenate((order[: _FEW - 2], order[_FEW - 2 :][-2:]))
 
     def _part(self, case: Case, samples: Array) -> Case:
         evidence = self.evidence.of(samples)
@@ -158,12 +164,9 @@ class _Diagnosis:
 
     def _cause(self, case: Case, reasons: Sequence[Reason]) -> Cause:
         name = case.layer.name
-        heard = self.heard.get(name, set())
-        # Readers that hear what was recorded say that it was fired; nothing was lost on the way to who recorded it.
-        kept = [reason for reason in reasons if not (reason.name in READ_OUT and heard == {True})]
         sample, step, *neuron = place = tuple(map(int, np.argwhere(case.differs)[np.lexsort(_keys(case.differs))[0]]))
         places = int(case.differs.sum())
-        sure = any(places >= _PLACES + _PLACES_FITTED * reason.free for reason in kept)
+        sure = any(places >= _PLACES + _PLACES_FITTED * reason.free for reason in reasons)
         broadcast = np.broadcast_to(case.op.threshold, case.neurons.shape)
         return Cause(
             layer=name,
@@ -172,8 +175,8 @@ class _Diagnosis:
             neuron=tuple(neuron),
             expected=int(case.own.spikes[place]),
             actual=int(case.observed[place]),
-            names=tuple(reason.name for reason in kept) + (() if sure else (UNKNOWN,)),
-            reasons=tuple(kept),
+            names=tuple(reason.name for reason in reasons) + (() if sure else (UNKNOWN,)),
+            reasons=tuple(reasons),
             places=places,
             neurons=int(case.neurons.sum()),
             membrane_expected=float(case.own.membranes[place]),
@@ -182,7 +185,7 @@ class _Diagnosis:
             threshold=float(broadcast[tuple(neuron)]),
             currents={key or "gains": float(part[place]) for key, part in case.parts.items()},
             unrecorded=case.driven.between(name),
-            read_wrong=heard == {False},
+            read_wrong=self.heard.get(name) == {False},
         )
 
 

@@ -12,10 +12,7 @@ from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import later
 from neurocompile.validation.causes.rules import Run
 
-__all__ = ["READ_OUT", "event_hypotheses", "noise"]
-
-READ_OUT = frozenset({"events-lost", "events-doubled", "events-jittered"})
-"""What happens on the way from a layer to who records it: other layers still hear what it fired."""
+__all__ = ["damage", "event_hypotheses", "noise"]
 
 _FAR = 4
 _SWAPS = 2000
@@ -35,14 +32,28 @@ def event_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         many, side = "s" * (abs(steps) > 1), "late" if steps > 0 else "early"
         yield Hypothesis("delay-off", f"recorded {abs(steps)} step{many} {side}", _moved(steps))
     yield from _swapped(case)
+
+
+def damage(case: Case) -> Iterator[Hypothesis]:
+    """What chance may have done to a layer's events on their way to who recorded them, if nothing else explains it.
+
+    Chance does not know membranes: events that were lost, or doubled, had any that others had.
+    """
     own, seen = case.own.spikes, case.observed
     lost, more = (seen == 0) & (own != 0), (seen != 0) & (own == 0)
     same_sign = np.sign(seen) == np.sign(own)
-    if lost.any() and not more.any() and (same_sign | lost).all() and not _doubled(own, seen).any():
+    doubled = _doubled(own, seen)
+    whole = (own != 0) & ~lost & ~doubled
+    if (
+        lost.any()
+        and not more.any()
+        and (same_sign | lost).all()
+        and not doubled.any()
+        and not _chosen(case, lost, whole)
+    ):
         share = lost.sum() / max(1, (own != 0).sum())
         yield Hypothesis("events-lost", f"{lost.sum():,} events ({share:.1%}) lost", _as_seen(_is_thinned))
-    doubled = _doubled(own, seen)
-    if doubled.any() and not lost.any() and not more.any():
+    if doubled.any() and not lost.any() and not more.any() and not _chosen(case, doubled, whole):
         share = doubled.sum() / max(1, (own != 0).sum())
         yield Hypothesis("events-doubled", f"{doubled.sum():,} events ({share:.1%}) doubled", _as_seen(_is_doubled))
     if lost.any() and more.any():
@@ -69,6 +80,12 @@ def noise(case: Case) -> Iterator[Hypothesis]:
     yield Hypothesis(
         "neuron-noisy", f"{what}: {share:.1%} of the answers differ, whatever the membrane is", lambda case: _seen(case)
     )
+
+
+def _chosen(case: Case, some: Array, others: Array) -> bool:
+    """Whether events of some places had other membranes, above their threshold, than those of others."""
+    over = np.abs(case.own.membranes - case.op.threshold) / np.maximum(1.0, np.abs(case.op.threshold))
+    return some.sum() > 1 and others.sum() > 1 and _apart(over[some], over[others])
 
 
 def _apart(some: Array, others: Array) -> bool:

@@ -16,7 +16,12 @@ import numpy as np
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.validation.causes.rules import Rule
 
-__all__ = ["Responses", "at", "interval", "responses"]
+__all__ = ["PARAMETERS", "Responses", "at", "interval", "responses"]
+
+PARAMETERS = (
+    "threshold", "flip", "decay", "current_decay", "gain", "bias", "input_bias", "v_reset", "amount", "keep", "v_init",
+)  # fmt: skip
+"""What a neuron has a number of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,5 +115,4 @@ def interval(op: Neuron, h: Array, change: Array, observed: Array, slack: float)
 
 def at(op: Neuron, where: Array) -> Neuron:
     """The neurons of a place ``where[*shape]`` of a layer, in a row."""
-    fields = ("threshold", "flip", "decay", "current_decay", "gain", "bias", "input_bias", "v_reset", "amount", "keep")
-    return replace(op, **{name: np.broadcast_to(getattr(op, name), where.shape)[where] for name in (*fields, "v_init")})
+    return replace(op, **{name: np.broadcast_to(getattr(op, name), where.shape)[where] for name in PARAMETERS})

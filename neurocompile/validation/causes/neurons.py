@@ -186,6 +186,12 @@ def _resets(case: Case, where: Array) -> Iterator[Hypothesis]:
                 for each in (op.threshold.ravel()[0], 0.0, op.v_init.ravel()[0])
                 if base.size and each != base[0]
             ]
+            share = interval(some, h, answers.to[..., where] * some.threshold, seen, case.slack)
+            for part, free in nice(share, [f for f in (1.0, 0.5, -1.0, -0.5, 0.25, 1 / 3, 0.1) if f]):
+                value = op.v_reset + _whole(case, part * op.threshold)
+                yield _changed(
+                    "reset-value", f"reset to {part:+g} thresholds from where it should be", where, free, v_reset=value
+                )
             for shift, free in nice(by, [value - float(base[0]) for value in values] if base.size else ()):
                 value = op.v_reset + _whole(case, shift)
                 yield _changed("reset-value", f"reset to another value ({shift:+g})", where, free, v_reset=value)
@@ -281,11 +287,8 @@ def _searched(case: Case, where: Array, name: str, one: float) -> float:
 
 
 def _times() -> Iterator[Hypothesis]:
-    yield Hypothesis(
-        "state-kept",
-        "the state of a sample is not cleared before the next",
-        lambda case: case.run(habit=Habit(kept=True)),
-    )
+    detail = "the state of a sample is not cleared before the next"
+    yield Hypothesis("state-kept", detail, lambda case: case.run(habit=Habit(kept=True)), across=True)
 
 
 def _habit(habit: Habit, where: Array) -> Callable[[Case], Run]:

@@ -39,9 +39,10 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         if isinstance(case.rule, IntegerRule):
             yield from _cut(where, group, what)
     for synapse in synapses:
-        yield from _missing(where, synapse)
-        yield from _turned(where, synapse)
-        yield from _exchanged(case, where, synapse)
+        yield from _missing(case, where, synapse)
+        if where.all():
+            yield from _turned(where, synapse)
+            yield from _exchanged(case, where, synapse)
     if where.sum() == 1:
         yield from _single(case, where)
 
@@ -68,17 +69,19 @@ def _weights(op: Any) -> Array:
 
 def _scaled(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
     answers = case.responses
-    if answers is None:
-        return
-    change = sum((answers.parts[synapse.name] for synapse in group), np.zeros(()))
-    seen = case.observed[..., where]
-    found = interval(at(case.op, where), answers.whole[..., where], change[..., where], seen, case.slack)
-    yield from _factors(case, where, group, what, nice(found, [factor - 1 for factor in _FACTORS]))
-    if np.any(case.op.bias) or np.any(case.op.input_bias):  # what is one number to both is the threshold's, too
-        found = interval(
-            at(case.op, where), answers.whole[..., where], (change + answers.bias)[..., where], seen, case.slack
-        )
-        yield from _factors(case, where, group, what, nice(found, [factor - 1 for factor in _FACTORS]), bias=True)
+    changes = [factor - 1 for factor in _FACTORS]
+    if answers is not None:
+        change = sum((answers.parts[synapse.name] for synapse in group), np.zeros(()))
+        ways = [(change, False)]
+        if np.any(case.op.bias) or np.any(case.op.input_bias):  # what is one number to both is the threshold's, too
+            ways.append((change + answers.bias, True))
+        seen, some = case.observed[..., where], at(case.op, where)
+        for each, bias in ways:
+            found = interval(some, answers.whole[..., where], each[..., where], seen, case.slack)
+            yield from _factors(case, where, group, what, nice(found, changes), bias)
+    if isinstance(case.rule, IntegerRule):  # rounded weights are no multiple of the others
+        broken = [change for change in changes if change % 1]
+        yield from _factors(case, where, group, what, ((change, 0) for change in broken), False)
 
 
 def _factors(
@@ -87,7 +90,7 @@ def _factors(
     group: tuple[Synapse, ...],
     what: str,
     found: Iterator[tuple[float, int]],
-    bias: bool = False,
+    bias: bool,
 ) -> Iterator[Hypothesis]:
     whole = isinstance(case.rule, IntegerRule)
     for change, free in found:
@@ -148,7 +151,7 @@ def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypoth
 # -- missing, turned, exchanged ----------------------------------------------------------------------------------------
 
 
-def _missing(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
+def _missing(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
     def none(w: Array) -> Array:
         return np.zeros_like(w)
 
@@ -169,7 +172,7 @@ def _missing(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
     for axis, what in ((0, "output"), (1, "input")):
         if weights.shape[axis] > 512:
             continue
-        for index in range(weights.shape[axis]):
+        for index in _concerned(case, synapse) if axis == 0 else range(weights.shape[axis]):
 
             def without(w: Array, axis: int = axis, index: int = index) -> Array:
                 w = w.copy()
@@ -179,6 +182,14 @@ def _missing(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 "weights-missing", f"no weights of {what} {index} of {synapse.name}", _with((synapse,), without, where)
             )
+
+
+def _concerned(case: Case, synapse: Synapse) -> list[int]:
+    """The outputs (channels) of weights that reach a neuron that does not do what it should."""
+    neurons = case.neurons.ravel() if synapse.lands is None else case.neurons.ravel()[synapse.lands.ravel()]
+    if neurons.size != np.prod(synapse.gives):
+        return list(range(synapse.gives[0]))
+    return list(map(int, np.flatnonzero(neurons.reshape(synapse.gives[0], -1).any(1))))
 
 
 def _turned(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
@@ -214,7 +225,8 @@ def _exchanged(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesi
         return
     for axis, what in ((1, "input"), (0, "output")):
         count = weights.shape[axis]
-        pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+        some = _concerned(case, synapse) if axis == 0 else range(count)
+        pairs = [(a, b) for a in some for b in some if a < b]
         for a, b in pairs if len(pairs) <= 500 else ():
             order = np.arange(count)
             order[[a, b]] = b, a
