@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from neurocompile.reports.plain import HIDDEN
 
-__all__ = ["UNKNOWN", "Cause", "Reason"]
+__all__ = ["UNKNOWN", "Cause", "Course", "Reason"]
 
 UNKNOWN = "unknown"
 """The name of what no hypothesis explains, or of what too few places differ to tell."""
@@ -19,6 +19,23 @@ class Reason:
     name: str
     detail: str
     free: int = field(default=0, metadata=HIDDEN)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A neuron over the steps of a sample: membranes before the reset, and spikes.
+
+    Attributes:
+        membrane: by the program, for what its layer heard.
+        explained: by the first hypothesis; None without one.
+        spikes: by the program.
+        recorded: spikes that were recorded.
+    """
+
+    membrane: tuple[float, ...]
+    explained: tuple[float, ...] | None
+    spikes: tuple[int, ...]
+    recorded: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ class Cause:
         threshold: of the neuron.
         currents: what the neuron heard at that step, by source of weights.
         unrecorded: layers before it that were not recorded, and may be where it began.
+        course: of the neuron in that sample.
         read_wrong: whether the layers behind it heard what it should have fired: then it was read wrong.
     """
 
@@ -61,6 +79,7 @@ class Cause:
     potential_actual: float | None
     threshold: float
     currents: dict[str, float]
+    course: Course
     unrecorded: tuple[str, ...] = ()
     read_wrong: bool = False
     detail: str = field(init=False)

@@ -16,7 +16,7 @@ import numpy as np
 
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Neuron
-from neurocompile.reports.causes import UNKNOWN, Cause, Reason
+from neurocompile.reports.causes import UNKNOWN, Cause, Course, Reason
 from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import Driven
 from neurocompile.validation.causes.events import damage, event_hypotheses, noise
@@ -86,7 +86,7 @@ class _Diagnosis:
 
     def causes(self) -> list[Cause]:
         found = [
-            (case, reasons) for name in self.order if (case := self._wrong(name)) for reasons in [self._reasons(case)]
+            (case, reasons) for name in self.order if (case := self._wrong(name)) for reasons in [self._explained(case)]
         ]
         causes = [self._cause(case, reasons) for case, reasons in found]
         return sorted(causes, key=lambda cause: (cause.sample, cause.step, self.order.index(cause.layer)))
@@ -125,12 +125,12 @@ class _Diagnosis:
 
     # -- why -----------------------------------------------------------------------------------------------------------
 
-    def _reasons(self, case: Case) -> list[Reason]:
+    def _explained(self, case: Case) -> list[Hypothesis]:
         """What explains a layer, or the channels or neurons that may be concerned; chance, if nothing else does."""
         few = self._few(case)
         one, small = self._part(case, few[:1]), self._part(case, few)
         for where in _places(case):
-            found: dict[str, Reason] = {}
+            found: dict[str, Hypothesis] = {}
             for hypothesis in _hypotheses(small, where):
                 if hypothesis.name in found and found[hypothesis.name].free <= hypothesis.free:
                     continue
@@ -139,14 +139,14 @@ class _Diagnosis:
                 whole = _again(hypothesis, small, case, where)
                 if whole is None:
                     continue
-                found[hypothesis.name] = Reason(hypothesis.name, whole.detail, hypothesis.free)
+                found[hypothesis.name] = whole
             if found:
                 return list(found.values())
         found = {}
         # Readers that hear what was recorded say that it was fired; nothing was lost on the way to who recorded it.
         for each in (*([] if self.heard.get(case.layer.name) == {True} else damage(case)), *noise(case)):
             if each.name not in found and _explains(each, case):
-                found[each.name] = Reason(each.name, each.detail)
+                found[each.name] = each
         return list(found.values())
 
     def _few(self, case: Case) -> Array:
@@ -162,12 +162,20 @@ class _Diagnosis:
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
-    def _cause(self, case: Case, reasons: Sequence[Reason]) -> Cause:
+    def _cause(self, case: Case, found: Sequence[Hypothesis]) -> Cause:
         name = case.layer.name
         sample, step, *neuron = place = tuple(map(int, np.argwhere(case.differs)[np.lexsort(_keys(case.differs))[0]]))
         places = int(case.differs.sum())
-        sure = any(places >= _PLACES + _PLACES_FITTED * reason.free for reason in reasons)
-        broadcast = np.broadcast_to(case.op.threshold, case.neurons.shape)
+        sure = any(places >= _PLACES + _PLACES_FITTED * reason.free for reason in found)
+        threshold = np.broadcast_to(case.op.threshold, case.neurons.shape)[tuple(neuron)]
+        at = (sample, slice(None), *neuron)
+        explained = found[0].apply(case) if found else None
+        course = Course(
+            membrane=tuple(map(float, case.own.membranes[at])),
+            explained=None if explained is None else tuple(map(float, explained.membranes[at])),
+            spikes=tuple(map(int, case.own.spikes[at])),
+            recorded=tuple(map(int, case.observed[at])),
+        )
         return Cause(
             layer=name,
             sample=self.evidence.first_sample + sample,
@@ -175,14 +183,15 @@ class _Diagnosis:
             neuron=tuple(neuron),
             expected=int(case.own.spikes[place]),
             actual=int(case.observed[place]),
-            names=tuple(reason.name for reason in reasons) + (() if sure else (UNKNOWN,)),
-            reasons=tuple(reasons),
+            names=tuple(reason.name for reason in found) + (() if sure else (UNKNOWN,)),
+            reasons=tuple(Reason(each.name, each.detail, each.free) for each in found),
             places=places,
             neurons=int(case.neurons.sum()),
             membrane_expected=float(case.own.membranes[place]),
             potential_expected=float(case.own.left[place]),
             potential_actual=None if case.left is None else float(case.left[place]),
-            threshold=float(broadcast[tuple(neuron)]),
+            threshold=float(threshold),
+            course=course,
             currents={key or "gains": float(part[place]) for key, part in case.parts.items()},
             unrecorded=case.driven.between(name),
             read_wrong=self.heard.get(name) == {False},
