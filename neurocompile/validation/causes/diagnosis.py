@@ -85,10 +85,8 @@ class _Diagnosis:
         self.heard: dict[str, set[bool]] = {}
 
     def causes(self) -> list[Cause]:
-        found = [
-            (case, reasons) for name in self.order if (case := self._wrong(name)) for reasons in [self._explained(case)]
-        ]
-        causes = [self._cause(case, reasons) for case, reasons in found]
+        wrong = [case for name in self.order if (case := self._wrong(name)) is not None]
+        causes = [self._cause(case, self._explained(case)) for case in wrong]
         return sorted(causes, key=lambda cause: (cause.sample, cause.step, self.order.index(cause.layer)))
 
     # -- where ---------------------------------------------------------------------------------------------------------
