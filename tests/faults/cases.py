@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurocompile.ir.ops import Neuron
+from neurocompile.ir.ops import Array, Neuron
 from neurocompile.reports import plain
 from neurocompile.reports.validation import Validation
 from tests.faults.chip import Spikes
@@ -55,7 +55,7 @@ class Case:
     Attributes:
         base: with what was planted where: "network 3 for generic, n2".
         names: right ones, by layer; none: only "unknown" is.
-        spots: by layer, the places that may be told as its first.
+        spots: by layer, the places that may be told as its first, each with what was expected there and what came.
         differing: how many spikes of these layers differ.
         validation: of all this.
         stage: that fails.
@@ -64,7 +64,7 @@ class Case:
 
     base: str
     names: Mapping[str, frozenset[str]]
-    spots: Mapping[str, frozenset[Spot]]
+    spots: Mapping[str, Mapping[Spot, tuple[int, int]]]
     differing: int
     validation: Validation
     stage: str
@@ -79,14 +79,19 @@ class Case:
 
     def verdict(self) -> Verdict:
         """Hold what was said against what was planted."""
-        said = self.causes
-        located = sorted(cause["layer"] for cause in said) == sorted(self.spots) and all(
-            (cause["sample"], cause["step"], tuple(cause["neuron"])) in self.spots[cause["layer"]] for cause in said
-        )
+        return self.judged(self.causes)
+
+    def judged(self, said: list[dict[str, Any]]) -> Verdict:
+        """What causes are worth."""
+        located = sorted(cause["layer"] for cause in said) == sorted(self.spots) and all(map(self._is_there, said))
         told = [self._told(cause) for cause in said if cause["layer"] in self.names]
         names = [name for name, _ in told]
         worst = next((name for name in ("misnamed", "unknown", "named") if name in names), "unknown")
         return Verdict(located, worst, sum(extra for _, extra in told), said)
+
+    def _is_there(self, cause: Mapping[str, Any]) -> bool:
+        spot = cause["sample"], cause["step"], tuple(cause["neuron"])
+        return self.spots[cause["layer"]].get(spot) == (cause["expected"], cause["actual"])
 
     def _told(self, cause: Mapping[str, Any]) -> tuple[str, int]:
         names = [name for name in cause["names"] if name != "unknown"]
@@ -122,14 +127,13 @@ def case_of(
     """
     expected = base.spikes if expected is None else expected
     heard = forced(base, base.spikes | recorded) if stage != "lowering" else expected
-    spots: dict[str, frozenset[Spot]] = {}
+    spots: dict[str, dict[Spot, tuple[int, int]]] = {}
     differing = 0
     for layer in names:
         own = int((heard[layer] != recorded[layer]).sum())
-        spot = first(heard[layer], recorded[layer])
-        if spot is None or own < least:
+        if own < max(least, 1):
             return None
-        spots[layer] = frozenset(s for s in (spot, first(expected[layer], recorded[layer])) if s)
+        spots[layer] = _firsts(heard[layer], recorded[layer]) | _firsts(expected[layer], recorded[layer])
         differing += own
     healthy = [name for name in recorded if name not in names and stage != "lowering"]
     if any(not np.array_equal(heard[name], recorded[name]) for name in healthy):
@@ -137,6 +141,12 @@ def case_of(
     where = f"{base}, {', '.join(names)}"
     explains = explains or by_integers(base, base.spikes | recorded)
     return Case(where, names, spots, differing, validation(), stage, explains)
+
+
+def _firsts(expected: Array, actual: Array) -> dict[Spot, tuple[int, int]]:
+    spot = first(expected, actual)
+    at = None if spot is None else (*spot[:2], *spot[2])
+    return {} if spot is None else {spot: (int(expected[at]), int(actual[at]))}
 
 
 # -- whether another name is right -------------------------------------------------------------------------------------

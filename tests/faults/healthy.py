@@ -75,5 +75,5 @@ def _deep(seed: int, number: int, target: str) -> Base | None:
     except NeurocompileError:
         return None
     base = Base(number, model, program, drawn.inputs)
-    near = np.mean([np.mean(base.expected[name] == spikes) for name, spikes in base.simulated.items()])
+    near = np.mean([np.mean(spikes == base.simulated[name]) for name, spikes in base.expected.items()])
     return base if calibrated(base.simulated) and near > 0.98 else None

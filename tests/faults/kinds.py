@@ -13,7 +13,6 @@ from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Array
 from tests.faults import lava, rtl
 from tests.faults.cases import Case, by_reals, case_of
-from tests.faults.chip import Spikes
 from tests.faults.faults import FAULTS, OF_NUMBERS, Fault
 from tests.faults.networks import Base, Network
 from tests.faults.outside import OUTSIDE
@@ -56,10 +55,10 @@ def _target(r: np.random.Generator) -> str:
     return ("generic", "nc1")[int(r.integers(2))]
 
 
-def _recorded(base: Base, planted: Planted | None, recorded: Spikes | None = None) -> Case | None:
+def _recorded(base: Base, planted: Planted | None) -> Case | None:
     if planted is None:
         return None
-    spikes = planted.spikes if recorded is None else recorded
+    spikes = planted.spikes
 
     def validation() -> neurocompile.Validation:
         return neurocompile.validate(base.program, base.inputs, recorded=spikes, backend_samples=0)
@@ -68,6 +67,10 @@ def _recorded(base: Base, planted: Planted | None, recorded: Spikes | None = Non
 
 
 # -- in the graph ------------------------------------------------------------------------------------------------------
+
+
+# Membranes in reals meet no threshold, of which a layer of torch has one.
+_NOT_IN_REALS = frozenset({"comparison", "threshold-saturated"})
 
 
 def _in_graph(fault: Fault) -> Plant:
@@ -96,14 +99,23 @@ def _in_graph(fault: Fault) -> Plant:
 _COARSE = frozenset({"comparison", "decay-rounding", "threshold-rounded"})
 
 
-def _in_integers(name: str, fault: Fault) -> Plant:
+def _in_integers(name: str, fault: Fault, only: bool = False) -> Plant:
+    """``only``: nothing but the faulty layer is recorded."""
+
     def plant(network: Network, r: np.random.Generator) -> Case | None:
         base = network.base(_target(r), name in _COARSE)
         if not calibrated(base.spikes):
             return None
-        return _recorded(base, in_integers(base, [(_layer(base, r), fault)], r))
+        layer = _layer(base, r)
+        planted = in_integers(base, [(layer, fault)], r)
+        if planted is None or not only:
+            return _recorded(base, planted)
+        return _recorded(base, Planted(planted.names, {layer: planted.spikes[layer]}))
 
     return plant
+
+
+_ALONE = ("threshold-scaled", "weights-missing (source)", "bias-missing", "decay-value", "neuron-dead", "events-lost")
 
 
 def _pair(same: bool) -> Plant:
@@ -220,8 +232,9 @@ def _in_tool(fault: Callable[[Base, str, np.random.Generator], lava.Ran | rtl.Ra
 
 def _kinds() -> list[Kind]:
     return [
-        *(Kind(f"graph/{name}", _in_graph(fault)) for name, fault in OF_NUMBERS.items() if name != "comparison"),
+        *(Kind(f"graph/{name}", _in_graph(fault)) for name, fault in OF_NUMBERS.items() if name not in _NOT_IN_REALS),
         *(Kind(f"integers/{name}", _in_integers(name, fault)) for name, fault in FAULTS.items()),
+        *(Kind(f"one layer/{name}", _in_integers(name, FAULTS[name], only=True)) for name in _ALONE),
         *(Kind(f"recording/{name}", plant) for name, plant in _RECORDINGS.items()),
         *(Kind(f"lava/{name}", _in_tool(fault, "loihi2"), needs="lava") for name, fault in lava.FAULTS.items()),
         *(Kind(f"rtl/{name}", _in_tool(fault, "nc1"), needs="rtl") for name, fault in rtl.FAULTS.items()),

@@ -162,10 +162,11 @@ class Small(nn.Module):
 def _neuron(draw: Draw) -> nn.Module:
     """Leaky or not, with a hard reset, also to a value, or a soft one."""
     reset = draw.pick((0.0, 0.0, -0.2, None, None))
+    threshold = draw.number(0.6, 1.7)
     if draw.chance(35):
-        return neuron.IFNode(v_reset=reset)
+        return neuron.IFNode(threshold, reset)
     tau = draw.number(1.3, 4.0)
-    return neuron.LIFNode(tau=tau, decay_input=draw.chance(50), v_reset=reset)
+    return neuron.LIFNode(tau, draw.chance(50), threshold, reset)
 
 
 def drawn(seed: int, number: int) -> Network:

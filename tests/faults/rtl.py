@@ -11,9 +11,10 @@ from unittest import mock
 import numpy as np
 
 from neurocompile.backends.rtl.bundle import Foreseen, run_files
-from neurocompile.backends.rtl.executor import RTL, RtlExecutor
+from neurocompile.backends.rtl.executor import RTL
 from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Linear
+from neurocompile.simulator.base import RunnerSettings
 from neurocompile.targets.nc1.chip import Nc1, Parameters
 from tests.faults.networks import Base
 from tests.faults.tools import Ran, ToolFault, run_in
@@ -29,7 +30,7 @@ _NO_RESET = 2
 
 def missing() -> str:
     """Why the RTL does not run here, if it does not."""
-    return "" if shutil.which("iverilog") else "there is no Icarus Verilog here: make system"
+    return "" if shutil.which("verilator") or shutil.which("iverilog") else "there is no Verilator: make system"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +138,8 @@ def _fault(change: Callable[[Image, Base], bool], *names: str) -> ToolFault:
 
     def fault(base: Base, layer: str, r: np.random.Generator) -> Ran | None:
         seed, changed = int(r.integers(2**32)), []
+        executor = RTL.open(base.program, RunnerSettings())
+        assert not isinstance(executor, str), executor
 
         def altered(chip: Nc1, foreseen: Foreseen) -> dict[str, bytes]:
             files = run_files(chip, foreseen)
@@ -147,7 +150,7 @@ def _fault(change: Callable[[Image, Base], bool], *names: str) -> ToolFault:
             return {**files, "image.txt": text.encode()}
 
         with mock.patch("neurocompile.backends.rtl.executor.run_files", altered):
-            ran = run_in(RTL, RtlExecutor(base.program, "iverilog"), base, frozenset(names))
+            ran = run_in(RTL, executor, base, frozenset(names))
         return ran if all(changed) else None
 
     return fault

@@ -113,12 +113,12 @@ def run(
             continue
         log(kind.name)
         counts = found.kinds.setdefault(kind.name, Counter())
-        for number, case in planted(pool, kind, networks):
+        for case in planted(pool, kind, networks):
             verdict = case.verdict()
             counts.update(cases=1, located=verdict.located, extra=verdict.extra)
             counts[verdict.name] += 1
             if not verdict.is_fine or (kind.is_known and verdict.name == "unknown"):
-                found.failures.append(_failure(pool.seed, kind, number, case, verdict))
+                found.failures.append(_failure(pool.seed, kind, networks, case, verdict))
         if counts["cases"] < max(networks, kind.cases):
             what = {"what": "too few networks", "kind": kind.name, "cases": counts["cases"]}
             found.failures.append(what)
@@ -137,7 +137,7 @@ def run(
     return found
 
 
-def planted(pool: Pool, kind: Kind, networks: int) -> Iterator[tuple[int, Case]]:
+def planted(pool: Pool, kind: Kind, networks: int) -> Iterator[Case]:
     """Cases of a kind, each in another network; pairs begin again with the first one."""
     wanted, made = max(networks, kind.cases), 0
     tried = range(_NETWORKS_TRIED * wanted)
@@ -147,9 +147,9 @@ def planted(pool: Pool, kind: Kind, networks: int) -> Iterator[tuple[int, Case]]
             break
         if (case := _drawn(pool, kind, number, turn)) is not None:
             made += 1
-            yield number, case
+            yield case
     if pool.with_digits and not kind.needs and (case := _drawn(pool, kind, DIGITS, DIGITS)) is not None:
-        yield DIGITS, case
+        yield case
 
 
 def _drawn(pool: Pool, kind: Kind, number: int, turn: int) -> Case | None:
@@ -160,18 +160,17 @@ def _drawn(pool: Pool, kind: Kind, number: int, turn: int) -> Case | None:
     return None
 
 
-def _failure(seed: int, kind: Kind, number: int, case: Case, verdict: Verdict) -> dict[str, Any]:
+def _failure(seed: int, kind: Kind, networks: int, case: Case, verdict: Verdict) -> dict[str, Any]:
     what = "misnamed" if verdict.name == "misnamed" else "unknown" if verdict.located else "not located"
     return {
         "what": what,
         "kind": kind.name,
         "base": case.base,
         "names": {layer: sorted(names) for layer, names in case.names.items()},
-        "first": {layer: sorted([*spot[:2], list(spot[2])] for spot in spots) for layer, spots in case.spots.items()},
+        "first": {layer: [[*spot[:2], list(spot[2])] for spot in spots] for layer, spots in case.spots.items()},
         "differing": case.differing,
         "causes": verdict.said,
-        "network": number,
-        "reproduce": f"python -m tests.faults --seed {seed} --kinds '{kind.name}' --networks {max(number + 1, 1)}",
+        "reproduce": f"python -m tests.faults --seed {seed} --networks {networks} --kinds '{kind.name}' --healthy 0",
     }
 
 
