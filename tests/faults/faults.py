@@ -513,7 +513,7 @@ def _one_of(place: Place) -> tuple[int, ...]:
 
 
 def _at_one(place: Place, new: Callable[[Any, Array], Any], name: str) -> Change:
-    where = (slice(None), *_one_of(place))
+    where: tuple[Any, ...] = (slice(None), *_one_of(place))
 
     def change(cell: Any, spikes: Array) -> Array:
         spikes = spikes.copy()
@@ -544,7 +544,7 @@ def events_doubled(place: Place) -> Change | None:
     """An event comes once more a step later."""
 
     def doubled(cell: Any, spikes: Array) -> Array:
-        found = np.maximum(spikes, cell.late)
+        found: Array = np.maximum(spikes, cell.late)
         cell.late = spikes * (cell.draws.random(spikes.shape) < 0.4)
         return found
 
@@ -556,7 +556,8 @@ def events_jittered(place: Place) -> Change | None:
 
     def jittered(cell: Any, spikes: Array) -> Array:
         late = spikes * (cell.draws.random(spikes.shape) < 0.3)
-        found, cell.late = np.maximum(spikes - late, cell.late), late
+        found: Array = np.maximum(spikes - late, cell.late)
+        cell.late = late
         return found
 
     return _emitting(place, jittered, "events-jittered")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tests.faults.faults import FAULTS, OF_NUMBERS, Fault
 from tests.faults.networks import Base, Network
 from tests.faults.outside import OUTSIDE
 from tests.faults.planted import Planted, in_integers, in_reals
+from tests.faults.tools import ToolFault
 from tests.random_networks.choices import calibrated
 
 __all__ = ["KINDS", "Kind"]
@@ -134,7 +135,11 @@ def _pair(same: bool) -> Plant:
 # -- in recordings -----------------------------------------------------------------------------------------------------
 
 
-def _in_recording(change: Callable[[Array, np.random.Generator], Array], *names: str) -> Plant:
+_Record: TypeAlias = Callable[[Array, np.random.Generator], Array]
+"""What becomes of recorded spikes."""
+
+
+def _in_recording(change: _Record, *names: str) -> Plant:
     """What was recorded is not what the chip did: of a layer that does not hear itself, and nobody after it."""
 
     def plant(network: Network, r: np.random.Generator) -> Case | None:
@@ -166,7 +171,7 @@ def _thinned(spikes: Array, r: np.random.Generator) -> Array:
 def _doubled(spikes: Array, r: np.random.Generator) -> Array:
     again = np.roll(spikes, 1, 1) * (r.random(spikes.shape) < 0.4)
     again[:, 0] = 0
-    return np.maximum(spikes, again)
+    return np.asarray(np.maximum(spikes, again))
 
 
 def _jittered(spikes: Array, r: np.random.Generator) -> Array:
@@ -192,9 +197,9 @@ def _swapped(spikes: Array, r: np.random.Generator) -> Array:
     return spikes[:, :, order]
 
 
-def _of_one(change: Callable[[Array, np.random.Generator], Array]) -> Callable[[Array, np.random.Generator], Array]:
+def _of_one(change: _Record) -> _Record:
     def changed(spikes: Array, r: np.random.Generator) -> Array:
-        where = (slice(None), slice(None), *(int(r.integers(n)) for n in spikes.shape[2:]))
+        where: tuple[Any, ...] = (slice(None), slice(None), *(int(r.integers(n)) for n in spikes.shape[2:]))
         spikes = spikes.copy()
         spikes[where] = change(spikes[where], r)
         return spikes
@@ -217,7 +222,7 @@ _RECORDINGS: dict[str, Plant] = {
 # -- where a tool runs what was altered --------------------------------------------------------------------------------
 
 
-def _in_tool(fault: Callable[[Base, str, np.random.Generator], lava.Ran | rtl.Ran | None], target: str) -> Plant:
+def _in_tool(fault: ToolFault, target: str) -> Plant:
     def plant(network: Network, r: np.random.Generator) -> Case | None:
         base = network.base(target).first(lava.SAMPLES if target == "loihi2" else rtl.SAMPLES)
         layer = _layer(base, r)

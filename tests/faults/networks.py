@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ class Small(nn.Module):
         """``[T, N, *shape]`` -> ``[N, 3]``."""
         first: list[Tensor] = []
         second: list[Tensor] = []
-        total = 0
+        total = x.new_zeros(x.shape[1], 3)
         for t in range(len(x)):
             first.append(self.n1(self.first(x[t])))
             current = self.second(first[t])
@@ -156,7 +156,7 @@ class Small(nn.Module):
             if self.skip:
                 current = current + self.aside(first[t].flatten(1))
             total = total + self.out(self.n3(current))
-        return total / len(x)  # type: ignore[return-value]
+        return total / len(x)
 
 
 def _neuron(draw: Draw) -> nn.Module:
@@ -164,9 +164,9 @@ def _neuron(draw: Draw) -> nn.Module:
     reset = draw.pick((0.0, 0.0, -0.2, None, None))
     threshold = draw.number(0.6, 1.7)
     if draw.chance(35):
-        return neuron.IFNode(threshold, reset)
+        return cast(nn.Module, neuron.IFNode(threshold, reset))
     tau = draw.number(1.3, 4.0)
-    return neuron.LIFNode(tau, draw.chance(50), threshold, reset)
+    return cast(nn.Module, neuron.LIFNode(tau, draw.chance(50), threshold, reset))
 
 
 def drawn(seed: int, number: int) -> Network:

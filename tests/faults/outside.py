@@ -154,7 +154,7 @@ class Neighbours(Cell):
 
     def reset(self, h: Array, spikes: Array) -> Array:
         left = super().reset(h, spikes)
-        return left + np.roll(left, 1, -1) // 4
+        return np.asarray(left + np.roll(left, 1, -1) // 4)
 
 
 OUTSIDE: dict[str, Callable[[Place], Any]] = {

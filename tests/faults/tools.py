@@ -51,7 +51,7 @@ class _Watched:
 
 def run_in(runner: Runner, executor: Executor, base: Base, names: frozenset[str]) -> Ran:
     """Validate a program with an executor."""
-    watched, data = _Watched(executor), Data(base.inputs, None, "the samples")
+    watched, data = _Watched(executor), Data(dict(base.inputs), None, "the samples")
     validation = validate_program(base.program, data, opened=[(replace(runner, samples=len(data)), watched)])
     (trace,) = watched.traces
     return Ran(names, dict(trace.spikes), validation)
