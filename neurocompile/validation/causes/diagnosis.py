@@ -141,8 +141,7 @@ class _Diagnosis:
             if found:
                 return list(found.values())
         found = {}
-        # Readers that hear what was recorded say that it was fired; nothing was lost on the way to who recorded it.
-        for each in (*([] if self.heard.get(case.layer.name) == {True} else damage(case)), *noise(case)):
+        for each in (*damage(case), *noise(case)):
             if each.name not in found and _explains(each, case):
                 found[each.name] = each
         return list(found.values())

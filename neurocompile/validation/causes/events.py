@@ -14,7 +14,7 @@ from neurocompile.validation.causes.rules import Run
 
 __all__ = ["damage", "event_hypotheses", "noise"]
 
-_FAR = 4
+_FAR = 2
 _SWAPS = 2000
 
 
@@ -35,32 +35,28 @@ def event_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
 
 
 def damage(case: Case) -> Iterator[Hypothesis]:
-    """What chance may have done to a layer's events on their way to who recorded them, if nothing else explains it.
+    """What chance may have done to events on their way to who hears, or records, them; if nothing else explains it.
 
-    Chance does not know membranes: events that were lost, or doubled, had any that others had.
+    Chance does not know membranes: events that were lost, doubled or displaced had any that others had.
     """
-    own, seen = case.own.spikes, case.observed
-    lost, more = (seen == 0) & (own != 0), (seen != 0) & (own == 0)
-    same_sign = np.sign(seen) == np.sign(own)
-    doubled = _doubled(own, seen)
-    whole = (own != 0) & ~lost & ~doubled
-    if (
-        lost.any()
-        and not more.any()
-        and (same_sign | lost).all()
-        and not doubled.any()
-        and not _chosen(case, lost, whole)
-    ):
-        share = lost.sum() / max(1, (own != 0).sum())
-        yield Hypothesis("events-lost", f"{lost.sum():,} events ({share:.1%}) lost", _as_seen(_is_thinned))
-    if doubled.any() and not lost.any() and not more.any() and not _chosen(case, doubled, whole):
-        share = doubled.sum() / max(1, (own != 0).sum())
-        yield Hypothesis("events-doubled", f"{doubled.sum():,} events ({share:.1%}) doubled", _as_seen(_is_doubled))
-    if lost.any() and more.any():
+    own, seen = case.own.spikes != 0, case.observed != 0
+    if not (np.isin(case.observed, (0, 1, 2)).all() and np.isin(case.own.spikes, (0, 1)).all()):
+        return
+    lost, more, twice = own & ~seen, seen & ~own, case.observed == 2
+    events = max(1, int(own.sum()))
+    if lost.any() and not (more | twice).any() and not _chosen(case, lost, own & ~lost):
+        yield Hypothesis("events-lost", f"{lost.sum():,} events ({lost.sum() / events:.1%}) lost", _seen)
+    again = more & later(own, 1)
+    copies = twice.sum() + again.sum()
+    if copies and not lost.any() and np.array_equal(again, more):
+        came = twice | later(again, -1)
+        if not _chosen(case, came, own & ~came):
+            yield Hypothesis("events-doubled", f"{copies:,} events ({copies / events:.1%}) came twice", _seen)
+    if lost.any() and more.any() and not twice.any():
         far = _displaced(own, seen)
-        if far:
+        if far and not _chosen(case, lost, own & ~lost):
             many = "s" * (far > 1)
-            yield Hypothesis("events-jittered", f"events displaced by up to {far} step{many}", _as_seen(_is_displaced))
+            yield Hypothesis("events-jittered", f"events displaced by up to {far} step{many}", _seen)
 
 
 def noise(case: Case) -> Iterator[Hypothesis]:
@@ -74,12 +70,28 @@ def noise(case: Case) -> Iterator[Hypothesis]:
         extra, rest = h[wrong & quiet], h[~wrong & quiet]
         if len(extra) < 5 or len(rest) < 5 or _apart(extra, rest):
             return
+    if _follows(case):
+        return
     count = int(case.neurons.sum())
     share = case.differs[..., case.neurons].mean()
     what = f"neuron {list(map(int, np.argwhere(case.neurons)[0]))}" if count == 1 else f"{count} neurons"
     yield Hypothesis(
         "neuron-noisy", f"{what}: {share:.1%} of the answers differ, whatever the membrane is", lambda case: _seen(case)
     )
+
+
+def _follows(case: Case) -> bool:
+    """Whether the answers that differ go with any input of the layer (correlation, 1 % over all inputs together)."""
+    wrong = case.differs[..., case.neurons].any(-1).ravel().astype(np.float64)
+    inputs = [case.driven.events(synapse.event) for synapse in case.layer.synapses]
+    heard = np.concatenate([x.reshape(len(wrong), -1) for x in inputs], axis=1)
+    heard = heard - heard.mean(0)
+    size = np.sqrt((heard**2).sum(0))
+    heard, wrong = heard[:, size > 0] / size[size > 0], wrong - wrong.mean()
+    if not heard.size or not wrong.any():
+        return False
+    score = np.abs(wrong @ heard) / np.sqrt((wrong**2).mean())
+    return bool(score.max() > np.sqrt(2 * np.log(100 * heard.shape[1])))
 
 
 def _chosen(case: Case, some: Array, others: Array) -> bool:
@@ -103,17 +115,6 @@ def _apart(some: Array, others: Array) -> bool:
 def _seen(case: Case) -> Run:
     left = case.own.left if case.left is None else case.left
     return Run(case.observed, case.own.membranes, left)
-
-
-def _as_seen(holds: Callable[[Array, Array], bool]) -> Callable[[Case], Run]:
-    """What was recorded, if it is the layer's own spikes but for such damage; membranes must be the layer's own."""
-
-    def apply(case: Case) -> Run:
-        if holds(case.own.spikes, case.observed):
-            return replace(case.own, spikes=case.observed)
-        return case.own
-
-    return apply
 
 
 def _constant(case: Case, where: Array) -> Iterator[Hypothesis]:
@@ -170,45 +171,20 @@ def _swapped(case: Case) -> Iterator[Hypothesis]:
     yield Hypothesis("channels-swapped", f"channels {shown} in another order", apply)
 
 
-def _doubled(own: Array, seen: Array) -> Array:
-    return np.asarray((own != 0) & (seen == 2 * own))
-
-
-def _is_thinned(own: Array, seen: Array) -> bool:
-    return bool(((seen == own) | ((seen == 0) & (own != 0))).all())
-
-
-def _is_doubled(own: Array, seen: Array) -> bool:
-    return bool(((seen == own) | _doubled(own, seen)).all())
-
-
-def _is_displaced(own: Array, seen: Array) -> bool:
-    return _displaced(own, seen) > 0
-
-
 def _displaced(own: Array, seen: Array) -> int:
-    """By how many steps events are displaced at most, in both directions; 0: they are not the same events.
+    """By how many steps events ``[N, T, ...]`` are displaced at most; 0: they are not the same events.
 
-    Within each neuron and sample, the first is the first, and so on; those next to the ends may have left the window.
+    Two that meet in a step are one, and those next to the ends may leave the sample; none may come from nowhere.
     """
-    if not np.isin(own, (0, 1)).all() or not np.isin(seen, (0, 1)).all():
+    if (seen.sum(1) > own.sum(1)).any():
         return 0
-    shape = own.shape[:2]
-    before, after = (part.reshape(*shape, -1).transpose(0, 2, 1).reshape(-1, shape[1]) for part in (own, seen))
-    counts = before.sum(1), after.sum(1)
-    if np.mean(counts[0] == counts[1]) < 0.9:
-        return 0
-    rows = np.flatnonzero((counts[0] == counts[1]) & (counts[0] > 0))
-    moves = []
-    for row in rows:
-        moves.append(np.flatnonzero(after[row]) - np.flatnonzero(before[row]))
-    for row in np.flatnonzero(counts[0] != counts[1]):
-        # What left the window, or met another event in its step, is near an end, or near another.
-        times = np.flatnonzero(before[row])
-        near = (times < _FAR) | (times >= shape[1] - _FAR) | np.r_[False, np.diff(times) <= 2 * _FAR][: len(times)]
-        if not near.any() or counts[1][row] > counts[0][row]:
+    for far in range(1, _FAR + 1):
+        if 2 * far >= own.shape[1]:
             return 0
-    every = np.concatenate(moves) if moves else np.zeros(0, int)
-    far = int(np.abs(every).max(initial=0))
-    both = (every > 0).any() and (every < 0).any()
-    return far if both and far <= _FAR else 0
+        sides = range(-far, far + 1)
+        near_own = np.logical_or.reduce([later(own, step) for step in sides])
+        near_seen = np.logical_or.reduce([later(seen, step) for step in sides])
+        near_seen[:, :far] = near_seen[:, -far:] = True
+        if (near_own | ~seen).all() and (near_seen | ~own).all():
+            return far
+    return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,16 +73,16 @@ def within(run: Callable[[Case], Run], where: Array) -> Callable[[Case], Run]:
     return apply
 
 
-def nice(found: tuple[float, float] | None, values: Any) -> Iterator[tuple[float, int]]:
-    """The candidates that lie in an interval, and else its middle, each with how many numbers it was fitted by."""
-    if found is None:
-        return
-    least, most = found
-    inside = [value for value in values if least <= value <= most]
-    for value in inside:
+def nice(found: tuple[float, float] | None, values: Sequence[float]) -> Iterator[tuple[float, int]]:
+    """Candidates for a number, each with how many numbers were fitted.
+
+    Those that are likely anyway come first, whatever the interval says: rounding, and registers at their ends, are in
+    no interval. Then its middle, unless one of them is inside.
+    """
+    for value in values:
         yield value, 0
-    if not inside and np.isfinite(least) and np.isfinite(most):
-        yield (least + most) / 2, 1
+    if found is not None and np.isfinite(found).all() and not any(found[0] <= value <= found[1] for value in values):
+        yield (found[0] + found[1]) / 2, 1
 
 
 def _arrays(run: Run) -> tuple[Array, Array, Array]:
@@ -140,11 +140,23 @@ def _cut_thresholds(case: Case, where: Array) -> Iterator[Hypothesis]:
                 yield _changed(
                     "threshold-rounded", f"the lowest {bits} bits of the threshold {how}", where, threshold=cut
                 )
-    for bits in range(2, 31):
-        most = np.minimum(value, 2**bits - 1)
+    for top in (*(2**bits - 1 for bits in range(2, 31)), *_tops(case, where)):
+        most = np.minimum(value, top)
         if most.tobytes() not in seen:
             seen.add(most.tobytes())
-            yield _changed("threshold-saturated", f"threshold at most {2**bits - 1:,}", where, threshold=most)
+            yield _changed("threshold-saturated", f"threshold at most {top:,}", where, threshold=most)
+
+
+def _tops(case: Case, where: Array) -> Iterator[int]:
+    """Where thresholds may end: what the neurons say that differ, if all of them have the same one."""
+    answers, concerned = case.responses, case.neurons & where
+    if answers is None or case.op.threshold.size == 1 or not concerned.any():
+        return
+    h = answers.whole[..., concerned]
+    level = replace(at(case.op, concerned), threshold=np.zeros(h.shape[2:]))
+    found = interval(level, h, -np.ones_like(h), case.observed[..., concerned], case.slack)
+    if found is not None and np.isfinite(found).all():
+        yield int(np.rint((found[0] + found[1]) / 2))
 
 
 # -- reset -------------------------------------------------------------------------------------------------------------

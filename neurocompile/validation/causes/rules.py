@@ -106,8 +106,8 @@ class IntegerRule:
     def slack(self, op: Neuron, steps: int) -> float:
         """A step of the membrane and one of the current, for each step that something was rounded in."""
         one = 2**self.arithmetic.decay_fraction
-        rounded = [np.any(decay % one != 0) for decay in (op.decay, op.current_decay)]
-        return float(steps * sum(rounded) + 1) if any(rounded) or op.shift < 0 else 0.0
+        rounded = [*(np.any(decay % one != 0) for decay in (op.decay, op.current_decay)), op.shift < 0]
+        return float(steps * sum(rounded) + 1) if any(rounded) else 0.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,12 @@ from neurocompile.validation.causes.rules import IntegerRule, Run
 
 __all__ = ["weight_hypotheses"]
 
-_FACTORS = (0.5, 2.0, 0.25, 4.0, 0.125, 8.0, 1 / 16, 16.0, -1.0, 0.75, 1.5, 1.25, 0.8, 0.9, 1.1, 3.0, 1 / 3)
+_FACTORS = (
+    0.5, 2.0, 0.25, 4.0, 0.125, 8.0, 1 / 16, 16.0, -1.0, 0.75, 1.5, 1.25, 0.8, 0.9, 1.1, 0.7, 1.4, 0.6, 1.2, 3.0, 1 / 3,
+)  # fmt: skip
 _DELAYS = (1, -1, 2, -2, 3, 4)
-_MOST_INPUTS = 4096
+_MOST_INPUTS = 2048
+_MOST_TOPS = 256
 
 
 def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
@@ -43,7 +46,7 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         if where.all():
             yield from _turned(where, synapse)
             yield from _exchanged(case, where, synapse)
-    if where.sum() == 1:
+    if not where.all() or len(where) == 1:
         yield from _single(case, where)
 
 
@@ -79,9 +82,6 @@ def _scaled(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> 
         for each, bias in ways:
             found = interval(some, answers.whole[..., where], each[..., where], seen, case.slack)
             yield from _factors(case, where, group, what, nice(found, changes), bias)
-    if isinstance(case.rule, IntegerRule):  # rounded weights are no multiple of the others
-        broken = [change for change in changes if change % 1]
-        yield from _factors(case, where, group, what, ((change, 0) for change in broken), False)
 
 
 def _factors(
@@ -98,11 +98,7 @@ def _factors(
         if np.isclose(factor, 0):
             continue
         detail = f"{what}{' and bias' * bias} {factor:g} times as large"
-        roundings: list[tuple[str, Callable[[Array], Array]]] = [
-            ("", np.rint),
-            (", rounded towards zero", np.trunc),
-            (", rounded down", np.floor),
-        ]
+        roundings = [("", np.rint), (", rounded towards zero", np.trunc), (", rounded down", np.floor)]
         for how, rounded in roundings if whole and factor % 1 else [("", np.asarray)]:
 
             def change_of(w: Array, factor: float = factor, rounded: Callable[[Array], Array] = rounded) -> Array:
@@ -137,9 +133,7 @@ def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypoth
         for how, change in ways:
             yield Hypothesis("weights-rounded", f"the lowest {bits} bits of {what} {how}", _with(group, change, where))
     tops = {(1 << bits) - 1 for bits in range(most.bit_length() + 1)} | {1 << bits for bits in range(most.bit_length())}
-    for synapse in group:
-        sizes = np.unique(np.abs(_weights(synapse.op)))
-        tops |= set(map(int, sizes[:: max(1, len(sizes) // 64)]))
+    tops |= set(range(1, most)) if most <= _MOST_TOPS else set()
     for top in sorted(tops):
         if 0 < top < most:
             yield Hypothesis("weights-saturated", f"{what} between -{top} and {top}",
@@ -255,45 +249,45 @@ def _late(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypot
 
 
 def _single(case: Case, where: Array) -> Iterator[Hypothesis]:
-    """One synapse of one neuron has another weight (only where weights are not shared)."""
+    """One number among the weights is another: of one output of a full connection, of one kernel."""
     answers = case.responses
     if answers is None:
         return
-    neuron = int(np.flatnonzero(where)[0])
+    none = {synapse.name: np.zeros_like(case.given(synapse)) for synapse in case.layer.synapses}
+    silent = case.with_values(none)
     for synapse in case.layer.synapses:
-        if not isinstance(synapse.op, Linear):
+        weights = _weights(synapse.op)
+        outputs = _concerned(case, synapse)
+        if weights.ndim < 2 or len(outputs) != 1 or weights[0].size > _MOST_INPUTS:
             continue
-        rows = np.arange(len(synapse.op.weight)) if synapse.lands is None else synapse.lands.ravel()
-        for row in np.flatnonzero(rows == neuron):
-            yield from _single_of(case, where, synapse, int(row))
+        for index in np.ndindex(weights.shape[1:]):
+            yield from _single_at(case, where, synapse, (outputs[0], *index), none, silent)
 
 
-def _single_of(case: Case, where: Array, synapse: Synapse, row: int) -> Iterator[Hypothesis]:
-    answers = case.responses
+def _single_at(
+    case: Case, where: Array, synapse: Synapse, index: tuple[int, ...], none: Mapping[str, Array], silent: Array
+) -> Iterator[Hypothesis]:
+    answers, weights = case.responses, _weights(synapse.op)
     assert answers is not None
-    weights = synapse.op.weight
-    if weights.shape[1] > _MOST_INPUTS:
+    one = np.zeros_like(weights)
+    one[index] = 1
+    current = case.with_values(
+        {**none, synapse.name: case.driven.synapse(synapse.name, _other(synapse.op, lambda _: one))}
+    )
+    answer = case.answer((current - silent)[..., where], where)
+    found = interval(at(case.op, where), answers.whole[..., where], answer, case.observed[..., where], case.slack)
+    if found is None:
         return
-    events = case.driven.events(synapse.event).reshape(*case.observed.shape[:2], -1)
-    h, seen, some = answers.whole[..., where], case.observed[..., where], at(case.op, where)
-    for column in range(weights.shape[1]):
-        heard = events[:, :, column]
-        if not heard.any():
-            continue
-        answer = case.answer(heard[..., None], where)
-        found = interval(some, h, answer, seen, case.slack)
-        before = float(weights[row, column])
-        for change, free in nice(found, [-before, -2 * before, before]):
-            value = before + change
-            if isinstance(case.rule, IntegerRule):
-                value = float(np.rint(value))
-            if value == before:
-                continue
+    before = float(weights[index])
+    for change, free in nice(
+        found, [value for value in (-before, -2 * before) if value and found[0] <= value <= found[1]]
+    ):
+        value = np.rint(before + change) if isinstance(case.rule, IntegerRule) else before + change
 
-            def other(w: Array, column: int = column, value: float = value) -> Array:
-                w = w.copy()
-                w[row, column] = value
-                return w
+        def other(w: Array, value: float = float(value)) -> Array:
+            w = w.copy()
+            w[index] = value
+            return w
 
-            detail = f"the weight from {column} to {row} of {synapse.name} is {value:g}, not {before:g}"
-            yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), free + 1)
+        detail = f"the weight {list(map(int, index))} of {synapse.name} is {value:g}, not {before:g}"
+        yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), free + 1)
