@@ -331,7 +331,9 @@ def reset_soft(place: Place) -> Change | None:
 
 
 def reset_missing(place: Place) -> Change | None:
-    return place.neuron("reset-missing", reset="none") if place.op.reset != "none" else None
+    """A soft one by nothing is none, too."""
+    names = {"by": {"reset-missing", "reset-value"}, "to": {"reset-missing"}}.get(place.op.reset)
+    return place.neuron(*names, reset="none") if names else None
 
 
 def reset_value(place: Place) -> Change | None:
@@ -351,7 +353,8 @@ def decay_value(place: Place) -> Change | None:
 
 
 def comparison(place: Place) -> Change | None:
-    return place.neuron("comparison", strict=not place.op.strict)
+    """Of integers, above a threshold is from the next one on."""
+    return place.neuron("comparison", *(["threshold-shifted"] if place.is_whole else []), strict=not place.op.strict)
 
 
 OF_NUMBERS: dict[str, Fault] = {

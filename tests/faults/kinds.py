@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import neurocompile
-from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Array
 from tests.faults import lava, rtl
 from tests.faults.cases import Case, by_reals, case_of
@@ -125,9 +124,9 @@ def _pair(same: bool) -> Plant:
 
     def plant(network: Network, r: np.random.Generator) -> Case | None:
         base = network.base(_target(r))
-        one, two = r.choice(base.layers, 2, replace=False)
-        a, b = r.choice(names, 2, replace=False)
-        return _recorded(base, in_integers(base, [(one, FAULTS[a]), (one if same else two, FAULTS[b])], r))
+        one, two = (base.layers[k] for k in r.choice(len(base.layers), 2, replace=False))
+        a, b = (FAULTS[names[k]] for k in r.choice(len(names), 2, replace=False))
+        return _recorded(base, in_integers(base, [(one, a), (one if same else two, b)], r))
 
     return plant
 
@@ -157,11 +156,14 @@ def _in_recording(change: _Record, *names: str) -> Plant:
 
 def _after(base: Base, layer: str) -> set[str]:
     """The layers that what a layer fires can reach."""
-    hears = {name: {s.source for s in each.synapses} for name, each in form_of(base.program.integer).layers.items()}
+    graph = base.program.integer
     found: set[str] = set()
-    while more := {name for name, sources in hears.items() if sources & (found | {layer})} - found:
-        found |= more
-    return found
+    waiting = [layer]
+    while waiting:
+        more = [node.name for node in graph.consumers[waiting.pop()] if node.name not in found]
+        found.update(more)
+        waiting += more
+    return found & set(base.layers)
 
 
 def _thinned(spikes: Array, r: np.random.Generator) -> Array:
