@@ -23,7 +23,7 @@ Explains = Callable[[str, str], bool]
 
 _DRAWS = 40
 # So many numbers of a kind of fault are tried before a name that was not planted is held for wrong.
-_GRID = 81
+_GRID = 161
 
 
 @dataclass(frozen=True)

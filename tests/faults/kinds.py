@@ -10,6 +10,7 @@ import numpy as np
 
 import neurocompile
 from neurocompile.ir.ops import Array
+from neurocompile.reports.validation import Validation
 from tests.faults import lava, rtl
 from tests.faults.cases import Case, by_reals, case_of
 from tests.faults.faults import FAULTS, OF_NUMBERS, Fault
@@ -60,7 +61,7 @@ def _recorded(base: Base, planted: Planted | None) -> Case | None:
         return None
     spikes = planted.spikes
 
-    def validation() -> neurocompile.Validation:
+    def validation() -> Validation:
         return neurocompile.validate(base.program, base.inputs, recorded=spikes, backend_samples=0)
 
     return case_of(base, planted.names, spikes, validation, least=_LEAST)
@@ -82,7 +83,7 @@ def _in_graph(fault: Fault) -> Plant:
         graph, planted = found
         program = replace(base.program, real=graph)
 
-        def validation() -> neurocompile.Validation:
+        def validation() -> Validation:
             return neurocompile.validate(program, base.inputs, reference=base.model, backend_samples=0)
 
         return case_of(

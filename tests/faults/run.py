@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import neurocompile
+from neurocompile.reports import plain
 from tests.faults import lava, rtl
 from tests.faults.cases import Case, Verdict
 from tests.faults.healthy import healthy
@@ -127,8 +128,7 @@ def run(
         validation = neurocompile.validate(
             base.program, base.inputs, reference=base.model, recorded=base.simulated, backend_samples=0
         )
-        body = neurocompile.reports.plain(validation)
-        said = [cause for stage in body["stages"] for cause in stage.get("causes") or []]
+        said = [cause for stage in plain(validation)["stages"] for cause in stage.get("causes") or []]
         found.healthy += 1
         if said or not validation.passed:
             found.false_alarms += 1
