@@ -99,7 +99,7 @@ class Case:
             return "unknown", 0
         wrong = [name for name in names if name not in self.names[cause["layer"]]]
         if len(wrong) == len(names) and not any(self.explains(cause["layer"], name) for name in wrong):
-            return "misnamed", 0
+            return "unknown" if "unknown" in cause["names"] else "misnamed", 0  # it said that it was not sure
         return "named", min(len(wrong), len(names) - 1)
 
 

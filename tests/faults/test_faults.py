@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from neurocompile.reports.validation import Stage
 from tests.faults.cases import Case
 from tests.faults.kinds import KINDS
 from tests.faults.networks import DIGITS
 from tests.faults.run import Found, Pool, run, without
 
 SEED = 0
-
-needs_causes = pytest.mark.skipif(
-    "causes" not in {field.name for field in fields(Stage)}, reason="a validation names no causes here"
-)
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +120,11 @@ def test_another_name_is_wrong_unless_it_explains_all(case: Case) -> None:
 # -- what validations say ----------------------------------------------------------------------------------------------
 
 
-@needs_causes
 def test_a_validation_finds_them(slice_: Found) -> None:
     assert [failure for failure in slice_.failures if failure["what"] != "unknown"] == []
     assert slice_.false_alarms == 0
 
 
-@needs_causes
 @pytest.mark.slow
 def test_a_validation_finds_all_of_them() -> None:
     skipped = without(skip_lava=False, skip_rtl=False)

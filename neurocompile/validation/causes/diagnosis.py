@@ -28,9 +28,11 @@ __all__ = ["Evidence", "diagnose"]
 
 # On so many samples a hypothesis is tried before all others are run: those that differ most, and a few that do not.
 _FEW = 6
-# So many differing places are asked for, and so many more for each number that was fitted to them.
-_PLACES = 3
-_PLACES_FITTED = 5
+# So many differing places are asked for, and so many more for each number that was fitted to them, to be sure of a
+# name; and where more names than these explain a layer, it says too little.
+_PLACES = 6
+_PLACES_FITTED = 12
+_NAMES = 6
 _SOURCES = 4
 
 
@@ -163,7 +165,8 @@ class _Diagnosis:
         name = case.layer.name
         sample, step, *neuron = place = tuple(map(int, np.argwhere(case.differs)[np.lexsort(_keys(case.differs))[0]]))
         places = int(case.differs.sum())
-        sure = any(places >= _PLACES + _PLACES_FITTED * reason.free for reason in found)
+        enough = any(places >= _PLACES + _PLACES_FITTED * each.free for each in found)
+        sure = enough and len(found) <= _NAMES
         threshold = np.broadcast_to(case.op.threshold, case.neurons.shape)[tuple(neuron)]
         at = (sample, slice(None), *neuron)
         explained = found[0].apply(case) if found else None

@@ -45,18 +45,18 @@ def damage(case: Case) -> Iterator[Hypothesis]:
     lost, more, twice = own & ~seen, seen & ~own, case.observed == 2
     events = max(1, int(own.sum()))
     if lost.any() and not (more | twice).any() and not _chosen(case, lost, own & ~lost):
-        yield Hypothesis("events-lost", f"{lost.sum():,} events ({lost.sum() / events:.1%}) lost", _seen)
+        yield Hypothesis("events-lost", f"{lost.sum():,} events ({lost.sum() / events:.1%}) lost", _seen, free=2)
     again = more & later(own, 1)
     copies = twice.sum() + again.sum()
     if copies and not lost.any() and np.array_equal(again, more):
         came = twice | later(again, -1)
         if not _chosen(case, came, own & ~came):
-            yield Hypothesis("events-doubled", f"{copies:,} events ({copies / events:.1%}) came twice", _seen)
+            yield Hypothesis("events-doubled", f"{copies:,} events ({copies / events:.1%}) came twice", _seen, free=2)
     if lost.any() and more.any() and not twice.any():
         far = _displaced(own, seen)
         if far and not _chosen(case, lost, own & ~lost):
             many = "s" * (far > 1)
-            yield Hypothesis("events-jittered", f"events displaced by up to {far} step{many}", _seen)
+            yield Hypothesis("events-jittered", f"events displaced by up to {far} step{many}", _seen, free=2)
 
 
 def noise(case: Case) -> Iterator[Hypothesis]:
@@ -70,9 +70,9 @@ def noise(case: Case) -> Iterator[Hypothesis]:
         extra, rest = h[wrong & quiet], h[~wrong & quiet]
         if len(extra) < 5 or len(rest) < 5 or _apart(extra, rest):
             return
-    if _follows(case):
-        return
     count = int(case.neurons.sum())
+    if count > max(1, case.neurons.size // 10) or _follows(case):
+        return
     share = case.differs[..., case.neurons].mean()
     what = f"neuron {list(map(int, np.argwhere(case.neurons)[0]))}" if count == 1 else f"{count} neurons"
     yield Hypothesis(

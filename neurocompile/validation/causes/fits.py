@@ -56,7 +56,7 @@ def responses(op: Neuron, rule: Rule, parts: Mapping[str, Array], observed: Arra
     """
     if op.norm is not None or op.deaf or op.refractory or op.negative_threshold is not None or op.max_spikes > 1:
         return None
-    decay, current_decay = rule.decays(op)
+    decay, current_decay, keep = rule.decays(op)
     fired = observed != 0
     shape = observed.shape
     scale = 2.0**op.shift * np.asarray(op.gain if not op.shift else 1.0)
@@ -73,7 +73,7 @@ def responses(op: Neuron, rule: Rule, parts: Mapping[str, Array], observed: Arra
             if op.reset == "to":
                 v = np.where(fired[:, t], to, v)
             elif op.reset == "by":
-                v = np.where(fired[:, t], op.keep * v - by, v)
+                v = np.where(fired[:, t], keep * v - by, v)
         return h
 
     found = {name: answer(current) for name, current in parts.items()}

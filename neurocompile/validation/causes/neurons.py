@@ -156,7 +156,7 @@ def _tops(case: Case, where: Array) -> Iterator[int]:
     level = replace(at(case.op, concerned), threshold=np.zeros(h.shape[2:]))
     found = interval(level, h, -np.ones_like(h), case.observed[..., concerned], case.slack)
     if found is not None and np.isfinite(found).all():
-        yield int(np.rint((found[0] + found[1]) / 2))
+        yield from sorted({int(np.rint(top)) for top in np.linspace(*found, 17)})
 
 
 # -- reset -------------------------------------------------------------------------------------------------------------

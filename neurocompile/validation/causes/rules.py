@@ -68,8 +68,8 @@ class Rule(Protocol):
     def undecided(self, op: Neuron, run: Run) -> Array:
         """Where a membrane is so near to its threshold that either answer is right."""
 
-    def decays(self, op: Neuron) -> tuple[Array, Array]:
-        """Of membrane and current, as real numbers."""
+    def decays(self, op: Neuron) -> tuple[Array, Array, Array]:
+        """Of membrane and current, and what a soft reset keeps, as real numbers."""
 
     def slack(self, op: Neuron, steps: int) -> float:
         """How far a membrane may be from what real numbers would make it after so many steps."""
@@ -98,10 +98,10 @@ class IntegerRule:
         """Nowhere."""
         return np.zeros((), bool)
 
-    def decays(self, op: Neuron) -> tuple[Array, Array]:
+    def decays(self, op: Neuron) -> tuple[Array, Array, Array]:
         """Mantissas in units of one."""
         one = 2.0**self.arithmetic.decay_fraction
-        return op.decay / one, op.current_decay / one
+        return op.decay / one, op.current_decay / one, op.keep / one
 
     def slack(self, op: Neuron, steps: int) -> float:
         """A step of the membrane and one of the current, for each step that something was rounded in."""
@@ -130,9 +130,9 @@ class RealRule:
         scale = TIE * np.maximum(1.0, np.abs(op.threshold))
         return np.asarray(np.abs(run.membranes - op.threshold) <= scale)
 
-    def decays(self, op: Neuron) -> tuple[Array, Array]:
+    def decays(self, op: Neuron) -> tuple[Array, Array, Array]:
         """As they are."""
-        return op.decay, op.current_decay
+        return op.decay, op.current_decay, op.keep
 
     def slack(self, op: Neuron, steps: int) -> float:
         """A tie."""

@@ -1,0 +1,404 @@
+"""The page: verdicts first, then what the network is, what it did, what that costs, and where it began to differ."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from neurocompile.extras import require
+from neurocompile.ir.placed import bounds_of, nearest_limit
+from neurocompile.reports.html import figures
+from neurocompile.reports.page import PageReport
+from neurocompile.reports.text.parts import energy, number, percent
+
+if TYPE_CHECKING:
+    from neurocompile.reports.simulate import SimulateReport
+    from neurocompile.reports.validation import Stage, Validation
+
+__all__ = ["html", "tables"]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a section; the first column names what a row is about. Numbers as they are, shown as ``shown`` says."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def csv(self) -> str:
+        """The same numbers, unrounded."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
+        return out.getvalue()
+
+    @property
+    def link(self) -> str:
+        """That as an address of its own."""
+        return "data:text/csv;base64," + base64.b64encode(self.csv.encode()).decode()
+
+    @property
+    def shown(self) -> list[list[str]]:
+        """The cells as a person reads them."""
+        return [[_shown(cell) for cell in row] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A drawing, and what it shows in words."""
+
+    svg: str
+    caption: str
+
+
+@dataclass
+class _Section:
+    """A part of the page."""
+
+    name: str
+    title: str
+    text: list[str] = field(default_factory=list)
+    figures: list[_Figure] = field(default_factory=list)
+    tables: list[_Table] = field(default_factory=list)
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    what: str
+    how: str
+    why: str
+
+
+def html(report: PageReport) -> bytes:
+    """The page, in one file; the same report gives the same bytes.
+
+    Raises:
+        ToolFailed: if Jinja2 or matplotlib is not installed.
+    """
+    require("report")
+    sections = list(_sections(report))
+    for count, figure in enumerate(figure for section in sections for figure in section.figures):
+        object.__setattr__(figure, "svg", _named(figure.svg, f"f{count}"))
+    parts = {name: _file(name) for name in ("style.css", "script.js")}
+    page = _template().render(
+        report=report, verdicts=list(_verdicts(report)), sections=sections, style=parts["style.css"],
+        script=parts["script.js"], title=f"{report.program} on {report.target}", percent=percent,
+    )  # fmt: skip
+    return bytes(page, "utf-8")
+
+
+def tables(report: PageReport) -> dict[str, bytes]:
+    """The numbers of the page as CSV, by file name."""
+    found = [table for section in _sections(report, drawn=False) for table in section.tables]
+    return {f"{table.name}.csv": table.csv.encode() for table in found}
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        _file("page.html.j2")
+    )
+
+
+def _file(name: str) -> str:
+    return resources.files("neurocompile.reports.html").joinpath(name).read_text("utf-8")
+
+
+def _named(svg: str, prefix: str) -> str:
+    """The figure with names of its own: a page has several."""
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+
+
+def _shown(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int | float):
+        return number(cell)
+    return "-" if cell is None or cell == "" else str(cell)
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+def _verdicts(report: PageReport) -> Iterator[_Verdict]:
+    if report.validation is not None:
+        for stage in report.validation.stages:
+            how = "not run" if stage.passed is None else "passed" if stage.passed else "failed"
+            yield _Verdict(stage.title, how, _why(stage))
+    run = next(iter(report.runs.values()), None)
+    if run is not None and run.fits is not None:
+        how = "passed" if run.fits else "failed"
+        yield _Verdict("fits on one chip", how, "" if run.fits else f"at least {run.chips_needed} chips")
+
+
+def _why(stage: Stage) -> str:
+    if stage.passed is None:
+        return stage.reason
+    if stage.causes:
+        return stage.causes[0].verdict
+    if stage.name == "quantization":
+        return stage.reason or f"F1 of the spikes {percent(stage.f1)}"
+    compared = f"{stage.mismatches:,} of {stage.compared:,} positions differ, {stage.spikes_expected:,} of them fire"
+    if stage.membranes_compared:
+        compared += f"; {stage.membrane_mismatches:,} of {stage.membranes_compared:,} membranes"
+    return compared
+
+
+# -- sections ----------------------------------------------------------------------------------------------------------
+
+
+def _sections(report: PageReport, drawn: bool = True) -> Iterator[_Section]:
+    run = next(iter(report.runs.values()), None)
+    makers: list[tuple[bool, Callable[[], _Section]]] = [
+        (_fails(report.validation), lambda: _divergence(report.validation, drawn)),  # type: ignore[arg-type]
+        (report.validation is not None, lambda: _stages(report.validation)),  # type: ignore[arg-type]
+        (True, lambda: _network(report, drawn)),
+        (run is not None, lambda: _activity(report, run, drawn)),  # type: ignore[arg-type]
+        (run is not None, lambda: _energy(report, run, drawn)),  # type: ignore[arg-type]
+        (report.validation is not None, lambda: _quantization(report, drawn)),
+        (report.placed is not None, lambda: _cores(report, drawn)),
+        (run is not None and run.timing is not None, lambda: _time(report, run, drawn)),  # type: ignore[arg-type]
+        (bool(report.sources), lambda: _sources(report)),
+    ]
+    for there, make in makers:
+        if there:
+            yield make()
+
+
+def _fails(validation: Validation | None) -> bool:
+    return validation is not None and any(stage.causes for stage in validation.stages)
+
+
+def _divergence(validation: Validation, drawn: bool) -> _Section:
+    made = _Section("divergence", "Where it began to differ, and why", failed=True)
+    rows = []
+    for stage in validation.stages:
+        for cause in stage.causes:
+            made.text.append(f"{stage.title}: {cause.verdict}.")
+            rows.append(
+                (stage.title, cause.layer, cause.sample, cause.step, str(list(cause.neuron)), cause.expected, cause.actual,
+                 cause.membrane_expected, cause.threshold, cause.places, "; ".join(cause.names), cause.detail)
+            )  # fmt: skip
+            if drawn and len(made.figures) < 4:
+                words = (
+                    f"Layer {cause.layer}, neuron {list(cause.neuron)}, sample {cause.sample}: its membrane by the program"
+                    f"{' and as explained' * (cause.course.explained is not None)}, the threshold {cause.threshold:g}, "
+                    f"and spikes by the program {list(cause.course.spikes)} and as recorded {list(cause.course.recorded)}. "
+                    f"The first difference is at step {cause.step}."
+                )
+                made.figures.append(_Figure(figures.course(cause), words))
+    columns = ("stage", "layer", "sample", "step", "neuron", "should fire", "fired", "membrane", "threshold",
+               "places that differ", "named", "in words")  # fmt: skip
+    made.tables.append(_Table("divergence", columns, tuple(rows)))
+    return made
+
+
+def _stages(validation: Validation) -> _Section:
+    made = _Section("checked", "What was checked, and against what", [validation.summary])
+    rows = tuple(
+        (
+            stage.title, stage.against, stage.samples_run, stage.positions, stage.spikes_expected, stage.mismatches,
+            stage.ties, stage.membranes_compared, stage.membrane_mismatches,
+            {True: "passed", False: "FAILED", None: "not run"}[stage.passed],
+        )
+        for stage in validation.stages
+    )  # fmt: skip
+    columns = ("stage", "against", "samples", "positions compared", "spikes expected", "positions differing", "ties",
+               "membranes compared", "membranes differing", "")  # fmt: skip
+    notes = tuple(f"{stage.title} asks: {stage.asked}" for stage in validation.stages if stage.asked)
+    made.tables.append(_Table("checked", columns, rows, notes))
+    return made
+
+
+def _network(report: PageReport, drawn: bool) -> _Section:
+    sizes = report.sizes
+    made = _Section("network", "The network as it went to the chip")
+    made.text.append(
+        f"{number(sizes.neurons)} neurons, {number(sizes.synapses)} synapses, {number(sizes.weights)} stored weights of "
+        f"{report.weight_bits} bits, {report.timesteps} steps an inference."
+    )
+    if drawn and report.layers:
+        words = "; ".join(
+            f"{layer.name} hears {', '.join(source for source, _, _ in layer.sources)}"
+            for layer in report.layers
+            if layer.sources
+        )
+        legend = (
+            "Green: inputs and what the host computes; blue: on the chip; red: in simulation only; dashed: delayed. "
+        )
+        made.figures.append(_Figure(figures.network(report.layers), f"{legend}{words}."))
+    rows = tuple(
+        (
+            layer.name, layer.kind, "x".join(map(str, layer.shape)),
+            "; ".join(f"{source}{f' ({delay} steps later)' if delay else ''}" for source, delay, _ in layer.sources),
+            sum(weights for _, _, weights in layer.sources), layer.bits, layer.runs_on, layer.line,
+        )
+        for layer in report.layers
+    )  # fmt: skip
+    columns = ("layer", "kind", "shape", "hears", "weights", "bits used", "runs on", "your line")
+    made.tables.append(_Table("network", columns, rows))
+    return made
+
+
+def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
+    made = _Section("activity", "What it did")
+    accuracy = "" if run.accuracy is None else f"Accuracy {percent(run.accuracy)}. "
+    made.text.append(
+        f"{accuracy}{run.samples:,} samples; per inference {number(run.per_sample.spikes)} spikes, "
+        f"{number(run.per_sample.sops)} synaptic operations, firing rate {percent(run.firing_rate)}."
+    )
+    if drawn and report.rasters:
+        words = "; ".join(f"{raster.layer}: {len(raster.steps)} spikes" for raster in report.rasters)
+        some = any(raster.shown < raster.neurons for raster in report.rasters)
+        caption = (
+            f"Spikes of the first sample: a row of marks for each neuron{' (evenly chosen ones)' * some}. {words}."
+        )
+        made.figures.append(_Figure(figures.rasters(report.rasters, report.timesteps), caption))
+    if drawn:
+        rates = "; ".join(
+            f"{each.name} {percent(each.firing_rate)}" for each in run.layers if each.firing_rate is not None
+        )
+        made.figures.append(_Figure(figures.layers(run), f"Firing rates and synaptic operations by layer: {rates}."))
+    rows = tuple(
+        (
+            layer.name, layer.kind, layer.neurons, layer.firing_rate, layer.totals.spikes, layer.totals.sops,
+            layer.totals.sops_nonzero, layer.totals.macs, layer.totals.neuron_updates.active,
+            layer.totals.neuron_updates.inactive, layer.energy_pj,
+        )
+        for layer in run.layers
+    )  # fmt: skip
+    columns = ("layer", "kind", "neurons", "firing rate", "spikes", "SOPs", "SOPs of weights not 0", "MACs",
+               "active updates", "inactive updates", "energy, pJ")  # fmt: skip
+    made.tables.append(_Table("layers", columns, rows, ("sums over all samples",)))
+    return made
+
+
+def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
+    made = _Section("energy", "What it costs")
+    made.text.append(
+        f"On {run.target}: {energy(run.per_sample.energy_pj, bool(run.bill.is_lower_bound))} an inference, "
+        f"{number(run.bill.pj_per_sop)} pJ/SOP all in."
+    )
+    rows = []
+    for name, each in report.runs.items():
+        low, high = each.bill.bounds_pj or (None, None)
+        unpriced = "; ".join(f"{term}: {count.count:,}" for term, count in each.bill.unpriced.items())
+        rows.append((
+            name, each.per_sample.energy_pj, *(None if x is None else x / each.samples for x in (low, high)),
+            each.bill.pj_per_sop, "at least" if each.bill.is_lower_bound else "", unpriced, each.fits, each.chips_needed,
+            None if each.latency_ns is None else each.latency_ns / each.samples,
+        ))  # fmt: skip
+    priced = {name: each for name, each in report.runs.items() if each.bill.energy_pj}
+    if drawn and priced:
+        words = "; ".join(
+            f"{name} {energy(each.per_sample.energy_pj, bool(each.bill.is_lower_bound))}"
+            for name, each in priced.items()
+        )
+        made.figures.append(_Figure(figures.energy(priced), f"Energy of an inference on each chip: {words}."))
+    if drawn and run.bill.by_term_pj and any(run.bill.by_term_pj.values()):
+        parts = ", ".join(f"{name} {pj / run.samples:.4g} pJ" for name, pj in run.bill.by_term_pj.items() if pj)
+        made.figures.append(_Figure(figures.spent(run), f"On {run.target}, by what it is for: {parts}."))
+    columns = ("chip", "pJ an inference", "least", "most", "pJ/SOP", "", "no price for", "fits on one chip",
+               "chips, at least", "ns an inference")  # fmt: skip
+    made.tables.append(_Table("energy", columns, tuple(rows), ("no price: counted over all samples, and in no sum",)))
+    return made
+
+
+def _quantization(report: PageReport, drawn: bool) -> _Section:
+    assert report.validation is not None
+    stage = next(stage for stage in report.validation.stages if stage.name == "quantization")
+    made = _Section("quantization", "What quantization did")
+    before, after = percent(report.validation.accuracy_reference), percent(report.validation.accuracy_program)
+    made.text.append(f"Accuracy {before} before, {after} as integers; F1 of the spikes {percent(stage.f1)}.")
+    if drawn and stage.agreement:
+        made.figures.append(
+            _Figure(figures.faithful(stage), "Spikes of the integers against those in float64, by layer.")
+        )
+    rows = tuple(
+        (name, stage.firing_rates.get(name), share, stage.layer_precision.get(name), stage.layer_recall.get(name))
+        for name, share in stage.agreement.items()
+    )
+    columns = ("layer", "firing rate", "positions that agree", "precision", "recall")
+    made.tables.append(_Table("quantization", columns, rows))
+    made.text += [note for note in report.notes if note.startswith("quantize")]
+    return made
+
+
+def _cores(report: PageReport, drawn: bool) -> _Section:
+    placed = report.placed
+    assert placed is not None
+    bounds = bounds_of(placed.limits, placed.weight_bits)
+    nearest = [nearest_limit(core, bounds) for core in placed.cores]
+    percents = [0.0 if each is None else each.percent for each in nearest]
+    made = _Section("cores", "Cores")
+    full = placed.fullest
+    most = "" if full is None else f"; the fullest is at {full.percent:.0f} % of its {full.resource}"
+    crossing = f"; {placed.crossing:,} axons lead from chip to chip" if placed.crossing else ""
+    made.text.append(f"{len(placed.cores):,} cores on {placed.chips} chip{'s' * (placed.chips > 1)}{most}{crossing}.")
+    if drawn and placed.cores:
+        made.figures.append(_Figure(figures.cores(placed, percents), f"{made.text[0]} Cores on the mesh of each chip."))
+    rows = tuple(
+        (each.layer, each.cores, "x".join(map(str, each.block)), each.neurons, each.compartments or None,
+         each.synapse_bytes, each.input_axons, each.output_axons, each.bound, each.percent)
+        for each in placed.layers
+    )  # fmt: skip
+    columns = ("layer", "cores", "largest block", "neurons", "compartments", "synapse memory, bytes", "input axons",
+               "output axons", "bound by", "% of that")  # fmt: skip
+    made.tables.append(_Table("cores", columns, rows))
+    if report.times is not None and report.times.cores:
+        busy = sorted(report.times.cores.items(), key=lambda each: -each[1])
+        made.tables.append(_Table("busy", ("core", "busy, share of the time"), tuple(busy[:32]),
+                                  ("in the first sample; the 32 busiest",)))  # fmt: skip
+    return made
+
+
+def _time(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
+    assert run.timing is not None
+    made = _Section("time", "How long it takes", [run.timing.basis + "."])
+    if run.latency_ns is not None:
+        made.text.append(f"{run.latency_ns / run.samples / 1e3:,.4g} µs an inference.")
+    if run.cycles is not None:
+        made.text.append(f"{run.cycles / run.samples:,.6g} cycles an inference.")
+    if report.times is not None:
+        if drawn:
+            words = f"Steps of the first sample, in {report.times.unit}: {', '.join(f'{t:.4g}' for t in report.times.steps)}."
+            made.figures.append(_Figure(figures.latency(report), words))
+        rows = tuple(enumerate(report.times.steps))
+        made.tables.append(_Table("steps", ("step of the chip", report.times.unit), rows))
+    return made
+
+
+def _sources(report: PageReport) -> _Section:
+    rows = tuple(
+        (
+            chip,
+            name,
+            constant.nominal,
+            constant.min,
+            constant.max,
+            constant.unit,
+            constant.basis,
+            constant.scope,
+            constant.source,
+        )
+        for chip, constants in report.sources.items()
+        for name, constant in constants.items()
+    )
+    columns = ("chip", "of", "nominal", "least", "most", "unit", "basis", "scope", "source")
+    return _Section("sources", "Where the prices come from", tables=[_Table("sources", columns, rows)])
