@@ -48,7 +48,8 @@ system:
 	else echo "install $(TOOLS) with your package manager"; exit 1; fi
 
 demo: setup
-	$(VENV)/bin/neurocompile demo
+	mkdir -p out
+	$(VENV)/bin/neurocompile demo --report out/demo.html --overwrite
 
 test: setup
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from neurocompile.reports.demo import DemoReport, DigitsReport
     from neurocompile.reports.export import ExportReport
     from neurocompile.reports.inspect import InspectReport
+    from neurocompile.reports.page import PageReport
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.targets import TargetsReport
     from neurocompile.reports.validation import Validation
     from neurocompile.reports.zoo import ZooReport
 
-__all__ = ["check", "compile", "demo", "export", "inspect", "load", "simulate", "targets", "validate", "zoo"]
+__all__ = ["check", "compile", "demo", "export", "inspect", "load", "report", "simulate", "targets", "validate", "zoo"]
 
 Path_ = str | os.PathLike[str]
 Inputs = Array | Mapping[str, Array] | Path_
@@ -401,13 +402,14 @@ def zoo(
 
 
 def demo(
-    targets: Sequence[str] = (), *, write_data: Path_ | None = None, write_model: Path_ | None = None,
-    bits: int | None = None, overwrite: bool = False,
+    targets: Sequence[str] = (), *, report: Path_ | None = None, write_data: Path_ | None = None,
+    write_model: Path_ | None = None, bits: int | None = None, overwrite: bool = False,
 ) -> DemoReport | DigitsReport:  # fmt: skip
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits.
 
     Args:
         targets: chips to price; none: every priced one.
+        report: a page to write all of it to; None: none is written.
         write_data: only write the held-out digits there, as x and y.
         write_model: only write the bundled network there, as a model file.
         bits: of a weight.
@@ -420,8 +422,8 @@ def demo(
     from neurocompile.verbs.demo import demo as run
 
     request = DemoRequest(
-        targets=_several(targets), write_data=_given(write_data), write_model=_given(write_model), bits=bits,
-        overwrite=overwrite,
+        targets=_several(targets), report=_given(report), write_data=_given(write_data),
+        write_model=_given(write_model), bits=bits, overwrite=overwrite,
     )  # fmt: skip
     return run(request)
 
@@ -483,6 +485,71 @@ def validate(
     from neurocompile.verbs.validate import validate as run
 
     request = ValidateRequest(
+        program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
+        hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
+        lava_python=_given(lava_python), require=_several(require),
+        input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
+        trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+    )  # fmt: skip
+    return run(request)
+
+
+def report(
+    program: Program | Path_,
+    x: Inputs | None = None,
+    y: Array | None = None,
+    *,
+    out: Path_ | None = None,
+    csv: Path_ | None = None,
+    targets: Sequence[str] = (),
+    title: str | None = None,
+    overwrite: bool = False,
+    reference: nn.Module | Model | Path_ | None = None,
+    recorded: Mapping[str, Array] | Path_ | None = None,
+    hardware: bool = False,
+    time_limit_s: float = 600.0,
+    backend_samples: int | None = None,
+    lava_python: Path_ | None = None,
+    require: Sequence[str] = (),
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
+) -> PageReport:
+    """All that is known of a program, as one page: what is proved, what it did, what that costs, on which cores.
+
+    Args:
+        program: compiled for any target, or its folder.
+        x: samples (:func:`simulate`); None: those that the program brought along.
+        y: labels, if any.
+        out: the page to write, one HTML file; None: none is written.
+        csv: a folder for the same numbers; None: they are only in the page.
+        targets: chips whose prices stand beside the program's own; none: every priced one.
+        title: of the page; None: the name of the program's folder.
+        overwrite: replace what exists.
+
+    The others say what is compared with what, as in :func:`validate`.
+
+    Raises:
+        UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.report.report`.
+    """
+    from neurocompile.verbs.report import ReportRequest
+    from neurocompile.verbs.report import report as run
+
+    request = ReportRequest(
+        out=_given(out), csv=_given(csv), targets=_several(targets), title=title, overwrite=overwrite,
         program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
         lava_python=_given(lava_python), require=_several(require),

@@ -20,6 +20,7 @@ EXTRAS = {
     "nir": ("h5py",),
     "netx": ("h5py",),
     "sanafe": ("yaml",),
+    "report": ("jinja2", "matplotlib"),
 }
 """The packages of each extra, as they are imported."""
 
@@ -30,6 +31,7 @@ _FOR = {
     "nir": "reading and writing .nir files",
     "netx": "lava-dl's .net files",
     "sanafe": "architectures of SANA-FE's",
+    "report": "pages of `neurocompile report`",
 }
 
 

@@ -13,10 +13,11 @@ __all__ = ["command"]
 
 @click.command("demo")
 @click.option("--target", "targets", multiple=True, help="A chip to price (repeatable; default: every priced one).")
+@click.option("--report", type=path, metavar="FILE.html", help="Write all of it as a page, too.")
 @click.option("--write-data", type=path, metavar="FILE.npz", help="Only write the held-out digits, as x and y.")
 @click.option("--write-model", type=path, metavar="FILE.pt", help="Only write the bundled network, as a model file.")
 @click.option("--bits", type=int, help="Width of a weight (default: 8).")
-@click.option("--overwrite", is_flag=True, help="Replace the files of --write-data and --write-model.")
+@click.option("--overwrite", is_flag=True, help="Replace the files that are written.")
 @output_options
 def command(**options: Any) -> int:
     """Compile, simulate, price and check a bundled MPBN network on real handwritten digits."""

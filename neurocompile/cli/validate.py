@@ -6,27 +6,57 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import model_options, output_options, path
+from neurocompile.cli.options import Function, model_options, output_options, path
 
-__all__ = ["command"]
+__all__ = ["command", "validation_options"]
+
+_COMPARED = (
+    click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from."),
+    click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer."),
+    click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples)."),
+    click.option(
+        "--lava-python",
+        type=path,
+        metavar="PATH",
+        help="Python 3.10 with Lava, or its environment (default: .venv-lava).",
+    ),
+    click.option(
+        "--backend-samples",
+        type=click.IntRange(0),
+        metavar="N",
+        help="How many samples Lava (default: 128) or the RTL (4) runs (0: none).",
+    ),
+    click.option(
+        "--time-limit",
+        "time_limit_s",
+        type=click.FloatRange(0, min_open=True),
+        default=600.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds that one run of Lava or the RTL may take before it is killed.",
+    ),
+    click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one."),
+    click.option(
+        "--require",
+        multiple=True,
+        metavar="STAGE",
+        help="A stage that must have run and passed, or exit 5 (repeatable): lowering, quantization, lava, rtl, "
+        "recorded.",
+    ),
+    model_options,
+)
+
+
+def validation_options(function: Function) -> Function:
+    """What is compared with what."""
+    for decorate in reversed(_COMPARED):
+        function = decorate(function)
+    return function
 
 
 @click.command("validate")
 @click.argument("program", type=path)
-@click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from.")
-@click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer.")
-@click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples).")
-@click.option("--lava-python", type=path, metavar="PATH",
-              help="Python 3.10 with Lava, or its environment (default: .venv-lava).")  # fmt: skip
-@click.option("--backend-samples", type=click.IntRange(0), metavar="N",
-              help="How many samples Lava (default: 128) or the RTL (4) runs (0: none).")  # fmt: skip
-@click.option("--time-limit", "time_limit_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
-              metavar="S", help="Seconds that one run of Lava or the RTL may take before it is killed.")  # fmt: skip
-@click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one.")
-@click.option("--require", multiple=True, metavar="STAGE",
-              help="A stage that must have run and passed, or exit 5 (repeatable): lowering, quantization, lava, rtl, "
-                   "recorded.")  # fmt: skip
-@model_options
+@validation_options
 @output_options
 def command(**options: Any) -> int:
     """Compare PROGRAM with PyTorch, with Lava or RTL, and with spikes that hardware really fired.

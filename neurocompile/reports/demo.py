@@ -52,6 +52,8 @@ class DemoReport(Report):
         loihi: cores of Loihi, as it is and without one of the ways that save some.
         nc1: for each placement of nc1's cores how long a few samples take; empty without the compiled simulator.
         validation: of its program for ``generic``.
+        lava: of its program for Loihi, on a few digits: by Lava, where it is installed.
+        report: the page that was written; None: none was.
         seconds: that all this took.
         timed_samples: how many samples ``nc1`` is about.
         weight_bits: of the program.
@@ -66,6 +68,8 @@ class DemoReport(Report):
     loihi: dict[str, int]
     nc1: dict[str, TimingReport]
     validation: Validation = field(metadata={"json": "validate"})
+    lava: Validation = field(metadata={"json": "validate_loihi"})
+    report: Path | None
     passed: bool
     seconds: float
     timed_samples: int = field(metadata=HIDDEN)

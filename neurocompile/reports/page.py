@@ -28,7 +28,6 @@ class LayerFacts:
         sources: the layers that it hears, each with the steps of delay and the stored weights.
         depth: layers between it and the inputs, at most (loops left out).
         bits: of its largest weight, sign included; None without weights.
-        weight_step: of the real graph's weights, that its integers leave: 1 / largest integer, as a share of the largest.
         runs_on: "chip", "simulation" or "host".
         line: of the user's code.
     """
@@ -39,7 +38,6 @@ class LayerFacts:
     sources: tuple[tuple[str, int, int], ...]
     depth: int
     bits: int | None
-    weight_step: float | None
     runs_on: str
     line: str
 

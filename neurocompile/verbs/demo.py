@@ -13,6 +13,7 @@ from neurocompile.files import check_output, content_of, pack_arrays, write_file
 from neurocompile.ir.ops import Add, SumPool
 from neurocompile.program import Program
 from neurocompile.reports.demo import Chip, Conventional, DemoReport, DigitsReport
+from neurocompile.simulator.base import RunnerSettings
 from neurocompile.simulator.counts import fanouts
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import TimingReport
@@ -21,8 +22,10 @@ from neurocompile.typed import Typed
 from neurocompile.verbs.networks import DEMOS
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
+from neurocompile.verbs.report import ReportRequest
+from neurocompile.verbs.report import report as write_report
 from neurocompile.verbs.running import Run, run_program
-from neurocompile.verbs.validate import validate_program
+from neurocompile.verbs.validate import opened_for, validate_program
 
 if TYPE_CHECKING:
     from neurocompile.frontends import Model
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DemoRequest", "demo"]
 
 _TIMED = 64
+_IN_LAVA = 4
 _PLACEMENTS = ("in-order", "hilbert", "refined", "balanced")
 
 
@@ -40,12 +44,14 @@ class DemoRequest(Typed):
     Attributes:
         targets: chips to price; none: every priced one.
         write_data: only write the held-out digits there, as x and y.
+        report: the page to write (:mod:`neurocompile.verbs.report`); None: none.
         write_model: only write the bundled network there, as a model file.
         bits: of a weight; None: the target's.
         overwrite: replace these files.
     """
 
     targets: tuple[str, ...] = ()
+    report: Path | None = None
     write_data: Path | None = None
     write_model: Path | None = None
     bits: int | None = None
@@ -59,7 +65,9 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
         UsageError: for a chip that does not exist, or a file that does.
         ToolFailed: if the disk does not take the digits, or the network.
     """
-    for option, path in (("--write-data", request.write_data), ("--write-model", request.write_model)):
+    for option, path in (
+        ("--report", request.report), ("--write-data", request.write_data), ("--write-model", request.write_model)
+    ):  # fmt: skip
         if path is not None:
             check_output(path, option, overwrite=request.overwrite)
     x, y = DEMOS["digits"].data()
@@ -81,14 +89,27 @@ def demo(request: DemoRequest, progress: Progress | None = None) -> DemoReport |
     with shown("simulating", len(data)) as step:
         run = run_program(program, data, progress=step)
     runs = {target.name: _own(target, model, options, data, shown) or run for target in chosen}
+    target = load_target("loihi")
+    loihi = compile_graph(model.graph, target.name, model.timesteps, options, example=model.example)
+    few = data.part(0, _IN_LAVA)
+    with shown("running in Lava", len(few)) as step:
+        lava = validate_program(loihi, few, model, progress=step, opened=opened_for(loihi, RunnerSettings()))
+    if request.report is not None:
+        page = ReportRequest(
+            program=loihi, data=x, labels=y, reference=model, backend_samples=_IN_LAVA, out=request.report,
+            overwrite=request.overwrite, title="The digits network",
+        )  # fmt: skip
+        write_report(page, progress)
     return DemoReport(
         accuracy_reference=validation.accuracy_reference,
         accuracy_program=validation.accuracy_program,
         targets={name: priced(found, name) for name, found in runs.items()},
-        loihi=_on_loihi(model, options),
+        loihi=_on_loihi(loihi, target),
         nc1=_on_nc1(model, data, options),
         validation=validation,
-        passed=validation.passed,
+        lava=lava,
+        report=request.report,
+        passed=validation.passed and lava.passed,
         seconds=round(time.perf_counter() - started, 3),
         timed_samples=_TIMED,
         weight_bits=program.settings["bits"],
@@ -114,10 +135,8 @@ def _own(target: Target, model: Model, options: Options, data: Data, shown: Prog
         return run_program(program, data, progress=step)
 
 
-def _on_loihi(model: Model, options: Options) -> dict[str, int]:
+def _on_loihi(program: Program, target: Target) -> dict[str, int]:
     """The cores that it takes, and without each of the ways that save some."""
-    target = load_target("loihi")
-    program = compile_graph(model.graph, target.name, model.timesteps, options, example=model.example)
     limits = target.limits
     ways = {
         "as compiled": limits,

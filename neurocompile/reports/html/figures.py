@@ -117,7 +117,7 @@ def faithful(stage: Stage) -> str:
     )
     axis.set_xlim(max(0.0, 100 * least - 5), 100)
     axis.set_xlabel("of the integers' spikes, % that float64 has (precision); of float64's, % that they have (recall)")
-    axis.legend(loc="lower left", fontsize=7, frameon=False)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
     return _svg(figure)
 
 
@@ -214,8 +214,9 @@ def network(found: Sequence[LayerFacts]) -> str:
         colour = {"input": _GREEN, "host": _GREEN, "simulation": _RED}.get(
             layer.kind if layer.kind == "input" else layer.runs_on, _BLUE
         )
-        axis.add_patch(FancyBboxPatch((x - width / 2, y - 0.17), width, 0.34, boxstyle="round,pad=0.02", edgecolor=colour,
-                                      facecolor="none", linewidth=1.1))  # fmt: skip
+        box = FancyBboxPatch((x - width / 2, y - 0.17), width, 0.34, boxstyle="round,pad=0.02")
+        box.set(edgecolor=colour, facecolor="none", linewidth=1.1)
+        axis.add_patch(box)
         size = "x".join(map(str, layer.shape))
         axis.text(x, y, f"{layer.name}  {size}", ha="center", va="center", fontsize=7, color=_INK)
     for layer in found:

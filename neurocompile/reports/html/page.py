@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -19,6 +19,7 @@ from neurocompile.reports.page import PageReport
 from neurocompile.reports.text.parts import energy, number, percent
 
 if TYPE_CHECKING:
+    from neurocompile.reports.causes import Cause
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.validation import Stage, Validation
 
@@ -49,9 +50,9 @@ class _Table:
         return "data:text/csv;base64," + base64.b64encode(self.csv.encode()).decode()
 
     @property
-    def shown(self) -> list[list[str]]:
-        """The cells as a person reads them."""
-        return [[_shown(cell) for cell in row] for row in self.rows]
+    def shown(self) -> list[list[tuple[str, bool]]]:
+        """The cells as a person reads them, and whether they are words."""
+        return [[(_shown(cell), isinstance(cell, str)) for cell in row] for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class _Section:
     name: str
     title: str
     text: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
     figures: list[_Figure] = field(default_factory=list)
     tables: list[_Table] = field(default_factory=list)
     failed: bool = False
@@ -192,21 +194,28 @@ def _divergence(validation: Validation, drawn: bool) -> _Section:
         for cause in stage.causes:
             made.text.append(f"{stage.title}: {cause.verdict}.")
             rows.append(
-                (stage.title, cause.layer, cause.sample, cause.step, str(list(cause.neuron)), cause.expected, cause.actual,
-                 cause.membrane_expected, cause.threshold, cause.places, "; ".join(cause.names), cause.detail)
+                (stage.title, cause.layer, cause.sample, cause.step, str(list(cause.neuron)), cause.expected,
+                 cause.actual, cause.membrane_expected, cause.threshold, cause.places, "; ".join(cause.names),
+                 cause.detail)
             )  # fmt: skip
             if drawn and len(made.figures) < 4:
-                words = (
-                    f"Layer {cause.layer}, neuron {list(cause.neuron)}, sample {cause.sample}: its membrane by the program"
-                    f"{' and as explained' * (cause.course.explained is not None)}, the threshold {cause.threshold:g}, "
-                    f"and spikes by the program {list(cause.course.spikes)} and as recorded {list(cause.course.recorded)}. "
-                    f"The first difference is at step {cause.step}."
-                )
+                words = _course(cause)
                 made.figures.append(_Figure(figures.course(cause), words))
     columns = ("stage", "layer", "sample", "step", "neuron", "should fire", "fired", "membrane", "threshold",
                "places that differ", "named", "in words")  # fmt: skip
     made.tables.append(_Table("divergence", columns, tuple(rows)))
     return made
+
+
+def _course(cause: Cause) -> str:
+    """What its figure shows."""
+    found = cause.course
+    explained = " and as explained" * (found.explained is not None)
+    return (
+        f"Layer {cause.layer}, neuron {list(cause.neuron)}, sample {cause.sample}: its membrane by the program"
+        f"{explained}, the threshold {cause.threshold:g}; spikes by the program {list(found.spikes)}, as recorded "
+        f"{list(found.recorded)}. The first difference is at step {cause.step}."
+    )
 
 
 def _stages(validation: Validation) -> _Section:
@@ -230,8 +239,8 @@ def _network(report: PageReport, drawn: bool) -> _Section:
     sizes = report.sizes
     made = _Section("network", "The network as it went to the chip")
     made.text.append(
-        f"{number(sizes.neurons)} neurons, {number(sizes.synapses)} synapses, {number(sizes.weights)} stored weights of "
-        f"{report.weight_bits} bits, {report.timesteps} steps an inference."
+        f"{number(sizes.neurons)} neurons, {number(sizes.synapses)} synapses, {number(sizes.weights)} stored weights "
+        f"of {report.weight_bits} bits, {report.timesteps} steps an inference."
     )
     if drawn and report.layers:
         words = "; ".join(
@@ -243,15 +252,17 @@ def _network(report: PageReport, drawn: bool) -> _Section:
             "Green: inputs and what the host computes; blue: on the chip; red: in simulation only; dashed: delayed. "
         )
         made.figures.append(_Figure(figures.network(report.layers), f"{legend}{words}."))
+    lines = any(layer.line for layer in report.layers)
     rows = tuple(
         (
             layer.name, layer.kind, "x".join(map(str, layer.shape)),
             "; ".join(f"{source}{f' ({delay} steps later)' if delay else ''}" for source, delay, _ in layer.sources),
-            sum(weights for _, _, weights in layer.sources), layer.bits, layer.runs_on, layer.line,
+            sum(weights for _, _, weights in layer.sources), layer.bits, layer.runs_on,
+            *([layer.line] if lines else []),
         )
         for layer in report.layers
     )  # fmt: skip
-    columns = ("layer", "kind", "shape", "hears", "weights", "bits used", "runs on", "your line")
+    columns = ("layer", "kind", "shape", "hears", "weights", "bits used", "runs on", *(["your line"] if lines else []))
     made.tables.append(_Table("network", columns, rows))
     return made
 
@@ -301,8 +312,8 @@ def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
         unpriced = "; ".join(f"{term}: {count.count:,}" for term, count in each.bill.unpriced.items())
         rows.append((
             name, each.per_sample.energy_pj, *(None if x is None else x / each.samples for x in (low, high)),
-            each.bill.pj_per_sop, "at least" if each.bill.is_lower_bound else "", unpriced, each.fits, each.chips_needed,
-            None if each.latency_ns is None else each.latency_ns / each.samples,
+            each.bill.pj_per_sop, "at least" if each.bill.is_lower_bound else "", unpriced, each.fits,
+            each.chips_needed, None if each.latency_ns is None else each.latency_ns / each.samples,
         ))  # fmt: skip
     priced = {name: each for name, each in report.runs.items() if each.bill.energy_pj}
     if drawn and priced:
@@ -336,7 +347,7 @@ def _quantization(report: PageReport, drawn: bool) -> _Section:
     )
     columns = ("layer", "firing rate", "positions that agree", "precision", "recall")
     made.tables.append(_Table("quantization", columns, rows))
-    made.text += [note for note in report.notes if note.startswith("quantize")]
+    made.log += [note for note in report.notes if note.startswith("quantize")]
     return made
 
 
@@ -377,7 +388,8 @@ def _time(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
         made.text.append(f"{run.cycles / run.samples:,.6g} cycles an inference.")
     if report.times is not None:
         if drawn:
-            words = f"Steps of the first sample, in {report.times.unit}: {', '.join(f'{t:.4g}' for t in report.times.steps)}."
+            lengths = ", ".join(f"{length:.4g}" for length in report.times.steps)
+            words = f"Steps of the first sample, in {report.times.unit}: {lengths}."
             made.figures.append(_Figure(figures.latency(report), words))
         rows = tuple(enumerate(report.times.steps))
         made.tables.append(_Table("steps", ("step of the chip", report.times.unit), rows))

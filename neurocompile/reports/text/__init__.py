@@ -19,6 +19,7 @@ _WRITERS = {
     "DigitsReport": "demo",
     "ExportReport": "export",
     "InspectReport": "inspect",
+    "PageReport": "page",
     "SimulateReport": "simulate",
     "TargetsReport": "targets",
     "Validation": "validation",

@@ -41,6 +41,9 @@ def text(report: DemoReport | DigitsReport) -> Iterator[Part]:
         yield _cycles(report)
     yield _conventional(report)
     yield from stages(report.validation, "checked")
+    yield from stages(report.lava, f"for Loihi, {report.lava.samples} digits")
+    if report.report is not None:
+        yield f"all of it as a page: {report.report}"
     yield f"{report.seconds:.1f} s"
 
 
