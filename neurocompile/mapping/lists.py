@@ -19,7 +19,7 @@ from neurocompile.ir.placed import Core, Placed, Resource, bounds_of, layer_core
 from neurocompile.limits import Limits
 from neurocompile.mapping.netlist import Netlist, Population
 from neurocompile.mapping.placement import Place
-from neurocompile.mapping.shared import Lists, Meetings, lists_of
+from neurocompile.mapping.shared import Meetings, SharedLists, shared_lists
 
 __all__ = ["Partition", "Routes", "partition_balanced", "partition_in_order", "placed_lists", "routes_of"]
 
@@ -35,7 +35,7 @@ class Partition:
     """
 
     limits: Limits
-    lists: Lists
+    lists: SharedLists
     core: Mapping[str, Array]
     slot: Mapping[str, Array]
     group_core: Mapping[str, Array]
@@ -158,7 +158,7 @@ class _Groups:
         self.netlist, self.limits = netlist, limits
         self.lanes = limits.lanes or 1
         self.most = _most(limits.neurons_per_core) // self.lanes
-        self.lists = lists_of(netlist, self.lanes)
+        self.lists = shared_lists(netlist, self.lanes)
         self.heard: dict[str, list[tuple[int, Array, Array]]] = {name: [] for name in self.lists.rank}
         words: dict[str, list[Array]] = {name: [np.zeros(0, np.int64)] for name in self.lists.rank}
         total = len(self.lists.offset)
@@ -281,7 +281,7 @@ def _entries(netlist: Netlist, partition: Partition) -> Array:
 def _runs(partition: Partition, meetings: Meetings) -> Array:
     """Where the words of an axon begin: those that a neuron meets on one core."""
     core = partition.group_core[meetings.target][meetings.group]
-    return np.flatnonzero(np.diff(meetings.neuron, prepend=-1) | np.diff(core, prepend=-1))
+    return np.flatnonzero((np.diff(meetings.neuron, prepend=-1) != 0) | (np.diff(core, prepend=-1) != 0))
 
 
 def placed_lists(

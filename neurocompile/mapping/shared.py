@@ -17,7 +17,7 @@ import numpy as np
 from neurocompile.ir.ops import Array
 from neurocompile.mapping.netlist import Netlist, Population, Projection
 
-__all__ = ["Lists", "Meetings", "lists_of"]
+__all__ = ["Meetings", "SharedLists", "shared_lists"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Meetings:
 
 
 @dataclass(frozen=True, eq=False)
-class Lists:
+class SharedLists:
     """All synapses of a netlist.
 
     Attributes:
@@ -52,7 +52,7 @@ class Lists:
     weights: Array
 
 
-def lists_of(netlist: Netlist, lanes: int) -> Lists:
+def shared_lists(netlist: Netlist, lanes: int) -> SharedLists:
     """Number the neurons of each population, and collect their synapses into lists.
 
     Within a population neurons follow one another place by place, the channels of a place side by side, so that the
@@ -62,7 +62,7 @@ def lists_of(netlist: Netlist, lanes: int) -> Lists:
     wires: dict[tuple[str, str], list[Projection]] = {}
     for projection in netlist.projections:
         wires.setdefault((projection.source, projection.target), []).append(projection)
-    word = np.dtype([("offset", np.int32), ("weights", np.int16, lanes)])
+    word = np.dtype([("offset", np.int32), ("weights", np.int16, (lanes,))])
     known: dict[bytes, int] = {}  # the number of each list's first word
     kept, total, meetings = [np.zeros(0, word)], 0, []
     for (source, target), projections in wires.items():
@@ -81,7 +81,7 @@ def lists_of(netlist: Netlist, lanes: int) -> Lists:
         at = np.repeat(numbers - starts, lengths) + np.arange(len(neuron))
         meetings.append(Meetings(source, target, neuron, group, at))
     stored = np.concatenate(kept)
-    return Lists(rank, tuple(meetings), stored["offset"].astype(np.int64), stored["weights"].copy())
+    return SharedLists(rank, tuple(meetings), stored["offset"].astype(np.int64), stored["weights"].copy())
 
 
 def _order(population: Population) -> Array:
