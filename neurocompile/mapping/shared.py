@@ -64,7 +64,9 @@ def shared_lists(netlist: Netlist, lanes: int) -> SharedLists:
         wires.setdefault((projection.source, projection.target), []).append(projection)
     word = np.dtype([("offset", np.int32), ("weights", np.int16, (lanes,))])
     known: dict[bytes, int] = {}  # the number of each list's first word
-    kept, total, meetings = [np.zeros(0, word)], 0, []
+    kept: list[Array] = [np.zeros(0, word)]
+    meetings: list[Meetings] = []
+    total = 0
     for (source, target), projections in wires.items():
         neuron, group, weights = _words(projections, rank[target], lanes)
         starts = np.flatnonzero(np.diff(neuron, prepend=-1))
