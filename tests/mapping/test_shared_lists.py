@@ -15,7 +15,8 @@ from neurocompile.backends.rtl.image import image_lines
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Add, Conv, Input, Linear, Neuron, Output
 from neurocompile.targets.nc1.chip import Nc1, map_to_nc1, usual
-from tests.random_networks.graphs import IntegerBuild, Shape, arithmetic_of, program_of, whole_neuron
+from tests.random_networks.choices import Shape
+from tests.random_networks.graphs import IntegerBuild, arithmetic_of, program_of, whole_neuron
 
 Synapse = tuple[str, int, str, int, int]
 """Source and neuron, target and neuron, weight."""
@@ -140,7 +141,7 @@ def in_memory(chip: Nc1) -> tuple[Counter[Synapse], int]:
 def test_memories_hold_exactly_the_synapses_of_a_convolutional_network(seed: int) -> None:
     r = random.Random(seed)
     graph, lanes = convolutional(r), r.choice((2, 4, 8))
-    chip = map_to_nc1(program_of(graph, 2, "nc1"), usual(16, 16, lanes=lanes, neurons=lanes * r.choice((4, 6, 8, 32))))
+    chip = map_to_nc1(program_of(graph, 2, "nc1"), usual(40, 40, lanes=lanes, neurons=lanes * r.choice((4, 6, 8, 32))))
     found, met = in_memory(chip)
     assert found == by_definition(graph) + of_relays(chip)
     assert len(chip.routes.word_offset) == chip.partition.words.sum() <= met
