@@ -49,13 +49,14 @@ def _words(chip: Nc1, core: int) -> Iterator[tuple[int, int, int]]:
     group_bits, word_bits, entry_bits = _bits(p.groups), _bits(p.words), _bits(p.fanout)
     axon_bits, x_bits, y_bits = _bits(p.axons), _bits(p.mesh_x), _bits(p.mesh_y)
     axons = chip.axons_of(core)
-    first = routes.word_first[axons.start : axons.stop + 1]
-    for axon, (start, stop) in enumerate(pairwise(first.tolist())):
-        yield _AXONS, axon, _packed((start - int(first[0]), word_bits), (stop - start, word_bits + 1))
-    lanes = [p.weight_bits] * p.lanes
-    for number, word in enumerate(range(first[0], first[-1])):
-        weights = zip(routes.word_weights[word].tolist(), lanes)
-        yield _SYNAPSES, number, _packed(*weights, (int(routes.word_group[word]), group_bits))
+    held = zip(*(each[axons].tolist() for each in (routes.axon_word, routes.axon_words, routes.axon_group)))
+    for axon, (first, count, group) in enumerate(held):
+        where = group % (1 << group_bits), group_bits
+        yield _AXONS, axon, _packed((first, word_bits), (count, word_bits + 1), where)
+    words, lanes = slice(*routes.word_first[core : core + 2]), [p.weight_bits] * p.lanes
+    stored = zip(routes.word_weights[words].tolist(), routes.word_offset[words].tolist())
+    for number, (weights, offset) in enumerate(stored):
+        yield _SYNAPSES, number, _packed(*zip(weights, lanes), (offset % (1 << group_bits), group_bits))
     kinds = list(dict.fromkeys(partition.owner[core]))
     silent = _packed(*zip((1 << (p.state_bits - 1), 0, 0, 0, 0, 0), _neuron_widths(p)))
     used: set[int] = set()

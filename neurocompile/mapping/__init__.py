@@ -1,4 +1,4 @@
-"""Cutting a network into cores and placing these: boxes where kernels are stored, lists where single synapses are."""
+"""Cutting a network into cores and placing these: boxes where kernels are stored, lists where words of synapses are."""
 
 from neurocompile.mapping.boxes import cut_boxes
 from neurocompile.mapping.fit import Needs, needs_of

@@ -1,7 +1,8 @@
 """Cutting into lists: which neurons go to which core, one population after the other, synapse by synapse.
 
-A core updates ``lanes`` neurons at a time, a *group*, and a word of its synapse memory holds the weights of one axon
-for one group. A limit that is None binds nothing.
+A core updates ``lanes`` neurons at a time, a *group*, and a word of its synapse memory holds weights for one group. An
+axon is a source and a population that it reaches on the core, and has a run of words; what axons have in common is
+stored once a core (:mod:`neurocompile.mapping.shared`). A limit that is None binds nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from neurocompile.ir.placed import Core, Placed, Resource, bounds_of, layer_core
 from neurocompile.limits import Limits
 from neurocompile.mapping.netlist import Netlist, Population
 from neurocompile.mapping.placement import Place
+from neurocompile.mapping.shared import Meetings, SharedLists, shared_lists
 
 __all__ = ["Partition", "Routes", "partition_balanced", "partition_in_order", "placed_lists", "routes_of"]
 
@@ -27,13 +29,17 @@ class Partition:
     """Where each neuron is: ``core[population][neuron]``, and ``slot``, its number in the core.
 
     ``groups[core]`` are the groups in use; ``owner[core]`` names the population of each. A group has neurons of one
-    population only; its last may be short. ``axons`` and ``words`` are the input axons and the words of synapse memory
-    of each core.
+    population only; its last may be short. Group g of a population is group ``group_at[population][g]`` of core
+    ``group_core[population][g]``. ``axons`` and ``words`` are the input axons and the words of synapse memory of each
+    core.
     """
 
     limits: Limits
+    lists: SharedLists
     core: Mapping[str, Array]
     slot: Mapping[str, Array]
+    group_core: Mapping[str, Array]
+    group_at: Mapping[str, Array]
     groups: Array
     owner: tuple[tuple[str, ...], ...]
     axons: Array
@@ -51,8 +57,10 @@ class Routes:
 
     Neuron n of a population (inputs, too) sends to the axons from ``first[population][n]`` to
     ``first[population][n + 1]`` of ``entry_core`` and ``entry_axon``. Axon a of core c is row ``axon_first[c] + a`` of
-    ``axon_source`` (the number of its population in the netlist) and ``axon_neuron``, and has the words from
-    ``word_first`` of this row to that of the next: ``word_group`` and ``word_weights[word, lane]``.
+    ``axon_source`` and ``axon_target`` (the numbers of its populations in the netlist; the host's have the target -1)
+    and ``axon_neuron``. It meets ``axon_words`` of the core's words, from ``axon_word`` on. Word w of core c is row
+    ``word_first[c] + w`` of ``word_offset`` and ``word_weights[word, lane]``, and its group is ``axon_group`` (which
+    may be negative) plus ``word_offset``.
     """
 
     first: Mapping[str, Array]
@@ -61,16 +69,17 @@ class Routes:
     axon_first: Array
     axon_source: Array
     axon_neuron: Array
+    axon_target: Array
+    axon_word: Array
+    axon_words: Array
+    axon_group: Array
     word_first: Array
-    word_group: Array
+    word_offset: Array
     word_weights: Array
 
 
 def partition_in_order(netlist: Netlist, limits: Limits) -> Partition:
     """Fill one core after the other, in the order of the populations, as far as all limits allow.
-
-    Within a population neurons follow one another place by place, the channels of a place side by side, so that the
-    synapses of a convolution's axon lie in few words.
 
     Raises:
         DoesNotFit: for groups of neurons that no core holds.
@@ -137,52 +146,44 @@ def _on_chip(netlist: Netlist) -> list[Population]:
     return [population for population in netlist.populations.values() if population.op is not None]
 
 
-def _order(population: Population) -> Array:
-    """The number of each neuron on the chip: place by place, channels side by side."""
-    numbers = np.arange(population.size).reshape(population.shape)
-    order = np.moveaxis(numbers, 0, -1).ravel()
-    rank = np.empty(population.size, np.int64)
-    rank[order] = np.arange(population.size)
-    return rank
-
-
 class _Groups:
     """All groups of neurons in their order, with what each hears.
 
-    ``sources`` has for each population and each of its sources a tuple of source, ``start[groups + 1]``, ``pre``,
-    ``words[groups]``: the neurons that each group hears, and how many words that takes.
+    ``heard`` has for each population, and each that it hears, the number of the two's meetings, and ``start[groups +
+    1]`` and ``neuron``: those that each group hears. ``needed[population]`` are ``start[groups + 1]`` and ``word``: the
+    words that each group needs.
     """
 
     def __init__(self, netlist: Netlist, limits: Limits) -> None:
         self.netlist, self.limits = netlist, limits
         self.lanes = limits.lanes or 1
         self.most = _most(limits.neurons_per_core) // self.lanes
-        self.rank = {population.name: _order(population) for population in _on_chip(netlist)}
-        self.sources: dict[str, list[tuple[str, Array, Array, Array]]] = {name: [] for name in netlist.populations}
-        for name, population in netlist.populations.items():
-            groups = -(-population.size // self.lanes)
-            heard: dict[str, list[Array]] = {}
-            for projection in netlist.projections:
-                if projection.target == name:
-                    size = netlist.populations[projection.source].size
-                    group = self.rank[name][projection.post] // self.lanes
-                    heard.setdefault(projection.source, []).append(np.unique(group * size + projection.pre))
-            for source, parts in heard.items():
-                size = netlist.populations[source].size
-                words = np.bincount(np.concatenate(parts) // size, minlength=groups)
-                pairs = np.unique(np.concatenate(parts))
-                start = np.searchsorted(pairs // size, np.arange(groups + 1))
-                self.sources[name].append((source, start, pairs % size, words))
+        self.lists = shared_lists(netlist, self.lanes)
+        self.heard: dict[str, list[tuple[int, Array, Array]]] = {name: [] for name in self.lists.rank}
+        words: dict[str, list[Array]] = {name: [np.zeros(0, np.int64)] for name in self.lists.rank}
+        total = len(self.lists.offset)
+        for number, each in enumerate(self.lists.meetings):
+            size = netlist.populations[each.source].size
+            self.heard[each.target].append(
+                (number, *self._by_group(each.target, each.group * size + each.neuron, size))
+            )
+            words[each.target].append(each.group * total + each.word)
+        self.needed = {name: self._by_group(name, np.concatenate(keys), total) for name, keys in words.items()}
+
+    def _count(self, name: str) -> int:
+        return -(-len(self.lists.rank[name]) // self.lanes)
+
+    def _by_group(self, name: str, keys: Array, size: int) -> tuple[Array, Array]:
+        """Keys ``group * size + item`` without those that come twice: where each group's begin, and the items."""
+        keys = np.unique(keys)
+        return np.searchsorted(keys, np.arange(self._count(name) + 1) * size), keys % max(size, 1)
 
     def load(self, fired: Mapping[str, Array]) -> dict[str, Array]:
         """How many words each group has read when neurons have fired so often, ``[groups]`` by population."""
-        found = {}
-        for name in self.rank:
-            total = np.zeros(-(-self.netlist.populations[name].size // self.lanes))
-            for source, start, pre, _ in self.sources[name]:
-                sums = np.concatenate([[0], np.cumsum(fired[source][pre])])
-                total += sums[start[1:]] - sums[start[:-1]]
-            found[name] = total
+        found = {name: np.zeros(self._count(name)) for name in self.lists.rank}
+        for each in self.lists.meetings:
+            times = fired[each.source][each.neuron]
+            found[each.target] += np.bincount(each.group, times, minlength=len(found[each.target]))
         return found
 
     def filled(
@@ -191,42 +192,56 @@ class _Groups:
         """One core after the other, with at most so many groups of a population, and so much load."""
         lanes, most_axons = self.lanes, _most(self.limits.input_axons_per_core)
         most_words = _most(self.limits.synapse_words_per_core)
-        seen = {name: np.full(population.size, -1) for name, population in self.netlist.populations.items()}
+        seen = [np.full(self.netlist.populations[each.source].size, -1) for each in self.lists.meetings]
+        stored = np.full(len(self.lists.offset), -1)  # the last core that each word was put into
         owner: list[list[str]] = []
         held: list[tuple[int, int]] = []  # axons and words of each core
         axons = words = 0
         busy = 0.0
-        core: dict[str, Array] = {}
-        slot: dict[str, Array] = {}
-        for name, rank in self.rank.items():
-            groups = -(-len(rank) // lanes)
-            of_group, at = np.empty(groups, np.int64), np.empty(groups, np.int64)
+        group_core: dict[str, Array] = {}
+        group_at: dict[str, Array] = {}
+        for name in self.lists.rank:
+            groups = self._count(name)
+            core, at = np.empty(groups, np.int64), np.empty(groups, np.int64)
+            first, needed = self.needed[name]
             own = 0
             for group in range(groups):
-                heard = [(source, pre[start[group] : start[group + 1]]) for source, start, pre, _ in self.sources[name]]
-                more_words = sum(int(each[3][group]) for each in self.sources[name])
+                heard = [
+                    (seen[which], neuron[start[group] : start[group + 1]]) for which, start, neuron in self.heard[name]
+                ]
+                word = needed[first[group] : first[group + 1]]
                 more_busy = 0.0 if load is None else float(load[name][group])
                 number = len(owner) - 1
-                new = sum(int((seen[source][pre] != number).sum()) for source, pre in heard)
+                new = sum(int((last[neuron] != number).sum()) for last, neuron in heard)
+                more_words = int((stored[word] != number).sum())
                 full = not owner or len(owner[-1]) == self.most or own == most[name]
                 full = full or words + more_words > most_words or axons + new > most_axons
                 if full or busy + more_busy > most_load:
                     owner.append([])
                     held.append((0, 0))
                     number, axons, words, own, busy = len(owner) - 1, 0, 0, 0, 0.0
-                    new = sum(len(pre) for _, pre in heard)
+                    new, more_words = sum(len(neuron) for _, neuron in heard), len(word)
                     _check_alone(name, new, more_words, self.limits)
-                for source, pre in heard:
-                    seen[source][pre] = number
+                for last, neuron in heard:
+                    last[neuron] = number
+                stored[word] = number
                 axons, words, own, busy = axons + new, words + more_words, own + 1, busy + more_busy
                 held[-1] = axons, words
-                of_group[group], at[group] = number, len(owner[-1])
+                core[group], at[group] = number, len(owner[-1])
                 owner[-1].append(name)
-            where = rank // lanes
-            core[name] = of_group[where]
-            slot[name] = at[where] * lanes + rank % lanes
-        groups_of, of_axons = np.array([len(each) for each in owner]), np.array(held, np.int64).reshape(-1, 2)
-        return Partition(self.limits, core, slot, groups_of, tuple(map(tuple, owner)), *of_axons.T)
+            group_core[name], group_at[name] = core, at
+        rank = self.lists.rank
+        return Partition(
+            self.limits,
+            self.lists,
+            {name: group_core[name][of // lanes] for name, of in rank.items()},
+            {name: group_at[name][of // lanes] * lanes + of % lanes for name, of in rank.items()},
+            group_core,
+            group_at,
+            np.array([len(each) for each in owner]),
+            tuple(map(tuple, owner)),
+            *np.array(held, np.int64).reshape(-1, 2).T,
+        )
 
 
 def _check_alone(name: str, axons: int, words: int, limits: Limits) -> None:
@@ -251,25 +266,22 @@ def _crowded(netlist: Netlist, partition: Partition) -> list[str]:
 
 
 def _entries(netlist: Netlist, partition: Partition) -> Array:
-    """The fan-out entries of each core: pairs of a neuron and a core that it reaches, or the host."""
+    """The fan-out entries of each core: an axon of another core, or the host, for each."""
     entries = np.zeros(partition.cores, np.int64)
-    for name, pairs in _reached(netlist, partition).items():
+    for each in partition.lists.meetings:
+        if each.source in partition.core:
+            core = partition.core[each.source][each.neuron[_runs(partition, each)]]
+            entries += np.bincount(core, minlength=partition.cores)
+    for name in netlist.to_host:
         if name in partition.core:
-            np.add.at(entries, partition.core[name][pairs // (partition.cores + 1)], 1)
+            entries += np.bincount(partition.core[name], minlength=partition.cores)
     return entries
 
 
-def _reached(netlist: Netlist, partition: Partition) -> dict[str, Array]:
-    """For each population the pairs of a neuron and a core that it reaches, as neuron * (cores + 1) + core, sorted."""
-    found: dict[str, list[Array]] = {name: [] for name in netlist.populations}
-    places = partition.cores + 1
-    for projection in netlist.projections:
-        core = partition.core[projection.target][projection.post]
-        found[projection.source].append(np.unique(projection.pre * places + core))
-    for name in netlist.to_host:
-        found[name].append(np.arange(netlist.populations[name].size) * places + partition.cores)
-    empty = np.zeros(0, np.int64)
-    return {name: np.unique(np.concatenate([*parts, empty])) for name, parts in found.items()}
+def _runs(partition: Partition, meetings: Meetings) -> Array:
+    """Where the words of an axon begin: those that a neuron meets on one core."""
+    core = partition.group_core[meetings.target][meetings.group]
+    return np.flatnonzero((np.diff(meetings.neuron, prepend=-1) != 0) | (np.diff(core, prepend=-1) != 0))
 
 
 def placed_lists(
@@ -310,45 +322,49 @@ def placed_lists(
 
 
 def routes_of(netlist: Netlist, partition: Partition) -> Routes:
-    """Number the axons of each core by their sources, and collect their words."""
-    places = partition.cores + 1
-    reached = _reached(netlist, partition)
-    pairs = np.concatenate(list(reached.values()))
-    counts = [len(each) for each in reached.values()]
-    core, neuron, source = pairs % places, pairs // places, np.repeat(np.arange(len(counts)), counts)
-    order = np.lexsort((neuron, source, core))
-    row = np.empty(len(order), np.int64)
-    row[order] = np.arange(len(order))
-    axon_first = np.searchsorted(core[order], np.arange(places + 1))
-    starts = dict(zip(reached, np.cumsum([0, *counts]).tolist()))
+    """Number the axons of each core by their sources, and the words that it stores."""
+    axons = _axons(netlist, partition)
+    axons = axons[:, np.lexsort(axons[[_TARGET, _NEURON, _SOURCE, _CORE]])]
+    core, source, neuron, target, word, words, group = axons
+    axon_first = np.searchsorted(core, np.arange(partition.cores + 2))
+    entries = np.lexsort(axons[[_TARGET, _CORE, _NEURON, _SOURCE]])
+    sizes = [each.size for each in netlist.populations.values()]
+    starts = np.cumsum([0, *sizes])
+    sender = (starts[source] + neuron)[entries]
     first = {
-        name: starts[name] + np.searchsorted(each // places, np.arange(netlist.populations[name].size + 1))
-        for name, each in reached.items()
+        name: np.searchsorted(sender, start + np.arange(size + 1))
+        for name, start, size in zip(netlist.populations, starts.tolist(), sizes)
     }
-    word_row, word_group, word_weights = _words(netlist, partition, reached, row, starts)
-    word_first = np.searchsorted(word_row, np.arange(len(row) + 1))
+    lists, total = partition.lists, max(1, len(partition.lists.offset))
+    stored = [np.unique(partition.group_core[m.target][m.group] * total + m.word) for m in lists.meetings]
+    keys = np.unique(np.concatenate([np.zeros(0, np.int64), *stored]))
+    word_first = np.searchsorted(keys, np.arange(partition.cores + 1) * total)
     return Routes(
-        first, core, row - axon_first[core], axon_first, source[order], neuron[order],
-        word_first, word_group, word_weights,
+        first, core[entries], entries - axon_first[core[entries]], axon_first, source, neuron, target,
+        np.searchsorted(keys, core * total + word) - word_first[core], words, group,
+        word_first, lists.offset[keys % total], lists.weights[keys % total],
     )  # fmt: skip
 
 
-def _words(
-    netlist: Netlist, partition: Partition, reached: Mapping[str, Array], row: Array, starts: Mapping[str, int]
-) -> tuple[Array, Array, Array]:
-    """The words of all axons, sorted by axon, then by group: row of the axon, group, weights."""
-    lanes, places = partition.limits.lanes or 1, partition.cores + 1
-    groups = int(partition.groups.max(initial=1))
-    none: tuple[Any, ...] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, lanes), np.int16))
-    parts = [none]
-    for projection in netlist.projections:
-        core = partition.core[projection.target][projection.post]
-        slot = partition.slot[projection.target][projection.post]
-        at = starts[projection.source] + np.searchsorted(reached[projection.source], projection.pre * places + core)
-        keys, which = np.unique(row[at] * groups + slot // lanes, return_inverse=True)
-        weights = np.zeros((len(keys), lanes), np.int16)
-        weights[which.ravel(), slot % lanes] = projection.weight
-        parts.append((keys // groups, keys % groups, weights))
-    rows, of_group, weights = (np.concatenate(each) for each in zip(*parts))
-    order = np.lexsort((of_group, rows))
-    return rows[order], of_group[order], weights[order]
+_CORE, _SOURCE, _NEURON, _TARGET = range(4)
+
+
+def _axons(netlist: Netlist, partition: Partition) -> Array:
+    """Core, source, neuron, target, first word, words and group of each axon, a column each."""
+    number = {name: number for number, name in enumerate(netlist.populations)}
+    found = [np.zeros((7, 0), np.int64)]
+    for each in partition.lists.meetings:
+        begin = _runs(partition, each)
+        group, word = each.group[begin], each.word[begin]
+        counts = np.diff(begin, append=len(each.word))
+        base = partition.group_at[each.target][group] - partition.lists.offset[word]
+        core, neuron = partition.group_core[each.target][group], each.neuron[begin]
+        found.append(_columns(core, number[each.source], neuron, number[each.target], word, counts, base))
+    for name in netlist.to_host:
+        neuron = np.arange(netlist.populations[name].size)
+        found.append(_columns(partition.cores, number[name], neuron, -1, 0, 0, 0))
+    return np.concatenate(found, axis=1)
+
+
+def _columns(*values: Any) -> Array:
+    return np.stack(np.broadcast_arrays(*values)).astype(np.int64)

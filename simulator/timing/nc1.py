@@ -130,14 +130,13 @@ def _memories(chip: Nc1) -> dict[str, Array]:
     sizes, axons = np.zeros((2, chip.parameters.cores), np.int64)
     none = np.zeros(0, np.int64)
     counts, rows, words = [none], [none], [none]
-    words_of = np.diff(routes.word_first)
     for place, core in enumerate(chip.core_at):
         if core < 0:
             continue
         first, own = chip.fanout_of(core)
         counts.append(np.diff(first))
         rows.append(own)
-        words.append(words_of[chip.axons_of(core)])
+        words.append(routes.axon_words[chip.axons_of(core)])
         sizes[place], axons[place] = len(first) - 1, len(words[-1])
     row = np.concatenate(rows)
     to = routes.entry_core[row]

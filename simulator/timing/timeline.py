@@ -75,7 +75,7 @@ def trace_events(chip: Nc1, timing: Timing) -> Iterator[dict[str, Any]]:
     yield from _named(
         _CORES, "cores", {3 * p + k: f"core {_place(chip, p)} {unit}" for p in used for k, unit in enumerate(_UNITS)}
     )
-    words = np.diff(chip.routes.word_first)
+    words = chip.routes.axon_words
     for place in used:
         groups = int(chip.partition.groups[chip.core_at[place]])
         fired = timing.fired[timing.fired[:, 1] == place, 0]

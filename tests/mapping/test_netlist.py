@@ -63,8 +63,11 @@ def walk(chip: Nc1, inputs: dict[str, Array]) -> dict[str, Array]:
                         row = routes.axon_first[to] + routes.entry_axon[entry]
                         assert list(populations)[routes.axon_source[row]] == name
                         assert routes.axon_neuron[row] == neuron
-                        for word in range(routes.word_first[row], routes.word_first[row + 1]):
-                            at = routes.word_group[word] * p.lanes
+                        if to == chip.partition.cores:
+                            continue
+                        for number in range(routes.axon_words[row]):
+                            word = routes.word_first[to] + routes.axon_word[row] + number
+                            at = (routes.axon_group[row] + routes.word_offset[word]) * p.lanes
                             coming[to, at : at + p.lanes] += events[neuron] * routes.word_weights[word].astype(np.int64)
             sums = coming
     return fired
@@ -124,14 +127,11 @@ def test_every_neuron_has_one_place_and_no_core_holds_too_much(seed: int) -> Non
         axons = chip.axons_of(core)
         assert partition.groups[core] == len(partition.owner[core]) <= limits.groups
         assert axons.stop - axons.start <= limits.axons
-        assert routes.word_first[axons.stop] - routes.word_first[axons.start] <= limits.words
+        words = routes.word_first[core + 1] - routes.word_first[core]
+        assert words == partition.words[core] <= limits.words
+        assert axons.stop - axons.start == partition.axons[core]
+        assert np.all(routes.axon_word[axons] + routes.axon_words[axons] <= words)
         assert len(chip.fanout_of(core)[1]) <= limits.fanout
-    stored = sum(len(projection.pre) for projection in chip.netlist.projections)
-    # Each weight that is not zero stands in one word, and words hold nothing else.
-    weights = np.concatenate([projection.weight.ravel() for projection in chip.netlist.projections])
-    held = routes.word_weights[routes.word_weights != 0]
-    assert stored == len(weights)
-    assert sorted(held.tolist()) == sorted(weights[weights != 0].tolist())
 
 
 @settings(max_examples=15, deadline=None)
@@ -145,7 +145,7 @@ def test_a_balanced_cut_does_the_same_and_its_busiest_core_reads_no_more_words(s
         assert np.array_equal(fired[name], spikes.reshape(*spikes.shape[:2], -1)), name
 
     def busiest(of: Nc1) -> int:
-        words, done = np.diff(of.routes.word_first), np.zeros(of.partition.cores + 1, np.int64)
+        words, done = of.routes.axon_words, np.zeros(of.partition.cores + 1, np.int64)
         for name, events in of.fired(case.inputs, case.known.spikes).items():
             times = (events != 0).sum((0, 1))
             first = of.routes.first[name]
@@ -187,7 +187,7 @@ def test_what_a_core_cannot_hold_is_refused_by_name() -> None:
     with pytest.raises(DoesNotFit, match=r"n0: 2 of its neurons need more input axons.*got 4; allowed: 3"):
         map_to_nc1(program, usual(lanes=2, axons=3))
     with pytest.raises(DoesNotFit, match=r"n0: 2 of its neurons need more synapse words"):
-        map_to_nc1(program, usual(lanes=2, words=3))
+        map_to_nc1(program, usual(lanes=2, words=1))
     with pytest.raises(DoesNotFit, match="takes more cores than the mesh has"):
         map_to_nc1(program, usual(lanes=2, neurons=2, mesh_x=1, mesh_y=1))
 

@@ -59,7 +59,7 @@ def test_slices_of_nc1_are_what_was_counted() -> None:
         assert all((process, track) in names for track in tracks)
     steps = slices(events, STEPS)[0]
     assert steps == list(zip(timing.start.tolist(), (timing.quiet + 1).tolist()))
-    words = np.diff(chip.routes.word_first)
+    words = chip.routes.axon_words
     for track, runs in slices(events, CORES).items():
         place, unit = divmod(track, 3)
         busy = sum(stop - start for start, stop in runs)

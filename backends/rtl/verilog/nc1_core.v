@@ -386,7 +386,7 @@ module nc1_core #(
 
     assign in_credit = pop;
 
-    // L: the axon's words.
+    // L: the axon's words, and the group that theirs are counted from: axons whose words differ in nothing but that share them.
     localparam [WB:0] S_ONE = 1;
 
     reg                            l_valid;
@@ -394,17 +394,19 @@ module nc1_core #(
     reg  [WB:0]                    s_left;
     reg  [WB-1:0]                  s_addr;
     reg  signed [PAYLOAD_BITS-1:0] s_payload;
+    reg  [GB-1:0]                  s_group;
 
-    wire [2*WB:0]                  l_words;
+    wire [2*WB+GB:0]               l_words;
     wire [WB-1:0]                  l_base  = l_words[WB-1:0];
     wire [WB:0]                    l_count = l_words[WB +: WB+1];
+    wire [GB-1:0]                  l_group = l_words[2*WB+1 +: GB];
     wire                           l_take  = l_valid && (s_left <= S_ONE);
 
     assign pop = !input_fifo_empty && (!l_valid || l_take);
 
-    nc1_memory #(.DEPTH(AXONS), .WIDTH(2*WB + 1), .ADDR_BITS(AB)) axons (
+    nc1_memory #(.DEPTH(AXONS), .WIDTH(2*WB + 1 + GB), .ADDR_BITS(AB)) axons (
         .clk(clk),
-        .we(cfg_we && cfg_mem == MEM_AXONS), .waddr(cfg_addr[AB-1:0]), .wdata(cfg_data[2*WB:0]),
+        .we(cfg_we && cfg_mem == MEM_AXONS), .waddr(cfg_addr[AB-1:0]), .wdata(cfg_data[2*WB+GB:0]),
         .re(pop), .raddr(head_axon), .rdata(l_words)
     );
 
@@ -435,12 +437,15 @@ module nc1_core #(
         if (l_take) begin
             s_addr    <= l_base;
             s_payload <= l_payload;
+            s_group   <= l_group;
         end else if (s_read)
             s_addr <= s_addr + 1'b1;
 
-    // M1: the word. It reads the accumulators of its group and multiplies; what M2 adds are the products.
+    // M1: the word. It reads the accumulators of its group, which is the word's on top of the axon's (a sum of GB bits,
+    // whose carry is dropped: an axon's words may begin in the middle of a list), and multiplies; what M2 adds are the products.
     wire [LANES*WEIGHT_BITS+GB-1:0] m1_word;
-    wire [GB-1:0]                   m1_group = m1_word[LANES*WEIGHT_BITS +: GB];
+    reg  [GB-1:0]                   m1_base;
+    wire [GB-1:0]                   m1_group = m1_base + m1_word[LANES*WEIGHT_BITS +: GB];
     reg                             m1_valid;
     reg  signed [PAYLOAD_BITS-1:0]  m1_payload;
 
@@ -471,6 +476,7 @@ module nc1_core #(
 
     always @(posedge clk) begin
         m1_payload   <= s_payload;
+        m1_base      <= s_group;
         m2_group     <= m1_group;
         m2_forward   <= m2_valid && (m2_group == m1_group);
         m2_forwarded <= m2_sum;

@@ -1,4 +1,4 @@
-"""nc1, the neurocore of this project: synapses listed word by word, on a mesh of cores (docs/nc1.md)."""
+"""nc1, the neurocore of this project: synapses in lists of words that axons share, on a mesh of cores (docs/nc1.md)."""
 
 from __future__ import annotations
 
