@@ -163,7 +163,9 @@ class _Diagnosis:
 
     def _cause(self, case: Case, found: Sequence[Hypothesis]) -> Cause:
         name = case.layer.name
-        sample, step, *neuron = place = tuple(map(int, np.argwhere(case.differs)[np.lexsort(_keys(case.differs))[0]]))
+        # Of spikes, if any differ: a membrane shows it earlier, and many more of them do.
+        fired = case.differs & (case.own.spikes != case.observed)
+        sample, step, *neuron = place = tuple(map(int, np.argwhere(fired if fired.any() else case.differs)[0]))
         places = int(case.differs.sum())
         enough = any(places >= _PLACES + _PLACES_FITTED * each.free for each in found)
         sure = enough and len(found) <= _NAMES
@@ -196,12 +198,6 @@ class _Diagnosis:
             unrecorded=case.driven.between(name),
             read_wrong=self.heard.get(name) == {False},
         )
-
-
-def _keys(differs: Array) -> tuple[Array, ...]:
-    """Sample, then step, then neuron: as np.argwhere has them already."""
-    places = np.argwhere(differs)
-    return tuple(places[:, axis] for axis in reversed(range(places.shape[1])))
 
 
 def _places(case: Case) -> Iterator[Array]:

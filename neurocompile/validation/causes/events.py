@@ -15,6 +15,7 @@ from neurocompile.validation.causes.rules import Run
 __all__ = ["damage", "event_hypotheses", "noise"]
 
 _FAR = 2
+_NEVER = 1 << 60
 _SWAPS = 2000
 
 
@@ -129,9 +130,12 @@ def _constant(case: Case, where: Array) -> Iterator[Hypothesis]:
         if (seen[..., concerned] == value).all():
 
             def apply(case: Case, value: int = value, concerned: Array = concerned) -> Run:
-                spikes = np.where(concerned, value, case.own.spikes)
-                left = case.own.left if case.left is None else np.where(concerned, case.left, case.own.left)
-                return replace(case.own, spikes=spikes, left=left)
+                if case.left is None:
+                    return replace(case.own, spikes=np.where(concerned, value, case.own.spikes))
+                # It does not reach its threshold, or always does: its membrane is what the other resets leave of it.
+                sign = np.where(case.op.flip, -1, 1) * (1 if value == 0 else -1)
+                far = np.where(concerned, sign * _NEVER, case.op.threshold)
+                return case.run(replace(case.op, threshold=far))
 
             yield Hypothesis(name, f"{what} {how if len(places) == 1 else how.replace('fires', 'fire')}", apply)
 

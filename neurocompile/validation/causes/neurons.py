@@ -187,6 +187,7 @@ def _resets(case: Case, where: Array) -> Iterator[Hypothesis]:
                 where,
                 deaf=not op.deaf,
             )
+    yield from _resets_read(case, where)
     if answers is not None:
         some, seen = at(op, where), case.observed[..., where]
         h = answers.whole[..., where]
@@ -221,6 +222,24 @@ def _resets(case: Case, where: Array) -> Iterator[Hypothesis]:
         )
         if first is not None and first[0] <= -1 <= first[1]:
             yield _changed("start-value", "membranes start at 0", where, v_init=_whole(case, 0))
+
+
+def _resets_read(case: Case, where: Array) -> Iterator[Hypothesis]:
+    """What a reset leaves, or takes, where membranes were recorded: it is seen there."""
+    if case.left is None or case.op.reset == "none":
+        return
+    fired = (case.observed != 0) & where
+    if case.op.reset == "to" and fired.any() and (values := np.unique(case.left[fired])).size == 1:
+        yield _changed("reset-value", f"reset to {float(values[0]):g}", where, v_reset=_whole(case, values[0]))
+    first = fired & (np.cumsum(case.differs, axis=1) == case.differs) & case.differs  # nothing differs before
+    if case.op.reset == "by" and first.any():
+        taken = (case.own.membranes - case.left)[first] / np.broadcast_to(case.op.amount, case.left.shape)[first]
+        factor = float(np.median(taken))
+        yield _changed("reset-value", f"a reset takes {factor:.4g} times as much", where,
+                       amount=_whole(case, case.op.amount * factor))  # fmt: skip
+        taken = (case.own.membranes - case.left)[first]
+        if np.unique(taken).size == 1:
+            yield _changed("reset-value", f"a reset takes {float(taken[0]):g}", where, amount=_whole(case, taken[0]))
 
 
 def _one(case: Case) -> Array:
@@ -280,22 +299,24 @@ def _decays(case: Case, where: Array) -> Iterator[Hypothesis]:
 
 
 def _searched(case: Case, where: Array, name: str, one: float) -> float:
-    """The decay that leaves the fewest places unexplained: by a grid, and by ever finer ones around its best."""
+    """The decay that leaves the least unexplained: by a grid, and by ever finer ones around its best."""
 
-    def wrong(value: float) -> int:
-        given = {name: _whole(case, np.full_like(getattr(case.op, name), value))}
-        return int(case.differing(case.run(replace(case.op, **given)))[..., where].sum())
+    def wrong(value: float) -> float:
+        run = case.run(replace(case.op, **{name: _whole(case, np.full_like(getattr(case.op, name), value))}))
+        if case.left is not None:
+            return float(np.abs(run.left - case.left)[..., where].sum())
+        return float(case.differing(run)[..., where].sum())
 
     least, most, best = 0.0, one, 0.0
-    for _ in range(4):
+    finest = 0.5 if isinstance(case.rule, IntegerRule) else one / 1e6
+    while True:
         grid = np.linspace(least, most, 17)
-        found = [wrong(value) for value in grid]
-        good = np.flatnonzero(np.asarray(found) == min(found))
+        found = np.asarray([wrong(value) for value in grid])
+        good = np.flatnonzero(found == found.min())
         best, step = float(grid[good[len(good) // 2]]), (most - least) / 16
-        if min(found) == 0:
-            break
+        if found.min() == 0 or step <= finest:
+            return best
         least, most = max(0.0, best - step), min(one, best + step)
-    return best
 
 
 def _times() -> Iterator[Hypothesis]:
