@@ -20,6 +20,8 @@ EXTRAS = {
     "nir": ("h5py",),
     "netx": ("h5py",),
     "sanafe": ("yaml",),
+    "recordings": ("faery", "pyarrow", "scipy"),
+    "distance": ("elephant", "neo", "quantities"),
 }
 """The packages of each extra, as they are imported."""
 
@@ -30,6 +32,8 @@ _FOR = {
     "nir": "reading and writing .nir files",
     "netx": "lava-dl's .net files",
     "sanafe": "architectures of SANA-FE's",
+    "recordings": "recordings of chips (docs/recordings.md)",
+    "distance": "distances of spike trains (docs/recordings.md)",
 }
 
 

@@ -1,0 +1,1 @@
+"""What hardware fired, as files have it, and as the program would have fired it."""
