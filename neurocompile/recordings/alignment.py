@@ -1,23 +1,25 @@
 """A recording is brought into the program's time and order of neurons, as a whole, and only where that is sure.
 
-What is sought: an offset in steps, steps that were dropped or came twice, drift (steps.py has the length of a step), and
-the order in which neurons were numbered (orders.py). Each candidate is judged by how many events fall on spikes that the
-program fires. The recording as it is stays unless another candidate explains more events than chance would
-(:class:`neurocompile.recordings.sure.Choice`); an order that was found by correlation has to explain samples that it was
-not found on. Nothing is added, left out or moved by itself, so that no damage is hidden; what was done is told.
+What is sought: an offset in steps, steps that were dropped or came twice, drift (steps.py has the length of a step),
+and the order in which neurons were numbered (orders.py). Each candidate is judged by how many events fall on spikes
+that the program fires. The recording as it is stays unless another candidate explains more events than chance would
+(:class:`neurocompile.recordings.sure.Choice`); an order that was found by correlation has to explain samples that it
+was not found on. Nothing is added, left out or moved by itself, so that no damage is hidden; what was done is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from math import prod
 from typing import Literal
 
 import numpy as np
 
 from neurocompile.ir.ops import Array
-from neurocompile.recordings.orders import IDENTITY, MOST_NEURONS, assigned, cycles, symmetric
+from neurocompile.recordings.correlation import assigned, together
+from neurocompile.recordings.orders import IDENTITY, MOST_NEURONS, cycles, symmetric
 from neurocompile.recordings.steps import Clock, Rows, best_offsets, profile
 from neurocompile.recordings.sure import Choice, beats, choice
 
@@ -92,6 +94,7 @@ class Alignment:
         repeated_steps: steps that were recorded beyond those of the program.
         drift_steps_per_1000: how much later each 1000 steps end, from the lags.
         lag_changes: the first of them.
+        notes: what was not sought, and why.
     """
 
     applied: tuple[str, ...] = ()
@@ -101,6 +104,7 @@ class Alignment:
     repeated_steps: int = 0
     drift_steps_per_1000: float = 0.0
     lag_changes: tuple[LagChange, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,15 @@ def align(
         expected: what the program fires, ``[N, T, *shape]`` by layer, of these layers at least.
         way: what may be sought; "none": it is taken as it is.
 
-    Raises:
-        ToolFailed: if SciPy is not installed, and an order is sought by correlation.
+    An order is sought by correlation where SciPy is installed; a note says where it is not.
     """
-    layers = {name: _Layer(rows, expected[name]) for name, rows in recorded.items()}
+    layers = {name: _Layer(name, rows, expected[name]) for name, rows in recorded.items()}
     found = {name: layer.sought(way) for name, layer in layers.items()}
     lags = _Lags.sought(layers) if way in ("all", "time") else None
     spikes = {name: layer.dense(lags) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        lost = int(np.abs(layer.rows.count).sum()) - int(np.abs(spikes[name]).sum(dtype=np.int64))
+        found[name] = replace(found[name], outside_events=layer.rows.outside + lost)
     changes = lags.changes if lags is not None else []
     applied = [words for name, each in found.items() for words in _told(name, each)]
     dropped, repeated = (sum(max(0, sign * change.steps) for change in changes) for sign in (-1, 1))
@@ -157,8 +163,8 @@ def _told(name: str, done: LayerAlignment) -> list[str]:
 class _Layer:
     """One layer: its events, and what they are held against."""
 
-    def __init__(self, rows: Rows, expected: Array) -> None:
-        self.rows = rows
+    def __init__(self, name: str, rows: Rows, expected: Array) -> None:
+        self.name, self.rows, self.note = name, rows, ""
         self.shape: tuple[int, ...] = expected.shape[2:]
         self.samples, self.steps = expected.shape[:2]
         self.size = prod(self.shape)
@@ -195,7 +201,7 @@ class _Layer:
         self.offset, name = chosen
         self.order = orders[name]
         before = tried[chosen]
-        if way in ("all", "neurons") and not before.all() and 1 < self.size <= MOST_NEURONS and self.expected:
+        if way in ("all", "neurons") and not before.all() and self.size > 1 and self.expected:
             name = self._correlated(name, offsets)
         after = self.hits(self.row - self.offset, self.order[self.neuron])
         expected = self.expected // self.stride
@@ -231,6 +237,11 @@ class _Layer:
 
     def _correlated(self, name: str, offsets: list[int]) -> str:
         """Seek any order of channels, then of neurons, on half the samples; keep what explains the other half."""
+        if find_spec("scipy") is None:
+            self.note = (
+                f"{self.name}: only symmetric orders were sought: SciPy is not installed (neurocompile[recordings])"
+            )
+            return name
         sample, step = np.divmod(self.row - self.offset, self.rows.period)
         half = (sample if self.samples > 1 else step) % 2 == 0
         for of, words in ((self._by_channel, "channels exchanged"), (self._by_neuron, "neurons exchanged")):
@@ -277,8 +288,9 @@ class _Layer:
 
     def _by_neuron(self, half: Array) -> Array | None:
         """Neurons against neurons."""
-        from neurocompile.recordings.correlation import together
-
+        if self.size > MOST_NEURONS:
+            self.note = f"{self.name}: too large to seek any order: {self.size:,} neurons, at most {MOST_NEURONS:,}"
+            return None
         sample, step = np.divmod(self.row[half] - self.offset, self.rows.period)
         inside = (sample >= 0) & (sample < self.samples) & (step < self.steps)
         rows = (sample * self.steps + step)[inside]

@@ -1,4 +1,4 @@
-"""Orders in which the neurons of a layer may have been numbered: symmetric ones, and any other, found by correlation."""
+"""Orders in which the neurons of a layer may have been numbered."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from math import prod
 
 import numpy as np
 
-from neurocompile.extras import needing
 from neurocompile.ir.ops import Array
 
-__all__ = ["IDENTITY", "MOST_NEURONS", "assigned", "cycles", "symmetric"]
+__all__ = ["IDENTITY", "MOST_NEURONS", "cycles", "symmetric"]
 
 IDENTITY = "as it is"
 MOST_NEURONS = 4096
@@ -41,25 +40,6 @@ def symmetric(shape: tuple[int, ...]) -> dict[str, Array]:
             words += [f"{names[axis]}s mirrored" for axis in flipped]
             found["; ".join(words)] = order
     return found
-
-
-def assigned(together: Array, before: Array) -> Array:
-    """The order ``[addresses]`` in which most events meet expected spikes; where nothing tells, as ``before``.
-
-    Args:
-        together: how many events of each address fall on spikes of each neuron, ``[addresses, neurons]``.
-        before: the order without this.
-
-    Raises:
-        ToolFailed: if SciPy is not installed.
-    """
-    with needing(extra="recordings"):
-        from scipy.optimize import linear_sum_assignment
-
-    weight = together.astype(np.float64)
-    weight[np.arange(len(before)), before] += 0.5  # less than one event
-    _, order = linear_sum_assignment(weight, maximize=True)
-    return np.asarray(order, np.int64)
 
 
 def cycles(order: Array, before: Array) -> list[Array]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neurocompile.ir.compare import Divergence
+from neurocompile.recordings import Alignment, Counted, Damage, Said
 from neurocompile.reports.base import Report
-from neurocompile.reports.plain import HIDDEN
+from neurocompile.reports.plain import HIDDEN, OMITTED
 
 __all__ = ["Stage", "Validation"]
 
@@ -47,6 +48,10 @@ class Stage:
         f1: the harmonic mean of both.
         layer_precision: by layer.
         layer_recall: by layer.
+        alignment: of a recording: what was done before it was compared.
+        damage: of a recording, by layer.
+        counts: of a recording that has the spikes of whole samples, by layer.
+        outputs: of a recording that has the network's outputs.
     """
 
     name: str
@@ -80,6 +85,10 @@ class Stage:
     f1: float | None = None
     layer_precision: dict[str, float] = field(default_factory=dict)
     layer_recall: dict[str, float] = field(default_factory=dict)
+    alignment: Alignment | None = field(default=None, metadata=OMITTED)
+    damage: dict[str, Damage] = field(default_factory=dict, metadata=OMITTED)
+    counts: dict[str, Counted] = field(default_factory=dict, metadata=OMITTED)
+    outputs: Said | None = field(default=None, metadata=OMITTED)
 
     @property
     def title(self) -> str:
