@@ -299,11 +299,11 @@ def _checked(program: Program, data: Data, found: Found) -> Found:
 def _expected(program: Program, data: Data, layers: set[str]) -> tuple[dict[str, Array], dict[str, Array]]:
     """What the program fires in these layers, ``[N, T, *shape]``, and its outputs."""
     executor = IntegerExecutor(program)
-    spikes: dict[str, list[Array]] = {name: [] for name in layers}
+    spikes: dict[str, list[Array]] = {name: [] for name in sorted(layers)}
     outputs: dict[str, list[Array]] = {}
     for start in range(0, len(data), _CHUNK):
         trace = executor.run(data.part(start, start + _CHUNK).inputs)
-        for name in layers:
+        for name in spikes:
             spikes[name].append(trace.spikes[name].astype(np.int8))
         for name, values in trace.outputs.items():
             outputs.setdefault(name, []).append(values)
