@@ -191,7 +191,7 @@ class _Layer:
         self.row, self.neuron = rows.row[:: self.stride], rows.neuron[:: self.stride]
         self.weight = self.weights(rows.count[:: self.stride])
         self.orders = {IDENTITY: np.arange(self.size)}
-        self.offsets = [0]
+        self.offsets, self.likely = [0], 0
         self.offset, self.name, self.order = 0, IDENTITY, self.orders[IDENTITY]
         self.lags: _Lags | None = None
 
@@ -284,15 +284,35 @@ class _Layer:
         counted = np.bincount(row, minlength=len(wanted)).astype(np.float64)
         reach = self.rows.period // 3 if self.rows.apart else None
         likely, _ = best_offsets(counted, wanted, _OFFSETS, reach)
+        self.likely = int(likely[0])
         near = [-2, -1, 0, 1, 2, *(int(offset) for offset in likely), int(likely[0]) - 1, int(likely[0]) + 1]
         return list(dict.fromkeys(sorted(near, key=abs)))
 
     def _correlate(self) -> None:
-        """Seek any order of channels, then of neurons, on half the samples; keep what explains the other half."""
+        """Seek any order of channels, then of neurons, on half the samples; keep what explains the other half.
+
+        Where nothing explains the recording yet, an order may hide the offset: then that which the numbers of spikes
+        in each step suggest is tried as well.
+        """
         if find_spec("scipy") is None:
             why = "SciPy is not installed (neurocompile[recordings])"
             self.note = f"{self.layer}: only symmetric orders were sought: {why}"
             return
+        if self.explained:
+            self._exchange()
+            return
+        hit, offsets = self.hits(self.row, self.neuron), list(dict.fromkeys((0, self.likely)))
+        best = 0, IDENTITY, self.orders[IDENTITY]
+        for self.offset in offsets:
+            self.name, self.order = IDENTITY, self.orders[IDENTITY]
+            self._exchange()
+            now = self.hits(self.row - self.offset, self.order[self.neuron])
+            if beats(now, hit, self.weight, len(offsets)):
+                best, hit = (self.offset, self.name, self.order), now
+        self.offset, self.name, self.order = best
+
+    def _exchange(self) -> None:
+        """The same, at one offset."""
         sample, step = np.divmod(self.row - self.offset, self.rows.period)
         half = (sample if self.samples > 1 else step) % 2 == 0
         for of, words in ((self._by_channel, "channels exchanged"), (self._by_neuron, "neurons exchanged")):
