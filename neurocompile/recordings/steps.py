@@ -242,9 +242,11 @@ class _Sought:
         while True:
             scores = [self.score(each, phase, rows) for each in tried for phase in (0.0, 0.5)]
             pairs = np.maximum(scores[::2], scores[1::2])
-            # Of equally good ones that which is nearest to where the search began.
-            good = np.flatnonzero(pairs >= pairs.max() - 1e-9)
-            step = float(tried[good[np.argmin(np.abs(np.log(tried[good] / step)))]])
+            good = tried[pairs >= pairs.max() - 1e-9]
+            # Of equally good ones that by which events keep their place in the step, or which is nearest to the start.
+            turns = [abs(np.exp(2j * np.pi * (self.time / each % 1.0)).mean()) for each in good]
+            nearest = np.argmin(np.abs(np.log(good / step)))
+            step = float(good[np.argmax(turns) if max(turns) > _CLOCKED else nearest])
             if rows >= self.rows:
                 return step
             rows = min(self.rows, 2 * rows)
