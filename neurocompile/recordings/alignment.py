@@ -197,7 +197,7 @@ class _Layer:
 
     def weights(self, count: Array) -> Array:
         """Spikes that events stand for; no more than a neuron of the program fires at once."""
-        return np.abs(count).clip(max=self.largest)
+        return np.asarray(np.abs(count).clip(max=self.largest))
 
     def hits(self, row: Array, neuron: Array) -> Array:
         """Which events fall on a spike of the program."""
@@ -398,7 +398,7 @@ class _Lags:
 
     def at(self, row: Array) -> Array:
         """The lags of rows."""
-        return self.lag[np.clip((row - self.first) // self.block, 0, len(self.lag) - 1)]
+        return np.asarray(self.lag[np.clip((row - self.first) // self.block, 0, len(self.lag) - 1)])
 
     @property
     def changes(self) -> list[LagChange]:
@@ -437,7 +437,7 @@ class _Lags:
         lags = np.arange(-_LAGS, _LAGS + 1)
         score = np.zeros((blocks, len(lags)))
         for each in moved:
-            for column, lag in enumerate(lags):
+            for column, lag in enumerate(lags.tolist()):
                 hit = each.hits(lag)
                 score[:, column] += np.bincount((each.row[hit] - first) // block, each.weight[hit], blocks)
         starts = np.zeros(blocks, bool)

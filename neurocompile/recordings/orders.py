@@ -31,7 +31,7 @@ def symmetric(shape: tuple[int, ...]) -> dict[str, Array]:
     mirrored = range(max(0, len(shape) - 2), len(shape))
     for axes in permutations(range(len(shape))) if len(shape) <= 4 else [tuple(range(len(shape)))]:
         for flips in product((False, True), repeat=len(mirrored)):
-            flipped = [axis for axis, flip in zip(mirrored, flips) if flip]
+            flipped = tuple(axis for axis, flip in zip(mirrored, flips) if flip)
             order = np.flip(np.arange(size).reshape(shape), flipped).transpose(axes).ravel()
             if order.tobytes() in seen:
                 continue

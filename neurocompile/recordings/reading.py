@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,12 @@ def _named(found: Found, layer: str, single: str, path: Path) -> Found:
     def renamed(by: Mapping[str, Any]) -> dict[str, Any]:
         return {each or name: value for each, value in by.items()}
 
-    return Found(
-        *(renamed(by) for by in (found.spikes, found.gridded, found.events, found.counts)), found.outputs, found.markers
+    return replace(
+        found,
+        spikes=renamed(found.spikes),
+        gridded=renamed(found.gridded),
+        events=renamed(found.events),
+        counts=renamed(found.counts),
     )
 
 

@@ -45,7 +45,7 @@ def sign_test(more: int, less: int) -> float:
     if thrown > _EXACT:
         return erfc(max(abs(more - less) - 1, 0) / sqrt(2 * thrown))
     tail = sum(comb(thrown, k) for k in range(min(more, less) + 1))
-    return min(1.0, 2 * tail / 2**thrown)
+    return min(1.0, float(2 * tail / 2**thrown))
 
 
 def _chance(one: Array, other: Array, weight: Array, candidates: int) -> float:
