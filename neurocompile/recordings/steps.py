@@ -272,10 +272,15 @@ class _Sought:
             place = float(np.angle(turns) / (2 * np.pi)) % 1.0
             return 0.5 - (place if place < 0.9 else place - 1.0)  # a little too early belongs to what begins
         tried = np.arange(8) / 8
-        return float(tried[int(np.argmax([self.score(step, each, self.rows) for each in tried]))])
+        scores = np.array([self.score(step, each, self.rows) for each in tried])
+        beside = np.roll(scores, 1) + np.roll(scores, -1)  # of equally good ones the middle
+        return float(tried[np.lexsort((beside, np.round(scores, 9)))[-1]])
 
     def polished(self, step: float) -> float:
         """The same, so that events keep their place in the step to the end of the recording."""
+        tried = step * (1 + np.linspace(-1.5, 1.5, 61) / self.rows)
+        spread = [abs(np.exp(2j * np.pi * (self.time / each % 1.0)).mean()) for each in tried]
+        step = float(tried[np.argmax(spread)]) if max(spread) > _CLOCKED else step
         for _ in range(3):
             turns = np.exp(2j * np.pi * (self.time / step % 1.0)).mean()
             if abs(turns) <= _CLOCKED:
@@ -299,7 +304,8 @@ def best_offsets(counted: Array, wanted: Array, most: int, reach: int | None = N
         reach: how large they may be.
     """
     size = 1 << int(np.ceil(np.log2(max(2, len(counted) + len(wanted)))))
-    a, b = counted - counted.mean(), wanted - wanted.mean()
+    rows = max(len(counted), len(wanted))
+    a, b = (np.pad(each, (0, rows - len(each))) - each.sum() / rows for each in (counted, wanted))
     scale = np.linalg.norm(a) * np.linalg.norm(b)
     if scale == 0:
         return np.zeros(1, np.int64), 0.0

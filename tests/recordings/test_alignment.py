@@ -179,7 +179,8 @@ def test_dead_neurons_stay_where_they_are(digits: Digits) -> None:
 def test_what_tells_nothing_is_undecided_and_left_alone(digits: Digits, kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     recorded = {}
-    for name, each in digits.spikes.items():
+    for name in ("neuron1", digits.last):
+        each = digits.spikes[name]
         rates = each.mean((0, 1))
         recorded[name] = {"noise": rng.random(each.shape) < each.mean(), "rates": rng.random(each.shape) < rates,
                           "complement": each == 0, "nothing": np.zeros(each.shape, bool)}[kind]  # fmt: skip

@@ -30,7 +30,8 @@ def fired(program: Program, x: Any) -> Mapping[str, Any]:
     ((_, executor),) = opened_for(program, RunnerSettings(samples=SAMPLES))
     assert not isinstance(executor, str), executor
     run: Executor = executor
-    return run.run(data_of(x, program.input_shapes, program.timesteps).inputs).spikes
+    spikes: Mapping[str, Any] = run.run(data_of(x, program.input_shapes, program.timesteps).inputs).spikes
+    return spikes
 
 
 @pytest.mark.parametrize("target", ["loihi", "nc1"])
@@ -55,8 +56,9 @@ def test_spikes_of_another_executor(target: str, tmp_path: Path) -> None:
         time = row * 250 + rng.integers(0, 200, len(row))
         table = files.csv(tmp_path / f"{late}.csv", "t_us,neuron", time, order[events.neuron])
         recorded.append(f"{node.name}={table}")
-    options = {"step_length": "250us", "sample_length": "3ms", "backend_samples": 0}
-    report = neurocompile.validate(program, x, recorded=recorded, **options)
+    report = neurocompile.validate(
+        program, x, recorded=recorded, step_length="250us", sample_length="3ms", backend_samples=0
+    )
     stage = next(each for each in report.stages if each.name == "recorded")
     assert stage.passed, stage
     assert stage.alignment is not None

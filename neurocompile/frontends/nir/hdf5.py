@@ -188,7 +188,7 @@ class _Reader:
         if len(index) * steps * neurons > 1 << 28:
             raise _Refused("it is too long", where, f"{steps:,} steps of {neurons:,} neurons", f"{1 << 28:,} numbers")
         sample, place = np.nonzero((index >= 0) & np.isfinite(time))
-        step = np.floor(time[sample, place] / dt + 1e-6).astype(np.int64)
+        step = np.floor(time[sample, place] / dt + 1e-6).clip(-1, steps).astype(np.int64)
         neuron = index[sample, place].astype(np.int64)
         if (step < 0).any() or (step >= steps).any() or (neuron >= neurons).any():
             raise _Refused("an event is later than the recording ends, or of no neuron", where)
