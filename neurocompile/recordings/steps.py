@@ -304,8 +304,8 @@ def best_offsets(counted: Array, wanted: Array, most: int, reach: int | None = N
         reach: how large they may be.
     """
     size = 1 << int(np.ceil(np.log2(max(2, len(counted) + len(wanted)))))
-    rows = max(len(counted), len(wanted))
-    a, b = (np.pad(each, (0, rows - len(each))) - each.sum() / rows for each in (counted, wanted))
+    # Padded to one length before the mean is taken off, so that what is only moved is as alike as before.
+    a, b = (np.pad(each, (0, size - len(each))) - each.sum() / size for each in (counted, wanted))
     scale = np.linalg.norm(a) * np.linalg.norm(b)
     if scale == 0:
         return np.zeros(1, np.int64), 0.0
