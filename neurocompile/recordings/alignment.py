@@ -204,7 +204,7 @@ class _Layer:
         sample, step = np.divmod(row, self.rows.period)
         inside = (sample >= 0) & (sample < self.samples) & (step < self.steps)
         place = (sample * self.steps + step) * self.size + neuron
-        return inside & self.flat[np.where(inside, place, 0)]
+        return np.asarray(inside & self.flat[np.where(inside, place, 0)])
 
     def seek(self, way: Align) -> None:
         """Choose offset and order."""
