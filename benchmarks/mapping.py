@@ -97,7 +97,7 @@ def _cut(graph: Graph, target: Target) -> dict[str, Any]:
             -(-neurons // limits.neurons_per_core), -(-8 * _words(graph, host) // limits.synapse_bytes_per_core)
         ),
         "bound": dict(bound),
-        "halo": sum(layer.compartments - layer.neurons for layer in placed.layers),
+        "halo": sum(layer.beside for layer in placed.layers),
         "crossing": placed.crossing,
         "too_large": [f"{each.layer} ({each.resource})" for each in placed.excesses],
         "layers": [

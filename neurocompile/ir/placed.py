@@ -75,9 +75,9 @@ class SoftReset:
     """How two compartments make a neuron that subtracts from its membrane where it fires.
 
     The first integrates, and neither fires nor resets. The second keeps nothing: at each step it takes the membrane of
-    the first (a join), compares it with the threshold, and fires. Its spike goes back to the first by a synapse for each
-    of ``weights``, (mantissa, exponent): they take ``mantissa << exponent`` each, in steps of the synaptic sum as the
-    chip shifts it, and arrive with the input of the next step.
+    the first (a join), compares it with the threshold, and fires. Its spike goes back to the first by a synapse for
+    each of ``weights``, (mantissa, exponent): they take ``mantissa << exponent`` each, in steps of the synaptic sum
+    that the chip shifts left itself, and arrive with the input of the next step.
     """
 
     weights: tuple[tuple[int, int], ...]

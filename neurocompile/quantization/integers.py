@@ -17,6 +17,8 @@ __all__ = ["aligned_unit", "in_silicon", "integer_gain", "integer_parameters", "
 
 # A current and a gain have at most so many bits together: their product, rounded, fits into as many.
 _PRODUCT_BITS = 64
+# Bits of a weight that subtracts.
+_WEIGHT_BITS = 8
 # A real this close to a whole number of steps is that number: the division left the rest.
 _WHOLE = 1e-9
 
@@ -97,13 +99,17 @@ def _steps(threshold: Array, unit: Array) -> Array:
 def aligned_unit(op: Any, unit: float, lif: Lif) -> float:
     """The least step from ``unit`` up in which the threshold of a population lies on the chip's grid.
 
-    The scale of a population is free; taken so, the threshold loses nothing.
+    The scale of a population is free; taken so, the threshold loses nothing. What a soft reset subtracts is then a
+    single weight if it is a threshold, or two: a step that is 0.8 % longer at most.
     """
     if not isinstance(op, Neuron) or op.threshold <= 0:
         return unit
     above = _above(op)
     threshold = float(op.threshold)
     mantissa = int((threshold / unit - above) // 2**lif.threshold_shift)
+    if _stays_on_grid(op) and float(op.amount) in (threshold, 2 * threshold):
+        spare = max(0, mantissa.bit_length() - _WEIGHT_BITS)
+        mantissa = mantissa >> spare << spare
     return threshold / ((mantissa << lif.threshold_shift) + above) if mantissa >= 1 else unit
 
 
@@ -165,7 +171,7 @@ def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic, written:
 
 
 def _on_amount_grid(op: Any, steps: float, arithmetic: Arithmetic) -> Array:
-    """What a soft reset subtracts, which is ``steps`` as a real: whole weights; with a decay no more than the threshold."""
+    """What a soft reset subtracts, ``steps`` as a real: whole weights, and with a decay no more than the threshold."""
     one = 2.0**arithmetic.decay_fraction
     grid = amount_grid(op, arithmetic, one)
     amount = max(int(np.rint(steps / grid)), 1) * grid

@@ -458,7 +458,9 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
     return Fitted([*made.nodes, replace(node, op=op)], unit, [], log)
 
 
-def _of_compartments(op: Neuron, x: Array, reach: Interval, arithmetic: Arithmetic) -> Iterator[tuple[str, Interval, int]]:
+def _of_compartments(
+    op: Neuron, x: Array, reach: Interval, arithmetic: Arithmetic
+) -> Iterator[tuple[str, Interval, int]]:
     """What the first of two compartments reaches beyond what one would, and the most it may: it must not fire, and
     hears what is subtracted together with its input, which is ``x`` at least."""
     lif, high = arithmetic.lif, np.maximum(reach.high, 0.0)
