@@ -202,7 +202,7 @@ def _row(plan: Plan, bounds: Bounds, limits: Limits) -> tuple[Array, list[Array]
     if plan.shared is not None:
         return np.arange(plan.cores), leaving(plan.cuts, axons, plan.core // (limits.cores or plan.cores))
     rows = on_chips(plan.cuts, axons, limits.cores)
-    lost = {excess.layer for excess in plan.excesses}
+    lost = {excess.layer for excess in plan.excesses if excess.resource == "output axons"}
     for number, more in rows:
         needed = [
             cut.needs["output axons"] + plan.silicon.leaving * each
