@@ -35,15 +35,14 @@ A limit that is not published does not bind. Cores are taken in order, layer aft
 tiles of each chip (west to east, then east to west), so that layers that follow one another lie side by side.
 
 Neurons with a soft reset may be made of two compartments (:class:`neurocompile.ir.placed.SoftReset`). Each of them then
-takes both, an axon to itself (an input axon and a slot), and its lists; the network is also cut with an axon for each
-of these neurons, which need fewer lists.
+takes both, an axon to itself (an input axon and slots; one for all channels at a place where these share axons), and
+its lists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
@@ -95,8 +94,7 @@ def cut_boxes(
     if limits.population_atoms is not None and not limits.kernels_once:
         # Axons that groups of channels share lead to lists that are empty for the others.
         apart = (True, False) if any(layer.grouped for layer in network) else (True,)
-        alone = (False, True) if soft_resets else (False,)
-        ways = [replace(silicon, axons=_axons(network, limits, *each)) for each in product(apart, alone)]
+        ways = [replace(silicon, axons=_axons(network, limits, each)) for each in apart]
     plans = []
     for way in ways:
         known: Known = {}
@@ -314,18 +312,18 @@ _SMALL_POPULATION, _SMALL_AXONS = 32, 1024
 """A message of 16 bits names one of so many neurons, and one of so many axons."""
 
 
-def _axons(layers: Sequence[Layer], limits: Limits, apart: bool, alone: bool) -> Axons:
+def _axons(layers: Sequence[Layer], limits: Limits, apart: bool) -> Axons:
     """Which sources' neurons share axons: those with several channels at a place, all of which reach the same neurons.
 
     A shared axon takes two slots (a message of 32 bits), or one where all of its readers are full matrices of few
     inputs: then 16 bits name it. Channels of which groups reach neurons of their own have axons ``apart``, or not.
-    Neurons with a soft reset reach places of their own layer, too, which 16 bits do not name; or are ``alone``.
+    Neurons with a soft reset reach places of their own layer, too, which 16 bits do not name.
     """
     if limits.population_atoms is None:
         return Axons()
     channels: dict[str, int] = {}
     soft = {layer.name for layer in layers if layer.soft_reset}
-    mixed = set(soft) if alone else set()
+    mixed: set[str] = set()
     dense: dict[str, bool] = {}
     spaces = {layer.name: layer.space for layer in layers}
     for layer in layers:

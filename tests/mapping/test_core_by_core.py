@@ -16,7 +16,6 @@ from neurocompile.ir.ops import Array, Concat, Input, Integrator, Linear, Neuron
 from neurocompile.ir.placed import Core, Placed, SoftReset
 from neurocompile.limits import Limits
 from neurocompile.mapping import cut_boxes
-from neurocompile.mapping.boxes import _axons
 from neurocompile.mapping.halos import halo_writes
 from neurocompile.mapping.layers import Layer
 from neurocompile.passes import Synapses
@@ -374,13 +373,9 @@ def soft(request: Any) -> tuple[Graph, Placed]:
     b.add("out", Output(), b.add("read", Integrator(), b.linear("classes", n1, 3)))
     graph, _ = Synapses(event_sums=False).run(b.graph())
     resets = {"n0": SoftReset(((200, 1), (5, 0))), "n1": SoftReset(((7, 0),))}
-    limits = replace(LOIHI, neurons_per_core=300, packing=False, halos=False)
-    alone = request.param == "discrete"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            "neurocompile.mapping.boxes._axons", lambda layers, of, apart, _: _axons(layers, of, apart, alone)
-        )
-        return graph, cut_boxes(graph, limits, "loihi", weight_bits=8, soft_resets=resets)
+    atoms = 512 if request.param == "pop32" else None
+    limits = replace(LOIHI, neurons_per_core=300, packing=False, halos=False, population_atoms=atoms)
+    return graph, cut_boxes(graph, limits, "loihi", weight_bits=8, soft_resets=resets)
 
 
 def test_neurons_of_two_compartments_are_built(soft: tuple[Graph, Placed]) -> None:
@@ -389,7 +384,7 @@ def test_neurons_of_two_compartments_are_built(soft: tuple[Graph, Placed]) -> No
     assert report.violations == []
     assert report.ratios["compartments"] == 1
     assert [core.needs["compartments"] for core in placed.cores] == [256, 256, 24, 3]
-    kind = placed.axons["n0"]
+    kind = placed.axons.get("n0", "discrete")
     first, dense = placed.cores[0].needs, placed.cores[2].needs
     # 32 places of 4 channels, each an axon to itself: 32 of two slots, or 128; and one to the next layer each.
     assert (kind, first["output axons"]) in {("pop32", 32 * 2 * 2), ("discrete", 128 * 2)}
@@ -425,7 +420,7 @@ def test_soft_resets_that_are_not_planned_for_are_found(soft: tuple[Graph, Place
 
 def test_second_compartments_have_profiles_of_their_own(soft: tuple[Graph, Placed]) -> None:
     graph, placed = soft
-    limits = replace(LOIHI, halos=False)
+    limits = replace(placed.limits, neurons_per_core=1024, packing=True)
     packed = cut_boxes(graph, limits, "loihi", weight_bits=8, soft_resets=placed.soft_resets)
     assert [core.layers for core in packed.cores] == [("n0", "n1", "read")]
     assert check(graph, packed).violations == []
