@@ -161,7 +161,7 @@ def _scaled(op: Neuron, factor: Array, shape: tuple[int, ...]) -> Neuron:
 
 def _alike(amount: Array) -> Array:
     """One number for many that differ by rounding alone."""
-    middle = np.median(amount)
+    middle = np.asarray(np.median(amount))
     return middle if np.all(np.abs(amount - middle) <= 1e-12 * np.abs(middle)) else amount
 
 

@@ -120,7 +120,7 @@ def off_grid(op: Any, unit: float, lif: Lif) -> float:
     grid, wanted = 2.0**lif.threshold_shift, [float(op.threshold) / unit - _above(op)]
     if op.reset == "by":
         wanted.append(float(op.amount) / unit)
-    return max(abs(np.rint(steps / grid) * grid - steps) / max(steps, 1.0) for steps in wanted)
+    return max(float(abs(np.rint(steps / grid) * grid - steps)) / max(steps, 1.0) for steps in wanted)
 
 
 def _above(op: Neuron) -> int:

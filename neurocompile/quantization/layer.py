@@ -492,7 +492,8 @@ def _grid_losses(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> st
         chip = (int(op.threshold) - 1 + met_above(real, lif)) * float(unit.flat[0])
         off = abs(chip - float(real.threshold)) / height
         said += f" the threshold {'is exact' if off < 1e-9 else f'is off by {off:.2%}'}"
-        if (soft := soft_reset_of(op, arithmetic)) if op.reset == "by" else None:
+        soft = soft_reset_of(op, arithmetic) if op.reset == "by" else None
+        if soft is not None:
             taken = abs(float(op.amount) * float(unit.flat[0]) - float(real.amount)) / float(real.amount)
             weights = " + ".join(f"{mantissa} << {exponent}" for mantissa, exponent in soft.weights)
             said += f", what a spike subtracts ({weights}) {'exact' if taken < 1e-9 else f'off by {taken:.2%}'}"

@@ -175,7 +175,8 @@ def soft_reset_of(op: Neuron, arithmetic: Arithmetic) -> SoftReset | None:
     if int(op.amount) % amount_grid(op, arithmetic, one):
         return None
     left = (int(op.amount) * int(np.max(op.decay)) >> arithmetic.decay_fraction) >> arithmetic.min_shift
-    most, weights = (1 << arithmetic.weight_bits_max) - 1, []  # the weights of one sign use all bits for it
+    most = (1 << arithmetic.weight_bits_max) - 1  # weights of one sign have no bit for it
+    weights: list[tuple[int, int]] = []
     while left:
         exponent = min(max(0, left.bit_length() - arithmetic.weight_bits_max), lif.weight_exponent_max)
         mantissa = min(left >> exponent, most)
