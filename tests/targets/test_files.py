@@ -64,7 +64,7 @@ def test_another_mesh_other_limits_and_other_prices_of_a_family(model: Path, tmp
     body = result("export", model, "--target", mine, "-o", tmp_path / "out", "--emit", "lava")
     assert body["target"] == "mine"
     needed = [(layer["compartments_per_neuron"], layer["neurons"]) for layer in body["mapping"]["layers"]]
-    assert (2, 2) in needed  # a soft reset
+    assert needed == [(2, 3), (1, 3)]  # a soft reset, and the readout
     assert body["cores"] == sum(-(-each * neurons // 4) for each, neurons in needed) > 1
     assert {core["tile"][0] for core in body["mapping"]["placement"]} == {0}
     mine.unlink()  # the program knows its chip
