@@ -127,4 +127,6 @@ def _events(timing: TimingReport, own: Events, samples: int) -> Iterator[tuple[s
     yield "messages, links each crosses", f"{number(own.messages / samples)}, {hops:.2f}"
     if own.halo_writes:
         yield "writes into halos, beside SOPs", number(own.halo_writes / samples)
+    if own.reset_writes:
+        yield "writes of soft resets, beside SOPs", number(own.reset_writes / samples)
     yield "fullest core", f"of {timing.cores}: receiving {own.fullest_core.busy:.0%} of the time"
