@@ -70,8 +70,8 @@ def recording_options(function: Function) -> Function:
     kinds = click.Choice(["victor-purpura", "van-rossum"])
     for decorate in (
         click.option("--distance", type=kinds, help="Also tell this distance of the spike trains."),
-        click.option("--align", type=click.Choice(["all", "time", "neurons", "none"]), default="all", show_default=True,
-                     help="What of a recording may be brought into place."),
+        click.option("--align", type=click.Choice(["auto", "all", "time", "neurons", "none"]), default="auto",
+                     show_default=True, help="What of a recording may be brought into place (auto: of events, all)."),
         click.option("--markers", type=path, metavar="FILE", help="When each recorded sample begins, a line each."),
         click.option("--sample-length", metavar="TIME", help="From one recorded sample to the next, as 20ms."),
         click.option("--step-length", metavar="TIME", help="Of a recorded step, as 1ms (default: found out)."),

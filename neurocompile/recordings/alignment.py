@@ -25,7 +25,7 @@ from neurocompile.recordings.sure import CHANCE, Choice, beats, choice
 
 __all__ = ["Align", "Aligned", "Alignment", "LagChange", "LayerAlignment", "align"]
 
-Align = Literal["all", "time", "neurons", "none"]
+Align = Literal["auto", "all", "time", "neurons", "none"]
 
 _OFFSETS = 6
 """Offsets that the numbers of spikes in each step suggest, of which each is tried."""

@@ -64,7 +64,8 @@ class RecordingOptions(Typed):
         step_length: of a step, as "1ms"; None: it is sought.
         sample_length: from the beginning of a sample to that of the next, as "20ms"; None: as long as its steps.
         markers: a file with the time at which each sample begins, or these times ``[N]``; in the events' unit.
-        align: what may be sought: "all", "time", "neurons", or "none": the recording is taken as it is.
+        align: what may be sought: "all", "time", "neurons", or "none": the recording is taken as it is; "auto": none
+            for arrays by layer, which are in network time and in the program's order, all for anything else.
         distance: of spike trains, told for each layer: "victor-purpura" or "van-rossum"; None: none.
     """
 
@@ -74,7 +75,7 @@ class RecordingOptions(Typed):
     step_length: str | None = None
     sample_length: str | None = None
     markers: Path | Array | None = None
-    align: Align = "all"
+    align: Align = "auto"
     distance: Distance | None = None
 
     @property
@@ -89,7 +90,7 @@ class Recording:
 
     found: Found
     timing: Timing = field(default_factory=Timing)
-    way: Align = "all"
+    way: Align = "auto"
     distance: Distance | None = None
 
 
@@ -158,7 +159,7 @@ def recording_of(options: RecordingOptions, program: Program) -> Recording | Non
         _seconds(options.step_length, "--step-length"),
         _seconds(options.sample_length, "--sample-length"),
         _markers(options.markers),
-        options.align in ("all", "time"),
+        options.align in ("auto", "all", "time"),
     )
     hints = Hints(options.time_unit or "", timing.step_s, program.timesteps)
     if isinstance(given, Recorded):
@@ -233,7 +234,9 @@ def bring(given: Recording | Mapping[str, Array], program: Program, data: Data) 
     for name, events in found.events.items():
         flat = expected[name].reshape(*expected[name].shape[:2], -1)
         rows[name] = rows_of(events, neurons_of(events, expected[name].shape[2:]), flat, recording.timing)
-    aligned = align(rows, {name: expected[name] for name in rows}, recording.way) if rows else None
+    by_layer = not (found.events or found.gridded)
+    way = ("none" if by_layer else "all") if recording.way == "auto" else recording.way
+    aligned = align(rows, {name: expected[name] for name in rows}, way) if rows else None
     spikes, damage = {}, {}
     for name, counts in (aligned.spikes if aligned else {}).items():
         damage[name] = damage_of(counts, expected[name])
