@@ -128,7 +128,9 @@ def test_what_a_person_reads(digits: Digits, tmp_path: Path) -> None:
     classes[:9] = (classes[:9] + 1) % 10
     name = digits.last
     np.savez(tmp_path / "a.npz", **{name: np.roll(digits.spikes[name], 1, 0), "output": classes})
-    shown = " ".join(run("validate", program, "--data", digits.file, "--recorded", tmp_path / "a.npz").out.split())
+    shown = " ".join(
+        run("validate", program, "--data", digits.file, "--recorded", tmp_path / "a.npz", "--align", "all").out.split()
+    )
     steps = digits.program.timesteps
     assert f"aligned: {name}: moved by -{steps} steps" in shown
     assert f"9 of {len(classes)} decisions differ" in shown
