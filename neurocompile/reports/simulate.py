@@ -100,7 +100,7 @@ class SimulateReport(Report):
         labels: ``[N]``, if there are any.
         counts: sample by sample; empty for a run in float64.
         spike_counts: by layer.
-        timeline: of the first sample in the Chrome trace-event format, if it was asked for.
+        timeline: of the first sample in the Chrome trace-event format, if it was asked for and not written in another.
     """
 
     target: str
