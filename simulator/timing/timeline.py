@@ -21,7 +21,8 @@ from neurocompile.simulator.timing.slices import Piece, Slices, Timeline, Tracks
 from neurocompile.targets.nc1.chip import Nc1
 
 __all__ = [
-    "Leg", "as_chrome", "as_trace", "async_timeline", "critical_path", "nc1_timeline", "trace_async_events", "trace_events",
+    "Leg", "as_chrome", "as_trace", "async_timeline", "critical_path", "nc1_timeline", "trace_async_events",
+    "trace_events",
 ]  # fmt: skip
 
 _STEPS, _CORES, _LINKS, _LAYERS, _PATH = "steps", "cores", "links", "layers", "critical path"
