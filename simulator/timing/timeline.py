@@ -6,7 +6,7 @@ as a microsecond. What layers did and what each step waited for are told beside 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -243,7 +243,7 @@ def _heard(number: int, parts: list[tuple[Array, Array]]) -> Slices:
     return Slices(_LAYERS, 2 * number + 1, "synapses", *merged(starts, stops))
 
 
-def _paths(steps: list[list[tuple[str, int, int, int]]], names: Mapping[int, str]) -> Iterator[Piece]:
+def _paths(steps: Sequence[Sequence[tuple[str, int, int, int]]], names: Mapping[int, str]) -> Iterator[Piece]:
     """What each step waited for: what, where, from when to when; arrows lead along the way."""
     there = sorted({where for legs in steps for _, where, _, _ in legs})
     yield Tracks(_PATH, {number: names[where] for number, where in enumerate(there)})
