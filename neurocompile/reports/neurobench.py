@@ -48,7 +48,8 @@ class NeuroBench:
         footprint: bytes of the weights and of all that differs from neuron to neuron.
         connection_sparsity: the share of weights that are 0, shared ones counted once.
         parameter_count: weights, shared ones counted once, and numbers that differ from neuron to neuron.
-        activation_sparsity: the share of neurons and steps that do not fire.
+        activation_sparsity: the share of neurons and steps that do not fire; without neurons that fire several spikes a
+            step, and None if there are no others.
         synaptic_operations: None where nothing was counted (a run in float64).
         membrane_updates: of one sample, on average: neurons and steps whose input or state is not 0; likewise.
     """
@@ -56,7 +57,7 @@ class NeuroBench:
     footprint: int = field(metadata={"json": "Footprint"})
     connection_sparsity: float = field(metadata={"json": "ConnectionSparsity"})
     parameter_count: int = field(metadata={"json": "ParameterCount"})
-    activation_sparsity: float = field(metadata={"json": "ActivationSparsity"})
+    activation_sparsity: float | None = field(metadata={"json": "ActivationSparsity"})
     synaptic_operations: SynapticOperations | None = field(metadata={"json": "SynapticOperations"})
     membrane_updates: float | None = field(metadata={"json": "MembraneUpdates"})
 
@@ -75,6 +76,8 @@ def neurobench(
     """
     graph, layers = program.integer, form_of(program.integer).layers
     weights = [weight for layer in layers.values() for weight in _weights(layer)]
+    # Of neurons that fire several spikes a step, counts do not tell in how many steps they did.
+    fired = {node.name: fired[node.name] for node in graph.of(Neuron) if node.op.max_spikes == 1}
     places = sum(graph.edges[name].size for name in fired) * program.timesteps * samples
     updated = [counts.layers[node.name].active for node in graph.of(Neuron) if node.name in counts.layers]
     number = sum(weight.size for weight in weights)
@@ -82,7 +85,7 @@ def neurobench(
         footprint=_bytes(program, layers),
         connection_sparsity=1 - sum(int(np.count_nonzero(weight)) for weight in weights) / number if number else 0.0,
         parameter_count=number + sum(each.size for layer in layers.values() for each in _beside(layer)),
-        activation_sparsity=1 - sum(fired.values()) / places if places else 0.0,
+        activation_sparsity=1 - sum(fired.values()) / places if places else None,
         synaptic_operations=_operations(program, counts, fired, samples, given) if counts.layers else None,
         membrane_updates=sum(int(each.sum()) for each in updated) / samples if counts.layers else None,
     )

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 import neurocompile
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.frontends.pytorch.model import TorchModel
+from neurocompile.ir import Graph, Node
 from neurocompile.ir.form import form_of
+from neurocompile.ir.ops import Input, Integrator, Linear, Neuron, Output
 from neurocompile.reports.neurobench import NeuroBench
 from neurocompile.reports.plain import plain
 from neurocompile.simulator.counts import fanouts, stored_in
@@ -169,6 +171,28 @@ def test_what_neurons_differ_by_is_a_parameter() -> None:
     weights = 16 * 9 + 32 * 16 * 9 + 32 * 32 * 9 + 64 * 128 + 10 * 64
     assert found.parameter_count == weights + 3 * 144 + 10
     assert found.footprint == weights + (2 * 144 + 10) * 3 + 144 // 8
+
+
+def test_of_several_spikes_a_step_counts_tell_no_share() -> None:
+    """Spikes are more than places there: a neuron that fires twice in a step is no two neurons that fire."""
+    threshold = np.asarray(1.0)
+    several = Neuron(threshold, reset="by", amount=threshold, max_spikes=8)
+    nodes = [
+        Node("x", Input((3,), "spikes"), ()),
+        Node("wide", Linear(np.full((2, 3), 2.5)), ("x",)),
+        Node("several", several, ("wide",)),
+        Node("last", Linear(np.ones((1, 2))), ("several",)),
+        Node("sum", Integrator(), ("last",)),
+        Node("output", Output("sum"), ("sum",)),
+    ]
+    x = np.ones((2, STEPS, 3))
+    program = compile_graph(Graph(nodes), "generic", STEPS, Options(bits=8), calibration={"x": x})
+    report = neurocompile.simulate(program, x)
+    assert report.firing_rate > 1
+    found = report.neurobench
+    assert found.activation_sparsity is None
+    assert found.synaptic_operations is not None
+    assert found.synaptic_operations.macs > 0  # sums of spikes are numbers to NeuroBench
 
 
 @pytest.mark.parametrize("seed", range(40))
