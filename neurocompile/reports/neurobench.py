@@ -72,7 +72,8 @@ def neurobench(
         counts: of the run; empty if nothing was counted.
         fired: spikes of each layer of neurons, over all samples.
         samples: how many.
-        given: how often each element of a real-valued input was not 0, over all samples and steps, ``[*shape]``.
+        given: how often each element of a real-valued input was not 0, over all samples and steps, ``[*shape]``; of
+            inputs that are missing (a host makes them) every step counts.
     """
     graph, layers = program.integer, form_of(program.integer).layers
     weights = [weight for layer in layers.values() for weight in _weights(layer)]

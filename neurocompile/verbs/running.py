@@ -36,8 +36,8 @@ class Run:
     ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
     is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs. ``engine``
     says what computed it. ``clock`` has the time it took, on a target with a timing model; ``untimed`` says why not.
-    ``given`` is how often each element of a real-valued input was not 0, over all samples and steps, ``[*shape]``; it
-    is empty for a run in float64.
+    ``given`` is how often each element of a real-valued input of the user's was not 0, over all samples and steps,
+    ``[*shape]``; it is empty for a run in float64.
     """
 
     program: Program
@@ -137,9 +137,9 @@ def _parts(
 
 
 def _active(program: Program, inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-    """How often each element of a real-valued input is not 0 for the program, over samples and steps."""
+    """How often each element of a real-valued input that the user gives is not 0, over samples and steps."""
     for name, op in program.inputs.items():
-        if op.carries == "real":
+        if op.carries == "real" and name in inputs:
             whole, _ = program.integers_of(name, inputs[name])
             yield name, (whole != 0).sum((0, 1)) * (program.timesteps // whole.shape[1])
 

@@ -20,6 +20,7 @@ from neurocompile.frontends.pytorch.model import TorchModel
 from neurocompile.ir import Graph, Node
 from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Input, Integrator, Linear, Neuron, Output
+from neurocompile.models.zoo import ZOO
 from neurocompile.reports.neurobench import NeuroBench
 from neurocompile.reports.plain import plain
 from neurocompile.simulator.counts import fanouts, stored_in
@@ -206,6 +207,22 @@ def test_synapses_by_their_shapes_are_those_that_are_listed(seed: int) -> None:
     ]
     assert compared
     assert all(mine == theirs for mine, theirs in compared)
+
+
+def test_of_what_a_host_computes_every_step_is_a_mac(tmp_path: Path) -> None:
+    network = ZOO["sdid-small"]
+    module, inputs = network.synthetic(0, 2)
+    neurocompile.save(module, tmp_path / "m.pt", inputs, layout=network.layout, timesteps=network.timesteps)
+    program = neurocompile.compile(tmp_path / "m.pt")
+    data = program.example_data()
+    assert data is not None
+    assert not program.inputs.keys() & data.inputs.keys()
+    report = neurocompile.simulate(program, data.inputs)
+    done = report.neurobench.synaptic_operations
+    assert done is not None
+    zeros = sum(int((found.stored - found.nonzero)[found.real].sum()) for found in fanouts(program.integer))
+    assert report.totals.macs is not None
+    assert done.macs == report.totals.macs / report.samples - zeros * program.timesteps > 0
 
 
 def test_simulate_says_it_in_json_and_in_float64_what_was_counted() -> None:
