@@ -78,7 +78,8 @@ def neurobench(
     graph, layers = program.integer, form_of(program.integer).layers
     weights = [weight for layer in layers.values() for weight in _weights(layer)]
     # Of neurons that fire several spikes a step, counts do not tell in how many steps they did.
-    fired = {node.name: fired[node.name] for node in graph.of(Neuron) if node.op.max_spikes == 1}
+    several = {name for name, layer in layers.items() if isinstance(layer.op, Neuron) and layer.op.max_spikes > 1}
+    fired = {name: spikes for name, spikes in fired.items() if name not in several}
     places = sum(graph.edges[name].size for name in fired) * program.timesteps * samples
     updated = [counts.layers[node.name].active for node in graph.of(Neuron) if node.name in counts.layers]
     number = sum(weight.size for weight in weights)
