@@ -97,6 +97,15 @@ peers-mapping:
 	@echo "$(PEERS_VENV)-nengo: nengo-loihi, about 60 MB to download"
 	$(PEERS_VENV)-nengo/bin/python $(PIP_INSTALL) nengo-loihi==1.1.0 nengo==3.2.0 numpy==1.23.5 scipy==1.15.3
 
+# NeuroBench's own metrics, which ours are compared with. torch is named first, so that its CPU build stays.
+.PHONY: peers-neurobench
+peers-neurobench:
+	test -x $(PEERS_VENV)-neurobench/bin/python || $(PYTHON) -m venv $(PEERS_VENV)-neurobench
+	@echo "$(PEERS_VENV)-neurobench: torch, SpikingJelly, snnTorch and NeuroBench, 1.5 GB where torch is a CPU build"
+	$(PEERS_VENV)-neurobench/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
+		torch==2.13.0 neurobench==2.3.0 snntorch==1.0.0 nir==1.0.8 nirtorch==2.6 -e '.[torch,data,nir]'
+	$(PEERS_VENV)-neurobench/bin/python -m benchmarks.neurobench
+
 peer = (test -x $(PEERS_VENV)-$(1)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)-$(1)) && \
 	$(PEERS_VENV)-$(1)/bin/python $(PIP_INSTALL) $(2)
 

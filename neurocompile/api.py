@@ -230,7 +230,8 @@ def simulate(
         timing: whether to time it, on a target with a timing model; None: up to 5 million synapses.
         placement: of the cores: "in-order", "snake", "hilbert", on nc1 also "refined" and "balanced"; None: the usual.
         timeline: whether the report holds when what of the first sample happened, for ui.perfetto.dev; a file: write
-            it there, too.
+            it there, too. One that is called .pftrace or .perfetto-trace is in Perfetto's own format, written piece by
+            piece, and the report does not hold it.
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference instead of the compiled engine.
         stream: keep the state from one sample to the next.

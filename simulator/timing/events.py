@@ -26,7 +26,8 @@ from neurocompile.simulator.timing.asynchronous import (
 )
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import BusyCore, Events, Spread, TimingReport
-from neurocompile.simulator.timing.timeline import as_trace, trace_async_events
+from neurocompile.simulator.timing.slices import Timeline
+from neurocompile.simulator.timing.timeline import as_trace, async_timeline, trace_async_events
 from neurocompile.targets import Target, load_events, target_of
 from neurocompile.targets.events import AsyncEvents, AsyncMesh
 
@@ -229,6 +230,16 @@ class EventClock:
         """What happened when in the first sample, in the Chrome trace-event format."""
         assert self.first is not None  # it was kept
         return as_trace(trace_async_events(self.mapped.chip, self.first), "microseconds")
+
+    def slices(self) -> Timeline:
+        """The same, what layers did and what each step waited for, piece by piece."""
+        assert self.first is not None  # it was kept
+        mapped = self.mapped
+        layers = {
+            name: mapped.chip.number[mapped.first[name] : mapped.first[name] + population.size]
+            for name, population in mapped.netlist.populations.items()
+        }
+        return async_timeline(mapped.chip, self.first, layers)
 
     def report(self) -> TimingReport:
         """Latency and energy, and where they went."""

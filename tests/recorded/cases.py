@@ -160,6 +160,7 @@ for target in ("nc1", "loihi", "loihi2"):
         f"export m.pt --target {target} -o out --json",
         *both("simulate out --data x.npz --timing", "simulate out --data x.npz --no-timing"),
         "simulate out --data x.npz --timeline t.json --json",
+        "simulate out --data x.npz --timeline t.pftrace --json",
         *both(*(f"simulate out --data x.npz --timing --placement {name}"
                 for name in ("in-order", "snake", "hilbert", "refined", "balanced"))),
         "simulate out --data x.npz --timing --stream --json",

@@ -10,6 +10,7 @@ from neurocompile.reports.text.program import host_regions, readouts
 from neurocompile.simulator.timing.report import Cycles, Events
 
 if TYPE_CHECKING:
+    from neurocompile.reports.neurobench import NeuroBench
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.text.parts import Part, Table
     from neurocompile.simulator.energy import Unpriced
@@ -28,6 +29,7 @@ def text(report: SimulateReport) -> Iterator[Part]:
     """The layers, what they sum to, and what the host does beside them."""
     yield _layers(report)
     yield _totals(report)
+    yield _neurobench(report.neurobench)
     each = report.per_sample
     yield from host_regions(report.host_regions, None if each.sops is None else each.sops + (each.macs or 0))
 
@@ -86,6 +88,19 @@ def _totals(report: SimulateReport) -> Table:
         made.add_row("fits", f"priced only; would need at least {report.chips_needed} chips")
     if report.overflows or report.clipped:
         made.add_row("overflows / clipped inputs", f"{report.overflows:,} / {report.clipped:,}")
+    return made
+
+
+def _neurobench(found: NeuroBench) -> Table:
+    made = table("by NeuroBench's names (docs/counts.md)", "", "")
+    made.add_row("Footprint", f"{found.footprint:,} bytes")
+    made.add_row("ParameterCount", f"{found.parameter_count:,}")
+    made.add_row("ConnectionSparsity", percent(found.connection_sparsity))
+    made.add_row("ActivationSparsity", percent(found.activation_sparsity))
+    if (done := found.synaptic_operations) is not None:
+        said = f"{number(done.macs)} MACs, {number(done.acs)} ACs, effective; dense {number(done.dense)}"
+        made.add_row("SynapticOperations", said)
+        made.add_row("MembraneUpdates", number(found.membrane_updates))
     return made
 
 
