@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -56,11 +57,11 @@ class Evidence:
 
     def of(self, samples: Array) -> Evidence:
         """Some samples."""
-        parts = (
+        given, expected, observed, left = (
             {name: x[samples] for name, x in part.items()}
             for part in (self.given, self.expected, self.observed, self.left)
         )
-        return Evidence(*parts, first_sample=self.first_sample)
+        return Evidence(given, expected, observed, left, self.first_sample)
 
 
 def diagnose(graph: Graph, rule: Rule, evidence: Evidence) -> list[Cause]:
@@ -170,7 +171,7 @@ class _Diagnosis:
         enough = any(places >= _PLACES + _PLACES_FITTED * each.free for each in found)
         sure = enough and len(found) <= _NAMES
         threshold = np.broadcast_to(case.op.threshold, case.neurons.shape)[tuple(neuron)]
-        at = (sample, slice(None), *neuron)
+        at: Any = (sample, slice(None), *neuron)
         explained = found[0].apply(case) if found else None
         course = Course(
             membrane=tuple(map(float, case.own.membranes[at])),

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurocompile.compiler import REAL_PASSES
 from neurocompile.errors import NeurocompileError
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.ir.trace import Trace
-from neurocompile.passes import FoldScale, Pass, Synapses, run_passes
+from neurocompile.passes import REAL_PASSES, FoldScale, Pass, Synapses, run_passes
 from neurocompile.program import Program
 from neurocompile.reports.causes import Cause
 from neurocompile.validation.causes.diagnosis import Evidence, diagnose
