@@ -36,15 +36,17 @@ no-python-3.10:
 	@echo "no Python 3.10 found: programs for Loihi can be exported, but not run in Lava here."
 	@echo "Install one (pyenv install 3.10, or uv python install 3.10) and run make setup-lava LAVA_PYTHON=/path/to/it"
 
-# System tools that backends call: the Verilog simulators that nc1 runs in, and what synthesizes it.
-TOOLS := iverilog verilator yosys
+# System tools: the Verilog simulators that nc1 runs in, what synthesizes it,
+# and Chromium, in which tests open the pages of reports.
+TOOLS := iverilog verilator yosys chromium chromedriver
+PACKAGES := iverilog verilator yosys chromium chromium-driver
 system:
 	@for tool in $(TOOLS); do command -v $$tool > /dev/null || missing=1; done; \
 	if [ -z "$$missing" ]; then echo "all there: $(TOOLS)"; \
 	elif command -v apt-get > /dev/null; then \
 		if [ "$$(id -u)" = 0 ]; then run=; else run=sudo; fi; \
-		echo "installing $(TOOLS), about 100 MB to download"; \
-		$$run apt-get update -qq && $$run apt-get install -y -qq --no-install-recommends $(TOOLS) > /dev/null; \
+		echo "installing $(PACKAGES), about 250 MB to download"; \
+		$$run apt-get update -qq && $$run apt-get install -y -qq --no-install-recommends $(PACKAGES) > /dev/null; \
 	else echo "install $(TOOLS) with your package manager"; exit 1; fi
 
 demo: setup

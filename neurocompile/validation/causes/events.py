@@ -121,8 +121,8 @@ def _seen(case: Case) -> Run:
 def _constant(case: Case, where: Array) -> Iterator[Hypothesis]:
     """Neurons that never fire, or always do."""
     seen = case.observed
-    concerned = case.neurons & where
-    if not concerned.any() or concerned.sum() > max(1, concerned.size // 2):
+    concerned = case.neurons
+    if not np.array_equal(where, concerned) or concerned.sum() > max(1, concerned.size // 2):
         return
     places = np.argwhere(concerned)
     what = f"neuron {list(map(int, places[0]))}" if len(places) == 1 else f"{len(places)} neurons"

@@ -24,6 +24,7 @@ _FACTORS = (
 _DELAYS = (1, -1, 2, -2, 3, 4)
 _MOST_INPUTS = 2048
 _MOST_TOPS = 256
+_POWERS = 12
 
 Change = Callable[[Array], Array]
 """Weights to others of the same shape."""
@@ -42,8 +43,9 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         what = "weights" if len(group) == len(synapses) else f"weights of {group[0].name}"
         yield from _scaled(case, where, group, what)
         yield from _late(where, group, what)
-        if isinstance(case.rule, IntegerRule):
-            yield from _cut(where, group, what)
+        yield from (
+            _cut(where, group, what) if isinstance(case.rule, IntegerRule) else _cut_reals(case, where, group, what)
+        )
     for synapse in synapses:
         yield from _missing(case, where, synapse)
         if where.all():
@@ -119,16 +121,43 @@ def _factors(
 def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
     """Bits lost at the lower end of weights, or at the upper one."""
     most = max(int(np.abs(_weights(synapse.op)).max(initial=0)) for synapse in group)
+    full = (1 << most.bit_length()) - 1
     for bits in range(1, max(2, most.bit_length() + 1)):
         for how, rounded in _ROUNDINGS.items():
             detail = f"the lowest {bits} bits of {what} {how}"
             yield Hypothesis("weights-rounded", detail, _with(group, _to_steps(rounded, 1 << bits), where))
+            if (most + (1 << bits - 1)) >> bits << bits > full:  # the largest do not fit any more
+                held = _to_steps(rounded, 1 << bits, full)
+                yield Hypothesis("weights-rounded", f"{detail}, at most {full}", _with(group, held, where))
     tops = {(1 << bits) - 1 for bits in range(most.bit_length() + 1)} | {1 << bits for bits in range(most.bit_length())}
     tops |= set(range(1, most)) if most <= _MOST_TOPS else set()
     for top in sorted(tops):
         for least in (-top, -top - 1) if 0 < top < most else ():
             detail = f"{what} between {least} and {top}"
             yield Hypothesis("weights-saturated", detail, _with(group, _clipped(least, top), where))
+
+
+def _cut_reals(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
+    """Weights to multiples of a power of two, or that end somewhere."""
+    sizes = np.unique(np.abs(np.concatenate([_weights(synapse.op).ravel() for synapse in group])))
+    if not sizes[-1]:
+        return
+    for power in range(_POWERS):
+        step = 2.0 ** (np.floor(np.log2(sizes[-1])) + 1 - power)
+        for how, rounded in _ROUNDINGS.items():
+            detail = f"{what} {how} to multiples of {step:g}"
+            yield Hypothesis("weights-rounded", detail, _with(group, _to_steps(rounded, step), where))
+
+    def wrong(top: float) -> int:
+        return int(case.differing(_with(group, _clipped(-top, top), where)(case)).sum())
+
+    tops = sizes[:: max(1, len(sizes) // _POWERS)]
+    for _ in range(3):  # between the neighbours of the best, ever nearer
+        best = int(np.argmin([wrong(float(top)) for top in tops]))
+        tops = np.linspace(tops[max(0, best - 1)], tops[min(len(tops) - 1, best + 1)], _POWERS)
+    top = float(tops[np.argmin([wrong(float(top)) for top in tops])])
+    detail = f"{what} between {-top:g} and {top:g}"
+    yield Hypothesis("weights-saturated", detail, _with(group, _clipped(-top, top), where), free=1)
 
 
 def _away(x: Array) -> Array:
@@ -147,11 +176,13 @@ _ROUNDINGS: dict[str, Change] = {
 }  # fmt: skip
 
 
-def _to_steps(rounded: Change, step: int) -> Change:
-    return lambda w: (rounded(w / step) * step).astype(w.dtype)
+def _to_steps(rounded: Change, step: float, full: int | None = None) -> Change:
+    """Multiples of a step; between ``-full - 1`` and ``full``, if that is given."""
+    low, high = (-np.inf, np.inf) if full is None else (-full - 1, full)
+    return lambda w: np.clip(rounded(w / step) * step, low, high).astype(w.dtype)
 
 
-def _clipped(least: int, top: int) -> Change:
+def _clipped(least: float, top: float) -> Change:
     return lambda w: np.clip(w, least, top)
 
 
