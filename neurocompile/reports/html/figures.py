@@ -208,7 +208,7 @@ def network(found: Sequence[LayerFacts]) -> str:
     places: dict[str, tuple[float, float]] = {}
     for depth, row in sorted(rows.items()):
         for column, layer in enumerate(row):
-            places[layer.name] = (_INCHES / (len(row) + 1) * (column + 1), -step * depth)
+            places[layer.name] = (_INCHES / len(row) * (column + 0.5), -step * depth)
     for layer in found:
         x, y = places[layer.name]
         colour = {"input": _GREEN, "host": _GREEN, "simulation": _RED}.get(
@@ -226,7 +226,7 @@ def network(found: Sequence[LayerFacts]) -> str:
                 continue
             sx, sy = places[source]
             near = abs((sy - y) - step) < 1e-6
-            bend = 0.0 if near and abs(sx - x) < 1e-6 else 0.35 if sy > y else -0.5
+            bend = 0.0 if near else 0.35 if sy > y else -0.5
             start, end = ((sx, sy - 0.19), (x, y + 0.19)) if near else ((sx + width / 2, sy), (x + width / 2, y))
             axis.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={-bend}", arrowstyle="-|>",
                                            mutation_scale=7, color=_INK, linewidth=0.7,

@@ -57,10 +57,16 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Figure:
-    """A drawing, and what it shows in words."""
+    """A drawing, a line below it, and what it shows in words, for those who do not see it ("": the line says it)."""
 
     svg: str
     caption: str
+    words: str = ""
+
+    @property
+    def label(self) -> str:
+        """All of that in words."""
+        return f"{self.caption} {self.words}".strip()
 
 
 @dataclass
@@ -249,9 +255,9 @@ def _network(report: PageReport, drawn: bool) -> _Section:
             if layer.sources
         )
         legend = (
-            "Green: inputs and what the host computes; blue: on the chip; red: in simulation only; dashed: delayed. "
+            "Green: inputs and what the host computes; blue: on the chip; red: in simulation only; dashed: delayed."
         )
-        made.figures.append(_Figure(figures.network(report.layers), f"{legend}{words}."))
+        made.figures.append(_Figure(figures.network(report.layers), legend, f"{words}."))
     lines = any(layer.line for layer in report.layers)
     rows = tuple(
         (
@@ -285,7 +291,7 @@ def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
         rates = "; ".join(
             f"{each.name} {percent(each.firing_rate)}" for each in run.layers if each.firing_rate is not None
         )
-        made.figures.append(_Figure(figures.layers(run), f"Firing rates and synaptic operations by layer: {rates}."))
+        made.figures.append(_Figure(figures.layers(run), "Firing rates and synaptic operations by layer.", f"{rates}."))
     rows = tuple(
         (
             layer.name, layer.kind, layer.neurons, layer.firing_rate, layer.totals.spikes, layer.totals.sops,
@@ -302,10 +308,11 @@ def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
 
 def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
     made = _Section("energy", "What it costs")
-    made.text.append(
-        f"On {run.target}: {energy(run.per_sample.energy_pj, bool(run.bill.is_lower_bound))} an inference, "
-        f"{number(run.bill.pj_per_sop)} pJ/SOP all in."
-    )
+    if run.per_sample.energy_pj is None:
+        made.text.append(f"{run.target} has no published price; others are below.")
+    else:
+        cost = energy(run.per_sample.energy_pj, bool(run.bill.is_lower_bound))
+        made.text.append(f"On {run.target}: {cost} an inference, {number(run.bill.pj_per_sop)} pJ/SOP all in.")
     rows = []
     for name, each in report.runs.items():
         low, high = each.bill.bounds_pj or (None, None)
@@ -321,7 +328,7 @@ def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
             f"{name} {energy(each.per_sample.energy_pj, bool(each.bill.is_lower_bound))}"
             for name, each in priced.items()
         )
-        made.figures.append(_Figure(figures.energy(priced), f"Energy of an inference on each chip: {words}."))
+        made.figures.append(_Figure(figures.energy(priced), "Energy of an inference on each chip.", f"{words}."))
     if drawn and run.bill.by_term_pj and any(run.bill.by_term_pj.values()):
         parts = ", ".join(f"{name} {pj / run.samples:.4g} pJ" for name, pj in run.bill.by_term_pj.items() if pj)
         made.figures.append(_Figure(figures.spent(run), f"On {run.target}, by what it is for: {parts}."))
