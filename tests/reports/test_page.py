@@ -120,6 +120,20 @@ def test_a_browser_shows_it(which: str, width: int, dark: bool, browser: Any, re
     assert "Verdicts" in seen["shown"]
 
 
+@pytest.mark.parametrize(
+    ("name", "target"), [("vq-svae-small", "generic"), pytest.param("mpbn-resnet20", "loihi", marks=pytest.mark.slow)]
+)
+def test_hosts_and_large_networks_are_shown(name: str, target: str, browser: Any, tmp_path: Path) -> None:
+    neurocompile.zoo(name, out=tmp_path / "model.pt")
+    program = neurocompile.compile(tmp_path / "model.pt", target=target, chips=2)
+    report = neurocompile.report(program, backend_samples=0, require=("quantization",), out=tmp_path / "page.html")
+    assert report.bytes < MOST_BYTES
+    seen = opened(browser, tmp_path / "page.html", 1600)
+    assert (seen["console"], seen["asked"], seen["axe"]) == ([], [], [])
+    assert min(seen["drawn"]) > 20
+    assert "ActivationSparsity" in seen["shown"]
+
+
 def test_keys_zoom(fine: PageReport, browser: Any) -> None:
     assert fine.path is not None
     opened(browser, fine.path, 1600)

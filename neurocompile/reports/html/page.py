@@ -16,6 +16,7 @@ from neurocompile.extras import require
 from neurocompile.ir.placed import bounds_of, nearest_limit
 from neurocompile.reports.html import figures
 from neurocompile.reports.page import PageReport
+from neurocompile.reports.plain import plain
 from neurocompile.reports.text.parts import energy, number, percent
 
 if TYPE_CHECKING:
@@ -303,6 +304,10 @@ def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
     columns = ("layer", "kind", "neurons", "firing rate", "spikes", "SOPs", "SOPs of weights not 0", "MACs",
                "active updates", "inactive updates", "energy, pJ")  # fmt: skip
     made.tables.append(_Table("layers", columns, rows, ("sums over all samples",)))
+    found = plain(run.neurobench)
+    found |= found.pop("SynapticOperations") or {}
+    notes = ("by the names of NeuroBench's metrics, an inference",)
+    made.tables.append(_Table("neurobench", ("metric", "value"), tuple(found.items()), notes))
     return made
 
 
