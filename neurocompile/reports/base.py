@@ -12,3 +12,9 @@ class Report:
     def exit_code(self) -> int:
         """What the command line ends with (docs: README); 0 is done."""
         return 0
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows, where this is the last expression of a cell."""
+        from neurocompile.reports.html.notebook import notebook
+
+        return notebook(self)
