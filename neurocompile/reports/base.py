@@ -10,7 +10,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What the command line ends with (docs: README); 0 is done."""
+        """What the command line ends with (``neurocompile --help`` lists them); 0 is done."""
         return 0
 
     def _repr_html_(self) -> str:

@@ -55,7 +55,7 @@ def _table(table: Table) -> str:
     rows = ("".join(map(_cell, table.columns, row)) for row in table.rows)
     parts.append(f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody>")
     legend = "".join(f'<p style="{_LINE}; opacity: 0.8">{_text(line)}</p>' for line in table.legend)
-    return f"<table>{''.join(parts)}</table>{legend}"
+    return f'<div style="margin-bottom: 1em"><table>{"".join(parts)}</table>{legend}</div>'
 
 
 def _cell(column: Column, cell: str) -> str:
@@ -64,7 +64,7 @@ def _cell(column: Column, cell: str) -> str:
 
 def _side(column: Column) -> str:
     """Numbers stand on the right."""
-    return f"text-align: {'left' if column.words else 'right'}"
+    return f"padding: 0.1em 0.7em; text-align: {'left' if column.words else 'right'}"
 
 
 def _text(words: str) -> str:
