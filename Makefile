@@ -36,15 +36,17 @@ no-python-3.10:
 	@echo "no Python 3.10 found: programs for Loihi can be exported, but not run in Lava here."
 	@echo "Install one (pyenv install 3.10, or uv python install 3.10) and run make setup-lava LAVA_PYTHON=/path/to/it"
 
-# System tools that backends call: the Verilog simulators that nc1 runs in, and what synthesizes it.
-TOOLS := iverilog verilator yosys
+# System tools: the Verilog simulators that nc1 runs in, what synthesizes it,
+# and Chromium, in which tests open the pages of reports.
+TOOLS := iverilog verilator yosys chromium chromedriver
+PACKAGES := iverilog verilator yosys chromium chromium-driver
 system:
 	@for tool in $(TOOLS); do command -v $$tool > /dev/null || missing=1; done; \
 	if [ -z "$$missing" ]; then echo "all there: $(TOOLS)"; \
 	elif command -v apt-get > /dev/null; then \
 		if [ "$$(id -u)" = 0 ]; then run=; else run=sudo; fi; \
-		echo "installing $(TOOLS), about 100 MB to download"; \
-		$$run apt-get update -qq && $$run apt-get install -y -qq --no-install-recommends $(TOOLS) > /dev/null; \
+		echo "installing $(PACKAGES), about 250 MB to download"; \
+		$$run apt-get update -qq && $$run apt-get install -y -qq --no-install-recommends $(PACKAGES) > /dev/null; \
 	else echo "install $(TOOLS) with your package manager"; exit 1; fi
 
 demo: setup
@@ -96,6 +98,15 @@ peers-mapping:
 	test -x $(PEERS_VENV)-nengo/bin/python || $(LAVA_PYTHON) -m venv $(PEERS_VENV)-nengo
 	@echo "$(PEERS_VENV)-nengo: nengo-loihi, about 60 MB to download"
 	$(PEERS_VENV)-nengo/bin/python $(PIP_INSTALL) nengo-loihi==1.1.0 nengo==3.2.0 numpy==1.23.5 scipy==1.15.3
+
+# NeuroBench's own metrics, which ours are compared with. torch is named first, so that its CPU build stays.
+.PHONY: peers-neurobench
+peers-neurobench:
+	test -x $(PEERS_VENV)-neurobench/bin/python || $(PYTHON) -m venv $(PEERS_VENV)-neurobench
+	@echo "$(PEERS_VENV)-neurobench: torch, SpikingJelly, snnTorch and NeuroBench, 1.5 GB where torch is a CPU build"
+	$(PEERS_VENV)-neurobench/bin/python $(PIP_INSTALL) -c constraints-dev.txt \
+		torch==2.13.0 neurobench==2.3.0 snntorch==1.0.0 nir==1.0.8 nirtorch==2.6 -e '.[torch,data,nir]'
+	$(PEERS_VENV)-neurobench/bin/python -m benchmarks.neurobench
 
 peer = (test -x $(PEERS_VENV)-$(1)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)-$(1)) && \
 	$(PEERS_VENV)-$(1)/bin/python $(PIP_INSTALL) $(2)

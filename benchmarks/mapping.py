@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from neurocompile.errors import DoesNotFit, NeurocompileError
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Integrator, Neuron, Scale
+from neurocompile.ir.placed import SoftReset
 from neurocompile.mapping import cut_boxes
 from neurocompile.mapping.host import encoders, without_written
-from neurocompile.passes import REAL_PASSES, FoldScale, QuantizeInputs, Synapses, run_passes
+from neurocompile.mapping.resets import planned_soft_resets
+from neurocompile.passes import REAL_PASSES, CommonThreshold, FoldScale, QuantizeInputs, Synapses, run_passes
 from neurocompile.targets import Target, load_target
 
 BITS = 8
@@ -79,7 +82,8 @@ def _cut(graph: Graph, target: Target) -> dict[str, Any]:
             raise DoesNotFit(problems)
         if encode == "host":
             host, graph = frozenset(encoders(graph)), without_written(graph)
-        placed = cut_boxes(graph, limits, target.name, weight_bits=BITS, host=host)
+        soft = soft_resets_of(graph, target, host)
+        placed = cut_boxes(graph, limits, target.name, weight_bits=BITS, host=host, soft_resets=soft)
     except NeurocompileError as error:
         return _refused(error)
     bound: Counter[str | None] = Counter()
@@ -94,10 +98,12 @@ def _cut(graph: Graph, target: Target) -> dict[str, Any]:
         "chips": placed.chips,
         "neurons": neurons,
         "least": max(
-            -(-neurons // limits.neurons_per_core), -(-8 * _words(graph, host) // limits.synapse_bytes_per_core)
+            -(-(sum(layer.compartments - layer.beside for layer in placed.layers)) // limits.neurons_per_core),
+            -(-8 * _words(graph, host) // limits.synapse_bytes_per_core),
         ),
+        "soft_resets": len(soft),
         "bound": dict(bound),
-        "halo": sum(layer.compartments - layer.neurons for layer in placed.layers),
+        "halo": sum(layer.beside for layer in placed.layers),
         "crossing": placed.crossing,
         "too_large": [f"{each.layer} ({each.resource})" for each in placed.excesses],
         "layers": [
@@ -106,6 +112,13 @@ def _cut(graph: Graph, target: Target) -> dict[str, Any]:
             for each in placed.layers
         ],
     }  # fmt: skip
+
+
+def soft_resets_of(graph: Graph, target: Target, host: frozenset[str]) -> Mapping[str, SoftReset]:
+    """The layers of a graph in synaptic form whose neurons will have two compartments."""
+    assert target.arithmetic is not None
+    common, _ = CommonThreshold(target.arithmetic, host).run(graph)
+    return planned_soft_resets(common, target.arithmetic, host)
 
 
 def _words(graph: Graph, host: frozenset[str]) -> int:

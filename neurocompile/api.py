@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from neurocompile.ir.ops import Array, Read
 from neurocompile.program import Program, load_program
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NirStart,
     )
     from neurocompile.quantization import Scales
+    from neurocompile.recordings import Align, Distance, Recorded, TimeUnit
     from neurocompile.reports.check import CheckReport
     from neurocompile.reports.demo import DemoReport, DigitsReport
     from neurocompile.reports.export import ExportReport
@@ -229,7 +230,8 @@ def simulate(
         timing: whether to time it, on a target with a timing model; None: up to 5 million synapses.
         placement: of the cores: "in-order", "snake", "hilbert", on nc1 also "refined" and "balanced"; None: the usual.
         timeline: whether the report holds when what of the first sample happened, for ui.perfetto.dev; a file: write
-            it there, too.
+            it there, too. One that is called .pftrace or .perfetto-trace is in Perfetto's own format, written piece by
+            piece, and the report does not hold it.
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference instead of the compiled engine.
         stream: keep the state from one sample to the next.
@@ -434,7 +436,14 @@ def validate(
     y: Array | None = None,
     *,
     reference: nn.Module | Model | Path_ | None = None,
-    recorded: Mapping[str, Array] | Path_ | None = None,
+    recorded: Mapping[str, Array] | Recorded | Path_ | Sequence[Path_] | None = (),
+    recorded_layer: str | None = None,
+    time_unit: TimeUnit | None = None,
+    step_length: str | None = None,
+    sample_length: str | None = None,
+    markers: Array | Path_ | None = None,
+    align: Align = "auto",
+    distance: Distance | None = None,
     hardware: bool = False,
     time_limit_s: float = 600.0,
     backend_samples: int | None = None,
@@ -463,7 +472,15 @@ def validate(
         x: samples (:func:`simulate`); None: those that the program brought along.
         y: labels, if any.
         reference: the model, or its file; None: the lowering is not checked.
-        recorded: what hardware fired, ``[N, T, ...]`` by layer, or an npz file of it.
+        recorded: what hardware fired: a file or several (``"LAYER=FILE"`` says which layer), arrays by name as an npz
+            file has them, ``[N, T, ...]`` by layer, or a :class:`neurocompile.recordings.Recorded`.
+        recorded_layer: of files that name none; None: the last one that spikes.
+        time_unit: of times where a file does not say: "step", "s", "ms", "us", "ns".
+        step_length: of a recorded step, as "1ms"; None: found out.
+        sample_length: from one recorded sample to the next, as "20ms"; None: as long as its steps.
+        markers: when each recorded sample begins, ``[N]``, in the events' unit, or a file of these.
+        align: what of a recording may be brought into place: "all", "time", "neurons", "none".
+        distance: of the spike trains that is told besides: "victor-purpura", "van-rossum".
         hardware: run on Loihi itself, where the machine has one.
         time_limit_s: that one run of Lava or the RTL may take before it is killed.
         backend_samples: how many samples these run, at most; None: 128 or 4; 0: none.
@@ -485,7 +502,9 @@ def validate(
     from neurocompile.verbs.validate import validate as run
 
     request = ValidateRequest(
-        program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
+        program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_recorded(recorded),
+        recorded_layer=recorded_layer, time_unit=time_unit, step_length=step_length, sample_length=sample_length,
+        markers=_given(markers), align=align, distance=distance,
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
         lava_python=_given(lava_python), require=_several(require),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
@@ -506,7 +525,14 @@ def report(
     title: str | None = None,
     overwrite: bool = False,
     reference: nn.Module | Model | Path_ | None = None,
-    recorded: Mapping[str, Array] | Path_ | None = None,
+    recorded: Mapping[str, Array] | Recorded | Path_ | Sequence[Path_] | None = (),
+    recorded_layer: str | None = None,
+    time_unit: TimeUnit | None = None,
+    step_length: str | None = None,
+    sample_length: str | None = None,
+    markers: Array | Path_ | None = None,
+    align: Align = "auto",
+    distance: Distance | None = None,
     hardware: bool = False,
     time_limit_s: float = 600.0,
     backend_samples: int | None = None,
@@ -550,7 +576,9 @@ def report(
 
     request = ReportRequest(
         out=_given(out), csv=_given(csv), targets=_several(targets), title=title, overwrite=overwrite,
-        program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_given(recorded),
+        program=_given(program), data=_given(x), labels=y, reference=_given(reference), recorded=_recorded(recorded),
+        recorded_layer=recorded_layer, time_unit=time_unit, step_length=step_length, sample_length=sample_length,
+        markers=_given(markers), align=align, distance=distance,
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
         lava_python=_given(lava_python), require=_several(require),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
@@ -563,6 +591,11 @@ def report(
 def _given(value: Given | Path_) -> Given | Path:
     """The value, or the path that it is."""
     return as_path(value) if isinstance(value, str | os.PathLike) else value
+
+
+def _recorded(value: Mapping[str, Array] | Recorded | Path_ | Sequence[Path_] | None) -> Any:
+    """Several files, or what else was given."""
+    return tuple(map(as_path, value)) if isinstance(value, list | tuple) else _given(value)
 
 
 def _several(value: Sequence[str] | str) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ class Lif:
     mantissas from ``decay_min`` to ``decay_max`` (membrane) and from 0 to ``current_decay_max`` (current), one of each
     for a population; a layer may become up to ``populations`` of them. A weight is a mantissa times 2 to an exponent
     that its layer shares, at most ``weight_exponent_max``; convolutions, whose kernels are shared, have none.
+
+    ``joins``: a compartment may take the membrane of another to its own; two of them then make a neuron with a soft
+    reset (:class:`neurocompile.ir.placed.SoftReset`).
     """
 
     threshold_bits: int
@@ -33,6 +36,7 @@ class Lif:
     current_decay_max: int
     populations: int
     weight_exponent_max: int
+    joins: bool = False
 
     @property
     def threshold_max(self) -> int:

@@ -21,6 +21,8 @@ EXTRAS = {
     "netx": ("h5py",),
     "sanafe": ("yaml",),
     "report": ("jinja2", "matplotlib"),
+    "recordings": ("faery", "pyarrow", "scipy"),
+    "distance": ("elephant", "neo", "quantities"),
 }
 """The packages of each extra, as they are imported."""
 
@@ -32,6 +34,8 @@ _FOR = {
     "netx": "lava-dl's .net files",
     "sanafe": "architectures of SANA-FE's",
     "report": "pages of `neurocompile report`",
+    "recordings": "recordings of chips (docs/recordings.md)",
+    "distance": "distances of spike trains (docs/recordings.md)",
 }
 
 

@@ -111,6 +111,7 @@ LIF: Keys = {
     "current_decay_max": whole(0, 1 << 30),
     "populations": whole(1, 1 << 16),
     "weight_exponent_max": whole(0, 16),
+    "joins": Key("flag"),
 }
 """What a target computes with: the fields of :class:`neurocompile.arithmetic.Arithmetic` and of its neuron."""
 

@@ -30,7 +30,7 @@ from neurocompile.ir.ops import (
     SumPool,
 )
 
-__all__ = ["Fanout", "count_events", "fanouts", "stored_synapses"]
+__all__ = ["Fanout", "count_events", "fanouts", "stored_in", "stored_synapses"]
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,21 @@ class Fanout:
         return int(self.stored[self.real].sum())
 
 
-def fanouts(graph: Graph) -> list[Fanout]:
-    """Every place where events meet weights in an integer graph."""
+def fanouts(graph: Graph, *, real_only: bool = False) -> list[Fanout]:
+    """Every place where events (or only those that are real numbers, at least in part) meet weights."""
     real = _real_elements(graph)
     found = []
     for layer in form_of(graph).layers.values():
         for synapse in layer.synapses:
+            if real_only and not real[synapse.event].any():
+                continue
             ones = _stored(synapse.op), _nonzero(synapse.op)
             stored, nonzero = (_adjoint(each, synapse.reads.shape, synapse.gives) for each in ones)
             found.append(Fanout(synapse.name, layer.name, synapse.event, stored, nonzero, real[synapse.event]))
     for node in form_of(graph).sums:
         for event in node.inputs:
+            if real_only and not real[event].any():
+                continue
             stored = _adjoint(node.op, graph.edges[event].shape, graph.edges[node.name].shape)
             found.append(Fanout(node.name, node.name, event, stored, stored, real[event]))
     return found
@@ -72,6 +76,27 @@ def fanouts(graph: Graph) -> list[Fanout]:
 def stored_synapses(graph: Graph) -> int:
     """How many synapses (pairs of an event's element and a neuron) the network has; shared weights count each time."""
     return sum(int(fanout.stored.sum()) for fanout in fanouts(graph))
+
+
+def stored_in(op: Any, reads: tuple[int, ...], gives: tuple[int, ...]) -> int:
+    """How many synapses an operation has, what :func:`fanouts` sums up to: counted by its shapes alone.
+
+    Args:
+        op: Linear, Conv, ConvTranspose or Scale.
+        reads: the shape of the event.
+        gives: the shape of the current.
+    """
+    if isinstance(op, Linear):
+        return int(op.weight.size if op.stored is None else np.count_nonzero(op.stored))
+    if isinstance(op, Scale):
+        return int(np.prod(reads, dtype=int))
+    few, many = (reads, gives) if isinstance(op, ConvTranspose) else (gives, reads)
+    before = op.padding if isinstance(op, ConvTranspose) else [pad for pad, _ in op.padding]
+    pairs = int(np.prod(op.weight.shape[:2]))
+    for axis, (stride, dilation, pad) in enumerate(zip(op.stride, op.dilation, before)):
+        at = np.arange(few[1 + axis])[:, None] * stride + np.arange(op.weight.shape[2 + axis]) * dilation - pad
+        pairs *= int(((at >= 0) & (at < many[1 + axis])).sum())
+    return pairs
 
 
 def _real_elements(graph: Graph) -> dict[str, Array]:

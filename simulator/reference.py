@@ -77,7 +77,7 @@ class Registers:
         self.overflows = 0
 
     def fire(self, op: Neuron, x: Array, state: dict[str, Array]) -> tuple[Array, Array]:
-        """One step of neurons for a current ``[N, *shape]`` of whole numbers: spikes, and the membrane before the reset.
+        """One step of neurons for a current ``[N, *shape]`` of whole numbers: spikes, and membranes before the reset.
 
         The state ({}: at rest) is changed in place, but for the membrane, which is left to :meth:`reset`.
         """

@@ -23,6 +23,7 @@ ORDER = (
     ("verbs",),
     ("reports", "validation", "labels", "judging"),
     ("backends", "simulator", "compiler"),
+    ("recordings",),
     ("targets",),
     ("mapping",),
     ("program",),

@@ -27,7 +27,10 @@ NOT_RUN = {
     "loihi.md": "any model; STEPS has the demo's",
     "nc1.md": "any model; STEPS has the demo's",
     "nir.md": "files of other programs; tests/frontends/nir and tests/models/test_nir_digits.py have some",
+    "recordings.md": "any program, and what a chip recorded of it",
     "targets.md": "an architecture of SANA-FE's; tests/targets/test_sanafe.py has some",
+    "timing.md": "any program and its data",
+    "validation.md": "any model, and what a chip recorded; STEPS has the demo's",
 }
 """Whose files the commands of the other pages name."""
 SETUP = ("make demo", "make test", "make system")

@@ -31,6 +31,12 @@ QUIET = Shortfall(
 )
 
 
+JOINED = Shortfall(
+    "its soft reset takes two compartments a neuron, and no process of Lava's own joins any",
+    "build it of two compartments, as its cores are counted (docs/loihi.md), or use a hard reset",
+)
+
+
 @dataclass(frozen=True)
 class Source:
     """An input; ``bits`` of a graded spike, 0 for ordinary spikes."""
@@ -279,6 +285,8 @@ def _population(
     if name in host:
         return Population(name, shape, op, 0, "host")
     registers = registers_of(op, program.arithmetic, written.get(name))
+    if registers is not None and isinstance(op, Neuron) and op.reset == "by":
+        return Population(name, shape, op, depth, "own", None, (JOINED,), written=is_written)
     if registers is not None:
         parts = _parts(name, registers, shape)
         if not parts or name not in {source for source, _ in form_of(program.integer).pools.values()}:

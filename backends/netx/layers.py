@@ -165,6 +165,9 @@ def _neuron_problems(name: str, op: Neuron | Integrator, arithmetic: Arithmetic,
         Problem(f"Loihi's neuron cannot hold it: {short.what}", name, fix=short.fix)
         for short in shortfalls(op, arithmetic, 2.0**arithmetic.decay_fraction)
     ]
+    if isinstance(op, Neuron) and op.reset == "by" and not problems:
+        what = "its soft reset takes two compartments a neuron, and netx has one"
+        problems.append(Problem(what, name, fix="use a hard reset"))
     if isinstance(op, Neuron) and np.any(op.amplitude != 1):
         problems.append(Problem("its spikes carry a value other than 1", name, fix=ELSEWHERE))
     registers = registers_of(op, arithmetic)

@@ -13,17 +13,17 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
+from benchmarks.mapping import soft_resets_of
 from benchmarks.yardsticks.networks import Network, Part, shapes
 from neurocompile.frontends import live_model
 from neurocompile.ir.ops import Integrator
 from neurocompile.ir.placed import Placed
-from neurocompile.limits import Limits
 from neurocompile.mapping import cut_boxes
 from neurocompile.passes import REAL_PASSES, FoldScale, Synapses, run_passes
 from neurocompile.targets import load_target
 from neurocompile.vocabulary.feedback import Feedback
 
-__all__ = ["counted", "cut", "limits_for", "module"]
+__all__ = ["counted", "cut", "module"]
 
 BITS = 8
 _CONV = {1: layer.Conv1d, 2: layer.Conv2d}
@@ -79,26 +79,6 @@ def _part(part: Part, given: tuple[int, ...], reset: float | None) -> list[nn.Mo
     return [*before, feeds, neuron.IFNode(v_reset=reset, step_mode="m")]
 
 
-def limits_for(network: Network, target: str) -> Limits:
-    """A chip's limits; what is left of a core's for neurons of two compartments, as NxTF makes a soft reset.
-
-    Such a neuron also has a synapse to itself: an axon in, one out, and a word. NxTF then lets no neurons share axons.
-    """
-    limits = load_target(target).limits
-    if network.compartments == 1:
-        return limits
-    held = (limits.neurons_per_core or 0) // network.compartments
-    return replace(
-        limits,
-        neurons_per_core=held,
-        input_axons_per_core=(limits.input_axons_per_core or 0) - held,
-        output_axons_per_core=(limits.output_axons_per_core or 0) - held,
-        synapse_bytes_per_core=(limits.synapse_bytes_per_core or 0) - held * (limits.list_word_bits or 0) // 8,
-        base_compartments=(limits.base_compartments or 0) // network.compartments,
-        population_atoms=None,
-    )
-
-
 def cut(network: Network, target: str) -> tuple[Placed, Placed]:
     """The network in synaptic form, on cores: one layer a core, as for others, and packed. Its inputs are spikes."""
     torch.set_num_threads(1)
@@ -109,9 +89,11 @@ def cut(network: Network, target: str) -> tuple[Placed, Placed]:
     graph, _ = run_passes(model.graph, REAL_PASSES)
     graph, _ = run_passes(graph, (FoldScale("fold-scale-2"), Synapses(event_sums=False)))
     sums = frozenset(node.name for node in graph.of(Integrator))  # what a reader outside makes of the last spikes
-    limits = limits_for(network, target)
+    chip = load_target(target)
+    limits, soft = chip.limits, soft_resets_of(graph, chip, sums)
+    assert bool(soft) == (network.compartments == 2)
     alone, packed = (
-        cut_boxes(graph, replace(limits, packing=packing), target, weight_bits=BITS, host=sums)
+        cut_boxes(graph, replace(limits, packing=packing), target, weight_bits=BITS, host=sums, soft_resets=soft)
         for packing in (False, limits.packing)
     )
     return alone, packed

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["model_options", "output_options", "path", "recording_option", "shape"]
+__all__ = ["model_options", "output_options", "path", "recording_option", "recording_options", "shape"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -63,6 +63,25 @@ _RECORDING = click.option(
 def recording_option(function: Function) -> Function:
     """``--recorded`` of a verb that reads a model; of `validate`, that is what hardware did."""
     return _RECORDING(function)
+
+
+def recording_options(function: Function) -> Function:
+    """What the files of a recording do not say."""
+    kinds = click.Choice(["victor-purpura", "van-rossum"])
+    for decorate in (
+        click.option("--distance", type=kinds, help="Also tell this distance of the spike trains."),
+        click.option("--align", type=click.Choice(["auto", "all", "time", "neurons", "none"]), default="auto",
+                     show_default=True, help="What of a recording may be brought into place (auto: of events, all)."),
+        click.option("--markers", type=path, metavar="FILE", help="When each recorded sample begins, a line each."),
+        click.option("--sample-length", metavar="TIME", help="From one recorded sample to the next, as 20ms."),
+        click.option("--step-length", metavar="TIME", help="Of a recorded step, as 1ms (default: found out)."),
+        click.option("--time-unit", type=click.Choice(["step", "s", "ms", "us", "ns"]),
+                     help="Of times in recordings that do not say it."),
+        click.option("--recorded-layer", metavar="LAYER",
+                     help="Layer of recordings that name none (default: the last one that spikes)."),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
 
 
 def model_options(function: Function) -> Function:

@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 @click.command("report")
 @click.argument("program", type=path)
-@click.option("-o", "--output", "out", type=path, required=True, metavar="REPORT.html", help="The page to write.")
+@click.option("-o", "--output", "out", type=path, metavar="REPORT.html", help="The page to write.")
 @click.option("--csv", type=path, metavar="FOLDER", help="The same numbers as CSV, a file for each table.")
 @click.option("--target", "targets", multiple=True, metavar="NAME",
               help="A chip whose prices stand beside the program's own (repeatable; default: all).")  # fmt: skip
@@ -30,7 +30,12 @@ def command(**options: Any) -> int:
     cores, latency, and where it began to differ, with what explains that. What is compared is as for `validate`.
     """
     from neurocompile.cli.console import finish, watching
+    from neurocompile.errors import Problem, UsageError
     from neurocompile.verbs.report import ReportRequest, report
 
+    if options["out"] is None and options["csv"] is None:
+        raise UsageError(
+            Problem("nothing says where to write the page", "-o", fix="give -o REPORT.html, or --csv FOLDER")
+        )
     as_json = options.pop("as_json")
     return finish("report", report(ReportRequest(**options), watching(as_json)), as_json)

@@ -27,7 +27,7 @@ __all__ = ["command"]
     "--timeline",
     type=path,
     metavar="FILE.json",
-    help="Write when what of the first sample happened, for ui.perfetto.dev.",
+    help="Write when what of the first sample happened, for ui.perfetto.dev; FILE.pftrace: in its own format.",
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Samples at once (default: one a processor).")
 @click.option("--reference", is_flag=True, help="Run the NumPy reference instead of the compiled engine.")

@@ -6,13 +6,20 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import Function, model_options, output_options, path
+from neurocompile.cli.options import Function, model_options, output_options, path, recording_options
 
 __all__ = ["command", "validation_options"]
 
 _COMPARED = (
     click.option("--reference", type=path, metavar="MODEL", help="The model that the program was made from."),
-    click.option("--recorded", type=path, metavar="SPIKES.npz", help="What hardware fired, [N, T, ...] by layer."),
+    click.option(
+        "--recorded",
+        multiple=True,
+        metavar="FILE",
+        help="What hardware fired (repeatable, also LAYER=FILE): npz, NIRGraphData, CSV, Parquet, AEDAT, Prophesee, "
+        "N-MNIST (docs/recordings.md).",
+    ),
+    recording_options,
     click.option("--data", type=path, metavar="X.npz", help="x and labels y (default: the program's own samples)."),
     click.option(
         "--lava-python",

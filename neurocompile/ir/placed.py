@@ -23,6 +23,7 @@ __all__ = [
     "LayerCores",
     "Placed",
     "Resource",
+    "SoftReset",
     "bounds_of",
     "layer_cores",
     "nearest_limit",
@@ -67,6 +68,28 @@ def bounds_of(limits: Limits, weight_bits: int) -> Bounds:
         "output axons": limits.output_axons_per_core,
     }
     return {resource: limit for resource, limit in held.items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class SoftReset:
+    """How two compartments make a neuron that subtracts from its membrane where it fires.
+
+    The first integrates, and neither fires nor resets. The second keeps nothing: at each step it takes the membrane of
+    the first (a join), compares it with the threshold, and fires. Its spike goes back to the first by a synapse for
+    each of ``weights``, (mantissa, exponent): they take ``mantissa << exponent`` each, in steps of the synaptic sum
+    that the chip shifts left itself, and arrive with the input of the next step.
+    """
+
+    weights: tuple[tuple[int, int], ...]
+
+    @property
+    def compartments(self) -> int:
+        """Of a neuron."""
+        return 2
+
+    def as_json(self) -> dict[str, Any]:
+        """It as plain data."""
+        return {"compartments": self.compartments, "weights": [list(weight) for weight in self.weights]}
 
 
 @dataclass(frozen=True)
@@ -147,7 +170,8 @@ class LayerCores:
     any. ``bound`` is the limit that one of them comes nearest to, ``percent`` how near; None without limits.
 
     Where lists of synapses are known word by word: ``compartments`` are those of all cores, halos among them, ``halo``
-    the axes that have one, and ``encodings`` how each set of weights is kept (:mod:`neurocompile.mapping.words`).
+    the axes that have one, and ``encodings`` how each set of weights is kept (:mod:`neurocompile.mapping.words`). A
+    neuron takes ``compartments_per_neuron``.
     """
 
     layer: str
@@ -163,6 +187,12 @@ class LayerCores:
     compartments: int = 0
     halo: tuple[bool, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)
+    compartments_per_neuron: int = 1
+
+    @property
+    def beside(self) -> int:
+        """The compartments of its halos."""
+        return self.compartments - self.compartments_per_neuron * self.neurons
 
 
 @dataclass(frozen=True)
@@ -181,7 +211,8 @@ class Placed:
     ``excesses`` are single neurons that no core holds, the worst of each layer and resource: with any, this is what the
     other limits ask for, and cannot be built. ``axons`` are those by which each source is heard, if the chip has
     several kinds: one for each neuron ("discrete"), or one for all channels at a place of a block; ``crossing`` of them
-    lead from one chip to another, where that is counted. ``listed`` has for
+    lead from one chip to another, where that is counted. ``soft_resets`` are the layers whose neurons are made of two
+    compartments. ``listed`` has for
     each layer that was cut into lists the core of each neuron and its slot there, ``[size]`` each.
     """
 
@@ -194,6 +225,7 @@ class Placed:
     excesses: tuple[Excess, ...] = ()
     axons: Mapping[str, AxonKind] = field(default_factory=dict)
     crossing: int = 0
+    soft_resets: Mapping[str, SoftReset] = field(default_factory=dict)
     listed: Mapping[str, tuple[Array, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, layer: str) -> tuple[Array, Array]:
@@ -248,6 +280,7 @@ class Placed:
             "cores": len(self.cores),
             "host": list(self.host),
             "axons": dict(self.axons),
+            "soft_resets": {name: each.as_json() for name, each in self.soft_resets.items()},
             "fullest": None if full is None else {**vars(full), "core": full.core.as_json()},
             "layers": [
                 {**asdict(layer), "shape": list(layer.shape), "block": list(layer.block), "halo": list(layer.halo)}
@@ -281,6 +314,7 @@ class Placed:
 def layer_cores(
     layer: str, shape: tuple[int, ...], block: tuple[int, ...], parts: Sequence[Needs], bounds: Bounds,
     halo: tuple[bool, ...] = (), encodings: Mapping[str, str] | None = None, cores: int | None = None,
+    compartments_per_neuron: int = 1,
 ) -> LayerCores:  # fmt: skip
     """What the blocks of one layer need together, each on a core of its own or on so many ``cores``."""
     found = (each for part in parts if (each := _nearest(part, bounds)))
@@ -299,6 +333,7 @@ def layer_cores(
         compartments=sum(part.get("compartments", part["neurons"]) for part in parts),
         halo=halo,
         encodings=encodings or {},
+        compartments_per_neuron=compartments_per_neuron,
     )
 
 

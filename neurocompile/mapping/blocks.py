@@ -140,7 +140,7 @@ class _Work:
         before = self.cuts.get(layer.name)
         outputs = self._outputs(layer, layers)
         if before is not None:
-            axons = layer.input_axons(before.intervals, True, self._shared(layer))
+            axons = self._input_axons(layer, before.intervals)
             needs = {**before.needs, "output axons": outputs.over(before.intervals), "input axons": axons}
             if _within(needs, self._bounds(layer)).all():
                 self.cuts[layer.name] = replace(before, needs=needs)
@@ -173,6 +173,18 @@ class _Work:
             found["output axons"] -= self.kept.get(layer.name, 0)
         return found
 
+    def _atoms(self, layer: Layer) -> int:
+        """How many of a layer's neurons may share an axon; 0: each has its own."""
+        return self.silicon.axons.atoms if layer.name in self.silicon.axons.shared else 0
+
+    def _input_axons(
+        self, layer: Layer, intervals: Sequence[Sequence[Interval]], exact: bool = True,
+        shared: Mapping[str, int] | None = None,
+    ) -> Array:  # fmt: skip
+        """Those of boxes, ``shared`` as :meth:`_shared` says; and those by which their neurons reach themselves."""
+        heard = layer.input_axons(intervals, exact, self._shared(layer) if shared is None else shared)
+        return np.asarray(heard + layer.axons_to_itself(intervals, self._atoms(layer)))
+
     def _shared(self, layer: Layer) -> dict[str, int]:
         """The sources of a layer whose neurons share axons, and into how many blocks their channels are cut."""
         found = {}
@@ -195,7 +207,7 @@ class _Work:
             cut = self.cuts.get(reader.name)
             if cut is None or layer.name not in reader.places or "input axons" not in self._bounds(reader):
                 continue
-            others = reader.input_axons(cut.intervals, True, {**self._shared(reader), layer.name: 0})
+            others = self._input_axons(reader, cut.intervals, shared={**self._shared(reader), layer.name: 0})
             own = np.maximum(reader.places[layer.name].axons(cut.intervals, True), 1)
             here = max(1, int(((bound - others) // own).min()))
             most = here if most is None else min(most, here)
@@ -203,16 +215,15 @@ class _Work:
 
     def _outputs(self, layer: Layer, layers: Sequence[Layer]) -> _Outputs:
         """How many slots each neuron takes, as far as its readers are cut, in the layer's space; or each place."""
-        axons = self.silicon.axons
-        shared = layer.name in axons.shared
-        shape = (1, *layer.space[1:]) if shared else layer.space
-        total = np.zeros(shape, np.int64)
+        axons, atoms = self.silicon.axons, self._atoms(layer)
+        shape = (1, *layer.space[1:]) if atoms else layer.space
+        total = np.full(shape, 0 if layer.soft_reset is None else 1)
         for reader in layers:
             seen = self.fanouts.get((reader.name, layer.name))
             if seen is not None:
                 total += seen.reshape(shape)
         slots = BoxSums(total * axons.slots.get(layer.name, 1))
-        return _Outputs(slots, axons.atoms if shared else 0)
+        return _Outputs(slots, atoms)
 
     def _give_up(self, layer: Layer, outputs: _Outputs) -> None:
         """Note what the neurons need, each on a core of its own, and give up the bounds that this exceeds."""
@@ -294,7 +305,7 @@ class _Work:
             self.inside[key] = self._inside(layer, intervals, halo)
         return {
             **self.inside[key],
-            "input axons": layer.input_axons(intervals, exact, self._shared(layer)),
+            "input axons": self._input_axons(layer, intervals, exact),
             "output axons": outputs.over(intervals),
         }
 
@@ -308,7 +319,7 @@ class _Work:
         region = layer.region(intervals, halo)
         words, _ = layer.words(intervals, region, halo, silicon.format, silicon.weight_bits, silicon.axons.shared)
         memory = words * (silicon.format.word_bits // 8)
-        compartments = np.broadcast_to(region.compartments, neurons.shape)
+        compartments = np.broadcast_to(layer.compartments * region.compartments, neurons.shape)
         return {"neurons": neurons, "synapse memory": memory, "compartments": compartments}
 
 

@@ -33,11 +33,15 @@ the fewest input axons, then the least memory. Where output axons are limited th
 axons (a reader's input axons are output axons of those that it reads), and the plan with fewer cores in all is taken.
 A limit that is not published does not bind. Cores are taken in order, layer after layer, along a snake through the
 tiles of each chip (west to east, then east to west), so that layers that follow one another lie side by side.
+
+Neurons with a soft reset may be made of two compartments (:class:`neurocompile.ir.placed.SoftReset`). Each of them then
+takes both, an axon to itself (an input axon and slots; one for all channels at a place where these share axons), and
+its lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +49,7 @@ import numpy as np
 from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Scale
-from neurocompile.ir.placed import AxonKind, Bounds, Core, Excess, Placed, bounds_of, layer_cores
+from neurocompile.ir.placed import AxonKind, Bounds, Core, Excess, Placed, SoftReset, bounds_of, layer_cores
 from neurocompile.limits import Limits
 from neurocompile.mapping.blocks import Known, cut_layers, cut_once
 from neurocompile.mapping.chips import leaving, on_chips
@@ -60,7 +64,7 @@ __all__ = ["cut_boxes"]
 
 def cut_boxes(
     graph: Graph, limits: Limits, target: str, *, weight_bits: int, host: frozenset[str] = frozenset(),
-    placement: str = "snake",
+    placement: str = "snake", soft_resets: Mapping[str, SoftReset] | None = None,
 ) -> Placed:  # fmt: skip
     """Cut an integer graph in synaptic form into boxes, on as many chips as it takes.
 
@@ -74,6 +78,7 @@ def cut_boxes(
         host: names of neurons, integrators or other nodes that are computed elsewhere: they take no core, and what they
             emit arrives over input axons.
         placement: of :data:`neurocompile.mapping.placement.PLACEMENTS`.
+        soft_resets: the layers whose neurons are made of two compartments, where limits say how lists lie in memory.
 
     Raises:
         DoesNotFit: if a layer's connections follow no axes and are too many to be listed.
@@ -84,7 +89,7 @@ def cut_boxes(
         raise ValueError(f"not in the graph: {', '.join(unknown)}")
     bounds = bounds_of(limits, weight_bits)
     silicon = silicon_of(limits, weight_bits)
-    network = layers_of(graph, host, silicon.format)
+    network = layers_of(graph, host, silicon.format, soft_resets)
     ways = [silicon]
     if limits.population_atoms is not None and not limits.kernels_once:
         # Axons that groups of channels share lead to lists that are empty for the others.
@@ -195,7 +200,7 @@ def _row(plan: Plan, bounds: Bounds, limits: Limits) -> tuple[Array, list[Array]
     if plan.shared is not None:
         return np.arange(plan.cores), leaving(plan.cuts, axons, plan.core // (limits.cores or plan.cores))
     rows = on_chips(plan.cuts, axons, limits.cores)
-    lost = {excess.layer for excess in plan.excesses}
+    lost = {excess.layer for excess in plan.excesses if excess.resource == "output axons"}
     for number, more in rows:
         needed = [
             cut.needs["output axons"] + plan.silicon.leaving * each
@@ -240,16 +245,14 @@ def _placed(
     for cut in cuts:
         needed = [needs for _, _, needs in parts[first : first + cut.cores]]
         held = len(np.unique(plan.core[first : first + cut.cores]))
-        layers.append(
-            layer_cores(
-                cut.layer.name, cut.layer.space, cut.block, needed, bounds, cut.halo, _encodings(cut, silicon), held
-            )
-        )
+        how = _encodings(cut, silicon)
+        layer, each = cut.layer, cut.layer.compartments
+        layers.append(layer_cores(layer.name, layer.space, cut.block, needed, bounds, cut.halo, how, held, each))
         first += cut.cores
     kinds = _kinds(network, silicon.axons) if limits.population_atoms is not None else {}
     return Placed(
         target, limits, weight_bits, tuple(sorted(host)), tuple(layers), tuple(cores), tuple(plan.excesses), kinds,
-        crossing=crossing,
+        crossing=crossing, soft_resets={each.name: each.soft_reset for each in network if each.soft_reset},
     )  # fmt: skip
 
 
@@ -269,8 +272,8 @@ def _profiles(graph: Graph, cut: Cut, silicon: Silicon) -> Profiles:
             formats.add(synapse.name)
         else:
             exponent = max(0, int(np.abs(weight).max(initial=0)).bit_length() - (silicon.weight_bits - 1))
-            formats.add((encoding, exponent, waits.get(synapse.name, False)))
-    return profiles_of(graph[cut.layer.name].op, frozenset(formats))
+            formats.add((encoding, exponent, waits.get(synapse.name, False), cut.layer.compartments))
+    return profiles_of(graph[cut.layer.name].op, frozenset(formats), cut.layer.soft_reset)
 
 
 def _encodings(cut: Cut, silicon: Silicon) -> dict[str, str]:
@@ -314,10 +317,12 @@ def _axons(layers: Sequence[Layer], limits: Limits, apart: bool) -> Axons:
 
     A shared axon takes two slots (a message of 32 bits), or one where all of its readers are full matrices of few
     inputs: then 16 bits name it. Channels of which groups reach neurons of their own have axons ``apart``, or not.
+    Neurons with a soft reset reach places of their own layer, too, which 16 bits do not name.
     """
     if limits.population_atoms is None:
         return Axons()
     channels: dict[str, int] = {}
+    soft = {layer.name for layer in layers if layer.soft_reset}
     mixed: set[str] = set()
     dense: dict[str, bool] = {}
     spaces = {layer.name: layer.space for layer in layers}
@@ -327,7 +332,7 @@ def _axons(layers: Sequence[Layer], limits: Limits, apart: bool) -> Axons:
             channels[name] = (spaces.get(name) or seen.shape)[0]
             few = all(each.elements for each in layer.lists if each.source == name)
             places = layer.places[name].sources if name in layer.places else _SMALL_AXONS + 1
-            dense[name] = dense.get(name, True) and few and places <= _SMALL_AXONS
+            dense[name] = dense.get(name, name not in soft) and few and places <= _SMALL_AXONS
     shared = frozenset(name for name, many in channels.items() if many > 1 and name not in mixed)
     slots = {name: 1 if dense[name] and channels[name] <= _SMALL_POPULATION else 2 for name in shared}
     return Axons(shared, slots, limits.population_atoms)

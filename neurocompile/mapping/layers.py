@@ -7,7 +7,7 @@ once, those made of one interval of each axis, without ever listing the connecti
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations, product
 from math import prod
@@ -32,6 +32,7 @@ from neurocompile.ir.ops import (
     SumPool,
     Upsample,
 )
+from neurocompile.ir.placed import SoftReset
 from neurocompile.mapping.depths import Hop, layer_depths
 from neurocompile.mapping.fields import (
     Every,
@@ -51,7 +52,7 @@ from neurocompile.mapping.fields import (
 )
 from neurocompile.mapping.stored import Seen, Synapses, jointly, lists_of, synapses_of
 from neurocompile.mapping.wirings import at_a_place, fields_of
-from neurocompile.mapping.words import Format, Lists, Region
+from neurocompile.mapping.words import Format, Lists, Region, reset_words
 
 __all__ = ["Kernel", "Layer", "kernels_of", "layers_of"]
 
@@ -241,7 +242,8 @@ class Layer:
 
     Where lists of synapses are known word by word, ``lists`` are those of ``synapses``, ``places`` the sources with the
     channels at a place taken as one, ``mixed`` those of which not all channels at a place reach the same neurons, and
-    ``grouped`` those of which the channels of each group do.
+    ``grouped`` those of which the channels of each group do. With a ``soft_reset`` neurons are made of several
+    compartments, and each reaches itself by an axon.
     """
 
     name: str
@@ -253,6 +255,12 @@ class Layer:
     places: dict[str, SharedAxes | ListedPairs] = field(default_factory=dict)
     mixed: frozenset[str] = frozenset()
     grouped: frozenset[str] = frozenset()
+    soft_reset: SoftReset | None = None
+
+    @property
+    def compartments(self) -> int:
+        """Of a neuron."""
+        return 1 if self.soft_reset is None else self.soft_reset.compartments
 
     @property
     def neurons(self) -> int:
@@ -275,7 +283,7 @@ class Layer:
         return whole and any(each.axes[axis - 1].longest > 1 for each in kernels)
 
     def region(self, intervals: Intervals, halo: Sequence[bool]) -> Region:
-        """The compartments of boxes, with those of halos along some axes."""
+        """The places of boxes for neurons, with those of halos along some axes."""
         sizes = []
         for axis, along in enumerate(intervals):
             size = np.array([stop - start for start, stop in along], np.int64)
@@ -292,8 +300,12 @@ class Layer:
         """The words of all lists of each box, and the encoding of each set of weights."""
         best: Any = None
         chosen: list[Array] = []
+        format = replace(format, base=max(format.base // self.compartments, 1))
         for by_channel in (False, True) if len(intervals) > 1 else (False,):
             total: Any = np.zeros(region.compartments.shape, np.int64)
+            if self.soft_reset is not None:
+                shared = self.name in populations
+                total = total + reset_words(len(self.soft_reset.weights), region, format, shared, by_channel)
             longest: dict[str, Any] = {}
             encodings = []
             for each in self.lists:
@@ -311,6 +323,14 @@ class Layer:
                 chosen = [np.where(total < best, new, old) for new, old in zip(encodings, chosen)]
                 best = np.minimum(best, total)
         return np.asarray(best), chosen
+
+    def axons_to_itself(self, intervals: Intervals, atoms: int) -> Array:
+        """By which neurons of each box subtract from themselves: one a neuron, or one a place for so many ``atoms`` of
+        its channels (0: none share axons)."""
+        sizes = [np.array([stop - start for start, stop in along], np.int64) for along in intervals]
+        if self.soft_reset is None:
+            return np.zeros(tuple(map(len, sizes)), np.int64)
+        return outer([-(-sizes[0] // (atoms or 1)), *sizes[1:]])
 
     def input_axons(self, intervals: Intervals, exact: bool, populations: Mapping[str, int]) -> Array:
         """Input axons of each box: the elements of all sources that its neurons see.
@@ -336,13 +356,16 @@ class Layer:
         return np.asarray(total)
 
 
-def layers_of(graph: Graph, host: frozenset[str], format: Format | None = None) -> list[Layer]:
+def layers_of(
+    graph: Graph, host: frozenset[str], format: Format | None = None, soft_resets: Mapping[str, SoftReset] | None = None
+) -> list[Layer]:
     """The layers of an integer graph in synaptic form that take cores, in order.
 
     Args:
         graph: the graph.
         host: nodes that are computed elsewhere; what they emit arrives from outside.
         format: of lists of synapses, if it is known: what they take is said, too.
+        soft_resets: of layers whose neurons are made of several compartments; where the format is known.
 
     Raises:
         DoesNotFit: if a layer's wiring follows no axes and is too large to be listed.
@@ -352,7 +375,8 @@ def layers_of(graph: Graph, host: frozenset[str], format: Format | None = None) 
         if layer.name in host:
             continue
         try:
-            layers.append(_Feeds(graph, host, format).layer(layer))
+            made = _Feeds(graph, host, format).layer(layer)
+            layers.append(replace(made, soft_reset=(soft_resets or {}).get(layer.name)))
         except TooManyPairs:
             what = "its connections do not follow the axes of its layer, and there are too many to list them"
             problems.append(Problem(what, layer.name, fix="reshape spikes, behind the neurons, rather than currents"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurocompile.ir.ops import Array, Integrator, Neuron, Op
+from neurocompile.ir.placed import SoftReset
 from neurocompile.limits import Limits
 
 __all__ = ["Piece", "Profiles", "packed", "profiles_of"]
@@ -53,11 +54,20 @@ class Piece:
     profiles: Profiles
 
 
-def profiles_of(op: Op, formats: frozenset[Hashable]) -> Profiles:
-    """Those of the neurons or integrators of an integer graph's layer, whose lists have such ``formats``."""
+def profiles_of(op: Op, formats: frozenset[Hashable], soft_reset: SoftReset | None = None) -> Profiles:
+    """Those of the neurons or integrators of an integer graph's layer, whose lists have such ``formats``.
+
+    Of the two compartments of a ``soft_reset`` the first never fires, and the second keeps nothing; weights that
+    subtract have a format for each of their exponents.
+    """
     if isinstance(op, Integrator):
         return Profiles(frozenset({(each, "never fires") for each in _values(op.decay)}), frozenset({None}), formats)
     assert isinstance(op, Neuron)
+    if soft_reset is not None:
+        integrates = {(each, "passed on") for each in _values(op.decay)}
+        subtract = {("subtracts", exponent) for _, exponent in soft_reset.weights}
+        thresholds = frozenset({None, *_values(op.threshold)})
+        return Profiles(frozenset({*integrates, "joined"}), thresholds, formats | subtract)
     how = (op.refractory, op.deaf, op.reset, op.strict, op.max_spikes)
     decays = {(v, i, *how) for v, i in _pairs(op.decay, op.current_decay)}
     return Profiles(frozenset(decays), frozenset(_values(op.threshold)), formats)

@@ -16,6 +16,9 @@ weights one after the other. Each entry has a header and holds so many synapses 
 takes one more where less than a header is left of its last one. An index takes no bits or six at least, and there are
 no weights of seven.
 
+Neurons of several compartments have as many numbers one after the other. A format's index multiplier makes lists count
+in neurons, and all is as above; but a base is a compartment, so that a list serves fewer neurons.
+
 Cores that know convolutions keep a kernel *once*: for each input channel and tap the weights to all output channels of
 the block, one after the other and without an index, whatever the block's borders are.
 """
@@ -34,7 +37,7 @@ import numpy as np
 from neurocompile.ir.ops import Array
 from neurocompile.mapping.fields import Interval
 
-__all__ = ["ENCODINGS", "Axis", "Format", "Joint", "Lists", "Region", "Way"]
+__all__ = ["ENCODINGS", "Axis", "Format", "Joint", "Lists", "Region", "Way", "reset_words"]
 
 Intervals: TypeAlias = Sequence[Sequence[Interval]]
 _Pattern: TypeAlias = list[tuple[int, int]]
@@ -43,6 +46,8 @@ ENCODINGS = ("sparse", "run-length", "dense")
 _SKIPS = (2, 3, 4, 5)
 _LEAST_INDEX_BITS = 6
 _TOO_LONG = 1 << 40
+_RESET_BITS = 8
+"""Of a weight that subtracts, in a format of its own."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Format:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The compartments of boxes: how many along each axis, those of halos among them; ``[boxes of axis 0, 1, ...]``."""
+    """The places of boxes for neurons, of a compartment each or more: how many along each axis, those of halos among
+    them; ``[boxes of axis 0, 1, ...]``."""
 
     sizes: tuple[Array, ...]
 
@@ -352,6 +358,20 @@ class Lists:
         total = np.zeros_like(longest)
         np.add.at(total, where, words * times[keys % elements])
         return total.reshape(boxes), longest.reshape(boxes), np.zeros(boxes, np.int64)
+
+
+def reset_words(weights: int, region: Region, format: Format, shared: bool, by_channel: bool) -> Array:
+    """The words of the lists by which neurons of boxes subtract from themselves, by so many synapses each.
+
+    The list of a neuron with an axon of its own is the same for all bases. Where the channels at a place share one
+    (``shared``), there is a list for each channel, the same at all places. ``by_channel`` as for :class:`Lists`.
+    """
+    entry = format.header_bits + format.index(region.compartments) + _RESET_BITS
+    words = format.words(weights * entry)
+    if not shared:
+        return np.asarray(words * -(-region.compartments // format.base))
+    copies = -(-(region.compartments if by_channel else region.positions) // format.base)
+    return np.asarray(words * region.sizes[0] * copies)
 
 
 def _is_cut(along: Sequence[Interval], n: int) -> bool:

@@ -28,7 +28,8 @@ class CommonThreshold:
 
     1. Shift: ``v_reset`` is subtracted from the membrane; biases take ``(decay - 1) * v_reset``.
     2. Flip: where the comparison is flipped, the neuron and its weights are negated.
-    3. Scale: each neuron and its weights are multiplied so that all thresholds of a population are one. A neuron that
+    3. Scale: each neuron and its weights are multiplied so that all thresholds of a population are one; what a soft
+       reset subtracts is multiplied, too. A neuron that
        never fires gets no weights, one that always fires a bias above the threshold and none.
 
     It leaves layers on the ``host`` as they are, and any that the chip's neuron could not hold all the same (the log
@@ -52,6 +53,8 @@ class CommonThreshold:
             log += _said(layer.node, missing)
             if len(nodes) > 1:
                 log.append(f"{layer.name}: {_rewritten(layer.op)}")
+            if not missing and layer.op.reset == "by":
+                log.append(f"{layer.name}: a soft reset by two compartments a neuron: one integrates, one fires")
         return graph.rewritten(changed), log
 
     def _normalized(self, layer: Layer) -> tuple[list[Node], list[Shortfall]]:
@@ -109,14 +112,14 @@ def _shifted(op: Neuron, shape: tuple[int, ...]) -> Neuron:
 
 def _factors(op: Neuron, parts: list[Rows], shape: tuple[int, ...]) -> Array | None:
     """What each neuron is to be multiplied by, ``[*shape]``; None where that is nothing, or cannot be done."""
-    if op.reset != "to" or op.negative_threshold is not None or op.max_spikes > 1:
+    if op.reset == "none" or op.negative_threshold is not None or op.max_spikes > 1:
         return None
     if op.threshold.ndim == 0 and op.flip.ndim == 0 and not op.flip and np.isfinite(op.threshold):
         return None
     sign = np.where(op.flip, -1.0, 1.0)
     height = np.broadcast_to(sign * op.threshold, shape)
     finite = np.isfinite(height)
-    if not np.all(height[finite] > 0):
+    if not np.all(height[finite] > 0) or (op.reset == "by" and (np.any(op.flip) or not finite.all())):
         return None
     common = float(np.median(height[finite])) if finite.any() else 1.0
     factor = np.where(finite, np.broadcast_to(sign, shape) * common / np.where(finite, height, 1.0), 0.0)
@@ -150,9 +153,16 @@ def _scaled(op: Neuron, factor: Array, shape: tuple[int, ...]) -> Neuron:
         threshold=np.asarray(common),
         flip=np.asarray(False),
         bias=compact(np.where(finite, factor * op.bias, constant), shape),
+        amount=_alike(compact(factor * op.amount, shape)) if op.reset == "by" else op.amount,
         input_bias=compact(factor * op.input_bias, shape),
         v_init=compact(factor * op.v_init, shape),
     )
+
+
+def _alike(amount: Array) -> Array:
+    """One number for many that differ by rounding alone."""
+    middle = np.asarray(np.median(amount))
+    return middle if np.all(np.abs(amount - middle) <= 1e-12 * np.abs(middle)) else amount
 
 
 def _gains(layer: Layer, factor: Array) -> list[Node]:

@@ -11,12 +11,14 @@ from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.ir.arrays import compact, compact_over_time
 from neurocompile.ir.ops import Array, Gain, Integrator, Neuron
 from neurocompile.quantization.bounds import Interval
-from neurocompile.quantization.silicon import bias_exponents, reach_with
+from neurocompile.quantization.silicon import amount_grid, bias_exponents, reach_with
 
-__all__ = ["aligned_unit", "in_silicon", "integer_gain", "integer_parameters", "off_grid"]
+__all__ = ["aligned_unit", "in_silicon", "integer_gain", "integer_parameters", "met_above", "off_grid"]
 
 # A current and a gain have at most so many bits together: their product, rounded, fits into as many.
 _PRODUCT_BITS = 64
+# Bits of a weight that subtracts.
+_WEIGHT_BITS = 8
 # A real this close to a whole number of steps is that number: the division left the rest.
 _WHOLE = 1e-9
 
@@ -97,13 +99,17 @@ def _steps(threshold: Array, unit: Array) -> Array:
 def aligned_unit(op: Any, unit: float, lif: Lif) -> float:
     """The least step from ``unit`` up in which the threshold of a population lies on the chip's grid.
 
-    The scale of a population is free; taken so, the threshold loses nothing.
+    The scale of a population is free; taken so, the threshold loses nothing. What a soft reset subtracts is then a
+    single weight if it is a threshold, or two: a step that is 0.8 % longer at most.
     """
     if not isinstance(op, Neuron) or op.threshold <= 0:
         return unit
-    above = 0 if op.strict else 1
+    above = _above(op)
     threshold = float(op.threshold)
     mantissa = int((threshold / unit - above) // 2**lif.threshold_shift)
+    if _stays_on_grid(op) and float(op.amount) in (threshold, 2 * threshold):
+        spare = max(0, mantissa.bit_length() - _WEIGHT_BITS)
+        mantissa = mantissa >> spare << spare
     return threshold / ((mantissa << lif.threshold_shift) + above) if mantissa >= 1 else unit
 
 
@@ -111,9 +117,27 @@ def off_grid(op: Any, unit: float, lif: Lif) -> float:
     """By how much of itself a population's threshold misses the chip's grid, for a membrane in steps of ``unit``."""
     if not isinstance(op, Neuron) or op.threshold <= 0:
         return 0.0
-    steps = float(op.threshold) / unit - (0 if op.strict else 1)
-    mantissa = np.rint(steps / 2**lif.threshold_shift)
-    return float(abs(mantissa * 2**lif.threshold_shift - steps) / max(steps, 1.0))
+    grid, wanted = 2.0**lif.threshold_shift, [float(op.threshold) / unit - _above(op)]
+    if op.reset == "by":
+        wanted.append(float(op.amount) / unit)
+    return max(float(abs(np.rint(steps / grid) * grid - steps)) / max(steps, 1.0) for steps in wanted)
+
+
+def _above(op: Neuron) -> int:
+    """By how many steps of the membrane a threshold that loses nothing is above the grid: the chip compares by >."""
+    return 0 if op.strict or _stays_on_grid(op) else 1
+
+
+def _stays_on_grid(op: Neuron) -> bool:
+    """Whether all membranes of a real neuron with a soft reset are on the grid of thresholds."""
+    return op.reset == "by" and bool(np.all(op.decay == 1))
+
+
+def met_above(op: Neuron, lif: Lif) -> int:
+    """How many steps of the membrane above its mantissa's the threshold of a real neuron is met first."""
+    if op.strict:
+        return 0
+    return 1 << lif.threshold_shift if _stays_on_grid(op) else 1
 
 
 def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic, written: Interval | None = None) -> Any | None:
@@ -136,13 +160,24 @@ def in_silicon(op: Any, real: Any, unit: float, arithmetic: Arithmetic, written:
     vth = _mantissa(op, float(_steps(real.threshold, np.asarray(unit))), real.strict, arithmetic)
     if not 0 <= vth <= lif.threshold_max:
         return None
-    return replace(
+    op = replace(
         op,
         bias=bias,
         threshold=np.asarray((vth << lif.threshold_shift) + 1),
         decay=np.clip(op.decay, lif.decay_min, lif.decay_max),
         current_decay=np.clip(op.current_decay, 0, lif.current_decay_max),
     )
+    return replace(op, amount=_on_amount_grid(op, float(real.amount) / unit, arithmetic)) if op.reset == "by" else op
+
+
+def _on_amount_grid(op: Any, steps: float, arithmetic: Arithmetic) -> Array:
+    """What a soft reset subtracts, ``steps`` as a real: whole weights, and with a decay no more than the threshold."""
+    one = 2.0**arithmetic.decay_fraction
+    grid = amount_grid(op, arithmetic, one)
+    amount = max(int(np.rint(steps / grid)), 1) * grid
+    if op.decay < one:
+        amount = min(amount, int(op.threshold) // grid * grid)
+    return np.asarray(amount)
 
 
 def _on_bias_grid(op: Any, lif: Lif, written: Interval | None) -> Array | None:

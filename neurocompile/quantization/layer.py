@@ -21,10 +21,17 @@ from neurocompile.quantization.bounds import (
     weighted_range,
     written_range,
 )
-from neurocompile.quantization.integers import aligned_unit, in_silicon, integer_gain, integer_parameters, off_grid
+from neurocompile.quantization.integers import (
+    aligned_unit,
+    in_silicon,
+    integer_gain,
+    integer_parameters,
+    met_above,
+    off_grid,
+)
 from neurocompile.quantization.rows import Rows, row_groups, rows_of
 from neurocompile.quantization.scales import Method, group_scales
-from neurocompile.quantization.silicon import bias_exponents, reach_with, shortfalls, written_bias
+from neurocompile.quantization.silicon import bias_exponents, reach_with, shortfalls, soft_reset_of, written_bias
 
 __all__ = ["Choices", "Fitted", "fit_layer"]
 
@@ -443,7 +450,24 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
     if reach.magnitude >= most:
         limit = most, arithmetic.state_bits
         return _overflow(node, unit, "membrane", reach, *limit, timesteps)
+    if weights.silicon and isinstance(op, Neuron) and op.reset == "by":
+        x = currents[layer.current].low * 2.0**shift
+        for what, reached, most in _of_compartments(op, x, reach, arithmetic):
+            if reached.magnitude > most:
+                return _overflow(node, unit, what, reached, most, arithmetic.state_bits, timesteps)
     return Fitted([*made.nodes, replace(node, op=op)], unit, [], log)
+
+
+def _of_compartments(
+    op: Neuron, x: Array, reach: Interval, arithmetic: Arithmetic
+) -> Iterator[tuple[str, Interval, int]]:
+    """What the first of two compartments reaches beyond what one would, and the most it may: it must not fire, and
+    hears what is subtracted together with its input, which is ``x`` at least."""
+    lif, high = arithmetic.lif, np.maximum(reach.high, 0.0)
+    assert lif is not None
+    yield "membrane without a reset", Interval(high, high), lif.threshold_max << lif.threshold_shift
+    low = np.minimum(x, 0.0) - op.amount
+    yield "synaptic sum with what a spike subtracts", Interval(low, low), arithmetic.state_max
 
 
 def _may_rest_below(op: Neuron, arithmetic: Arithmetic) -> bool:
@@ -465,10 +489,14 @@ def _grid_losses(node: Node, op: Any, unit: Array, arithmetic: Arithmetic) -> st
     said = f"{node.name}: on the chip's grid"
     if isinstance(op, Neuron):
         height = max(abs(float(real.threshold)), 1e-300)
-        above = 0 if real.strict else 1
-        chip = (int(op.threshold) - 1 + above) * float(unit.flat[0])
+        chip = (int(op.threshold) - 1 + met_above(real, lif)) * float(unit.flat[0])
         off = abs(chip - float(real.threshold)) / height
         said += f" the threshold {'is exact' if off < 1e-9 else f'is off by {off:.2%}'}"
+        soft = soft_reset_of(op, arithmetic) if op.reset == "by" else None
+        if soft is not None:
+            taken = abs(float(op.amount) * float(unit.flat[0]) - float(real.amount)) / float(real.amount)
+            weights = " + ".join(f"{mantissa} << {exponent}" for mantissa, exponent in soft.weights)
+            said += f", what a spike subtracts ({weights}) {'exact' if taken < 1e-9 else f'off by {taken:.2%}'}"
         said += f", biases by at most {bias / height:.2%} of it"
     else:
         said += f" biases are off by at most {bias:.3g}"

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
 from neurocompile.arithmetic import Arithmetic, Lif
 from neurocompile.ir.ops import Array, Integrator, Neuron
+from neurocompile.ir.placed import SoftReset
 from neurocompile.quantization.bounds import Interval
 
 __all__ = [
     "Registers",
     "Shortfall",
+    "amount_grid",
     "bias_exponents",
     "reach_with",
     "registers_of",
     "shortfalls",
+    "soft_reset_of",
     "written_bias",
 ]
+
+_TIE = 1e-9
+"""By so much of itself a threshold may be below what is subtracted, and means the same number."""
+_COARSEST = 8
+"""A soft reset moves in so many steps of the threshold at most: coarser ones would lose what weights keep."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def shortfalls(
     if isinstance(op, Integrator):
         return found
     if op.reset == "by":
-        found.append(Shortfall("it subtracts from the membrane where it fires (soft reset)", "use a hard reset"))
+        found += _soft_reset_shortfalls(op, arithmetic, one)
     elif op.reset == "none":
         found.append(Shortfall("its membrane is not reset where it fires", "use a hard reset"))
     elif np.any(op.v_reset != 0):
@@ -105,7 +114,8 @@ def shortfalls(
 
 def _channels_below_reset(op: Neuron, arithmetic: Arithmetic, one: float) -> list[int]:
     """The channels that fire at their reset value, so that no shift, flip or scale gives them a threshold above it."""
-    if op.reset != "to":
+    assert arithmetic.lif is not None
+    if op.reset != "to" and not (op.reset == "by" and arithmetic.lif.joins):
         return []
     height = np.atleast_1d(np.where(op.flip, -1.0, 1.0) * (op.threshold - op.v_reset))
     # An infinite threshold (in integers: the end of the register) never or always fires, which can be done.
@@ -113,6 +123,66 @@ def _channels_below_reset(op: Neuron, arithmetic: Arithmetic, one: float) -> lis
     least = 0.0 if op.strict else 1e-12
     low = (height < least) & (np.abs(np.broadcast_to(op.threshold, height.shape)) < end)
     return sorted({int(place[0]) for place in np.argwhere(low)})
+
+
+def _soft_reset_shortfalls(op: Neuron, arithmetic: Arithmetic, one: float) -> list[Shortfall]:
+    """Why no two compartments make a neuron with a soft reset (:class:`neurocompile.ir.placed.SoftReset`).
+
+    What a spike takes from the first compartment arrives with the next input, when the membrane ``h`` has decayed: the
+    chip has ``round(d * h) - w + x`` for ``round(d * (h - amount)) + x``, rounded towards zero. Without a decay that is
+    the same for w = amount. With one it is for ``w = d * amount`` if that is a whole number, and if ``h >= amount``
+    wherever the neuron fires: both membranes are then rounded down.
+    """
+    lif = arithmetic.lif
+    assert lif is not None
+    what, hard = "it subtracts from the membrane where it fires (soft reset)", "use a hard reset"
+    if not lif.joins:
+        return [Shortfall(what, hard)]
+    found = []
+    if np.any(op.current_decay != 0):
+        why = "and its synaptic current would bring back what is subtracted, and decay it step by step"
+        found.append(Shortfall(f"{what}, {why}", f"{hard}, or no synaptic current"))
+    if np.any(op.keep != one):
+        found.append(Shortfall(f"{what} and keeps a part of it", hard))
+    if np.size(op.amount) > 1 or op.max_spikes > 1 or np.any(op.amount <= 0):
+        why = "not one amount above 0 for all of its neurons"
+        found.append(Shortfall(f"{what}, {why}", f"{hard}, or one amount"))
+    decays = np.unique(np.rint(np.asarray(op.decay) / one * 2.0**arithmetic.decay_fraction))
+    leaks = bool(np.any(decays != 2**arithmetic.decay_fraction))
+    if len(decays) > 1 or (leaks and amount_grid(op, arithmetic, one) > _COARSEST << lif.threshold_shift):
+        why = "and its decay would round what is subtracted"
+        found.append(Shortfall(f"{what}, {why}", f"{hard}, no decay, or one in eighths"))
+    elif leaks and np.any(op.amount > op.threshold * (1 + _TIE)):
+        why = "below 0 where it fires, and its decay would round that to the other side"
+        found.append(Shortfall(f"{what}, {why}", f"{hard}, no decay, or subtract no more than the threshold"))
+    return found
+
+
+def amount_grid(op: Neuron, arithmetic: Arithmetic, one: float) -> int:
+    """In how many steps of the membrane the amount of a soft reset moves, of which a decay leaves whole weights."""
+    lif = arithmetic.lif
+    assert lif is not None
+    kept = int(np.clip(np.rint(np.max(op.decay) / one * 2.0**arithmetic.decay_fraction), lif.decay_min, lif.decay_max))
+    whole = 1 << (arithmetic.decay_fraction + arithmetic.min_shift)
+    return whole // gcd(kept, whole)
+
+
+def soft_reset_of(op: Neuron, arithmetic: Arithmetic) -> SoftReset | None:
+    """The two compartments of an integer neuron with a soft reset; None if its amount is no sum of weights."""
+    lif = arithmetic.lif
+    assert lif is not None
+    one = 2.0**arithmetic.decay_fraction
+    if int(op.amount) % amount_grid(op, arithmetic, one):
+        return None
+    left = (int(op.amount) * int(np.max(op.decay)) >> arithmetic.decay_fraction) >> arithmetic.min_shift
+    most = (1 << arithmetic.weight_bits_max) - 1  # weights of one sign have no bit for it
+    weights: list[tuple[int, int]] = []
+    while left:
+        exponent = min(max(0, left.bit_length() - arithmetic.weight_bits_max), lif.weight_exponent_max)
+        mantissa = min(left >> exponent, most)
+        weights.append((mantissa, exponent))
+        left -= mantissa << exponent
+    return SoftReset(tuple(weights))
 
 
 def _decay_shortfalls(op: Neuron | Integrator, arithmetic: Arithmetic, one: float) -> list[Shortfall]:
@@ -158,6 +228,8 @@ def registers_of(op: Neuron | Integrator, arithmetic: Arithmetic, written: Inter
         return None
     if isinstance(op, Integrator):
         return Registers(op.decay, np.asarray(0), lif.threshold_max, bias >> exponent, exponent)
+    if op.reset == "by" and soft_reset_of(op, arithmetic) is None:
+        return None
     threshold = int(op.threshold) - 1
     if threshold % (1 << lif.threshold_shift) or not 0 <= threshold >> lif.threshold_shift <= lif.threshold_max:
         return None

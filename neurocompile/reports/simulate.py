@@ -8,6 +8,7 @@ from typing import Literal
 from neurocompile.ir.counts import Counts
 from neurocompile.ir.ops import Array
 from neurocompile.reports.base import Report
+from neurocompile.reports.neurobench import NeuroBench
 from neurocompile.reports.plain import HIDDEN, INLINED
 from neurocompile.reports.program import HostRegionReport
 from neurocompile.simulator.energy import Bill
@@ -94,13 +95,14 @@ class SimulateReport(Report):
         host_regions: what it computed beside that.
         timing: on a target with a timing model, unless it is priced as another.
         untimed: why it was not timed, there.
+        neurobench: the same by the names of NeuroBench's metrics.
         arithmetic: "integers" or "float64".
         outputs: ``outputs[name][N, ...]`` in real units.
         spikes: ``spikes[layer][N, T, ...]``, if they were asked for.
         labels: ``[N]``, if there are any.
         counts: sample by sample; empty for a run in float64.
         spike_counts: by layer.
-        timeline: of the first sample in the Chrome trace-event format, if it was asked for.
+        timeline: of the first sample in the Chrome trace-event format, if it was asked for and not written in another.
     """
 
     target: str
@@ -123,6 +125,7 @@ class SimulateReport(Report):
     untimed: str
     layers: tuple[LayerReport, ...]
     per_sample: PerSample
+    neurobench: NeuroBench
     arithmetic: Literal["integers", "float64"]
     outputs: dict[str, Array] = field(compare=False, metadata=HIDDEN)
     spikes: dict[str, Array] = field(compare=False, metadata=HIDDEN)

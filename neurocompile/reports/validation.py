@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neurocompile.ir.compare import Divergence
+from neurocompile.recordings import Alignment, Counted, Damage, Said
 from neurocompile.reports.base import Report
 from neurocompile.reports.causes import Cause
-from neurocompile.reports.plain import HIDDEN
+from neurocompile.reports.plain import HIDDEN, OMITTED
 
 __all__ = ["Stage", "Validation"]
 
@@ -49,6 +50,10 @@ class Stage:
         layer_precision: by layer.
         layer_recall: by layer.
         causes: the layers in which something went wrong, in the order of cause, if it failed.
+        alignment: of a recording: what was done before it was compared.
+        damage: of a recording, by layer.
+        counts: of a recording that has the spikes of whole samples, by layer.
+        outputs: of a recording that has the network's outputs.
     """
 
     name: str
@@ -83,6 +88,10 @@ class Stage:
     layer_precision: dict[str, float] = field(default_factory=dict)
     layer_recall: dict[str, float] = field(default_factory=dict)
     causes: tuple[Cause, ...] = ()
+    alignment: Alignment | None = field(default=None, metadata=OMITTED)
+    damage: dict[str, Damage] = field(default_factory=dict, metadata=OMITTED)
+    counts: dict[str, Counted] = field(default_factory=dict, metadata=OMITTED)
+    outputs: Said | None = field(default=None, metadata=OMITTED)
 
     @property
     def title(self) -> str:

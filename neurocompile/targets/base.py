@@ -215,13 +215,15 @@ class Family:
         """Cut layers into boxes and place these; None where cores are not published."""
         from neurocompile.mapping import cut_boxes
         from neurocompile.mapping.host import chip_graph, host_layers
+        from neurocompile.mapping.resets import soft_resets
 
         if target.limits.cores is None:
             return None
         host = host_layers(program)
+        own = program.arithmetic if program.target == target.name else None  # others' integers are in other registers
         return cut_boxes(
             chip_graph(program), target.limits, target.name, weight_bits=weight_bits, host=host,
-            placement=placement or "snake",
+            placement=placement or "snake", soft_resets={} if own is None else soft_resets(program.integer, own, host),
         )  # fmt: skip
 
 

@@ -181,7 +181,7 @@ def _resolved(data: Data, where: str) -> tuple[Data, list[Problem]]:
         problems += wrong
         of = "generic" if wrong else arithmetic["same_as"]  # so that what is its own can be looked at
         whose = _resolved(_parsed(_file_of(of)), where)[0].get("arithmetic", {})
-        data = {**data, "arithmetic": {**whose, "published": False, **own}}
+        data = {**data, "arithmetic": _merged({**whose, "published": False}, own)}
     return {"family": "generic" if "arithmetic" in data else "priced", **data}, problems
 
 

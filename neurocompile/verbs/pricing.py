@@ -11,6 +11,7 @@ from neurocompile.ir.ops import Integrator, Neuron
 from neurocompile.labels import accuracy_of
 from neurocompile.mapping.host import host_layers, written_layers
 from neurocompile.program import Program
+from neurocompile.reports.neurobench import neurobench
 from neurocompile.reports.simulate import LayerReport, PerSample, SimulateReport, Totals, Updates
 from neurocompile.simulator.energy import Bill, price
 from neurocompile.simulator.timing.report import TimingReport
@@ -54,6 +55,7 @@ def priced(run: Run, price_as: str | None = None, timeline: dict[str, object] | 
         untimed=run.untimed,
         layers=tuple(_layers(run, target)),
         per_sample=_per_sample(totals, bill, timing, run.samples),
+        neurobench=neurobench(program, run.counts, run.spike_counts, run.samples, run.given),
         arithmetic=run.arithmetic,
         outputs=run.outputs,
         spikes=run.spikes,

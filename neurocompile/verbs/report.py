@@ -153,8 +153,8 @@ def _layers(program: Program, placement: Placement) -> Iterator[LayerFacts]:
     depths: dict[str, int] = {}
     for name in program.inputs:
         depths[name] = 0
-        where = "host" if name in graph.hosts else "input"
-        yield LayerFacts(name, "input", graph.edges[name].shape, (), 0, None, where, "")
+        by = "host" if name in graph.hosts else "input"
+        yield LayerFacts(name, "input", graph.edges[name].shape, (), 0, None, by, "")
     for name, layer in form.layers.items():
         sources, largest = [], 0
         for synapse in layer.synapses:

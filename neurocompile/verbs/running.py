@@ -36,6 +36,8 @@ class Run:
     ``outputs[name][N, ...]`` are in real units; ``spikes[layer][N, T, ...]`` only if they were asked for. ``counts``
     is empty for a run in float64. ``clipped`` counts input values outside the range of the program's inputs. ``engine``
     says what computed it. ``clock`` has the time it took, on a target with a timing model; ``untimed`` says why not.
+    ``given`` is how often each element of a real-valued input of the user's was not 0, over all samples and steps,
+    ``[*shape]``; it is empty for a run in float64.
     """
 
     program: Program
@@ -51,6 +53,7 @@ class Run:
     clipped: int = 0
     outputs: dict[str, Array] = field(default_factory=dict)
     spikes: dict[str, Array] = field(default_factory=dict)
+    given: dict[str, Array] = field(default_factory=dict)
 
     def places(self, layer: str) -> int:
         """How many spikes a layer could have fired."""
@@ -126,9 +129,19 @@ def _parts(
         else:
             wanted = keep_spikes or run.clock is not None
             found = executor.run(inputs, spikes=wanted, threads=threads, progress=progress)
+            for name, often in _active(run.program, inputs):
+                run.given[name] = run.given.get(name, 0) + often
             if run.clock is not None:
                 run.clock.take(run.program.integers(inputs)[0], found.spikes)
         yield replace(found, spikes=found.spikes if keep_spikes else {}, values={})
+
+
+def _active(program: Program, inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """How often each element of a real-valued input that the user gives is not 0, over samples and steps."""
+    for name, op in program.inputs.items():
+        if op.carries == "real" and name in inputs:
+            whole, _ = program.integers_of(name, inputs[name])
+            yield name, (whole != 0).sum((0, 1)) * (program.timesteps // whole.shape[1])
 
 
 def _in_reals(program: Program, inputs: Mapping[str, Array], progress: Step | None) -> Trace:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neurocompile.errors import Problem, UsageError
-from neurocompile.files import check_output, pack_arrays, write_file
+from neurocompile.files import check_output, completed, pack_arrays, write_file
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 from neurocompile.reports.simulate import SimulateReport
+from neurocompile.simulator.timing.perfetto import SUFFIXES, write_perfetto
 from neurocompile.targets import load_target, target_names, target_of
 from neurocompile.typed import Count, Typed
 from neurocompile.verbs.given import Inputs, check_carried, data_of, program_of
@@ -36,7 +37,7 @@ class SimulateRequest(Typed):
         timing: whether to time it, on a target with a timing model; None: if it is not too large.
         placement: of the cores, as the clock of the target takes it; None: the usual one.
         timeline: whether to keep when what of the first sample happened, for ui.perfetto.dev; a file: write it there,
-            too.
+            too. One that is called .pftrace or .perfetto-trace is written piece by piece, and nothing kept.
         threads: how many samples run at once; None: one for each processor.
         reference: run the NumPy reference instead of the compiled engine.
         stream: keep the state from one sample to the next, as if they followed one another in time.
@@ -85,7 +86,13 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
             threads=request.threads, reference=request.reference, timing=request.timing, placement=request.placement,
             timeline=wants_timeline, progress=step,
         )  # fmt: skip
-    timeline = run.clock.timeline() if wants_timeline and run.clock is not None else None
+    timeline = None
+    if wants_timeline and run.clock is not None:
+        if isinstance(request.timeline, Path) and request.timeline.suffix in SUFFIXES:
+            with completed(request.timeline, request.overwrite) as partial, open(partial, "wb") as file:
+                write_perfetto(file, run.clock.slices())
+        else:
+            timeline = run.clock.timeline()
     if isinstance(request.spikes, Path):
         write_file(request.spikes, pack_arrays(run.spikes), request.overwrite)
     if isinstance(request.timeline, Path) and timeline is not None:

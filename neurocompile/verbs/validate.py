@@ -7,11 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-
 from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
-from neurocompile.files import read_arrays
 from neurocompile.frontends.base import Model
 from neurocompile.ir.compare import tolerance_of
 from neurocompile.ir.ops import Array, Neuron
@@ -20,13 +17,15 @@ from neurocompile.program import Program
 from neurocompile.registry import Table
 from neurocompile.reports.validation import Stage, Validation
 from neurocompile.simulator.base import Executor, Runner, RunnerSettings
-from neurocompile.simulator.execution import IntegerExecutor, RealExecutor, Recording
+from neurocompile.simulator.execution import IntegerExecutor, RealExecutor
+from neurocompile.simulator.execution import Recording as Replay
 from neurocompile.targets import target_of
 from neurocompile.typed import Positive, Range
 from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
 from neurocompile.validation.causes import Examine, IntegersExamined, RealsExamined
-from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, as_arrays, check_carried, data_of, program_of
+from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, check_carried, data_of, program_of
 from neurocompile.verbs.progress import Progress, Step, silent
+from neurocompile.verbs.recorded import Recording, RecordingOptions, bring, recording_of
 
 if TYPE_CHECKING:
     from neurocompile.verbs.given import Source
@@ -49,13 +48,14 @@ Opened = tuple[Runner, Executor | str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidateRequest(ModelOptions):
+class ValidateRequest(ModelOptions, RecordingOptions):
     """What is compared with what; what a reference may not say about itself is as for any model.
+
+    What hardware did, and how it is read: :class:`neurocompile.verbs.recorded.RecordingOptions`.
 
     Attributes:
         program: compiled, or its folder (then the files in it are what other tools run).
         reference: the model that the program was made from; None: the lowering is not checked.
-        recorded: what hardware fired for these data, ``[N, T, ...]`` by layer, or an npz file of it.
         data: samples; None: those that the program brought along.
         labels: of the samples, if any; an npz file has its own.
         hardware: run on Loihi itself, where the machine has one.
@@ -68,7 +68,6 @@ class ValidateRequest(ModelOptions):
 
     program: Program | Path
     reference: Source | None = None
-    recorded: Mapping[str, Array] | Path | None = None
     data: Inputs | None = None
     labels: Array | None = None
     hardware: bool = False
@@ -90,13 +89,13 @@ def validate(request: ValidateRequest, progress: Progress | None = None) -> Vali
     program = program_of(request.program)
     left_out = "left out (--backend-samples 0)"
     opened = not_opened(program, left_out) if request.backend_samples == 0 else opened_for(program, _settings(request))
-    given = request.reference is not None or request.recorded is not None or bool(request.require)
+    given = request.reference is not None or request.has_recording or bool(request.require)
     if not given and not _running(opened):
         fix = "give --reference MODEL, --recorded SPIKES.npz, or both"
         reasons = "; ".join(why for _, why in opened if isinstance(why, str))
         raise UsageError(Problem("nothing to compare with", actual=reasons, fix=fix))
     data = _data(request, program)
-    recorded = _recorded(request.recorded)
+    recorded = recording_of(request, program)
     reference = _reference(request, program, data)
     with (progress or silent)("comparing", len(data)) as step:
         return validate_program(program, data, reference, recorded, step, opened=opened, required=request.require)
@@ -134,7 +133,7 @@ def validate_program(
     program: Program,
     data: Data,
     reference: Model | None = None,
-    recorded: Mapping[str, Array] | None = None,
+    recorded: Recording | Mapping[str, Array] | None = None,
     progress: Step | None = None,
     *,
     opened: Sequence[Opened] = (),
@@ -146,7 +145,8 @@ def validate_program(
         program: compiled.
         data: inputs ``[N, T, ...]`` and labels, if any.
         reference: the model that the program was made from; None: the lowering is not checked.
-        recorded: spikes ``[N, T, ...]`` by layer that hardware fired for these data.
+        recorded: what hardware did for these data: read (:func:`neurocompile.verbs.recorded.recording_of`), or spikes
+            ``[N, T, ...]`` by layer.
         progress: called with the number of samples done since the last call.
         opened: what else runs the program (:func:`opened_for`).
         required: the stages that have to pass.
@@ -168,11 +168,15 @@ def validate_program(
     planned.append(Pair("quantization", integers, real, Faithful(order)))
     examine = IntegersExamined(program)
     planned += _runner_stages(integers, order, target, opened, examine)
-    if recorded is not None:
-        _check_recording(program, data, recorded)
-        planned.append(Pair("recorded", integers, Recording(recorded), Recorded(order), examine=examine))
+    brought = None if recorded is None else bring(recorded, program, data)
+    if brought is not None:
+        spikes = brought.recorded.spikes
+        pair = Pair("recorded", integers, Replay(spikes), Recorded(order), examine=examine)
+        planned.append(pair if spikes else brought.stage(target))
     planned += _absent(required, planned, target)
     stages = compare_pairs(planned, target, data, progress)
+    if brought is not None:
+        stages = [brought.told(stage) if stage.name == "recorded" else stage for stage in stages]
     (_, of_reference), (after, before) = (stage.accuracies for stage in stages[:2])
     before = before if of_reference is None else of_reference
     return Validation(stages, before, after, samples=len(data), timesteps=program.timesteps, required=tuple(required))
@@ -277,34 +281,5 @@ def _check_reference(program: Program, reference: Model) -> None:
         for what, a, b in pairs
         if a != b
     ]
-    if problems:
-        raise BadInput(problems)
-
-
-def _recorded(given: Mapping[str, Array] | Path | None) -> Mapping[str, Array] | None:
-    if isinstance(given, Path):
-        return read_arrays(given)
-    return None if given is None else as_arrays(given, "recorded")
-
-
-def _check_recording(program: Program, data: Data, recorded: Mapping[str, Array]) -> None:
-    layers = {node.name for node in program.integer.of(Neuron)}
-    problems = []
-    for name, spikes in recorded.items():
-        if name not in layers:
-            fix = "name recorded layers as `simulate --spikes` does"
-            problems.append(Problem("the program has no such layer", name, limit=", ".join(sorted(layers)), fix=fix))
-            continue
-        if spikes.dtype.kind not in "fiub" or not np.isin(spikes, (-1, 0, 1)).all():
-            fix = "record 1 for a spike and 0 for none"
-            problems.append(Problem("what was recorded are no spikes", name, str(spikes.dtype), "-1, 0 or 1", fix))
-            continue
-        shape = (len(data), program.timesteps, *program.integer.edges[name].shape)
-        if spikes.shape != shape:
-            fix = "record [samples, steps, ...] in network time"
-            problems.append(Problem("recorded spikes have the wrong shape", name, str(spikes.shape), str(shape), fix))
-    if not recorded:
-        fix = "record at least one layer"
-        problems.append(Problem("the recording is empty", "--recorded", limit=", ".join(sorted(layers)), fix=fix))
     if problems:
         raise BadInput(problems)

@@ -115,6 +115,7 @@ def map_synapses(
     place: Array | None = None,
     part: Array | None = None,
     beside: tuple[Array, Array, Array] | None = None,
+    turn: Array | None = None,
 ) -> AsyncChip:
     """Axons for synapses: one from each neuron to each core that it reaches, cores in their order.
 
@@ -127,6 +128,7 @@ def map_synapses(
         place: of each core; in order if None.
         part: of each neuron, parts of cores in their order: an axon leads to one of them.
         beside: neurons, parts that they reach, and what they write there beside synapses: into halos.
+        turn: of each neuron; those of one core are updated by rising turns, and in their order here if None.
 
     Raises:
         DoesNotFit: for more cores than places.
@@ -138,7 +140,7 @@ def map_synapses(
         place = np.arange(cores)
     if cores > mesh.cores or len(place) < cores:
         raise DoesNotFit(Problem("more cores than the mesh has", "mesh", str(cores), str(mesh.cores)))
-    order = np.argsort(core, kind="stable")
+    order = np.argsort(core, kind="stable") if turn is None else np.lexsort((turn, core))
     number = np.empty(len(core), np.int64)
     number[order] = np.arange(len(core))
     parts = max(int(part.max(initial=-1)) + 1, 1)

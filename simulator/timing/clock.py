@@ -9,6 +9,7 @@ from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 from neurocompile.registry import Table
 from neurocompile.simulator.timing.report import TimingReport
+from neurocompile.simulator.timing.slices import Timeline
 
 __all__ = ["CLOCKS", "Clock", "ClockKind"]
 
@@ -29,6 +30,9 @@ class Clock(Protocol):
 
     def timeline(self) -> dict[str, Any]:
         """What happened when in the first sample, in the Chrome trace-event format, if that was to be kept."""
+
+    def slices(self) -> Timeline:
+        """The same, and more, piece by piece: for a trace that is written as it is made."""
 
 
 class ClockKind(Protocol):

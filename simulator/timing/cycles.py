@@ -12,7 +12,8 @@ from neurocompile.mapping.placement import refined
 from neurocompile.program import Program
 from neurocompile.simulator.timing.nc1 import PORTS, Nc1Timer, Timing, timing_missing
 from neurocompile.simulator.timing.report import BusyLink, BusyPlace, Cycles, Spread, TimingReport
-from neurocompile.simulator.timing.timeline import as_trace, trace_events
+from neurocompile.simulator.timing.slices import Timeline
+from neurocompile.simulator.timing.timeline import as_trace, nc1_timeline, trace_events
 from neurocompile.targets.nc1.chip import Nc1, Steps, map_to_nc1
 
 __all__ = ["CycleClock"]
@@ -93,6 +94,11 @@ class CycleClock:
         """What happened when in the first sample, in the Chrome trace-event format."""
         assert self.first is not None  # it was kept
         return as_trace(trace_events(self.chip, self.first), "one cycle is shown as a microsecond")
+
+    def slices(self) -> Timeline:
+        """The same, what layers did and what each step waited for, piece by piece."""
+        assert self.first is not None  # it was kept
+        return nc1_timeline(self.chip, self.first)
 
     def report(self) -> TimingReport:
         """Cycles, and where they went."""

@@ -26,7 +26,8 @@ from neurocompile.simulator.timing.asynchronous import (
 )
 from neurocompile.simulator.timing.nc1 import timing_missing
 from neurocompile.simulator.timing.report import BusyCore, Events, Spread, TimingReport
-from neurocompile.simulator.timing.timeline import as_trace, trace_async_events
+from neurocompile.simulator.timing.slices import Timeline
+from neurocompile.simulator.timing.timeline import as_trace, async_timeline, trace_async_events
 from neurocompile.targets import Target, load_events, target_of
 from neurocompile.targets.events import AsyncEvents, AsyncMesh
 
@@ -39,7 +40,8 @@ class OnCores:
 
     Inputs (of the network, and layers that the host computes) send from a core of their own, which stands for the
     host: their spikes cost what messages and synapses cost, but no update of a neuron. ``chips`` is how many chips the
-    cores take; a second chip's mesh goes on where the first one's ends, as if its links were no others.
+    cores take; a second chip's mesh goes on where the first one's ends, as if its links were no others. A spike of a
+    population in ``resets`` also goes to a compartment of its own, and meets so many synapses there.
     """
 
     program: Program
@@ -47,6 +49,7 @@ class OnCores:
     first: Mapping[str, int]
     chip: AsyncChip
     chips: int
+    resets: Mapping[str, int]
 
     @property
     def steps(self) -> int:
@@ -83,15 +86,22 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
         raise DoesNotFit(placed.problems(placed.chips))
     sizes = [population.size for population in netlist.populations.values()]
     first = dict(zip(netlist.populations, np.cumsum([0, *sizes]).tolist()))
-    neurons, blocks = sum(sizes), sum(len(core.blocks) for core in placed.cores)
+    neurons, blocks, empty = sum(sizes), sum(len(core.blocks) for core in placed.cores), np.zeros(0, np.int64)
+    resets = {name: len(each.weights) for name, each in placed.soft_resets.items()}
     core, block = np.full(neurons, len(placed.cores)), np.full(neurons, blocks)
     for layer in placed.layers:
         own = slice(first[layer.layer], first[layer.layer] + netlist.populations[layer.layer].size)
         core[own], block[own] = placed.of(layer.layer)[0], placed.blocks_of(layer.layer)
-    # Compartments of halos are updated as neurons are, and never fire.
-    halos = [each.needs.get("compartments", each.neurons) - each.neurons for each in placed.cores]
-    core = np.append(core, np.repeat(np.arange(len(placed.cores)), halos))
-    block = np.append(block, np.repeat(np.cumsum([0, *(len(each.blocks) for each in placed.cores)])[:-1], halos))
+    # Compartments that integrate for others, right before these, and those of halos are updated as neurons are, and
+    # never fire. A neuron sends to its own by an axon that leads nowhere else: to a part of its core beside the block.
+    soft = np.concatenate([empty, *(first[name] + np.arange(netlist.populations[name].size) for name in resets)])
+    weights = np.concatenate([empty, *(np.full(netlist.populations[name].size, n) for name, n in resets.items())])
+    halos = np.array([each.needs.get("compartments", each.neurons) - each.neurons for each in placed.cores], np.int64)
+    halos -= np.bincount(core[soft], minlength=len(placed.cores))
+    blocks_before = np.cumsum([0, *(len(each.blocks) for each in placed.cores)])[:-1]
+    part = np.concatenate([2 * block, 2 * block[soft] + 1, np.repeat(2 * blocks_before, halos)])
+    core = np.concatenate([core, core[soft], np.repeat(np.arange(len(placed.cores)), halos)])
+    turn = np.concatenate([2 * np.arange(neurons) + 1, 2 * soft, np.full(halos.sum(), 2 * neurons)])
     wide, place = _on_mesh(placed, _events_of(target).mesh)
     pre, post = (
         np.concatenate([np.zeros(0, np.int64), *parts])
@@ -99,15 +109,16 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
             *((first[each.source] + each.pre, first[each.target] + each.post) for each in netlist.projections)
         )
     )
+    pre = np.append(pre, np.repeat(soft, weights))
+    post = np.append(post, np.repeat(neurons + np.arange(len(soft)), weights))
     found = [
-        (first[each.source] + each.pre, np.full(len(each.pre), each.block), each.writes)
+        (first[each.source] + each.pre, np.full(len(each.pre), 2 * each.block), each.writes)
         for each in halo_writes(graph, placed)
     ]
-    empty = np.zeros(0, np.int64)
     neuron, reached, writes = (np.concatenate([empty, *each]) for each in (zip(*found) if found else ((), (), ())))
     beside = (neuron, reached, writes)
-    chip = map_synapses(wide, core, pre, post, place=place, part=block, beside=beside)
-    return OnCores(program, netlist, first, chip, placed.chips)
+    chip = map_synapses(wide, core, pre, post, place=place, part=part, beside=beside, turn=turn)
+    return OnCores(program, netlist, first, chip, placed.chips, resets)
 
 
 def _on_mesh(placed: Placed, mesh: AsyncMesh) -> tuple[AsyncMesh, Array]:
@@ -149,7 +160,7 @@ class EventClock:
         self.first: AsyncTiming | None = None
         self._latencies: list[Array] = []
         self._parts = {name: np.zeros(3) for name in PARTS}
-        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0, "halo_writes": 0}
+        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0, "halo_writes": 0, "reset_writes": 0}
         chip = self.mapped.chip
         sender = np.repeat(np.arange(chip.neurons), np.diff(chip.axon_first))
         self._halo = np.bincount(sender, chip.axon_halo, chip.neurons).astype(np.int64)[chip.number]
@@ -176,7 +187,7 @@ class EventClock:
     def _take(self, inputs: Mapping[str, Array], spikes: Mapping[str, Array], keep: bool) -> AsyncTiming:
         mapped, timesteps = self.mapped, self.mapped.netlist.timesteps
         samples = len(next(iter(inputs.values())))
-        steps, neurons = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        steps, neurons, resets = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         for name, population in mapped.netlist.populations.items():
             if isinstance(population.op, Integrator):
                 continue
@@ -185,6 +196,7 @@ class EventClock:
                 given = inputs[population.layer]
                 events = np.broadcast_to(given, (samples, timesteps, *given.shape[2:]))
             sample, t, neuron = np.nonzero(events.reshape(samples, timesteps, -1))
+            resets += len(neuron) * mapped.resets.get(name, 0)
             steps.append(sample * mapped.steps + t + population.depth)
             neurons.append(mapped.first[name] + neuron)
         total = samples * mapped.steps
@@ -197,7 +209,8 @@ class EventClock:
         self._counts["hops"] += int(sum(timing.counts[f"hop_{port}"].sum() for port in PORTS))
         halo = int(self._halo[np.concatenate(neurons)].sum())
         self._counts["halo_writes"] += halo
-        self._counts["synaptic_events"] += int(timing.synaptic_events.sum()) - halo
+        self._counts["reset_writes"] += resets
+        self._counts["synaptic_events"] += int(timing.synaptic_events.sum()) - halo - resets
         self._working += timing.working
         return timing
 
@@ -218,6 +231,16 @@ class EventClock:
         assert self.first is not None  # it was kept
         return as_trace(trace_async_events(self.mapped.chip, self.first), "microseconds")
 
+    def slices(self) -> Timeline:
+        """The same, what layers did and what each step waited for, piece by piece."""
+        assert self.first is not None  # it was kept
+        mapped = self.mapped
+        layers = {
+            name: mapped.chip.number[mapped.first[name] : mapped.first[name] + population.size]
+            for name, population in mapped.netlist.populations.items()
+        }
+        return async_timeline(mapped.chip, self.first, layers)
+
     def report(self) -> TimingReport:
         """Latency and energy, and where they went."""
         latency = np.concatenate([np.zeros(0, np.int64), *self._latencies])
@@ -236,6 +259,7 @@ class EventClock:
             messages=self._counts["messages"],
             synaptic_events=self._counts["synaptic_events"],
             halo_writes=self._counts["halo_writes"],
+            reset_writes=self._counts["reset_writes"],
             fullest_core=BusyCore(busiest, float(self._working[busiest] / latency.sum())),
         )
         basis = f"timing model: published constants of {self._constants}, event by event (docs/timing.md)"

@@ -71,7 +71,8 @@ class Cycles:
 class Events:
     """What only a clock knows that adds up what single events take and cost; no energy holds the static one.
 
-    ``halo_writes`` are beside the ``synaptic_events``; what both take and cost is in times and energies.
+    ``halo_writes``, and the ``reset_writes`` of neurons that subtract from a compartment of their own, are beside the
+    ``synaptic_events``; what all three take and cost is in times and energies.
     """
 
     chips: int
@@ -84,6 +85,7 @@ class Events:
     messages: int
     synaptic_events: int
     halo_writes: int
+    reset_writes: int
     fullest_core: BusyCore
 
 

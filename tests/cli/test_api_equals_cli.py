@@ -57,7 +57,7 @@ def _option(parameter: click.Parameter) -> str:
 def _defaults(verb: str) -> dict[str, Any]:
     """What the function of a command is given if nobody chooses anything."""
     needed = [
-        f"--{p.name}=some" if isinstance(p, click.Option) else "some" for p in _command(verb).params if p.required
+        f"{_option(p)}=some" if isinstance(p, click.Option) else "some" for p in _command(verb).params if p.required
     ]
     return _command(verb).make_context(verb, needed).params
 

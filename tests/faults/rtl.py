@@ -55,16 +55,27 @@ class Image:
         return [(int(p), _NEURONS, int(slot)) for p, slot in zip(places, partition.slot[self.layer])]
 
     @property
-    def synapses(self) -> list[tuple[int, int, int]]:
-        """Where weights stand that the layer hears."""
-        at = self.sizes.weight_bits * self.sizes.lanes
+    def axons(self) -> list[tuple[int, range, int]]:
+        """Place, words and first group of each: its list counts groups from that one."""
+        bits = max(1, (self.sizes.words - 1).bit_length())
+        mask, wide = (1 << bits) - 1, (1 << bits + 1) - 1
         return [
-            key
-            for key, word in self.words.items()
-            if key[1] == _SYNAPSES
-            and word >> at < len(owner := self.chip.partition.owner[self._core(key[0])])
-            and owner[word >> at] == self.layer
+            (place, range(word & mask, (word & mask) + (word >> bits & wide)), word >> 2 * bits + 1)
+            for (place, memory, _), word in self.words.items()
+            if memory == _AXONS
         ]
+
+    @property
+    def synapses(self) -> list[tuple[int, int, int]]:
+        """Where weights stand that the layer hears, and no other: lists are shared."""
+        at, wrap = self.sizes.weight_bits * self.sizes.lanes, 1 << max(1, (self.sizes.groups - 1).bit_length())
+        heard: dict[tuple[int, int, int], set[str]] = {}
+        for place, addresses, first in self.axons:
+            owner = self.chip.partition.owner[self._core(place)]
+            for key in ((place, _SYNAPSES, address) for address in addresses):
+                group = ((self.words[key] >> at) + first) % wrap
+                heard.setdefault(key, set()).add(owner[group] if group < len(owner) else "")
+        return [key for key, layers in heard.items() if layers == {self.layer}]
 
     @property
     def table(self) -> list[tuple[int, int, int]]:
@@ -113,14 +124,10 @@ class Image:
         return {str(lane): self.sizes.weight_bits for lane in range(self.sizes.lanes)}
 
     def of_axon(self, key: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        """The layer's words that the source of one of them is heard through."""
+        """The layer's words of a list that one of them stands in."""
         place, _, address = key
-        bits = max(1, (self.sizes.words - 1).bit_length())
-        for (where, memory, _), word in self.words.items():
-            start, count = word & (1 << bits) - 1, word >> bits
-            if (where, memory) == (place, _AXONS) and start <= address < start + count:
-                return [other for other in self.synapses if other[0] == place and start <= other[2] < start + count]
-        raise LookupError(key)
+        words = next(words for where, words, _ in self.axons if where == place and address in words)
+        return [other for other in self.synapses if other[0] == place and other[2] in words]
 
 
 def _some(changed: Iterable[bool]) -> bool:

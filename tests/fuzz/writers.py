@@ -73,6 +73,7 @@ def _commands(given: Path) -> dict[str, list[str]]:
         "export loihi": ["export", str(given / "m.pt"), "-o", "{}/out", "--overwrite", "--target", "loihi"],
         "simulate": ["simulate", program, "--data", data, "--spikes", "{}/out.npz", "--overwrite"],
         "timeline": ["simulate", str(given / "nc1"), "--data", data, "--timeline", "{}/out.json", "--overwrite"],
+        "trace": ["simulate", str(given / "nc1"), "--data", data, "--timeline", "{}/out.pftrace", "--overwrite"],
         "demo": ["demo", "--write-data", "{}/out.npz", "--overwrite"],
         "zoo": ["zoo", "sgad-small", "-o", "{}/out.pt", "--samples", "1", "--overwrite"],
     }
@@ -173,6 +174,10 @@ def _whole(path: Path) -> bool:
                 return all(len(arrays[name]) for name in arrays.files)
         if path.suffix == ".json":
             return bool(json.loads(path.read_text()))
+        if path.suffix == ".pftrace":
+            from tests.simulator.perfetto_reader import read
+
+            return bool(read(path.read_bytes()))
         if path.suffix == ".pt":
             from neurocompile.frontends import load_model
 

@@ -1,8 +1,10 @@
 """What Loihi's cores hold, the slow and obvious way: every axon, list and entry of a network, built one by one.
 
 Where the mapper multiplies one number for each axis, this numbers compartments, lists what each spike writes, encodes
-it, and reads it again. Of a core it wants to be built: in one of the two orders of its compartments (positions within
-channels, or channels within positions), all that :attr:`Placed.cores` says it needs is at least what is built.
+it, and reads it again. Neurons with a soft reset have two compartments, of which the first is written to: by their
+lists, and by one for what a spike takes back. Of a core it wants to be built: in one of the two orders of its
+compartments (positions within channels, or channels within positions), all that :attr:`Placed.cores` says it needs is
+at least what is built.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ _WEIGHT_BITS, _INDEX_BITS = (1, 2, 3, 4, 5, 6, 8), (0, *range(6, 13))
 _SLOTS = {"discrete": 1, "pop16": 1, "pop32": 2}
 _POP16_ATOMS, _POP16_AXONS, _POP16_BASES = 32, 1024, 4
 _UNBOUND = 1 << 60
+_SUBTRACTING_BITS = 8
 
 
 @dataclass
@@ -176,6 +179,9 @@ class _Check:
         slots: Counter[int] = Counter()
         heard = [self._heard(block) for block in self.blocks]
         axons = [self._axons(each) for each in heard]
+        back = [self._back(number) for number in range(len(self.blocks))]
+        for block, own in zip(self.blocks, back):
+            slots[block.core] += len(own) * _SLOTS[placed.axons.get(block.layer, "discrete")]
         for block, own in zip(self.blocks, axons):
             for axon in own:
                 if axon.block >= 0:
@@ -188,7 +194,7 @@ class _Check:
             if not own_blocks:
                 self._wrong(number, "has no block")
                 continue
-            self._core(number, core, [(k, heard[k], axons[k]) for k in own_blocks], slots[number])
+            self._core(number, core, [(k, heard[k], axons[k], back[k]) for k in own_blocks], slots[number])
 
     def _wrong(self, where: Any, what: str) -> None:
         self.report.violations.append(f"core {where}: {what}" if isinstance(where, int) else f"{where}: {what}")
@@ -288,24 +294,44 @@ class _Check:
         first = _number((chunk, *place), shape)
         return _Axon(source, home, first, min(chunk + most, stop) - chunk), channel - chunk
 
+    def _each(self, layer: str) -> int:
+        """The compartments of a neuron."""
+        return 2 if layer in self.placed.soft_resets else 1
+
+    def _back(self, number: int) -> dict[_Axon, dict[int, Coordinates]]:
+        """By which neurons of a block take something back from their own first compartments: where each atom is."""
+        block, found = self.blocks[number], defaultdict[_Axon, dict[int, Coordinates]](dict)
+        if block.layer in self.placed.soft_resets:
+            for at in product(*(range(*along) for along in block.box)):
+                axon, atom = self._axon(block.layer, _number(at, self.cut[block.layer].shape))
+                found[axon][atom] = at
+        return found
+
     # -- a core --------------------------------------------------------------------------------------------------------
 
     def _core(
         self, number: int, core: Core,
-        blocks: list[tuple[int, Mapping[Element, list[_Part]], Mapping[_Axon, dict[int, list[_Part]]]]], slots: int,
+        blocks: list[tuple[
+            int, Mapping[Element, list[_Part]], Mapping[_Axon, dict[int, list[_Part]]],
+            Mapping[_Axon, dict[int, Coordinates]],
+        ]],
+        slots: int,
     ) -> None:  # fmt: skip
-        boxes = [self._box(self.blocks[k], heard) for k, heard, _ in blocks]
-        compartments = [prod(stop - start for start, stop in box) for box in boxes]
-        index_bits = _least(_INDEX_BITS, (sum(compartments) - 1).bit_length())
+        boxes = [self._box(self.blocks[k], heard) for k, heard, _, _ in blocks]
+        places = [prod(stop - start for start, stop in box) for box in boxes]
+        compartments = [many * self._each(self.blocks[k].layer) for many, (k, *_) in zip(places, blocks)]
+        # Indices count neurons; those of layers that share a core may count in different steps.
+        indices = places[0] if len(blocks) == 1 else sum(compartments)
+        index_bits = _least(_INDEX_BITS, (indices - 1).bit_length())
         words, longest = 0, 0
-        for (k, _, axons), box in zip(blocks, boxes):
-            tried = [self._memory(k, box, axons, order, index_bits) for order in (False, True)]
+        for (k, _, axons, back), box in zip(blocks, boxes):
+            tried = [self._memory(k, box, axons, back, order, index_bits) for order in (False, True)]
             best = min(tried, key=lambda memory: (len(memory.violations), memory.words))
             for what in best.violations:
                 self._wrong(number, what)
             words, longest = words + best.words, max(longest, best.longest)
             self.report.lists += best.lists
-        every = [axon for _, _, axons in blocks for axon in axons]
+        every = [axon for _, _, axons, back in blocks for axon in (*axons, *back)]
         for axon in every:
             if self.placed.axons.get(axon.source) == "pop16" and axon.members > _POP16_ATOMS:
                 self._wrong(number, f"{axon.members} atoms of {axon.source} in a message of 16 bits")
@@ -345,8 +371,12 @@ class _Check:
             op = self.graph[layer].op
             if isinstance(op, Neuron):
                 thresholds |= set(np.unique(op.threshold).tolist())
-                for v, i in zip(*(each.ravel().tolist() for each in np.broadcast_arrays(op.decay, op.current_decay))):
-                    decays.add((v, i, op.refractory))
+                if layer in self.placed.soft_resets:
+                    thresholds.add("never")
+                    decays |= {(v, "integrates") for v in np.unique(op.decay).tolist()} | {"takes another's"}
+                    formats |= {("subtracts", exponent) for _, exponent in self.placed.soft_resets[layer].weights}
+                else:
+                    decays |= self._kept(op)
             else:
                 assert isinstance(op, Integrator)
                 decays |= set(np.unique(op.decay).tolist())
@@ -357,7 +387,8 @@ class _Check:
                 exponents = (e for e in range(64) if most < 2 ** (self.placed.weight_bits - 1 + e))
                 whole = all(write.weight % 1 == 0 for writes in way.writes.values() for write in writes)
                 alike = whole and encoding != "run-length"
-                formats.add((encoding, next(exponents), way.delay > 0) if alike else way.name)
+                steps = self._each(layer)
+                formats.add((encoding, next(exponents), way.delay > 0, steps) if alike else way.name)
         kept = {
             "thresholds": (len(thresholds), self.limits.threshold_profiles),
             "decays": (len(decays), self.limits.compartment_profiles),
@@ -366,6 +397,11 @@ class _Check:
         for name, (need, limit) in kept.items():
             if limit is not None and need > limit:
                 self._wrong(number, f"({core.layer}) {need} {name}, a core has {limit}")
+
+    @staticmethod
+    def _kept(op: Neuron) -> set[tuple[float, float, int]]:
+        pairs = zip(*(each.ravel().tolist() for each in np.broadcast_arrays(op.decay, op.current_decay)))
+        return {(v, i, op.refractory) for v, i in pairs}
 
     @staticmethod
     def _box(block: _Block, heard: Mapping[Element, list[_Part]]) -> Box:
@@ -377,8 +413,8 @@ class _Check:
         return tuple(region)
 
     def _memory(
-        self, number: int, box: Box, axons: Mapping[_Axon, dict[int, list[_Part]]], channels_first: bool,
-        index_bits: int,
+        self, number: int, box: Box, axons: Mapping[_Axon, dict[int, list[_Part]]],
+        back: Mapping[_Axon, dict[int, Coordinates]], channels_first: bool, index_bits: int,
     ) -> _Memory:  # fmt: skip
         """The lists, if channels lie beside one another and then positions (``channels_first``), or the other way."""
         block = self.blocks[number]
@@ -387,8 +423,9 @@ class _Check:
         order = [(c, *p) for p in places for c in channels] if channels_first else [
             (c, *p) for c in channels for p in places
         ]  # fmt: skip
-        compartments = {at: k for k, at in enumerate(order)}
-        first_of = {place: k * (len(channels) if channels_first else 1) for k, place in enumerate(places)}
+        each = self._each(block.layer)
+        compartments = {at: each * k for k, at in enumerate(order)}  # the first of each neuron
+        first_of = {place: each * k * (len(channels) if channels_first else 1) for k, place in enumerate(places)}
         shape = self.cut[block.layer].shape
         neurons = {compartments[at]: _number(at, shape) for at in product(*(range(*along) for along in block.box))}
         stored: dict[Any, _List] = {}
@@ -401,7 +438,7 @@ class _Check:
             for atom in range(axon.members):
                 parts = [
                     (part.way.name, part.way.delay, tuple(
-                        sorted((compartments[write.at] - base, write.weight) for write in part.writes)
+                        sorted(((compartments[write.at] - base) // each, write.weight) for write in part.writes)
                     ))
                     for part in atoms.get(atom, [])
                 ]  # fmt: skip
@@ -409,18 +446,42 @@ class _Check:
             kept = stored.setdefault((copy, tuple(lists)), tuple(lists))
             for atom, parts in enumerate(kept):
                 got = Counter(
-                    (name, neurons[base + index], weight)
-                    for name, _, pairs in parts for index, weight in pairs if base + index in neurons
+                    (name, neurons[base + each * index], weight)
+                    for name, _, pairs in parts for index, weight in pairs if base + each * index in neurons
                 )  # fmt: skip
                 wanted = self._wanted(number, axon, atom)
                 if got != wanted:
                     lost, more = list((wanted - got).items())[:2], list((got - wanted).items())[:2]
                     found.violations.append(f"{axon}, atom {atom} does not write {lost}, writes {more}")
-        found.lists = sum(map(len, stored.values()))
+        subtracting = self._subtracting(number, back, compartments, first_of, found)
+        found.lists = sum(map(len, stored.values())) + subtracting
         found.words, found.longest = min(
             self._words(stored.values(), encodings, index_bits) for encodings in self._encodings(block)
         )
+        if subtracting:
+            entry = (self.limits.entry_header_bits or 0) + index_bits + _SUBTRACTING_BITS
+            long = self._whole(len(self.placed.soft_resets[block.layer].weights) * entry)
+            found.words, found.longest = found.words + subtracting * long, max(found.longest, long)
         return found
+
+    def _subtracting(
+        self, number: int, back: Mapping[_Axon, dict[int, Coordinates]], compartments: Mapping[Coordinates, int],
+        first_of: Mapping[Coordinates, int], found: _Memory,
+    ) -> int:  # fmt: skip
+        """How many lists take something back: one entry of a neuron's own axon, one for each atom of a shared one."""
+        layer, most_base = self.blocks[number].layer, self.limits.base_compartments or _UNBOUND
+        each, kind = self._each(layer), self.placed.axons.get(layer, "discrete")
+        stored: set[Any] = set()
+        for axon, atoms in back.items():
+            here = compartments[atoms[0]] if kind == "discrete" else first_of[atoms[0][1:]]
+            copy, base = divmod(here, most_base)
+            if kind == "pop16" and base % _POP16_BASES:
+                found.violations.append(f"a base of {base} for {axon.source} to itself in a message of 16 bits")
+            steps = [divmod(compartments[atoms[atom]] - base, each) for atom in range(axon.members)]
+            if any(rest for _, rest in steps):
+                found.violations.append(f"{axon} to itself reaches a compartment between neurons")
+            stored.add((copy, tuple(index for index, _ in steps)))
+        return sum(len(lists) for _, lists in stored)
 
     def _wanted(self, number: int, axon: _Axon, atom: int) -> Counter[tuple[str, int, float]]:
         """The synapses into this block of one atom of an axon: set of weights, neuron, weight."""

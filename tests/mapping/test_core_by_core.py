@@ -13,7 +13,7 @@ import pytest
 
 from neurocompile.ir import Graph
 from neurocompile.ir.ops import Array, Concat, Input, Integrator, Linear, Neuron, Output, Scale, Upsample
-from neurocompile.ir.placed import Core, Placed
+from neurocompile.ir.placed import Core, Placed, SoftReset
 from neurocompile.limits import Limits
 from neurocompile.mapping import cut_boxes
 from neurocompile.mapping.halos import halo_writes
@@ -178,9 +178,18 @@ def drawn(seed: int, largest: int = 120) -> tuple[Graph, Limits, int]:
     return graph, LOIHI if r.random() < 0.3 else small_limits(r), r.choice((8, 8, 8, 4, 7))
 
 
+def some_soft(graph: Graph, seed: int) -> dict[str, SoftReset]:
+    """Layers of a network with two compartments a neuron: of every third network none, of others half."""
+    r = random.Random(seed)
+    weights = (((3, 0),), ((3, 0),), ((200, 7), (5, 0)), ((255, 7), (255, 7), (9, 0)))
+    names = [node.name for node in graph.of(Neuron)] if r.random() < 0.67 else []
+    return {name: SoftReset(r.choice(weights)) for name in names if r.random() < 0.5}
+
+
 def built(seed: int, largest: int = 120) -> Report:
     graph, limits, bits = drawn(seed, largest)
-    return check(graph, cut_boxes(graph, limits, "loihi", weight_bits=bits))
+    soft = some_soft(graph, seed)
+    return check(graph, cut_boxes(graph, limits, "loihi", weight_bits=bits, soft_resets=soft))
 
 
 @pytest.mark.parametrize("first", range(0, 40, 10))
@@ -352,6 +361,73 @@ def test_blocks_that_overlap_or_leave_neurons_out_are_found(cut: tuple[Graph, Pl
     assert any("n0: 200 neurons are on no core" in what for what in check(graph, lost).violations)
     without = replace(placed, layers=placed.layers[:3], cores=placed.cores[:5])
     assert any("read: is on no core" in what for what in check(graph, without).violations)
+
+
+@pytest.fixture(scope="module", params=["pop32", "discrete"])
+def soft(request: Any) -> tuple[Graph, Placed]:
+    """Two layers with soft resets (4 x 8 x 8 in two blocks, 12), and a readout; channels share axons, or not."""
+    b = Build(random.Random(1), np.random.default_rng(1))
+    x = b.add("x", Input((2, 8, 8), "spikes"))
+    n0 = b.add("n0", FIRE, b.conv("conv0", x, 4, 3, padding=1))
+    n1 = b.add("n1", FIRE, b.linear("dense", n0, 12))
+    b.add("out", Output(), b.add("read", Integrator(), b.linear("classes", n1, 3)))
+    graph, _ = Synapses(event_sums=False).run(b.graph())
+    resets = {"n0": SoftReset(((200, 1), (5, 0))), "n1": SoftReset(((7, 0),))}
+    atoms = 512 if request.param == "pop32" else None
+    limits = replace(LOIHI, neurons_per_core=300, packing=False, halos=False, population_atoms=atoms)
+    return graph, cut_boxes(graph, limits, "loihi", weight_bits=8, soft_resets=resets)
+
+
+def test_neurons_of_two_compartments_are_built(soft: tuple[Graph, Placed]) -> None:
+    graph, placed = soft
+    report = check(graph, placed)
+    assert report.violations == []
+    assert report.ratios["compartments"] == 1
+    assert [core.needs["compartments"] for core in placed.cores] == [256, 256, 24, 3]
+    kind = placed.axons.get("n0", "discrete")
+    first, dense = placed.cores[0].needs, placed.cores[2].needs
+    # 32 places of 4 channels, each an axon to itself: 32 of two slots, or 128; and one to the next layer each.
+    assert (kind, first["output axons"]) in {("pop32", 32 * 2 * 2), ("discrete", 128 * 2)}
+    assert dense["output axons"] == (2 * 2 if kind == "pop32" else 12 * 2)
+    heard = check(graph, replace(placed, soft_resets={}))
+    assert report.axons - heard.axons == (2 * 32 + 1 if kind == "pop32" else 2 * 128 + 12)
+    # Lists of a word: one for each channel, or one for each 128 neurons.
+    assert report.lists - heard.lists == (2 * 4 + 12 if kind == "pop32" else 2 + 1)
+
+
+@pytest.mark.parametrize("resource", ["compartments", "input axons", "output axons", "synapse memory"])
+def test_what_second_compartments_need_is_missed(soft: tuple[Graph, Placed], resource: str) -> None:
+    graph, placed = soft
+    less = {name: need - 1 for name, need in placed.cores[2].needs.items() if name == resource}
+    core = replace(placed.cores[2], needs={**placed.cores[2].needs, **less})
+    (found,) = check(graph, _with_cores(placed, {2: core})).violations
+    assert f"(n1) says {core.needs[resource]} {resource}" in found  # type: ignore[index]
+
+
+def test_soft_resets_that_are_not_planned_for_are_found(soft: tuple[Graph, Placed]) -> None:
+    graph, placed = soft
+    more = {**placed.soft_resets, "n0": SoftReset(((1, 0), (1, 1), (1, 2)))}
+    assert any("synapse memory" in what for what in check(graph, replace(placed, soft_resets=more)).violations)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("neurocompile.mapping.layers.Layer.axons_to_itself", lambda *_: 0)
+        planned = cut_boxes(graph, placed.limits, "loihi", weight_bits=8, soft_resets=placed.soft_resets)
+    assert any("input axons" in what for what in check(graph, planned).violations)
+    plain = cut_boxes(graph, placed.limits, "loihi", weight_bits=8)
+    found = check(graph, replace(plain, soft_resets=placed.soft_resets)).violations
+    for resource in ("compartments", "input axons", "output axons", "synapse memory"):
+        assert any(f"says {plain.cores[0].needs[resource]} {resource}" in what for what in found)  # type: ignore[index]
+
+
+def test_second_compartments_have_profiles_of_their_own(soft: tuple[Graph, Placed]) -> None:
+    graph, placed = soft
+    limits = replace(placed.limits, neurons_per_core=1024, packing=True)
+    packed = cut_boxes(graph, limits, "loihi", weight_bits=8, soft_resets=placed.soft_resets)
+    assert [core.layers for core in packed.cores] == [("n0", "n1", "read")]
+    assert check(graph, packed).violations == []
+    few = replace(limits, compartment_profiles=2, synapse_formats=3, threshold_profiles=1)
+    found = check(graph, packed, few).violations
+    for many in ("2 thresholds", "3 decays", "5 formats"):
+        assert any(f"{many}, a core has" in what for what in found)
 
 
 def test_messages_of_16_bits_name_every_fourth_base() -> None:

@@ -97,7 +97,7 @@ def test_deep_small_networks_take_few_cores(name: str, cores: int) -> None:
 @pytest.mark.parametrize(
     ("name", "cores"),
     [
-        ("mpbn-resnet20-digits", 10), ("mpbn-resnet19-digits", 6), ("dsr-preact-digits-if", 10), ("fsvae-small", 2),
+        ("mpbn-resnet20-digits", 10), ("mpbn-resnet19-digits", 6), ("dsr-preact-digits-if", 13), ("fsvae-small", 2),
         ("dsr-vgg11-digits-events-if", 8), ("sgad-small", 2), ("vq-svae-small", 4), ("sdid-small", 2),
     ],
 )  # fmt: skip

@@ -913,11 +913,11 @@ def test_an_interrupt_leaves_nothing(
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    refused(lambda: read_nmnist(tmp_path / "nothing.bin"), "No such file")
-    refused(lambda: read_nmnist(tmp_path), "Is a directory")
+    refused(lambda: read_nmnist(tmp_path / "nothing.bin"), "no such file")
+    refused(lambda: read_nmnist(tmp_path), "this is a folder")
     with open(tmp_path / "huge.bin", "wb") as file:
         file.truncate(2**31 + 1)  # a hole: takes no space
-    refused(lambda: read_nmnist(tmp_path / "huge.bin"), "the file is too large", f"{2**31 + 1} bytes")
+    refused(lambda: read_nmnist(tmp_path / "huge.bin"), "the file is too large", f"{2**31 + 1:,} bytes")
     assert issubclass(BadInput, NeurocompileError)
     assert BadInput.exit_code == 6
     assert math.isclose(Images(np.full((1, 1, 1, 1), 255, np.uint8), np.zeros(1, np.int64)).scaled().item(), 1.0)

@@ -160,6 +160,7 @@ for target in ("nc1", "loihi", "loihi2"):
         f"export m.pt --target {target} -o out --json",
         *both("simulate out --data x.npz --timing", "simulate out --data x.npz --no-timing"),
         "simulate out --data x.npz --timeline t.json --json",
+        "simulate out --data x.npz --timeline t.pftrace --json",
         *both(*(f"simulate out --data x.npz --timing --placement {name}"
                 for name in ("in-order", "snake", "hilbert", "refined", "balanced"))),
         "simulate out --data x.npz --timing --stream --json",
@@ -180,6 +181,35 @@ case(
           "validate out --recorded fired.npz --data x.npz", "validate out --recorded flipped.npz --data x.npz",
           "validate out --recorded part.npz --data x.npz",
           "validate out --recorded fired.npz --reference m.pt --data x.npz"),
+    quick=True,
+)  # fmt: skip
+
+EVENTS = "\n".join(["sample,t_us,neuron", *(f"{n % 12},{n % 5 * 1000},{n % 3}" for n in range(60))])
+case(
+    "validate-recordings",
+    *SMALL,
+    "export m.pt -o out --json",
+    "simulate out --data x.npz --spikes fired.npz",
+    m.altered("late.npz", "fired.npz", lambda found: {k: np.roll(v.reshape(-1, *v.shape[2:]), 2, 0).reshape(v.shape)
+                                                      for k, v in found.items()}),
+    m.altered("counts.npz", "fired.npz", lambda found: {f"{k}:counts": v.sum(1) for k, v in found.items()}),
+    m.arrays("said.npz", output=np.arange(12) % 3),
+    m.held("events.csv", EVENTS),
+    m.held("unknown.csv", EVENTS.replace("t_us", "t")),
+    m.held("markers.txt", "\n".join(str(7000 * n) for n in range(12))),
+    *both(*(f"validate out --recorded late.npz --data x.npz --align {way}"
+            for way in ("all", "time", "neurons", "none")),
+          *(f"validate out --recorded late.npz --data x.npz --distance {kind}"
+            for kind in ("victor-purpura", "van-rossum")),
+          "validate out --recorded counts.npz --data x.npz", "validate out --recorded said.npz --data x.npz",
+          "validate out --recorded events.csv --data x.npz --step-length 1ms",
+          "validate out --recorded events.csv --data x.npz --recorded-layer 1",
+          "validate out --recorded 1=events.csv --recorded said.npz --data x.npz",
+          *(f"validate out --recorded unknown.csv --data x.npz --time-unit {unit}"
+            for unit in ("step", "s", "ms", "us", "ns")),
+          "validate out --recorded unknown.csv --data x.npz --time-unit us --markers markers.txt",
+          "validate out --recorded unknown.csv --data x.npz --time-unit us --step-length 1ms --sample-length 5ms",
+          "validate out --recorded unknown.csv --data x.npz --step-length 1ms"),
     quick=True,
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import layer
-from spikingjelly.activation_based.neuron import LIFNode
+from spikingjelly.activation_based.neuron import IFNode, LIFNode
 
 import neurocompile
 from neurocompile.data import Data, arrange_inputs
@@ -143,3 +143,37 @@ def test_a_max_pool_that_stays_one_is_not_timed_and_says_so(monkeypatch: pytest.
     assert "max-pool" in result.untimed
     with pytest.raises(DoesNotFit, match="max-pool"):
         run_program(program, data, timing=True)
+
+
+def test_what_soft_resets_write_is_beside_the_sops() -> None:
+    torch.manual_seed(0)
+    conv, fires = partial(layer.Conv2d, kernel_size=3, padding=1, step_mode="m"), partial(IFNode, step_mode="m")
+    soft = partial(fires, v_threshold=0.3, v_reset=None)
+    model = torch.nn.Sequential(conv(1, 4), fires(), conv(4, 3), soft(), conv(3, 4), soft())
+    program, data = _with_a_pool("loihi", *model)
+    run = run_program(program, data, timing=True, keep_spikes=True)
+    assert isinstance(run.clock, EventClock)
+    timing, mapped, spikes = plain(run.clock.report()), run.clock.mapped, run.spikes
+    assert mapped.resets == {"3": 1, "5": 1}
+    back = sum(int(spikes[name].sum()) for name in mapped.resets)
+    assert timing["reset_writes"] == back > 100
+    assert timing["synaptic_events"] == int(run.counts.total("sops").sum())
+    synapses = timing["synaptic_events"] + timing["halo_writes"] + back
+    each = load_events("loihi-sanafe").energy
+    assert timing["energy_pj_by_part"]["synapse"] == pytest.approx(synapses * each["synapse_dense"].nominal)
+    # Both compartments are updated, at every step of the chip; what the host sends costs no update.
+    populations = mapped.netlist.populations
+    neurons = sum(each.size for each in populations.values() if each.op is not None)
+    both = neurons + sum(populations[name].size for name in mapped.resets)
+    soma = len(data) * timing["steps"] * both * (each["neuron_access"].nominal + each["neuron_update"].nominal)
+    fired = sum(int(fires.sum()) for fires in spikes.values()) * each["neuron_spike"].nominal
+    assert timing["energy_pj_by_part"]["soma"] == pytest.approx(soma + fired)
+    # A message back for each spike, beside one for each block of a reader.
+    chip = mapped.chip
+    for name in mapped.resets:
+        own = chip.number[mapped.first[name] : mapped.first[name] + populations[name].size]
+        for neuron in own.tolist():
+            axons = slice(chip.axon_first[neuron], chip.axon_first[neuron + 1])
+            here = chip.axon_core[axons] == chip.core_of[neuron]
+            assert (chip.axon_synapses[axons].sum(1)[here] == 1).any()
+            assert chip.core_of[neuron] == chip.core_of[neuron - 1]  # its first compartment, right before it

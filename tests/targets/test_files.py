@@ -63,7 +63,9 @@ def test_another_mesh_other_limits_and_other_prices_of_a_family(model: Path, tmp
     mine = file(tmp_path, SMALL)
     body = result("export", model, "--target", mine, "-o", tmp_path / "out", "--emit", "lava")
     assert body["target"] == "mine"
-    assert body["cores"] == sum(-(-layer["neurons"] // 4) for layer in body["mapping"]["layers"]) > 1
+    needed = [(layer["compartments_per_neuron"], layer["neurons"]) for layer in body["mapping"]["layers"]]
+    assert needed == [(2, 3), (1, 3)]  # a soft reset, and the readout
+    assert body["cores"] == sum(-(-each * neurons // 4) for each, neurons in needed) > 1
     assert {core["tile"][0] for core in body["mapping"]["placement"]} == {0}
     mine.unlink()  # the program knows its chip
     program = load_program(tmp_path / "out")

@@ -63,17 +63,18 @@ def read_nir(path: Path) -> Raw:
     return _read(path, lambda reader, root: reader.root(root))
 
 
-def read_nir_data(path: Path, dt: float | None = None) -> dict[str, Array]:
+def read_nir_data(path: Path, dt: float | None = None, steps: int | None = None) -> dict[str, Array]:
     """What a file of :func:`nir.write_data` (NIRGraphData) recorded of each node: ``[samples, steps, neurons]``.
 
     Args:
         path: of the file.
         dt: of a step, for events that have times; None: that of what is sampled in steps, if anything is.
+        steps: that a recording has where nothing says how long one is; None: that is refused.
 
     Raises:
         BadInput: for what is no such file, damaged, or larger inside than it may be; for times without a dt.
     """
-    return _read(path, lambda reader, root: reader.data(root, dt))
+    return _read(path, lambda reader, root: reader.data(root, dt, steps))
 
 
 def _read(path: Path, take: Callable[[_Reader, h5py.File], Found]) -> Found:
@@ -146,10 +147,13 @@ class _Reader:
             raise _Refused("this HDF5 file is no NIR graph", limit="a group named node")
         return self._node(members["node"], "/node")
 
-    def data(self, root: h5py.File, dt: float | None) -> dict[str, Array]:
+    def data(self, root: h5py.File, dt: float | None, steps: int | None) -> dict[str, Array]:
         held = dict(self._observed(root, "", ""))
         sampled = [float(group.attrs["dt"]) for _, group in held.values() if _kind(group) == "TimeGriddedData"]
         step = dt or next(iter(sampled), None)
+        if step is None and steps:
+            ends = [float(group.attrs["t_max"]) for _, group in held.values() if "t_max" in group.attrs]
+            step = max(ends, default=0.0) / steps
         return {name: self._series(group, where, step) for name, (where, group) in held.items()}
 
     def _observed(self, group: h5py.Group, prefix: str, where: str) -> Iterator[tuple[str, tuple[str, h5py.Group]]]:
@@ -184,7 +188,7 @@ class _Reader:
         if len(index) * steps * neurons > 1 << 28:
             raise _Refused("it is too long", where, f"{steps:,} steps of {neurons:,} neurons", f"{1 << 28:,} numbers")
         sample, place = np.nonzero((index >= 0) & np.isfinite(time))
-        step = np.floor(time[sample, place] / dt + 1e-6).astype(np.int64)
+        step = np.floor(time[sample, place] / dt + 1e-6).clip(-1, steps).astype(np.int64)
         neuron = index[sample, place].astype(np.int64)
         if (step < 0).any() or (step >= steps).any() or (neuron >= neurons).any():
             raise _Refused("an event is later than the recording ends, or of no neuron", where)

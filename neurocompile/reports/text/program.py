@@ -73,8 +73,14 @@ def _axons_and_halos(mapping: Placed) -> Iterator[Part]:
         yield f"axons: of {len(shared)} sources one for all channels at a place, of {others} one a neuron"
     halos = [layer for layer in mapping.layers if any(layer.halo)]
     if halos:
-        beside = sum(layer.compartments - layer.neurons for layer in halos)
+        beside = sum(layer.beside for layer in halos)
         yield f"halos: {number(beside)} compartments beside the neurons of {len(halos)} layers, for kernels kept once"
+    if mapping.soft_resets:
+        neurons = sum(layer.neurons for layer in mapping.layers if layer.layer in mapping.soft_resets)
+        yield (
+            f"soft reset: {number(neurons)} neurons of {len(mapping.soft_resets)} layers have two compartments each, "
+            "and an axon to themselves"
+        )
 
 
 # So many layers of a list are named.

@@ -10,6 +10,7 @@ from neurocompile.reports.text.program import host_regions, readouts
 from neurocompile.simulator.timing.report import Cycles, Events
 
 if TYPE_CHECKING:
+    from neurocompile.reports.neurobench import NeuroBench
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.text.parts import Part, Table
     from neurocompile.simulator.energy import Unpriced
@@ -28,6 +29,7 @@ def text(report: SimulateReport) -> Iterator[Part]:
     """The layers, what they sum to, and what the host does beside them."""
     yield _layers(report)
     yield _totals(report)
+    yield _neurobench(report.neurobench)
     each = report.per_sample
     yield from host_regions(report.host_regions, None if each.sops is None else each.sops + (each.macs or 0))
 
@@ -89,6 +91,19 @@ def _totals(report: SimulateReport) -> Table:
     return made
 
 
+def _neurobench(found: NeuroBench) -> Table:
+    made = table("by NeuroBench's names (docs/counts.md)", "", "")
+    made.add_row("Footprint", f"{found.footprint:,} bytes")
+    made.add_row("ParameterCount", f"{found.parameter_count:,}")
+    made.add_row("ConnectionSparsity", percent(found.connection_sparsity))
+    made.add_row("ActivationSparsity", percent(found.activation_sparsity))
+    if (done := found.synaptic_operations) is not None:
+        said = f"{number(done.macs)} MACs, {number(done.acs)} ACs, effective; dense {number(done.dense)}"
+        made.add_row("SynapticOperations", said)
+        made.add_row("MembraneUpdates", number(found.membrane_updates))
+    return made
+
+
 def _timing(timing: TimingReport, samples: int) -> Iterator[tuple[str, str]]:
     """How long an inference takes, and what it waits for."""
     if isinstance(timing.own, Cycles):
@@ -127,4 +142,6 @@ def _events(timing: TimingReport, own: Events, samples: int) -> Iterator[tuple[s
     yield "messages, links each crosses", f"{number(own.messages / samples)}, {hops:.2f}"
     if own.halo_writes:
         yield "writes into halos, beside SOPs", number(own.halo_writes / samples)
+    if own.reset_writes:
+        yield "writes of soft resets, beside SOPs", number(own.reset_writes / samples)
     yield "fullest core", f"of {timing.cores}: receiving {own.fullest_core.busy:.0%} of the time"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from neurocompile.reports.text.parts import Styled, number, percent, table, verdict
+from neurocompile.reports.text.recording import recording
 
 if TYPE_CHECKING:
     from neurocompile.ir.compare import Divergence
@@ -108,6 +109,7 @@ def _lines(stage: Stage) -> Iterator[str]:
         yield f"{stage.cycle_mismatches:,} of {stage.cycles_compared:,} {what}"
     if stage.first_membrane is not None:
         yield f"first membrane that differs: {_place(stage.first_membrane)}"
+    yield from recording(stage)
     first = stage.first_divergence
     if first is not None and stage.passed is False:
         margin = "" if first.margin is None else f", {first.margin:+.3g} from the threshold"

@@ -25,6 +25,15 @@ class Loihi(Family):
 
     backends: tuple[str, ...] = ("lava", "netx", "nir")
 
+    def faults(self, target: Target) -> list[Problem]:
+        """Neurons of two compartments are counted where lists of synapses are known word by word, each for a core."""
+        joins = target.arithmetic is not None and target.arithmetic.lif is not None and target.arithmetic.lif.joins
+        if not joins or (target.limits.list_word_bits is not None and not target.limits.kernels_once):
+            return []
+        what = "arithmetic.lif.joins needs lists of synapses that are known word by word"
+        limit = "limits.list_word_bits, without kernels_once"
+        return [Problem(what, actual="none", limit=limit, fix="say how lists lie in memory, or joins = false")]
+
     def encodings(self, target: Target) -> tuple[Encode, ...]:
         """Graded spikes where the chip has them; spikes that the host makes everywhere."""
         graded = target.arithmetic is not None and target.arithmetic.graded_spikes
@@ -35,7 +44,7 @@ class Loihi(Family):
         lif = arithmetic.lif
         if not plain_weights or lif is None:
             return arithmetic
-        lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min, populations=1)
+        lif = replace(lif, weight_exponent_max=0, bias_exponent_max=lif.bias_exponent_min, populations=1, joins=False)
         return replace(arithmetic, lif=lif, max_shift=arithmetic.shifts(bits, exponent=None).stop - 1)
 
     def onto_neurons(self, arithmetic: Arithmetic, host: frozenset[str]) -> tuple[Pass, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Case:
     def op(self) -> Neuron:
         """The neurons, with arrays for all their numbers."""
         neurons: Neuron = self.layer.op
-        numbers = {name: np.asarray(getattr(neurons, name)) for name in PARAMETERS}
+        numbers: dict[str, Any] = {name: np.asarray(getattr(neurons, name)) for name in PARAMETERS}
         return replace(neurons, **numbers)
 
     @property
@@ -64,7 +65,7 @@ class Case:
     @cached_property
     def neurons(self) -> Array:
         """Which of them do, ``[*shape]``."""
-        return self.differs.any(axis=(0, 1))
+        return np.asarray(self.differs.any(axis=(0, 1)))
 
     @cached_property
     def channels(self) -> Array:

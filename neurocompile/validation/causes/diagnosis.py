@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -56,11 +57,11 @@ class Evidence:
 
     def of(self, samples: Array) -> Evidence:
         """Some samples."""
-        parts = (
+        given, expected, observed, left = (
             {name: x[samples] for name, x in part.items()}
             for part in (self.given, self.expected, self.observed, self.left)
         )
-        return Evidence(*parts, first_sample=self.first_sample)
+        return Evidence(given, expected, observed, left, self.first_sample)
 
 
 def diagnose(graph: Graph, rule: Rule, evidence: Evidence) -> list[Cause]:
@@ -87,14 +88,21 @@ class _Diagnosis:
         self.heard: dict[str, set[bool]] = {}
 
     def causes(self) -> list[Cause]:
-        wrong = [case for name in self.order if (case := self._wrong(name)) is not None]
-        causes = [self._cause(case, self._explained(case)) for case in wrong]
+        wrong = [cases for name in self.order if (cases := self._wrong(name))]
+        causes = [self._cause(*self._likeliest(cases)) for cases in wrong]
         return sorted(causes, key=lambda cause: (cause.sample, cause.step, self.order.index(cause.layer)))
 
     # -- where ---------------------------------------------------------------------------------------------------------
 
-    def _wrong(self, name: str) -> Case | None:
-        """A layer that is not as the program says, whichever way its wrong sources are taken; None if it is."""
+    def _likeliest(self, cases: list[Case]) -> tuple[Case, list[Hypothesis]]:
+        """Of several ways to take a layer, the first that something explains."""
+        for case in cases:
+            if found := self._explained(case):
+                return case, found
+        return cases[0], []
+
+    def _wrong(self, name: str) -> list[Case]:
+        """A layer that is not as the program says, whichever way its wrong sources are taken; none if it is."""
         first = None
         for heard in self._ways(name):
             instead = {source: self.instead[source] for source, recorded in heard.items() if not recorded}
@@ -102,17 +110,17 @@ class _Diagnosis:
             if not case.differs.any():
                 for source, recorded in heard.items():
                     self.heard.setdefault(source, set()).add(recorded)
-                return None
+                return []
             first = first or case
         assert first is not None
         again = name in self.driven.sources(name)
         self.instead[name] = self.evidence.expected[name] if again else first.own.spikes
-        if again and self.evidence.left.get(name) is None:
-            alone = self._case(self.driven.with_fired({name: self.instead[name]}), name, self.evidence)
-            alone_right = replace(alone, observed=self.instead[name])
-            if not alone_right.differs.any() and alone.differs.sum() < first.differs.sum():
-                return alone  # it heard itself as it should, and was read wrong
-        return first
+        if not again or name in self.evidence.left:
+            return [first]
+        # It may have heard itself as it should, and have been read wrong.
+        alone = self._case(self.driven.with_fired({name: self.instead[name]}), name, self.evidence)
+        right = not replace(alone, observed=self.instead[name]).differs.any()
+        return [first, alone] if right and alone.differs.any() else [first]
 
     def _ways(self, name: str) -> Iterator[dict[str, bool]]:
         """For each wrong source whether its readers heard what was recorded of it."""
@@ -170,7 +178,7 @@ class _Diagnosis:
         enough = any(places >= _PLACES + _PLACES_FITTED * each.free for each in found)
         sure = enough and len(found) <= _NAMES
         threshold = np.broadcast_to(case.op.threshold, case.neurons.shape)[tuple(neuron)]
-        at = (sample, slice(None), *neuron)
+        at: Any = (sample, slice(None), *neuron)
         explained = found[0].apply(case) if found else None
         course = Course(
             membrane=tuple(map(float, case.own.membranes[at])),

@@ -121,8 +121,8 @@ def _seen(case: Case) -> Run:
 def _constant(case: Case, where: Array) -> Iterator[Hypothesis]:
     """Neurons that never fire, or always do."""
     seen = case.observed
-    concerned = case.neurons & where
-    if not concerned.any() or concerned.sum() > max(1, concerned.size // 2):
+    concerned = case.neurons
+    if not np.array_equal(where, concerned) or concerned.sum() > max(1, concerned.size // 2):
         return
     places = np.argwhere(concerned)
     what = f"neuron {list(map(int, places[0]))}" if len(places) == 1 else f"{len(places)} neurons"
@@ -143,7 +143,7 @@ def _constant(case: Case, where: Array) -> Iterator[Hypothesis]:
 def _moved(steps: int) -> Callable[[Case], Run]:
     def apply(case: Case) -> Run:
         own = case.own
-        run = Run(*(later(part, steps) for part in (own.spikes, own.membranes, own.left)))
+        run = own.changed(lambda part: later(part, steps))
         known = slice(steps, None) if steps > 0 else slice(0, steps)
         # Late: nothing can have been recorded before.
         return replace(run, known=known if case.left is not None or steps < 0 else slice(None))
@@ -170,7 +170,7 @@ def _swapped(case: Case) -> Iterator[Hypothesis]:
 
     def apply(case: Case) -> Run:
         own = case.own
-        return Run(*(np.take(part, order, 2) for part in (own.spikes, own.membranes, own.left)))
+        return own.changed(lambda part: np.take(part, order, 2))
 
     yield Hypothesis("channels-swapped", f"channels {shown} in another order", apply)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -115,4 +116,5 @@ def interval(op: Neuron, h: Array, change: Array, observed: Array, slack: float)
 
 def at(op: Neuron, where: Array) -> Neuron:
     """The neurons of a place ``where[*shape]`` of a layer, in a row."""
-    return replace(op, **{name: np.broadcast_to(getattr(op, name), where.shape)[where] for name in PARAMETERS})
+    given: dict[str, Any] = {name: np.broadcast_to(getattr(op, name), where.shape)[where] for name in PARAMETERS}
+    return replace(op, **given)

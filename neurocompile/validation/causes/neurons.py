@@ -66,9 +66,7 @@ def within(run: Callable[[Case], Run], where: Array) -> Callable[[Case], Run]:
         return run
 
     def apply(case: Case) -> Run:
-        other, own = run(case), case.own
-        parts = (np.where(where, a, b) for a, b in zip(_arrays(other), _arrays(own)))
-        return Run(*parts, known=other.known)
+        return run(case).changed(lambda other, own: np.asarray(np.where(where, other, own)), case.own)
 
     return apply
 
@@ -83,10 +81,6 @@ def nice(found: tuple[float, float] | None, values: Sequence[float]) -> Iterator
         yield value, 0
     if found is not None and np.isfinite(found).all() and not any(found[0] <= value <= found[1] for value in values):
         yield (found[0] + found[1]) / 2, 1
-
-
-def _arrays(run: Run) -> tuple[Array, Array, Array]:
-    return run.spikes, run.membranes, run.left
 
 
 def _changed(name: str, detail: str, where: Array, free: int = 0, **fields: Any) -> Hypothesis:
@@ -253,7 +247,7 @@ def _biases(case: Case, where: Array) -> Iterator[Hypothesis]:
     op, answers = case.op, case.responses
     if not (np.any(op.bias) or np.any(op.input_bias)):
         return
-    none = {"bias": _whole(case, 0), "input_bias": _whole(case, 0)}
+    none: dict[str, Any] = {"bias": _whole(case, 0), "input_bias": _whole(case, 0)}
     yield _changed("bias-missing", "no bias", where, **none)
     if answers is not None:
         some = at(op, where)
@@ -267,7 +261,7 @@ def _biases(case: Case, where: Array) -> Iterator[Hypothesis]:
         detail = f"bias integrated {early} step{'s' * (early > 1)} before the first input"
         yield Hypothesis("bias-early", detail, _habit(Habit(early=early), where))
     for bits in _BITS if isinstance(case.rule, IntegerRule) else ():
-        cut = {name: (getattr(op, name) >> bits) << bits for name in none}
+        cut: dict[str, Any] = {name: (getattr(op, name) >> bits) << bits for name in none}
         yield _changed("bias-rounded", f"the lowest {bits} bits of the bias cut off", where, **cut)
 
 
@@ -285,11 +279,13 @@ def _decays(case: Case, where: Array) -> Iterator[Hypothesis]:
             "twice the leak": 2 * decay - one, "half of what should stay": decay / 2,
         }  # fmt: skip
         for detail, value in values.items():
-            yield _changed("decay-value", f"{what}: {detail}", where, **{name: _whole(case, value)})
+            given: dict[str, Any] = {name: _whole(case, value)}
+            yield _changed("decay-value", f"{what}: {detail}", where, **given)
         if decay.size == 1:
-            value = _searched(case, where, name, one)
-            detail = f"{what}: {value / one:.4g} of it stays, not {float(decay.ravel()[0]) / one:.4g}"
-            yield _changed("decay-value", detail, where, 1, **{name: _whole(case, np.full_like(decay, value))})
+            best = _searched(case, where, name, one)
+            detail = f"{what}: {best / one:.4g} of it stays, not {float(decay.ravel()[0]) / one:.4g}"
+            given = {name: _whole(case, np.full_like(decay, best))}
+            yield _changed("decay-value", detail, where, 1, **given)
     if isinstance(case.rule, IntegerRule):
         names = {"floor": "down", "zero": "towards zero", "nearest": "to the nearest"}
         for rounding, how in names.items():
@@ -302,7 +298,8 @@ def _searched(case: Case, where: Array, name: str, one: float) -> float:
     """The decay that leaves the least unexplained: by a grid, and by ever finer ones around its best."""
 
     def wrong(value: float) -> float:
-        run = case.run(replace(case.op, **{name: _whole(case, np.full_like(getattr(case.op, name), value))}))
+        given: dict[str, Any] = {name: _whole(case, np.full_like(getattr(case.op, name), value))}
+        run = case.run(replace(case.op, **given))
         if case.left is not None:
             return float(np.abs(run.left - case.left)[..., where].sum())
         return float(case.differing(run)[..., where].sum())

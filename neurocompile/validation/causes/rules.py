@@ -58,6 +58,13 @@ class Run:
     left: Array
     known: slice = field(default_factory=lambda: slice(None))
 
+    def changed(self, change: Callable[..., Array], *others: Run) -> Run:
+        """Each of the three arrays changed, beside those of others."""
+        runs = (self, *others)
+        three = ((run.spikes, run.membranes, run.left) for run in runs)
+        spikes, membranes, left = (np.asarray(change(*arrays)) for arrays in zip(*three))
+        return replace(self, spikes=spikes, membranes=membranes, left=left)
+
 
 class Rule(Protocol):
     """The arithmetic of a layer."""
@@ -106,7 +113,7 @@ class IntegerRule:
     def slack(self, op: Neuron, steps: int) -> float:
         """A step of the membrane and one of the current, for each step that something was rounded in."""
         one = 2**self.arithmetic.decay_fraction
-        rounded = [*(np.any(decay % one != 0) for decay in (op.decay, op.current_decay)), op.shift < 0]
+        rounded = [*(bool(np.any(decay % one != 0)) for decay in (op.decay, op.current_decay)), op.shift < 0]
         return float(steps * sum(rounded) + 1) if any(rounded) else 0.0
 
 
@@ -144,7 +151,7 @@ def _steps(op: Neuron, current: Array, fires: _Fire, resets: _Reset, habit: Habi
     if habit.kept:
         whole = np.concatenate(list(current))[None]  # one sample of N * T steps
         one = _steps(op, whole, fires, resets, replace(habit, kept=False))
-        return Run(*(part.reshape(current.shape) for part in (one.spikes, one.membranes, one.left)))
+        return one.changed(lambda part: part.reshape(current.shape))
     if habit.early:
         silence = np.zeros((len(current), habit.early, *current.shape[2:]), current.dtype)
         current = np.concatenate((silence, current), axis=1)

@@ -24,6 +24,10 @@ _FACTORS = (
 _DELAYS = (1, -1, 2, -2, 3, 4)
 _MOST_INPUTS = 2048
 _MOST_TOPS = 256
+_POWERS = 12
+
+Change = Callable[[Array], Array]
+"""Weights to others of the same shape."""
 
 
 def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
@@ -39,8 +43,9 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         what = "weights" if len(group) == len(synapses) else f"weights of {group[0].name}"
         yield from _scaled(case, where, group, what)
         yield from _late(where, group, what)
-        if isinstance(case.rule, IntegerRule):
-            yield from _cut(where, group, what)
+        yield from (
+            _cut(where, group, what) if isinstance(case.rule, IntegerRule) else _cut_reals(case, where, group, what)
+        )
     for synapse in synapses:
         yield from _missing(case, where, synapse)
         if where.all():
@@ -50,13 +55,13 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         yield from _single(case, where)
 
 
-def _with(synapses: tuple[Synapse, ...], change: Callable[[Array], Array], where: Array) -> Callable[[Case], Run]:
+def _with(synapses: tuple[Synapse, ...], change: Change, where: Array) -> Callable[[Case], Run]:
     """The layer with other weights."""
     ops = {synapse.name: _other(synapse.op, change) for synapse in synapses}
     return within(lambda case: case.run(current=case.with_weights(ops)), where)
 
 
-def _other(op: Op, change: Callable[[Array], Array]) -> Op:
+def _other(op: Op, change: Change) -> Op:
     if isinstance(op, Scale):
         return replace(op, scale=change(op.scale))
     assert isinstance(op, Linear | Conv | ConvTranspose)
@@ -98,18 +103,16 @@ def _factors(
         if np.isclose(factor, 0):
             continue
         detail = f"{what}{' and bias' * bias} {factor:g} times as large"
-        roundings = [("", np.rint), (", rounded towards zero", np.trunc), (", rounded down", np.floor)]
+        roundings: list[tuple[str, Change]] = [
+            ("", np.rint), (", rounded towards zero", np.trunc), (", rounded down", np.floor)
+        ]  # fmt: skip
         for how, rounded in roundings if whole and factor % 1 else [("", np.asarray)]:
-
-            def change_of(w: Array, factor: float = factor, rounded: Callable[[Array], Array] = rounded) -> Array:
-                return rounded(w * factor).astype(w.dtype)
-
+            change_of = _multiplied(factor, rounded)
             ops = {synapse.name: _other(synapse.op, change_of) for synapse in group}
-            fields = (
-                {name: change_of(np.asarray(getattr(case.op, name))) for name in ("bias", "input_bias")} if bias else {}
-            )
+            names = ("bias", "input_bias") if bias else ()
+            fields: dict[str, Any] = {name: change_of(np.asarray(getattr(case.op, name))) for name in names}
 
-            def apply(case: Case, ops: dict[str, Op] = ops, fields: dict[str, Array] = fields) -> Run:
+            def apply(case: Case, ops: dict[str, Op] = ops, fields: dict[str, Any] = fields) -> Run:
                 return case.run(replace(case.op, **fields), case.with_weights(ops))
 
             yield Hypothesis("weights-scaled", detail + how, within(apply, where), free)
@@ -118,28 +121,81 @@ def _factors(
 def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
     """Bits lost at the lower end of weights, or at the upper one."""
     most = max(int(np.abs(_weights(synapse.op)).max(initial=0)) for synapse in group)
+    full = (1 << most.bit_length()) - 1
     for bits in range(1, max(2, most.bit_length() + 1)):
-        half, step = 1 << bits - 1, 1 << bits
-        ways: list[tuple[str, Callable[[Array], Array]]] = [
-            ("cut off", lambda w, bits=bits: (w >> bits) << bits),
-            ("cut off towards zero", lambda w, bits=bits: np.sign(w) * ((np.abs(w) >> bits) << bits)),
-            ("rounded", lambda w, bits=bits, half=half: ((w + half) >> bits) << bits),
-            ("rounded to even", lambda w, step=step: (np.rint(w / step) * step).astype(np.int64)),
-            (
-                "rounded away from zero",
-                lambda w, bits=bits, half=half: np.sign(w) * (((np.abs(w) + half) >> bits) << bits),
-            ),
-        ]
-        for how, change in ways:
-            yield Hypothesis("weights-rounded", f"the lowest {bits} bits of {what} {how}", _with(group, change, where))
+        for how, rounded in _ROUNDINGS.items():
+            detail = f"the lowest {bits} bits of {what} {how}"
+            yield Hypothesis("weights-rounded", detail, _with(group, _to_steps(rounded, 1 << bits), where))
+            if (most + (1 << bits - 1)) >> bits << bits > full:  # the largest do not fit any more
+                held = _to_steps(rounded, 1 << bits, full)
+                yield Hypothesis("weights-rounded", f"{detail}, at most {full}", _with(group, held, where))
     tops = {(1 << bits) - 1 for bits in range(most.bit_length() + 1)} | {1 << bits for bits in range(most.bit_length())}
     tops |= set(range(1, most)) if most <= _MOST_TOPS else set()
     for top in sorted(tops):
-        if 0 < top < most:
-            yield Hypothesis("weights-saturated", f"{what} between -{top} and {top}",
-                             _with(group, lambda w, top=top: np.clip(w, -top, top), where))  # fmt: skip
-            yield Hypothesis("weights-saturated", f"{what} between {-top - 1} and {top}",
-                             _with(group, lambda w, top=top: np.clip(w, -top - 1, top), where))  # fmt: skip
+        for least in (-top, -top - 1) if 0 < top < most else ():
+            detail = f"{what} between {least} and {top}"
+            yield Hypothesis("weights-saturated", detail, _with(group, _clipped(least, top), where))
+
+
+def _cut_reals(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
+    """Weights to multiples of a power of two, or that end somewhere."""
+    sizes = np.unique(np.abs(np.concatenate([_weights(synapse.op).ravel() for synapse in group])))
+    if not sizes[-1]:
+        return
+    for power in range(_POWERS):
+        step = 2.0 ** (np.floor(np.log2(sizes[-1])) + 1 - power)
+        for how, rounded in _ROUNDINGS.items():
+            detail = f"{what} {how} to multiples of {step:g}"
+            yield Hypothesis("weights-rounded", detail, _with(group, _to_steps(rounded, step), where))
+
+    def wrong(top: float) -> int:
+        return int(case.differing(_with(group, _clipped(-top, top), where)(case)).sum())
+
+    tops = sizes[:: max(1, len(sizes) // _POWERS)]
+    for _ in range(3):  # between the neighbours of the best, ever nearer
+        best = int(np.argmin([wrong(float(top)) for top in tops]))
+        tops = np.linspace(tops[max(0, best - 1)], tops[min(len(tops) - 1, best + 1)], _POWERS)
+    top = float(tops[np.argmin([wrong(float(top)) for top in tops])])
+    detail = f"{what} between {-top:g} and {top:g}"
+    yield Hypothesis("weights-saturated", detail, _with(group, _clipped(-top, top), where), free=1)
+
+
+def _away(x: Array) -> Array:
+    """To the nearest whole number, halves away from zero."""
+    return np.asarray(np.sign(x) * np.floor(np.abs(x) + 0.5))
+
+
+def _up(x: Array) -> Array:
+    """To the nearest whole number, halves up."""
+    return np.asarray(np.floor(x + 0.5))
+
+
+_ROUNDINGS: dict[str, Change] = {
+    "cut off": np.floor, "cut off towards zero": np.trunc, "rounded": _up, "rounded to even": np.rint,
+    "rounded away from zero": _away,
+}  # fmt: skip
+
+
+def _to_steps(rounded: Change, step: float, full: int | None = None) -> Change:
+    """Multiples of a step; between ``-full - 1`` and ``full``, if that is given."""
+    low, high = (-np.inf, np.inf) if full is None else (-full - 1, full)
+    return lambda w: np.clip(rounded(w / step) * step, low, high).astype(w.dtype)
+
+
+def _clipped(least: float, top: float) -> Change:
+    return lambda w: np.clip(w, least, top)
+
+
+def _multiplied(factor: float, rounded: Change) -> Change:
+    return lambda w: rounded(w * factor).astype(w.dtype)
+
+
+def _taken(order: Array, axis: int) -> Change:
+    return lambda w: np.take(w, order, axis)
+
+
+def _flipped(axes: tuple[int, ...]) -> Change:
+    return lambda w: np.flip(w, axes)
 
 
 # -- missing, turned, exchanged ----------------------------------------------------------------------------------------
@@ -200,7 +256,7 @@ def _turned(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
         for turned in axes:
             what = "both axes" if len(turned) > 1 else f"axis {turned[0] - 2}"
             yield Hypothesis("kernel-flipped", f"kernel of {synapse.name} flipped along {what}",
-                             _with((synapse,), lambda w, axes=turned: np.flip(w, axes), where))  # fmt: skip
+                             _with((synapse,), _flipped(turned), where))  # fmt: skip
     if not isinstance(op, Scale) and weights.ndim >= 2 and weights.shape[0] == weights.shape[1] > 1:
         yield Hypothesis("kernel-transposed", f"inputs and outputs of {synapse.name} exchanged",
                          _with((synapse,), lambda w: w.swapaxes(0, 1), where))  # fmt: skip
@@ -228,7 +284,7 @@ def _exchanged(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesi
             yield Hypothesis(
                 "channels-swapped",
                 detail,
-                _with((synapse,), lambda w, axis=axis, order=order: np.take(w, order, axis), where),
+                _with((synapse,), _taken(order, axis), where),
             )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from neurocompile.errors import Problem
 from neurocompile.ir.ops import Neuron
 from neurocompile.simulator.timing.report import Figures, TimingReport
+from neurocompile.simulator.timing.slices import Timeline
 from neurocompile.targets import Family, target_of
 from neurocompile.targets.keys import Key
 
@@ -43,6 +44,10 @@ class ToyClock:
     def timeline(self):
         """Nothing was kept."""
         return {"traceEvents": []}
+
+    def slices(self):
+        """Likewise."""
+        return Timeline(1, ())
 
 
 def listing(program):
