@@ -140,6 +140,23 @@ bench: setup
 	$(PY) -m benchmarks.engine --plot docs/engine-ratio.png
 	$(PY) -m benchmarks.engine_growth --plot docs/engine-growth.png
 
+# The site of the documentation, in build/site; notebooks are run for it, and the gallery's reports made. A warning is an
+# error. A minute or two, and the first time as long again: what pip installs, it builds.
+DOCS_STAMP := $(VENV)/.docs
+.PHONY: docs pictures
+docs: setup $(DOCS_STAMP)
+	$(if $(wildcard $(LAVA_VENV)/bin/python),NEUROCOMPILE_LAVA_PYTHON=$(CURDIR)/$(LAVA_VENV)/bin/python) \
+		$(PY) -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "build/site/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	$(PY) $(PIP_INSTALL) -c constraints-dev.txt -e '.[all,dev,docs]'
+	touch $@
+
+# The pictures of README and of the gallery; wants Chromium.
+pictures: setup
+	$(PY) docs/gallery.py build/gallery --pictures docs/images
+
 # Every network of the papers, measured: half an hour.
 zoo: setup
 	$(PY) -m benchmarks.zoo --write docs/zoo.md

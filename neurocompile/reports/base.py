@@ -10,5 +10,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What the command line ends with (docs: README); 0 is done."""
+        """What the command line ends with (``neurocompile --help`` lists them); 0 is done."""
         return 0
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows, where this is the last expression of a cell."""
+        from neurocompile.reports.html.notebook import notebook
+
+        return notebook(self)

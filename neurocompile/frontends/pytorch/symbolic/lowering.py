@@ -404,7 +404,7 @@ def _examples(args: Any) -> Any:
 
 def _unsupported_call(node: fx.Node) -> Refused:
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-    return Refused(f"{name} is not supported", "see the table of supported operations in the README")
+    return Refused(f"{name} is not supported", "docs/supported.md has a table of what is")
 
 
 def unsupported(module: nn.Module) -> Refused:
