@@ -105,7 +105,7 @@ def soft(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     net = nn.Sequential(
         layer.Linear(4, 6, step_mode="m"), neuron.LIFNode(step_mode="m"),
-        layer.Linear(6, 3, step_mode="m"), neuron.IFNode(v_reset=None, step_mode="m"),
+        layer.Linear(6, 3, step_mode="m"), neuron.LIFNode(tau=3.0, v_reset=None, step_mode="m"),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("soft") / "model.pt"
     neurocompile.save(net.eval(), path, torch.rand(4, 5, 4))

@@ -23,7 +23,7 @@ __all__ = ["CASES", "refused"]
 
 # -- what needs no network ---------------------------------------------------------------------------------------------
 
-VERBS = ("export", "simulate", "validate", "check", "inspect", "targets", "zoo", "demo")
+VERBS = ("export", "simulate", "validate", "report", "check", "inspect", "targets", "zoo", "demo")
 COMPILED = ("generic", "anp-i", "async28", "loihi", "loihi2", "nc1", "odin", "truenorth")
 TARGETS = (*COMPILED, "arith45", "arith45-int8", "loihi-sanafe")
 
@@ -48,7 +48,7 @@ case("zoo-list", *both("zoo", "zoo --size small", "zoo --size paper", "zoo sgad-
 case("zoo-seed", "zoo sgad-small -o a.pt --seed 3 --samples 2 --json", "zoo sgad-small -o b.pt --seed 3 --samples 2",
      "zoo sgad-small -o a.pt", "zoo sgad-small -o a.pt --overwrite --json")  # fmt: skip
 case("zoo-measure", *both("zoo dsr-vgg-digits-lif --measure --seed 1"))
-case("demo", "demo --json")
+case("demo", "demo --json", "demo --report page.html")
 case("demo-targets", "demo --target anp-i --target loihi --bits 4", "demo --target truenorth --bits 6 --json")
 case("demo-data", "demo --write-data d.npz", "demo --write-data d.npz --json", "demo --write-data d.npz --overwrite",
      "demo --write-model m.pt --json", quick=True)  # fmt: skip
@@ -186,6 +186,16 @@ case(
 
 EVENTS = "\n".join(["sample,t_us,neuron", *(f"{n % 12},{n % 5 * 1000},{n % 3}" for n in range(60))])
 case(
+    "report",
+    *SMALL,
+    "export m.pt -o out --json",
+    "report out --reference m.pt --data x.npz -o page.html --json",
+    "report out --reference m.pt --data x.npz --output page.html",
+    "report out --reference m.pt --data x.npz -o page.html --overwrite --title A_title --target loihi --target odin",
+    *both("report out --reference m.pt --data x.npz --csv numbers --target anp-i", "report out --data x.npz"),
+    quick=True,
+)
+case(
     "validate-recordings",
     *SMALL,
     "export m.pt -o out --json",
@@ -198,7 +208,7 @@ case(
     m.held("unknown.csv", EVENTS.replace("t_us", "t")),
     m.held("markers.txt", "\n".join(str(7000 * n) for n in range(12))),
     *both(*(f"validate out --recorded late.npz --data x.npz --align {way}"
-            for way in ("all", "time", "neurons", "none")),
+            for way in ("auto", "all", "time", "neurons", "none")),
           *(f"validate out --recorded late.npz --data x.npz --distance {kind}"
             for kind in ("victor-purpura", "van-rossum")),
           "validate out --recorded counts.npz --data x.npz", "validate out --recorded said.npz --data x.npz",
