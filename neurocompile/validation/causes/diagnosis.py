@@ -20,7 +20,7 @@ from neurocompile.ir.ops import Array, Neuron
 from neurocompile.reports.causes import UNKNOWN, Cause, Course, Reason
 from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import Driven
-from neurocompile.validation.causes.events import damage, event_hypotheses, noise
+from neurocompile.validation.causes.events import constant, damage, event_hypotheses, noise
 from neurocompile.validation.causes.neurons import neuron_hypotheses
 from neurocompile.validation.causes.rules import Rule
 from neurocompile.validation.causes.weights import weight_hypotheses
@@ -137,6 +137,7 @@ class _Diagnosis:
         """What explains a layer, or the channels or neurons that may be concerned; chance, if nothing else does."""
         few = self._few(case)
         one, small = self._part(case, few[:1]), self._part(case, few)
+        silent = {each.name: each for each in constant(case) if _explains(each, case)}
         for where in _places(case):
             found: dict[str, Hypothesis] = {}
             for hypothesis in _hypotheses(small, where):
@@ -149,7 +150,9 @@ class _Diagnosis:
                     continue
                 found[hypothesis.name] = whole
             if found:
-                return list(found.values())
+                return list((found | silent).values())
+        if silent:
+            return list(silent.values())
         found = {}
         for each in (*damage(case), *noise(case)):
             if each.name not in found and _explains(each, case):

@@ -12,7 +12,7 @@ from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import later
 from neurocompile.validation.causes.rules import Run
 
-__all__ = ["damage", "event_hypotheses", "noise"]
+__all__ = ["constant", "damage", "event_hypotheses", "noise"]
 
 _FAR = 2
 _NEVER = 1 << 60
@@ -26,7 +26,6 @@ def event_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         case: the layer.
         where: the neurons that may be concerned, ``[*shape]``; all others are as they should be.
     """
-    yield from _constant(case, where)
     if not where.all():
         return
     for steps in (1, -1, 2, -2, 3, -3, 4, -4):
@@ -51,7 +50,9 @@ def damage(case: Case) -> Iterator[Hypothesis]:
     copies = twice.sum() + again.sum()
     if copies and not lost.any() and np.array_equal(again, more):
         came = twice | later(again, -1)
-        if not _chosen(case, came, own & ~came):
+        alone = own & ~later(own, -1)  # where the next step fires anyway, a copy does not show
+        alone[:, -1] = False
+        if not _chosen(case, came, (own if twice.any() else alone) & ~came):
             yield Hypothesis("events-doubled", f"{copies:,} events ({copies / events:.1%}) came twice", _seen, free=2)
     if lost.any() and more.any() and not twice.any():
         far = _displaced(own, seen)
@@ -69,7 +70,7 @@ def noise(case: Case) -> Iterator[Hypothesis]:
             return
         h = case.own.membranes[at].astype(np.float64)
         extra, rest = h[wrong & quiet], h[~wrong & quiet]
-        if len(extra) < 5 or len(rest) < 5 or _apart(extra, rest):
+        if len(extra) < 5 or len(rest) < 5 or _apart(extra, rest, 1.96):
             return
     count = int(case.neurons.sum())
     if count > max(1, case.neurons.size // 10) or _follows(case):
@@ -96,13 +97,30 @@ def _follows(case: Case) -> bool:
 
 
 def _chosen(case: Case, some: Array, others: Array) -> bool:
-    """Whether events of some places had other membranes, above their threshold, than those of others."""
+    """Whether chance did not choose some events among others: other membranes had them, or other samples.
+
+    (Mann and Whitney's U; chi squared over samples; in 1 of 1,000 cases either says so of chance.)
+    """
+    if _uneven(some.sum(axis=tuple(range(1, some.ndim))), (some | others).sum(axis=tuple(range(1, some.ndim)))):
+        return True
     over = np.abs(case.own.membranes - case.op.threshold) / np.maximum(1.0, np.abs(case.op.threshold))
-    return some.sum() > 1 and others.sum() > 1 and _apart(over[some], over[others])
+    return some.sum() > 1 and others.sum() > 1 and _apart(over[some], over[others], 3.29)
 
 
-def _apart(some: Array, others: Array) -> bool:
-    """Whether two samples come from different distributions (Mann and Whitney's U, normal approximation, 5 %)."""
+def _uneven(hit: Array, of: Array) -> bool:
+    """Whether so many of these were hit in each sample, ``[N]``, by more than chance (chi squared, as a normal)."""
+    share = hit.sum() / max(1, of.sum())
+    there = of > 0
+    if not 0 < share < 1 or there.sum() < 2:
+        return False
+    expected = of[there] * share
+    freedom = there.sum() - 1
+    found = ((hit[there] - expected) ** 2 / (expected * (1 - share))).sum()
+    return bool(found > freedom + 3.29 * np.sqrt(2 * freedom) + 3)
+
+
+def _apart(some: Array, others: Array, deviations: float) -> bool:
+    """Whether two samples come from different distributions (Mann and Whitney's U, normal approximation)."""
     both = np.concatenate((some, others))
     _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # of equal ones, their mean
@@ -110,7 +128,7 @@ def _apart(some: Array, others: Array) -> bool:
     u = ranks[:n].sum() - n * (n + 1) / 2
     ties = (counts**3 - counts).sum() / ((n + m) * (n + m - 1))
     spread = np.sqrt(n * m / 12 * (n + m + 1 - ties))
-    return bool(spread > 0 and abs(u - n * m / 2) > 1.96 * spread)
+    return bool(spread > 0 and abs(u - n * m / 2) > deviations * spread)
 
 
 def _seen(case: Case) -> Run:
@@ -118,11 +136,11 @@ def _seen(case: Case) -> Run:
     return Run(case.observed, case.own.membranes, left)
 
 
-def _constant(case: Case, where: Array) -> Iterator[Hypothesis]:
-    """Neurons that never fire, or always do."""
+def constant(case: Case) -> Iterator[Hypothesis]:
+    """Neurons that never fire, or always do: all that differ."""
     seen = case.observed
     concerned = case.neurons
-    if not np.array_equal(where, concerned) or concerned.sum() > max(1, concerned.size // 2):
+    if concerned.sum() > max(1, concerned.size // 2):
         return
     places = np.argwhere(concerned)
     what = f"neuron {list(map(int, places[0]))}" if len(places) == 1 else f"{len(places)} neurons"
