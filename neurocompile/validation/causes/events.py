@@ -45,7 +45,7 @@ def damage(case: Case) -> Iterator[Hypothesis]:
     lost, more, twice = own & ~seen, seen & ~own, case.observed == 2
     events = max(1, int(own.sum()))
     if lost.any() and not (more | twice).any() and not _chosen(case, lost, own & ~lost):
-        yield Hypothesis("events-lost", f"{lost.sum():,} events ({lost.sum() / events:.1%}) lost", _seen, free=2)
+        yield Hypothesis("events-lost", f"{lost.sum():,} events ({lost.sum() / events:.1%}) lost", _read, free=2)
     again = more & later(own, 1)
     copies = twice.sum() + again.sum()
     if copies and not lost.any() and np.array_equal(again, more):
@@ -53,12 +53,12 @@ def damage(case: Case) -> Iterator[Hypothesis]:
         alone = own & ~later(own, -1)  # where the next step fires anyway, a copy does not show
         alone[:, -1] = False
         if not _chosen(case, came, (own if twice.any() else alone) & ~came):
-            yield Hypothesis("events-doubled", f"{copies:,} events ({copies / events:.1%}) came twice", _seen, free=2)
+            yield Hypothesis("events-doubled", f"{copies:,} events ({copies / events:.1%}) came twice", _read, free=2)
     if lost.any() and more.any() and not twice.any():
         far = _displaced(own, seen)
         if far and not _chosen(case, lost, own & ~lost):
             many = "s" * (far > 1)
-            yield Hypothesis("events-jittered", f"events displaced by up to {far} step{many}", _seen, free=2)
+            yield Hypothesis("events-jittered", f"events displaced by up to {far} step{many}", _read, free=2)
 
 
 def noise(case: Case) -> Iterator[Hypothesis]:
@@ -131,7 +131,13 @@ def _apart(some: Array, others: Array, deviations: float) -> bool:
     return bool(spread > 0 and abs(u - n * m / 2) > deviations * spread)
 
 
+def _read(case: Case) -> Run:
+    """What was recorded, of a layer whose membranes nothing happened to."""
+    return replace(case.own, spikes=case.observed)
+
+
 def _seen(case: Case) -> Run:
+    """What was recorded, whatever it is."""
     left = case.own.left if case.left is None else case.left
     return Run(case.observed, case.own.membranes, left)
 
