@@ -30,7 +30,7 @@ ORDER = (
     ("passes", "quantization", "frontends"),
     ("vocabulary", "hosted"),
     ("data",),
-    ("files", "typed"),
+    ("files", "typed", "work"),
     ("ir",),
     ("arithmetic", "limits", "errors", "extras", "keys", "printable", "registry"),
 )
