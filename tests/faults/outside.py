@@ -33,7 +33,7 @@ def weights_exchanged(place: Place) -> Change | None:
 
 def weights_dropped(place: Place) -> Change | None:
     """One weight in twenty is zero."""
-    return place.weights(lambda w: np.where(place.r.random(w.shape) < 0.05, 0, w))
+    return place.weights(lambda w: np.where(place.r.random(w.shape) < 0.05, 0, w), "weights-missing")
 
 
 def weights_noisy(place: Place) -> Change | None:

@@ -70,7 +70,7 @@ def noise(case: Case) -> Iterator[Hypothesis]:
             return
         h = case.own.membranes[at].astype(np.float64)
         extra, rest = h[wrong & quiet], h[~wrong & quiet]
-        if len(extra) < 5 or len(rest) < 5 or _apart(extra, rest, 1.96):
+        if len(extra) < 5 or len(rest) < 5 or _apart(extra, rest, 2.58):
             return
     count = int(case.neurons.sum())
     if count > max(1, case.neurons.size // 10) or _follows(case):

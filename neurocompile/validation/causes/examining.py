@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from neurocompile.errors import NeurocompileError
 from neurocompile.hosted import run_graph
 from neurocompile.ir.graph import Graph
@@ -65,12 +67,18 @@ class RealsExamined:
             known = _told(replace(right, untold=against.untold), what)
             if _differing(known, against, names) < _differing(what, against, names):
                 observed = {name: what.spikes[name] for name in names}
-                return diagnose(anew, RealRule(), Evidence({**inputs, **right.values}, right.spikes, observed, {}))
+                evidence = Evidence({**inputs, **right.values}, right.spikes, observed, {})
+                return diagnose(anew, self._rule, evidence)
         own = _synaptic(self.program.real, ())
         if own is None:
             return []
         observed = {name: against.spikes[name] for name in names if name in against.spikes}
-        return diagnose(own, RealRule(), Evidence({**inputs, **what.values}, what.spikes, observed, {}))
+        return diagnose(own, self._rule, Evidence({**inputs, **what.values}, what.spikes, observed, {}))
+
+    @property
+    def _rule(self) -> RealRule:
+        """With the gains that a program's weights have been given when each neuron has synapses of its own."""
+        return RealRule({node.name: np.asarray(node.op.gain) for node in self.program.real.of(Neuron)})
 
 
 def _told(reference: Trace, what: Trace) -> Trace:

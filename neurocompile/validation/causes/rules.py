@@ -6,7 +6,7 @@ equation, where no field of the operation can say it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -119,7 +119,13 @@ class IntegerRule:
 
 @dataclass(frozen=True)
 class RealRule:
-    """The neuron equation in float64."""
+    """The neuron equation in float64.
+
+    Attributes:
+        gains: what weights were multiplied with, by layer: ``[]``, or one for each channel, ``[C, 1, ...]``.
+    """
+
+    gains: Mapping[str, Array] = field(default_factory=dict)
 
     def run(self, op: Neuron, current: Array, habit: Habit = USUAL) -> Run:
         """As :mod:`neurocompile.ir.interpret` does, but for the habit."""

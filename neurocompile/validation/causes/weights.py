@@ -14,7 +14,7 @@ from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import later
 from neurocompile.validation.causes.fits import at, interval
 from neurocompile.validation.causes.neurons import nice, within
-from neurocompile.validation.causes.rules import IntegerRule, Run
+from neurocompile.validation.causes.rules import IntegerRule, RealRule, Run
 
 __all__ = ["weight_hypotheses"]
 
@@ -57,7 +57,11 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
 
 def _with(synapses: tuple[Synapse, ...], change: Change, where: Array) -> Callable[[Case], Run]:
     """The layer with other weights."""
-    ops = {synapse.name: _other(synapse.op, change) for synapse in synapses}
+    return _by({synapse.name: _other(synapse.op, change) for synapse in synapses}, where)
+
+
+def _by(ops: Mapping[str, Op], where: Array) -> Callable[[Case], Run]:
+    """The layer with other weights, by node."""
     return within(lambda case: case.run(current=case.with_weights(ops)), where)
 
 
@@ -142,11 +146,14 @@ def _cut_reals(case: Case, where: Array, group: tuple[Synapse, ...], what: str) 
     sizes = np.unique(np.abs(np.concatenate([_weights(synapse.op).ravel() for synapse in group])))
     if not sizes[-1]:
         return
-    for power in range(_POWERS):
-        step = 2.0 ** (np.floor(np.log2(sizes[-1])) + 1 - power)
-        for how, rounded in _ROUNDINGS.items():
-            detail = f"{what} {how} to multiples of {step:g}"
-            yield Hypothesis("weights-rounded", detail, _with(group, _to_steps(rounded, step), where))
+    for gain in _gains(case, group):
+        most = max(float(np.abs(_weights(synapse.op) / _along(gain, synapse)).max()) for synapse in group)
+        for power in range(_POWERS):
+            step = 2.0 ** (np.floor(np.log2(most)) + 1 - power)
+            for how, rounded in _ROUNDINGS.items():
+                ops = {each.name: _other(each.op, _to_steps(rounded, step * _along(gain, each))) for each in group}
+                detail = f"{what} {how} to multiples of {step:g}"
+                yield Hypothesis("weights-rounded", detail, _by(ops, where))
 
     def wrong(top: float) -> int:
         return int(case.differing(_with(group, _clipped(-top, top), where)(case)).sum())
@@ -158,6 +165,20 @@ def _cut_reals(case: Case, where: Array, group: tuple[Synapse, ...], what: str) 
     top = float(tops[np.argmin([wrong(float(top)) for top in tops])])
     detail = f"{what} between {-top:g} and {top:g}"
     yield Hypothesis("weights-saturated", detail, _with(group, _clipped(-top, top), where), free=1)
+
+
+def _gains(case: Case, group: tuple[Synapse, ...]) -> Iterator[Array]:
+    """None; and that of the neurons, of which weights in reals have their share."""
+    yield np.ones(())
+    gain = case.rule.gains.get(case.layer.name) if isinstance(case.rule, RealRule) else None
+    one_each = gain is not None and gain.size in (1, *(len(_weights(each.op)) for each in group))
+    if gain is not None and one_each and np.all(gain != 0) and np.any(gain != 1):
+        yield gain.ravel() if gain.size > 1 else gain.reshape(())
+
+
+def _along(gain: Array, synapse: Synapse) -> Array:
+    """One number, or one for each output channel, beside the weights of a synapse."""
+    return gain.reshape(-1, *(1,) * (_weights(synapse.op).ndim - 1)) if gain.ndim else gain
 
 
 def _away(x: Array) -> Array:
@@ -176,7 +197,7 @@ _ROUNDINGS: dict[str, Change] = {
 }  # fmt: skip
 
 
-def _to_steps(rounded: Change, step: float, full: int | None = None) -> Change:
+def _to_steps(rounded: Change, step: Array | float, full: int | None = None) -> Change:
     """Multiples of a step; between ``-full - 1`` and ``full``, if that is given."""
     low, high = (-np.inf, np.inf) if full is None else (-full - 1, full)
     return lambda w: np.clip(rounded(w / step) * step, low, high).astype(w.dtype)
