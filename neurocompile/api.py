@@ -448,6 +448,7 @@ def validate(
     time_limit_s: float = 600.0,
     backend_samples: int | None = None,
     lava_python: Path_ | None = None,
+    tolerance: Mapping[str, float] | Sequence[str] = (),
     require: Sequence[str] = (),
     input_shape: tuple[int, ...] | None = None,
     timesteps: int | None = None,
@@ -485,6 +486,8 @@ def validate(
         time_limit_s: that one run of Lava or the RTL may take before it is killed.
         backend_samples: how many samples these run, at most; None: 128 or 4; 0: none.
         lava_python: Python 3.10 with Lava, or its environment; None: ``.venv-lava``, if there is one.
+        tolerance: what a stage may find and pass, by stage: ``{"recorded": 1.5}`` is 1.5 percent of the spikes;
+            "lowering": of outputs, as a part of the largest; "quantization": points of accuracy.
         require: stages that must have run and passed, or the result has not ``passed``: "lowering", "quantization",
             "recorded", "lava", "rtl".
         input_shape: of a reference whose file does not say, without batch and time.
@@ -506,7 +509,7 @@ def validate(
         recorded_layer=recorded_layer, time_unit=time_unit, step_length=step_length, sample_length=sample_length,
         markers=_given(markers), align=align, distance=distance,
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
-        lava_python=_given(lava_python), require=_several(require),
+        lava_python=_given(lava_python), tolerance=_pairs(tolerance), require=_several(require),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
@@ -537,6 +540,7 @@ def report(
     time_limit_s: float = 600.0,
     backend_samples: int | None = None,
     lava_python: Path_ | None = None,
+    tolerance: Mapping[str, float] | Sequence[str] = (),
     require: Sequence[str] = (),
     input_shape: tuple[int, ...] | None = None,
     timesteps: int | None = None,
@@ -580,7 +584,7 @@ def report(
         recorded_layer=recorded_layer, time_unit=time_unit, step_length=step_length, sample_length=sample_length,
         markers=_given(markers), align=align, distance=distance,
         hardware=hardware, time_limit_s=time_limit_s, backend_samples=backend_samples,
-        lava_python=_given(lava_python), require=_several(require),
+        lava_python=_given(lava_python), tolerance=_pairs(tolerance), require=_several(require),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
@@ -601,3 +605,8 @@ def _recorded(value: Mapping[str, Array] | Recorded | Path_ | Sequence[Path_] | 
 def _several(value: Sequence[str] | str) -> tuple[str, ...]:
     """What was given for several texts, or for one."""
     return (value,) if isinstance(value, str) else value  # type: ignore[return-value]  # a request looks at it
+
+
+def _pairs(value: Mapping[str, float] | Sequence[str] | str) -> tuple[str, ...]:
+    """Numbers by name, as the command line has them."""
+    return tuple(f"{key}={each}" for key, each in value.items()) if isinstance(value, Mapping) else _several(value)

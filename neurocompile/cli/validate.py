@@ -44,6 +44,13 @@ _COMPARED = (
     ),
     click.option("--hardware", is_flag=True, help="Run on Loihi itself, where the machine has one."),
     click.option(
+        "--tolerance",
+        multiple=True,
+        metavar="STAGE=NUMBER",
+        help="What a stage may find and pass (repeatable): lowering=1e-9 (of outputs), quantization=0.5 (points of "
+        "accuracy), recorded, lava, rtl=0 (percent of the spikes).",
+    ),
+    click.option(
         "--require",
         multiple=True,
         metavar="STAGE",

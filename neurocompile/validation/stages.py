@@ -117,8 +117,9 @@ class _Kept:
 
 
 def _examined(stage: Stage, pair: Pair, kept: _Kept) -> Stage:
-    """A stage that failed, with what caused it."""
-    if stage.passed is not False or pair.examine is None or not kept.parts:
+    """A stage that failed, or passed in spite of what differs, with what caused that."""
+    fine = stage.passed is None or (stage.passed and not stage.mismatches)
+    if fine or pair.examine is None or not kept.parts:
         return stage
     return replace(stage, causes=tuple(pair.examine(*kept.joined())))
 

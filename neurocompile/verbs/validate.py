@@ -7,12 +7,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
+
 from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.base import Model
 from neurocompile.ir.compare import tolerance_of
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.labels import check_labels
+from neurocompile.printable import printable
 from neurocompile.program import Program
 from neurocompile.registry import Table
 from neurocompile.reports.validation import Stage, Validation
@@ -62,6 +65,9 @@ class ValidateRequest(ModelOptions, RecordingOptions):
         time_limit_s: that one run of another tool may take before it is killed.
         backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4).
         lava_python: Python 3.10 with Lava, or its environment; None: the one that is found.
+        tolerance: ``STAGE=NUMBER``: how much a stage may find. Of lowering, outputs may differ by this part of the
+            largest (1e-9); of quantization, accuracy may fall by so many points (0.5), or, without labels, F1 of the
+            spikes lack so many percent; of all others, so many spikes may differ, in percent of those expected (0).
         require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl).
         trust: also run a bundle that is not what this package writes.
     """
@@ -74,6 +80,7 @@ class ValidateRequest(ModelOptions, RecordingOptions):
     time_limit_s: Positive = 600.0
     backend_samples: Annotated[int, Range(0)] | None = None
     lava_python: Path | None = None
+    tolerance: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
 
 
@@ -86,6 +93,7 @@ def validate(request: ValidateRequest, progress: Progress | None = None) -> Vali
         ToolFailed: if Lava or the RTL fails, or takes too long.
     """
     _check_required(request.require)
+    tolerances = _tolerances(request.tolerance)
     program = program_of(request.program)
     left_out = "left out (--backend-samples 0)"
     opened = not_opened(program, left_out) if request.backend_samples == 0 else opened_for(program, _settings(request))
@@ -98,7 +106,9 @@ def validate(request: ValidateRequest, progress: Progress | None = None) -> Vali
     recorded = recording_of(request, program)
     reference = _reference(request, program, data)
     with (progress or silent)("comparing", len(data)) as step:
-        return validate_program(program, data, reference, recorded, step, opened=opened, required=request.require)
+        return validate_program(
+            program, data, reference, recorded, step, opened=opened, required=request.require, tolerances=tolerances,
+        )  # fmt: skip
 
 
 def opened_for(program: Program, settings: RunnerSettings) -> list[Opened]:
@@ -138,6 +148,7 @@ def validate_program(
     *,
     opened: Sequence[Opened] = (),
     required: Sequence[str] = (),
+    tolerances: Mapping[str, float] | None = None,
 ) -> Validation:
     """Compare a program that is at hand; the rule of each stage is in :mod:`neurocompile.validation.rules`.
 
@@ -150,12 +161,14 @@ def validate_program(
         progress: called with the number of samples done since the last call.
         opened: what else runs the program (:func:`opened_for`).
         required: the stages that have to pass.
+        tolerances: by stage (:class:`ValidateRequest`), where they are not the usual ones.
 
     Raises:
         BadInput: if the reference or the recording does not belong to this program.
     """
     check_labels(program, data)
     order, target = tuple(node.name for node in program.real.of(Neuron)), program.target
+    allowed = tolerances or {}
     real, integers = RealExecutor(program), IntegerExecutor(program)
     planned: list[Pair | Stage] = []
     if reference is None:
@@ -163,15 +176,17 @@ def validate_program(
         planned.append(Stage("lowering", target, "pytorch, float64", reason=reason))
     else:
         _check_reference(program, reference)
-        rule = Exact(order, tolerance_of(program.real))
+        usual = tolerance_of(program.real)
+        rule = Exact(order, allowed.get("lowering", usual), "lowering" in allowed)
         planned.append(Pair("lowering", real, reference, rule, examine=RealsExamined(program, reference.graph)))
-    planned.append(Pair("quantization", integers, real, Faithful(order)))
+    planned.append(Pair("quantization", integers, real, Faithful(order, allowed.get("quantization"))))
     examine = IntegersExamined(program)
-    planned += _runner_stages(integers, order, target, opened, examine)
+    planned += _runner_stages(integers, order, target, opened, examine, allowed)
     brought = None if recorded is None else bring(recorded, program, data)
     if brought is not None:
         spikes = brought.recorded.spikes
-        pair = Pair("recorded", integers, Replay(spikes), Recorded(order), examine=examine)
+        as_told = Recorded(order, allowed.get("recorded", 0.0))
+        pair = Pair("recorded", integers, Replay(spikes), as_told, examine=examine)
         planned.append(pair if spikes else brought.stage(target))
     planned += _absent(required, planned, target)
     stages = compare_pairs(planned, target, data, progress)
@@ -187,17 +202,47 @@ def _running(opened: Sequence[Opened]) -> bool:
 
 
 def _runner_stages(
-    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine
-) -> list[Pair | Stage]:
+    integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine,
+    allowed: Mapping[str, float],
+) -> list[Pair | Stage]:  # fmt: skip
     """A stage for each that runs the program, or would; "backend" stands for them where there are none."""
+
+    def rule(runner: Runner) -> BitExact:
+        return BitExact(order, allowed.get(runner.executor or runner.stage, 0.0))
+
     if not opened:
         return [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
     return [
         Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)
-        else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor, examine)
+        else Pair(runner.stage, integers, executor, rule(runner), runner.samples, runner.executor, examine)
         for runner, executor in opened
     ]
+
+
+def _tolerances(given: Sequence[str]) -> dict[str, float]:
+    """``STAGE=NUMBER`` as both.
+
+    Raises:
+        UsageError: with all that is not.
+    """
+    known = [name for name in (*_STAGES, *EXECUTORS) if name != "backend"]
+    found, problems = {}, []
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if name not in known:
+            fix = "name one of these"
+            problems.append(Problem("no such stage", "--tolerance", printable(name), ", ".join(known), fix))
+        elif not 0 <= found[name] < np.inf:
+            fix = "write it as recorded=1.5, without a unit"
+            problems.append(Problem("no number from 0 on", "--tolerance", printable(text), f"{name}=NUMBER", fix))
+    if problems:
+        raise UsageError(problems)
+    return found
 
 
 def _check_required(required: Sequence[str]) -> None:

@@ -114,7 +114,7 @@ def _lines(stage: Stage) -> Iterator[str]:
     if first is not None and stage.passed is False:
         margin = "" if first.margin is None else f", {first.margin:+.3g} from the threshold"
         yield f"first difference in {_place(first)}{margin}"
-    elif stage.passed is False and stage.reason:
+    if stage.reason and (stage.passed is False if first is None else stage.passed and stage.name != "quantization"):
         yield stage.reason
     for cause in stage.causes:
         yield from _cause(cause)

@@ -13,7 +13,8 @@ from neurocompile.ir.form import Layer, Synapse
 from neurocompile.ir.ops import Array, Neuron, Op
 from neurocompile.validation.causes.driven import Driven
 from neurocompile.validation.causes.fits import PARAMETERS, Responses, at, responses
-from neurocompile.validation.causes.rules import USUAL, Habit, Rule, Run
+from neurocompile.validation.causes.membranes import Steps, steps_of
+from neurocompile.validation.causes.rules import USUAL, Habit, IntegerRule, Rule, Run
 
 __all__ = ["Case", "Hypothesis"]
 
@@ -123,6 +124,13 @@ class Case:
         found = responses(at(self.op, where), self.rule, {"": current}, self.observed[..., where])
         assert found is not None
         return found.parts[""]
+
+    @cached_property
+    def steps(self) -> Steps | None:
+        """Single steps from the membranes that were recorded, where these say all; None elsewhere."""
+        if self.left is None or self.responses is None or not isinstance(self.rule, IntegerRule):
+            return None
+        return steps_of(self.op, self.rule.arithmetic, self.current, self.observed, self.left)
 
     @cached_property
     def slack(self) -> float:

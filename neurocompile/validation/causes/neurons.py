@@ -234,6 +234,12 @@ def _resets_read(case: Case, where: Array) -> Iterator[Hypothesis]:
         taken = (case.own.membranes - case.left)[first]
         if np.unique(taken).size == 1:
             yield _changed("reset-value", f"a reset takes {float(taken[0]):g}", where, amount=_whole(case, taken[0]))
+    fired = case.steps.fired & where if case.steps is not None else np.zeros((), bool)
+    if case.steps is not None and fired.any() and (more := np.unique(case.steps.surplus[fired])).size == 1:
+        detail = f"a reset leaves {float(more[0]):+g} more"
+        field, sign = ("v_reset", 1) if case.op.reset == "to" else ("amount", -1)
+        value = _whole(case, getattr(case.op, field) + sign * more[0])
+        yield _changed("reset-value", detail, where, **{field: value})
 
 
 def _one(case: Case) -> Array:

@@ -89,7 +89,12 @@ class IntegerRule:
     arithmetic: Arithmetic
 
     def run(self, op: Neuron, current: Array, habit: Habit = USUAL) -> Run:
-        """As :mod:`neurocompile.simulator.reference` does, but for the habit."""
+        """As :mod:`neurocompile.simulator.reference` does, but for the habit.
+
+        A current may be in finer steps than a program's, as far as membranes hold them.
+        """
+        if op.shift > 0 and np.any(current % 1):
+            op, current = replace(op, shift=0), np.rint(current * 2.0**op.shift)
         arithmetic = replace(self.arithmetic, rounding=habit.rounding) if habit.rounding else self.arithmetic
         registers = Registers(arithmetic)
 

@@ -13,6 +13,7 @@ from neurocompile.ir.ops import Array, Conv, ConvTranspose, Linear, Op, Scale
 from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import later
 from neurocompile.validation.causes.fits import at, interval
+from neurocompile.validation.causes.membranes import fitted_share
 from neurocompile.validation.causes.neurons import nice, within
 from neurocompile.validation.causes.rules import IntegerRule, RealRule, Run
 
@@ -43,6 +44,7 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         what = "weights" if len(group) == len(synapses) else f"weights of {group[0].name}"
         yield from _scaled(case, where, group, what)
         yield from _late(where, group, what)
+        yield from _saturated(case, where, group, what)
         yield from (
             _cut(where, group, what) if isinstance(case.rule, IntegerRule) else _cut_reals(case, where, group, what)
         )
@@ -120,6 +122,55 @@ def _factors(
                 return case.run(replace(case.op, **fields), case.with_weights(ops))
 
             yield Hypothesis("weights-scaled", detail + how, within(apply, where), free)
+        for step, ops in _in_steps(case, group, lambda w, factor=factor: w * factor) if whole and factor % 1 else ():
+            yield Hypothesis("weights-scaled", f"{detail}, in steps of {step}", _by(ops, where), free)
+
+
+def _steps(case: Case, group: tuple[Synapse, ...]) -> list[dict[str, float]]:
+    """In which a chip may hold weights, by synapse: the largest power of two in all of them; halves; as membranes are.
+
+    (Loihi's mantissas of eight bits and a sign are even, so that halves of these are whole on it.)
+    """
+    finest = 2.0**-case.op.shift if case.op.shift > 0 else 1.0
+    own = {each.name: _common_step(_weights(each.op)) for each in group}
+    return [own, *(dict.fromkeys(own, step) for step in sorted({max(0.5, finest), finest} - {1.0}))]
+
+
+def _in_steps(case: Case, group: tuple[Synapse, ...], change: Change) -> Iterator[tuple[str, dict[str, Op]]]:
+    """Changed weights, rounded to such steps where these are not whole numbers."""
+    for steps in _steps(case, group):
+        if any(step != 1 for step in steps.values()):
+            yield (
+                ", ".join(f"{step:g}" for step in dict.fromkeys(steps.values())),
+                {
+                    each.name: _other(each.op, lambda w, step=steps[each.name]: np.rint(change(w) / step) * step)
+                    for each in group
+                },
+            )
+
+
+def _common_step(weights: Array) -> float:
+    """The largest power of two that divides all of some whole numbers."""
+    common = int(np.bitwise_or.reduce(np.abs(weights).astype(np.int64).ravel(), initial=0))
+    return float(common & -common) or 1.0
+
+
+def _saturated(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
+    """Each source's weights end at one share of its largest, where membranes say which."""
+    if case.steps is None:
+        return
+    for steps in _steps(case, group):
+
+        def ops(share: float, steps: dict[str, float] = steps) -> dict[str, Op]:
+            tops = {
+                each.name: np.rint(share * np.abs(_weights(each.op)).max() / steps[each.name]) * steps[each.name]
+                for each in group
+            }
+            return {each.name: _other(each.op, _clipped(-tops[each.name], tops[each.name])) for each in group}
+
+        share = fitted_share(case.steps, where, lambda share, ops=ops: case.with_weights(ops(share)))
+        detail = f"{what} end at {share:.4g} of the largest"
+        yield Hypothesis("weights-saturated", detail, _by(ops(share), where), free=1)
 
 
 def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
@@ -351,11 +402,15 @@ def _single_at(
     current = case.with_values(
         {**none, synapse.name: case.driven.synapse(synapse.name, _other(synapse.op, lambda _: one))}
     )
-    answer = case.answer((current - silent)[..., where], where)
-    found = interval(at(case.op, where), answers.whole[..., where], answer, case.observed[..., where], case.slack)
+    before = float(weights[index])
+    if case.steps is not None:
+        exact = case.steps.constant((current - silent)[..., where], where)
+        found = None if exact is None else (exact, exact)
+    else:
+        answer = case.answer((current - silent)[..., where], where)
+        found = interval(at(case.op, where), answers.whole[..., where], answer, case.observed[..., where], case.slack)
     if found is None:
         return
-    before = float(weights[index])
     for change, free in nice(
         found, [value for value in (-before, -2 * before) if value and found[0] <= value <= found[1]]
     ):
@@ -367,4 +422,5 @@ def _single_at(
             return w
 
         detail = f"the weight {list(map(int, index))} of {synapse.name} is {value:g}, not {before:g}"
-        yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), free + 1)
+        read = case.steps is not None  # off the membranes, each of which it then explains
+        yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), 0 if read else free + 1)
