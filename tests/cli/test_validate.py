@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from spikingjelly.activation_based import layer as sj_layer
 
+import neurocompile
 from tests.cli.helpers import (
     SAMPLES,
     STEPS,
@@ -129,6 +130,43 @@ def test_nothing_to_compare_with(program: Path, data: Data) -> None:
 
 
 # -- recordings ------------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_that_may_differ_a_little(
+    program: Path, data: Data, spikes: dict[str, Any], tmp_path: Path
+) -> None:
+    recorded = {name: fired.copy() for name, fired in spikes.items()}
+    last = list(recorded)[-1]
+    place = tuple(np.argwhere(recorded[last])[0])
+    recorded[last][place] = 0
+    given = program, "--recorded", npz(tmp_path / "recorded.npz", **recorded), "--data", data.path, "--align", "none"
+    all_fired = sum(int((fired != 0).sum()) for fired in spikes.values())
+    share = 100 / all_fired
+    assert _stage(_failed("validate", *given), "recorded")["mismatches"] == 1
+    assert _stage(_failed("validate", *given, "--tolerance", f"recorded={0.9 * share}"), "recorded")["causes"]
+    body = done("validate", *given, "--tolerance", f"recorded={1.1 * share}", "--json").json
+    stage = _stage(body, "recorded")
+    assert stage["passed"] is True
+    assert stage["mismatches"] == 1
+    assert f"1 spikes are missing or too many where {all_fired:,} are expected" in stage["reason"]
+    assert stage["causes"][0]["layer"] == last
+    shown = done("validate", *given, "--tolerance", f"recorded={1.1 * share}").out
+    assert "missing or too many" in shown
+    same = neurocompile.validate(
+        program, data.path, recorded=recorded, align="none", tolerance={"recorded": 1.1 * share}
+    )
+    assert same.passed
+
+
+@pytest.mark.parametrize(
+    "wrong", ["recorded", "recorded=", "recorded=-1", "recorded=nan", "backend=1", "=1", "rtl=inf"]
+)
+def test_a_tolerance_that_is_none(
+    wrong: str, program: Path, data: Data, spikes: dict[str, Any], tmp_path: Path
+) -> None:
+    file = npz(tmp_path / "recorded.npz", **spikes)
+    error = one(refused(2, "validate", program, "--recorded", file, "--data", data.path, "--tolerance", wrong))
+    says(error, where="--tolerance", actual=wrong.partition("=")[0])
 
 
 def test_a_recording_of_the_same(program: Path, data: Data, spikes: dict[str, Any], tmp_path: Path) -> None:

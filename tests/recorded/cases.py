@@ -70,6 +70,10 @@ for target in COMPILED:
         *both("validate out --reference m.pt --data x.npz --backend-samples 2"),
         "validate out --recorded fired.npz --data x.npz --backend-samples 0",
         "validate out --recorded fired.npz --data x.npz --backend-samples 0 --require lowering --require recorded",
+        *both(
+            "validate out --recorded fired.npz --data x.npz --backend-samples 0 --tolerance recorded=1 "
+            "--tolerance quantization=2"
+        ),
         quick=True,
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from neurocompile.ir.compare import Comparison, compare_spikes
 from neurocompile.ir.trace import Trace
-from neurocompile.validation import Faithful
+from neurocompile.validation import BitExact, Faithful, Recorded
 from neurocompile.validation.rules import Findings
 
 SHAPE = (1, 10, 100)
@@ -55,6 +55,37 @@ def test_without_labels_the_places_that_fire_count(expected: range, actual: rang
 def test_with_labels_accuracy_counts(before: float, after: float, passed: bool) -> None:
     found, _ = _judged(_fires(range(10)), _fires(range(0)), (after, before))
     assert found is passed
+
+
+@pytest.mark.parametrize(("points", "passed"), [(0.4, False), (0.6, True), (0.0, False)])
+def test_other_points_may_be_asked(points: float, passed: bool) -> None:
+    assert Faithful(("a",), points).judge(Findings(), (0.894, 0.9))[0] is passed
+
+
+@pytest.mark.parametrize(("lacking", "passed"), [(29.0, False), (30.0, True), (31.0, True)])
+def test_other_spikes_may_be_asked(lacking: float, passed: bool) -> None:
+    found, one, other = Findings(), _fires(range(10)), _fires(range(3, 13))  # both 70 %
+    rule = Faithful(("a",), lacking)
+    rule.compare(found, Trace(spikes={"a": other}, outputs={}), Trace(spikes={"a": one}, outputs={}), 0)
+    assert rule.judge(found, (None, None))[0] is passed
+
+
+@pytest.mark.parametrize("rule", [BitExact, Recorded])
+@pytest.mark.parametrize(("percent", "passed"), [(0.0, False), (9.9, False), (10.0, True), (11.0, True)])
+def test_so_many_spikes_may_differ(rule: Any, percent: float, passed: bool) -> None:
+    one, other = _fires(range(20)), _fires(range(1, 21))  # one missing, one too many
+    found, asked = Findings(), rule(("a",), percent)
+    asked.compare(found, *(Trace(spikes={"a": x}, outputs={"o": np.zeros((1, 1))}) for x in (one, other)), 0)
+    verdict, why = asked.judge(found, (None, None))
+    assert verdict is passed
+    assert not percent or "2 spikes" in why
+    assert (f"{percent:g} %" in asked.asked((None, None))) is bool(percent)
+
+
+def test_where_nothing_is_expected_nothing_may_come() -> None:
+    found = Findings()
+    Recorded(("a",)).compare(found, *(Trace(spikes={"a": _fires(range(n))}, outputs={}) for n in (0, 1)), 0)
+    assert Recorded(("a",), 50.0).judge(found, (None, None))[0] is False
 
 
 def test_spikes_have_signs() -> None:
