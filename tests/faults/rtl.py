@@ -25,7 +25,7 @@ SAMPLES = 4
 
 _AXONS, _SYNAPSES, _NEURONS, _TABLE = 0, 1, 2, 4
 _DECAY_BITS = 18
-_NO_RESET = 2
+_NO_RESET = -2  # 2 in two bits, which are read as a signed number here
 
 
 def missing() -> str:

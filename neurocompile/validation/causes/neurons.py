@@ -165,6 +165,7 @@ def _resets(case: Case, where: Array) -> Iterator[Hypothesis]:
         for amount, what in (
             (op.threshold, "the threshold is taken away"),
             (op.threshold - op.v_reset, "the way to the reset is taken away"),
+            *([(op.v_reset, "the value of the reset is taken away")] if np.any(op.v_reset) else []),
         ):
             yield _changed("reset-soft", f"{what} where the membrane should be reset", where, reset="by",
                            amount=_whole(case, amount), keep=_one(case))  # fmt: skip

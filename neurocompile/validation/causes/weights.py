@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.ir.form import Synapse
+from neurocompile.ir.kernels import apply
 from neurocompile.ir.ops import Array, Conv, ConvTranspose, Linear, Op, Scale
 from neurocompile.validation.causes.case import Case, Hypothesis
 from neurocompile.validation.causes.driven import later
@@ -24,6 +25,7 @@ _FACTORS = (
 )  # fmt: skip
 _DELAYS = (1, -1, 2, -2, 3, 4)
 _MOST_INPUTS = 2048
+_MOST_SOURCES = 512
 _MOST_TOPS = 256
 _POWERS = 12
 
@@ -53,6 +55,7 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
         if where.all():
             yield from _turned(where, synapse)
             yield from _exchanged(case, where, synapse)
+            yield from _unheard(case, synapse)
     if not where.all() or len(where) == 1:
         yield from _single(case, where)
 
@@ -306,6 +309,28 @@ def _missing(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesis]
             )
 
 
+def _unheard(case: Case, synapse: Synapse) -> Iterator[Hypothesis]:
+    """One neuron (or input) that nobody hears through these weights: all that differ would."""
+    shape = tuple(synapse.reads.shape)
+    count = int(np.prod(shape))
+    if count > _MOST_SOURCES:
+        return
+    alone = apply(synapse.op, [np.eye(count).reshape(count, *shape)])
+    for index in range(count):
+        if not alone[index].any():
+            continue
+
+        def without(case: Case, index: int = index) -> Run:
+            events = case.driven.events(synapse.event)
+            heard = events.reshape(*events.shape[:2], -1)[:, :, index]
+            lost = heard.reshape(*heard.shape, *(1,) * len(synapse.gives)) * alone[index]
+            return case.run(current=case.with_values({synapse.name: case.given(synapse) - lost}))
+
+        place = list(map(int, np.unravel_index(index, shape)))
+        detail = f"nothing is heard of {place} of {synapse.source} in {synapse.name}"
+        yield Hypothesis("weights-missing", detail, without)
+
+
 def _concerned(case: Case, synapse: Synapse) -> list[int]:
     """The outputs (channels) of weights that reach a neuron that does not do what it should."""
     neurons = case.neurons.ravel() if synapse.lands is None else case.neurons.ravel()[synapse.lands.ravel()]
@@ -403,9 +428,13 @@ def _single_at(
         {**none, synapse.name: case.driven.synapse(synapse.name, _other(synapse.op, lambda _: one))}
     )
     before = float(weights[index])
+    exact = None
     if case.steps is not None:
         exact = case.steps.constant((current - silent)[..., where], where)
-        found = None if exact is None else (exact, exact)
+    if exact is not None:
+        found: tuple[float, float] | None = (exact, exact)
+    elif case.steps is not None and np.any(case.steps.surplus[case.steps.quiet]):
+        found = None
     else:
         answer = case.answer((current - silent)[..., where], where)
         found = interval(at(case.op, where), answers.whole[..., where], answer, case.observed[..., where], case.slack)
@@ -422,5 +451,5 @@ def _single_at(
             return w
 
         detail = f"the weight {list(map(int, index))} of {synapse.name} is {value:g}, not {before:g}"
-        read = case.steps is not None  # off the membranes, each of which it then explains
-        yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), 0 if read else free + 1)
+        # A number that is read off membranes explains each of these.
+        yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), free + 1 if exact is None else 0)
