@@ -1,36 +1,31 @@
-"""Hypotheses on weights and delays: scaled, cut, missing, turned round, late."""
+"""Hypotheses on weights: scaled, cut, saturated, one of them changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from neurocompile.ir.form import Synapse
-from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Array, Conv, ConvTranspose, Linear, Op, Scale
+from neurocompile.ir.ops import Array, Op
 from neurocompile.validation.causes.case import Case, Hypothesis
-from neurocompile.validation.causes.driven import later
 from neurocompile.validation.causes.fits import at, interval
 from neurocompile.validation.causes.membranes import fitted_share
 from neurocompile.validation.causes.neurons import nice, within
+from neurocompile.validation.causes.others import Change, by_ops, concerned, other, weights_of, with_weights
 from neurocompile.validation.causes.rules import IntegerRule, RealRule, Run
+from neurocompile.validation.causes.wiring import late, wiring_hypotheses
 
 __all__ = ["weight_hypotheses"]
 
 _FACTORS = (
     0.5, 2.0, 0.25, 4.0, 0.125, 8.0, 1 / 16, 16.0, -1.0, 0.75, 1.5, 1.25, 0.8, 0.9, 1.1, 0.7, 1.4, 0.6, 1.2, 3.0, 1 / 3,
 )  # fmt: skip
-_DELAYS = (1, -1, 2, -2, 3, 4)
 _MOST_INPUTS = 2048
-_MOST_SOURCES = 512
 _MOST_TOPS = 256
 _POWERS = 12
-
-Change = Callable[[Array], Array]
-"""Weights to others of the same shape."""
 
 
 def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
@@ -45,40 +40,15 @@ def weight_hypotheses(case: Case, where: Array) -> Iterator[Hypothesis]:
     for group in groups:
         what = "weights" if len(group) == len(synapses) else f"weights of {group[0].name}"
         yield from _scaled(case, where, group, what)
-        yield from _late(where, group, what)
+        yield from late(where, group, what)
         yield from _saturated(case, where, group, what)
         yield from (
             _cut(where, group, what) if isinstance(case.rule, IntegerRule) else _cut_reals(case, where, group, what)
         )
     for synapse in synapses:
-        yield from _missing(case, where, synapse)
-        if where.all():
-            yield from _turned(where, synapse)
-            yield from _exchanged(case, where, synapse)
-            yield from _unheard(case, synapse)
+        yield from wiring_hypotheses(case, where, synapse)
     if not where.all() or len(where) == 1:
         yield from _single(case, where)
-
-
-def _with(synapses: tuple[Synapse, ...], change: Change, where: Array) -> Callable[[Case], Run]:
-    """The layer with other weights."""
-    return _by({synapse.name: _other(synapse.op, change) for synapse in synapses}, where)
-
-
-def _by(ops: Mapping[str, Op], where: Array) -> Callable[[Case], Run]:
-    """The layer with other weights, by node."""
-    return within(lambda case: case.run(current=case.with_weights(ops)), where)
-
-
-def _other(op: Op, change: Change) -> Op:
-    if isinstance(op, Scale):
-        return replace(op, scale=change(op.scale))
-    assert isinstance(op, Linear | Conv | ConvTranspose)
-    return replace(op, weight=change(op.weight))
-
-
-def _weights(op: Any) -> Array:
-    return np.asarray(op.scale if isinstance(op, Scale) else op.weight)
 
 
 # -- scaled and cut ----------------------------------------------------------------------------------------------------
@@ -117,7 +87,7 @@ def _factors(
         ]  # fmt: skip
         for how, rounded in roundings if whole and factor % 1 else [("", np.asarray)]:
             change_of = _multiplied(factor, rounded)
-            ops = {synapse.name: _other(synapse.op, change_of) for synapse in group}
+            ops = {synapse.name: other(synapse.op, change_of) for synapse in group}
             names = ("bias", "input_bias") if bias else ()
             fields: dict[str, Any] = {name: change_of(np.asarray(getattr(case.op, name))) for name in names}
 
@@ -126,7 +96,7 @@ def _factors(
 
             yield Hypothesis("weights-scaled", detail + how, within(apply, where), free)
         for step, ops in _in_steps(case, group, lambda w, factor=factor: w * factor) if whole and factor % 1 else ():
-            yield Hypothesis("weights-scaled", f"{detail}, in steps of {step}", _by(ops, where), free)
+            yield Hypothesis("weights-scaled", f"{detail}, in steps of {step}", by_ops(ops, where), free)
 
 
 def _steps(case: Case, group: tuple[Synapse, ...]) -> list[dict[str, float]]:
@@ -135,7 +105,7 @@ def _steps(case: Case, group: tuple[Synapse, ...]) -> list[dict[str, float]]:
     (Loihi's mantissas of eight bits and a sign are even, so that halves of these are whole on it.)
     """
     finest = 2.0**-case.op.shift if case.op.shift > 0 else 1.0
-    own = {each.name: _common_step(_weights(each.op)) for each in group}
+    own = {each.name: _common_step(weights_of(each.op)) for each in group}
     return [own, *(dict.fromkeys(own, step) for step in sorted({max(0.5, finest), finest} - {1.0}))]
 
 
@@ -146,7 +116,7 @@ def _in_steps(case: Case, group: tuple[Synapse, ...], change: Change) -> Iterato
             yield (
                 ", ".join(f"{step:g}" for step in dict.fromkeys(steps.values())),
                 {
-                    each.name: _other(each.op, lambda w, step=steps[each.name]: np.rint(change(w) / step) * step)
+                    each.name: other(each.op, lambda w, step=steps[each.name]: np.rint(change(w) / step) * step)
                     for each in group
                 },
             )
@@ -166,51 +136,51 @@ def _saturated(case: Case, where: Array, group: tuple[Synapse, ...], what: str) 
 
         def ops(share: float, steps: dict[str, float] = steps) -> dict[str, Op]:
             tops = {
-                each.name: np.rint(share * np.abs(_weights(each.op)).max() / steps[each.name]) * steps[each.name]
+                each.name: np.rint(share * np.abs(weights_of(each.op)).max() / steps[each.name]) * steps[each.name]
                 for each in group
             }
-            return {each.name: _other(each.op, _clipped(-tops[each.name], tops[each.name])) for each in group}
+            return {each.name: other(each.op, _clipped(-tops[each.name], tops[each.name])) for each in group}
 
         share = fitted_share(case.steps, where, lambda share, ops=ops: case.with_weights(ops(share)))
         detail = f"{what} end at {share:.4g} of the largest"
-        yield Hypothesis("weights-saturated", detail, _by(ops(share), where), free=1)
+        yield Hypothesis("weights-saturated", detail, by_ops(ops(share), where), free=1)
 
 
 def _cut(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
     """Bits lost at the lower end of weights, or at the upper one."""
-    most = max(int(np.abs(_weights(synapse.op)).max(initial=0)) for synapse in group)
+    most = max(int(np.abs(weights_of(synapse.op)).max(initial=0)) for synapse in group)
     full = (1 << most.bit_length()) - 1
     for bits in range(1, max(2, most.bit_length() + 1)):
         for how, rounded in _ROUNDINGS.items():
             detail = f"the lowest {bits} bits of {what} {how}"
-            yield Hypothesis("weights-rounded", detail, _with(group, _to_steps(rounded, 1 << bits), where))
+            yield Hypothesis("weights-rounded", detail, with_weights(group, _to_steps(rounded, 1 << bits), where))
             if (most + (1 << bits - 1)) >> bits << bits > full:  # the largest do not fit any more
                 held = _to_steps(rounded, 1 << bits, full)
-                yield Hypothesis("weights-rounded", f"{detail}, at most {full}", _with(group, held, where))
+                yield Hypothesis("weights-rounded", f"{detail}, at most {full}", with_weights(group, held, where))
     tops = {(1 << bits) - 1 for bits in range(most.bit_length() + 1)} | {1 << bits for bits in range(most.bit_length())}
     tops |= set(range(1, most)) if most <= _MOST_TOPS else set()
     for top in sorted(tops):
         for least in (-top, -top - 1) if 0 < top < most else ():
             detail = f"{what} between {least} and {top}"
-            yield Hypothesis("weights-saturated", detail, _with(group, _clipped(least, top), where))
+            yield Hypothesis("weights-saturated", detail, with_weights(group, _clipped(least, top), where))
 
 
 def _cut_reals(case: Case, where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
     """Weights to multiples of a power of two, or that end somewhere."""
-    sizes = np.unique(np.abs(np.concatenate([_weights(synapse.op).ravel() for synapse in group])))
+    sizes = np.unique(np.abs(np.concatenate([weights_of(synapse.op).ravel() for synapse in group])))
     if not sizes[-1]:
         return
     for gain in _gains(case, group):
-        most = max(float(np.abs(_weights(synapse.op) / _along(gain, synapse)).max()) for synapse in group)
+        most = max(float(np.abs(weights_of(synapse.op) / _along(gain, synapse)).max()) for synapse in group)
         for power in range(_POWERS):
             step = 2.0 ** (np.floor(np.log2(most)) + 1 - power)
             for how, rounded in _ROUNDINGS.items():
-                ops = {each.name: _other(each.op, _to_steps(rounded, step * _along(gain, each))) for each in group}
+                ops = {each.name: other(each.op, _to_steps(rounded, step * _along(gain, each))) for each in group}
                 detail = f"{what} {how} to multiples of {step:g}"
-                yield Hypothesis("weights-rounded", detail, _by(ops, where))
+                yield Hypothesis("weights-rounded", detail, by_ops(ops, where))
 
     def wrong(top: float) -> int:
-        return int(case.differing(_with(group, _clipped(-top, top), where)(case)).sum())
+        return int(case.differing(with_weights(group, _clipped(-top, top), where)(case)).sum())
 
     tops = sizes[:: max(1, len(sizes) // _POWERS)]
     for _ in range(3):  # between the neighbours of the best, ever nearer
@@ -218,21 +188,21 @@ def _cut_reals(case: Case, where: Array, group: tuple[Synapse, ...], what: str) 
         tops = np.linspace(tops[max(0, best - 1)], tops[min(len(tops) - 1, best + 1)], _POWERS)
     top = float(tops[np.argmin([wrong(float(top)) for top in tops])])
     detail = f"{what} between {-top:g} and {top:g}"
-    yield Hypothesis("weights-saturated", detail, _with(group, _clipped(-top, top), where), free=1)
+    yield Hypothesis("weights-saturated", detail, with_weights(group, _clipped(-top, top), where), free=1)
 
 
 def _gains(case: Case, group: tuple[Synapse, ...]) -> Iterator[Array]:
     """None; and that of the neurons, of which weights in reals have their share."""
     yield np.ones(())
     gain = case.rule.gains.get(case.layer.name) if isinstance(case.rule, RealRule) else None
-    one_each = gain is not None and gain.size in (1, *(len(_weights(each.op)) for each in group))
+    one_each = gain is not None and gain.size in (1, *(len(weights_of(each.op)) for each in group))
     if gain is not None and one_each and np.all(gain != 0) and np.any(gain != 1):
         yield gain.ravel() if gain.size > 1 else gain.reshape(())
 
 
 def _along(gain: Array, synapse: Synapse) -> Array:
     """One number, or one for each output channel, beside the weights of a synapse."""
-    return gain.reshape(-1, *(1,) * (_weights(synapse.op).ndim - 1)) if gain.ndim else gain
+    return gain.reshape(-1, *(1,) * (weights_of(synapse.op).ndim - 1)) if gain.ndim else gain
 
 
 def _away(x: Array) -> Array:
@@ -265,139 +235,6 @@ def _multiplied(factor: float, rounded: Change) -> Change:
     return lambda w: rounded(w * factor).astype(w.dtype)
 
 
-def _taken(order: Array, axis: int) -> Change:
-    return lambda w: np.take(w, order, axis)
-
-
-def _flipped(axes: tuple[int, ...]) -> Change:
-    return lambda w: np.flip(w, axes)
-
-
-# -- missing, turned, exchanged ----------------------------------------------------------------------------------------
-
-
-def _missing(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
-    def none(w: Array) -> Array:
-        return np.zeros_like(w)
-
-    yield Hypothesis("weights-missing", f"no weights in {synapse.name}", _with((synapse,), none, where))
-    yield Hypothesis(
-        "weights-missing",
-        f"only weights above 0 in {synapse.name}",
-        _with((synapse,), lambda w: np.maximum(w, 0), where),
-    )
-    yield Hypothesis(
-        "weights-missing",
-        f"only weights below 0 in {synapse.name}",
-        _with((synapse,), lambda w: np.minimum(w, 0), where),
-    )
-    weights = _weights(synapse.op)
-    if weights.ndim < 2:
-        return
-    for axis, what in ((0, "output"), (1, "input")):
-        if weights.shape[axis] > 512:
-            continue
-        for index in _concerned(case, synapse) if axis == 0 else range(weights.shape[axis]):
-
-            def without(w: Array, axis: int = axis, index: int = index) -> Array:
-                w = w.copy()
-                w[(slice(None),) * axis + (index,)] = 0
-                return w
-
-            yield Hypothesis(
-                "weights-missing", f"no weights of {what} {index} of {synapse.name}", _with((synapse,), without, where)
-            )
-
-
-def _unheard(case: Case, synapse: Synapse) -> Iterator[Hypothesis]:
-    """One neuron (or input) that nobody hears through these weights: all that differ would."""
-    shape = tuple(synapse.reads.shape)
-    count = int(np.prod(shape))
-    if count > _MOST_SOURCES:
-        return
-    alone = apply(synapse.op, [np.eye(count).reshape(count, *shape)])
-    for index in range(count):
-        if not alone[index].any():
-            continue
-
-        def without(case: Case, index: int = index) -> Run:
-            events = case.driven.events(synapse.event)
-            heard = events.reshape(*events.shape[:2], -1)[:, :, index]
-            lost = heard.reshape(*heard.shape, *(1,) * len(synapse.gives)) * alone[index]
-            return case.run(current=case.with_values({synapse.name: case.given(synapse) - lost}))
-
-        place = list(map(int, np.unravel_index(index, shape)))
-        detail = f"nothing is heard of {place} of {synapse.source} in {synapse.name}"
-        yield Hypothesis("weights-missing", detail, without)
-
-
-def _concerned(case: Case, synapse: Synapse) -> list[int]:
-    """The outputs (channels) of weights that reach a neuron that does not do what it should."""
-    neurons = case.neurons.ravel() if synapse.lands is None else case.neurons.ravel()[synapse.lands.ravel()]
-    if neurons.size != np.prod(synapse.gives):
-        return list(range(synapse.gives[0]))
-    return list(map(int, np.flatnonzero(neurons.reshape(synapse.gives[0], -1).any(1))))
-
-
-def _turned(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
-    op, weights = synapse.op, _weights(synapse.op)
-    if isinstance(op, Conv | ConvTranspose):
-        rank = weights.ndim - 2
-        if rank == 2 and weights.shape[-1] == weights.shape[-2]:
-            yield Hypothesis(
-                "kernel-transposed",
-                f"kernel of {synapse.name} transposed",
-                _with((synapse,), lambda w: w.swapaxes(-1, -2), where),
-            )
-        axes = [(axis,) for axis in range(2, weights.ndim)] + ([tuple(range(2, weights.ndim))] if rank > 1 else [])
-        for turned in axes:
-            what = "both axes" if len(turned) > 1 else f"axis {turned[0] - 2}"
-            yield Hypothesis("kernel-flipped", f"kernel of {synapse.name} flipped along {what}",
-                             _with((synapse,), _flipped(turned), where))  # fmt: skip
-    if not isinstance(op, Scale) and weights.ndim >= 2 and weights.shape[0] == weights.shape[1] > 1:
-        yield Hypothesis("kernel-transposed", f"inputs and outputs of {synapse.name} exchanged",
-                         _with((synapse,), lambda w: w.swapaxes(0, 1), where))  # fmt: skip
-        yield Hypothesis(
-            "kernel-flipped", f"inputs of {synapse.name} in reverse", _with((synapse,), lambda w: np.flip(w, 1), where)
-        )
-        yield Hypothesis(
-            "kernel-flipped", f"outputs of {synapse.name} in reverse", _with((synapse,), lambda w: np.flip(w, 0), where)
-        )
-
-
-def _exchanged(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
-    """Two input channels of some weights, or two output channels."""
-    weights = _weights(synapse.op)
-    if weights.ndim < 2:
-        return
-    for axis, what in ((1, "input"), (0, "output")):
-        count = weights.shape[axis]
-        some = _concerned(case, synapse) if axis == 0 else range(count)
-        pairs = [(a, b) for a in some for b in some if a < b]
-        for a, b in pairs if len(pairs) <= 500 else ():
-            order = np.arange(count)
-            order[[a, b]] = b, a
-            detail = f"{what} channels {a} and {b} of {synapse.name} exchanged"
-            yield Hypothesis(
-                "channels-swapped",
-                detail,
-                _with((synapse,), _taken(order, axis), where),
-            )
-
-
-def _late(where: Array, group: tuple[Synapse, ...], what: str) -> Iterator[Hypothesis]:
-    for steps in _DELAYS:
-
-        def apply(case: Case, steps: int = steps) -> Run:
-            moved = {synapse.name: later(case.given(synapse), steps) for synapse in group}
-            run = case.run(current=case.with_values(moved))
-            return run if steps > 0 else replace(run, known=slice(0, steps))
-
-        side = "late" if steps > 0 else "early"
-        many = "s" * (abs(steps) > 1)
-        yield Hypothesis("delay-off", f"{what} act {abs(steps)} step{many} {side}", within(apply, where))
-
-
 # -- one weight --------------------------------------------------------------------------------------------------------
 
 
@@ -409,8 +246,8 @@ def _single(case: Case, where: Array) -> Iterator[Hypothesis]:
     none = {synapse.name: np.zeros_like(case.given(synapse)) for synapse in case.layer.synapses}
     silent = case.with_values(none)
     for synapse in case.layer.synapses:
-        weights = _weights(synapse.op)
-        outputs = _concerned(case, synapse)
+        weights = weights_of(synapse.op)
+        outputs = concerned(case, synapse)
         if weights.ndim < 2 or len(outputs) != 1 or weights[0].size > _MOST_INPUTS:
             continue
         for index in np.ndindex(weights.shape[1:]):
@@ -420,12 +257,12 @@ def _single(case: Case, where: Array) -> Iterator[Hypothesis]:
 def _single_at(
     case: Case, where: Array, synapse: Synapse, index: tuple[int, ...], none: Mapping[str, Array], silent: Array
 ) -> Iterator[Hypothesis]:
-    answers, weights = case.responses, _weights(synapse.op)
+    answers, weights = case.responses, weights_of(synapse.op)
     assert answers is not None
     one = np.zeros_like(weights)
     one[index] = 1
     current = case.with_values(
-        {**none, synapse.name: case.driven.synapse(synapse.name, _other(synapse.op, lambda _: one))}
+        {**none, synapse.name: case.driven.synapse(synapse.name, other(synapse.op, lambda _: one))}
     )
     before = float(weights[index])
     exact = None
@@ -445,11 +282,13 @@ def _single_at(
     ):
         value = np.rint(before + change) if isinstance(case.rule, IntegerRule) else before + change
 
-        def other(w: Array, value: float = float(value)) -> Array:
+        def changed(w: Array, value: float = float(value)) -> Array:
             w = w.copy()
             w[index] = value
             return w
 
         detail = f"the weight {list(map(int, index))} of {synapse.name} is {value:g}, not {before:g}"
         # A number that is read off membranes explains each of these.
-        yield Hypothesis("weight-changed", detail, _with((synapse,), other, where), free + 1 if exact is None else 0)
+        yield Hypothesis(
+            "weight-changed", detail, with_weights((synapse,), other, where), free + 1 if exact is None else 0
+        )
