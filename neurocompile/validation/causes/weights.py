@@ -289,6 +289,5 @@ def _single_at(
 
         detail = f"the weight {list(map(int, index))} of {synapse.name} is {value:g}, not {before:g}"
         # A number that is read off membranes explains each of these.
-        yield Hypothesis(
-            "weight-changed", detail, with_weights((synapse,), other, where), free + 1 if exact is None else 0
-        )
+        fitted = free + 1 if exact is None else 0
+        yield Hypothesis("weight-changed", detail, with_weights((synapse,), changed, where), fitted)

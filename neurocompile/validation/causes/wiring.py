@@ -112,16 +112,9 @@ def _turned(where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
     if not isinstance(op, Scale) and weights.ndim >= 2 and weights.shape[0] == weights.shape[1] > 1:
         yield Hypothesis("kernel-transposed", f"inputs and outputs of {synapse.name} exchanged",
                          with_weights((synapse,), lambda w: w.swapaxes(0, 1), where))  # fmt: skip
-        yield Hypothesis(
-            "kernel-flipped",
-            f"inputs of {synapse.name} in reverse",
-            with_weights((synapse,), lambda w: np.flip(w, 1), where),
-        )
-        yield Hypothesis(
-            "kernel-flipped",
-            f"outputs of {synapse.name} in reverse",
-            with_weights((synapse,), lambda w: np.flip(w, 0), where),
-        )
+        for axis, what in ((1, "inputs"), (0, "outputs")):
+            reverse = with_weights((synapse,), _flipped((axis,)), where)
+            yield Hypothesis("kernel-flipped", f"{what} of {synapse.name} in reverse", reverse)
 
 
 def _exchanged(case: Case, where: Array, synapse: Synapse) -> Iterator[Hypothesis]:
