@@ -78,7 +78,8 @@ class RealsExamined:
     @property
     def _rule(self) -> RealRule:
         """With the gains that a program's weights have been given when each neuron has synapses of its own."""
-        return RealRule({node.name: np.asarray(node.op.gain) for node in self.program.real.of(Neuron)})
+        neurons = {node.name: node.op for node in self.program.real.of(Neuron)}
+        return RealRule({name: np.asarray(op.gain) for name, op in neurons.items() if isinstance(op, Neuron)})
 
 
 def _told(reference: Trace, what: Trace) -> Trace:

@@ -239,8 +239,8 @@ def _resets_read(case: Case, where: Array) -> Iterator[Hypothesis]:
     if case.steps is not None and fired.any() and (more := np.unique(case.steps.surplus[fired])).size == 1:
         detail = f"a reset leaves {float(more[0]):+g} more"
         field, sign = ("v_reset", 1) if case.op.reset == "to" else ("amount", -1)
-        value = _whole(case, getattr(case.op, field) + sign * more[0])
-        yield _changed("reset-value", detail, where, **{field: value})
+        fields: dict[str, Any] = {field: _whole(case, getattr(case.op, field) + sign * more[0])}
+        yield _changed("reset-value", detail, where, **fields)
 
 
 def _one(case: Case) -> Array:

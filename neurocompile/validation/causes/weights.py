@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def _factors(
                 return case.run(replace(case.op, **fields), case.with_weights(ops))
 
             yield Hypothesis("weights-scaled", detail + how, within(apply, where), free)
-        for step, ops in _in_steps(case, group, lambda w, factor=factor: w * factor) if whole and factor % 1 else ():
+        for step, ops in _in_steps(case, group, partial(np.multiply, factor)) if whole and factor % 1 else ():
             yield Hypothesis("weights-scaled", f"{detail}, in steps of {step}", by_ops(ops, where), free)
 
 
@@ -113,13 +114,12 @@ def _in_steps(case: Case, group: tuple[Synapse, ...], change: Change) -> Iterato
     """Changed weights, rounded to such steps where these are not whole numbers."""
     for steps in _steps(case, group):
         if any(step != 1 for step in steps.values()):
-            yield (
-                ", ".join(f"{step:g}" for step in dict.fromkeys(steps.values())),
-                {
-                    each.name: other(each.op, lambda w, step=steps[each.name]: np.rint(change(w) / step) * step)
-                    for each in group
-                },
-            )
+            ops = {each.name: other(each.op, _rounded_to(steps[each.name], change)) for each in group}
+            yield ", ".join(f"{step:g}" for step in dict.fromkeys(steps.values())), ops
+
+
+def _rounded_to(step: float, change: Change) -> Change:
+    return lambda w: np.rint(change(w) / step) * step
 
 
 def _common_step(weights: Array) -> float:
@@ -141,7 +141,10 @@ def _saturated(case: Case, where: Array, group: tuple[Synapse, ...], what: str) 
             }
             return {each.name: other(each.op, _clipped(-tops[each.name], tops[each.name])) for each in group}
 
-        share = fitted_share(case.steps, where, lambda share, ops=ops: case.with_weights(ops(share)))
+        def read(share: float, ops: Callable[[float], dict[str, Op]] = ops) -> Array:
+            return case.with_weights(ops(share))
+
+        share = fitted_share(case.steps, where, read)
         detail = f"{what} end at {share:.4g} of the largest"
         yield Hypothesis("weights-saturated", detail, by_ops(ops(share), where), free=1)
 
