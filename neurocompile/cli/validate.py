@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import Function, model_options, output_options, path, recording_options
+from neurocompile.cli.options import Function, model_options, output_options, path, recording_options, work_options
 
 __all__ = ["command", "validation_options"]
 
@@ -64,6 +64,7 @@ def validation_options(function: Function) -> Function:
 @click.command("validate")
 @click.argument("program", type=path)
 @validation_options
+@work_options
 @output_options
 def command(**options: Any) -> int:
     """Compare PROGRAM with PyTorch, with Lava or RTL, and with spikes that hardware really fired.
