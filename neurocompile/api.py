@@ -568,6 +568,9 @@ def report(
     decay: NirDecay | None = None,
     gain: NirGain | None = None,
     start: NirStart | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cache: Path_ | None = None,
 ) -> PageReport:
     """All that is known of a program, as one page: what is proved, what it did, what that costs, on which cores.
 
@@ -581,7 +584,7 @@ def report(
         title: of the page; None: the name of the program's folder.
         overwrite: replace what exists.
 
-    The others say what is compared with what, as in :func:`validate`.
+    The others say what is compared with what, and who compares it, as in :func:`validate`.
 
     Raises:
         UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.report.report`.
@@ -599,6 +602,7 @@ def report(
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        workers=workers, scheduler=scheduler, cache=_given(cache),
     )  # fmt: skip
     return run(request)
 

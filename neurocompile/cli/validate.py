@@ -51,6 +51,7 @@ _COMPARED = (
         "recorded.",
     ),
     model_options,
+    work_options,
 )
 
 
@@ -64,7 +65,6 @@ def validation_options(function: Function) -> Function:
 @click.command("validate")
 @click.argument("program", type=path)
 @validation_options
-@work_options
 @output_options
 def command(**options: Any) -> int:
     """Compare PROGRAM with PyTorch, with Lava or RTL, and with spikes that hardware really fired.

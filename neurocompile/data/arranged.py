@@ -37,10 +37,12 @@ class Column(Protocol):
     """An array, or what is read like one along its first axis."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Samples first."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Of its numbers."""
 
     def __getitem__(self, rows: slice, /) -> Array: ...
 

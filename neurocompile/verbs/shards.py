@@ -64,6 +64,11 @@ class WorkOptions(Typed):
     scheduler: str | None = None
     cache: Path | None = None
 
+    @property
+    def shared(self) -> list[str]:
+        """What was said that wants the work cut."""
+        return [name for name in ("scheduler", "workers", "cache") if getattr(self, name) not in (None, 1)]
+
 
 def check_workers(options: WorkOptions, why: str) -> None:
     """That nobody is asked to share what cannot be cut.
@@ -75,9 +80,7 @@ def check_workers(options: WorkOptions, why: str) -> None:
     Raises:
         UsageError: with the reason.
     """
-    names = [name for name in ("scheduler", "workers", "cache") if getattr(options, name) not in (None, 1)]
-    if why and names:
-        said = ", ".join(f"--{name}" for name in names)
+    if why and (said := ", ".join(f"--{name}" for name in options.shared)):
         raise UsageError(Problem(f"the samples cannot be cut into shards: {why}", said, fix=f"leave out {said}"))
 
 
