@@ -22,24 +22,9 @@ ENGINES = ("here", "pool", "dask", "by hand")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ByHand]:
-    with by_hand() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def dask() -> Iterator[str]:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as started:
-        yield started.scheduler_address
-
-
-@pytest.fixture(scope="module")
-def engines(dask: str, cluster: ByHand) -> Iterator[dict[str, Engine]]:
+def engines(local: str, cluster: ByHand) -> Iterator[dict[str, Engine]]:
     found: dict[str, Engine] = {
-        "here": Here(), "pool": Pool(2), "dask": engine_of(dask), "by hand": engine_of(cluster.address)
+        "here": Here(), "pool": Pool(2), "dask": engine_of(local), "by hand": engine_of(cluster.address)
     }  # fmt: skip
     yield found
     for engine in found.values():
@@ -163,6 +148,7 @@ def _later(seconds: float, does: Any, *given: Any) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed(tmp_path: Path) -> None:
     with by_hand() as cluster:
         engine = engine_of(cluster.address)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import neurocompile
 from neurocompile.verbs.simulate import SimulateRequest, simulate
 from tests.cli.helpers import SHAPE, STEPS, done, exported, one, refused, run, saved, says, small_net
-from tests.work.clusters import by_hand
 
 SAMPLES = 700
 SHARD = 128
@@ -41,33 +39,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(scope="module")
-def local() -> Iterator[str]:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as started:
-        yield started.scheduler_address
-
-
-@pytest.fixture(scope="module")
-def hand() -> Iterator[str]:
-    with by_hand() as started:
-        yield started.address
-
-
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of few samples. Whoever works on them is told their borders."""
     monkeypatch.setattr("neurocompile.verbs.shards._MOST", SHARD)
 
 
-def printed(folder: Path, *arguments: object) -> str:
-    """What a command prints, in a shell that is in a folder."""
+def printed(*arguments: object) -> str:
+    """The JSON of a command, as it is printed."""
     return done(*arguments, "--json").out
-
-
-WAYS = ("workers 2", "cache", "cache again", "local", "by hand")
 
 
 def ways(folder: Path, local: str, hand: str) -> dict[str, tuple[object, ...]]:
@@ -78,23 +58,35 @@ def ways(folder: Path, local: str, hand: str) -> dict[str, tuple[object, ...]]:
     }  # fmt: skip
 
 
+def test_the_same_data_in_any_files(folder: Path, small: None) -> None:
+    common = ["simulate", folder / "generic", "--workers", 1, "--data"]
+    whole = printed(*common, folder / "x.npz")
+    assert all(printed(*common, folder / name) == whole for name in ("npy", "parts"))
+    assert printed(*common, folder / "parts", "--workers", 2) == whole
+
+
 @pytest.mark.parametrize("options", [["generic"], ["generic", "--real"], ["generic", "--reference"], ["loihi"]])
 def test_simulate(options: list[str], folder: Path, local: str, hand: str, small: None, tmp_path: Path) -> None:
     name, *rest = options
     common = ["simulate", folder / name, "--data", folder / "npy", "--overwrite", *rest]
-    whole = printed(folder, *common, "--workers", 1, "--spikes", tmp_path / "whole.npz")
+    whole = printed(*common, "--workers", 1, "--spikes", tmp_path / "whole.npz")
     assert json.loads(whole)["samples"] == SAMPLES
     if name == "loihi":
         assert json.loads(whole)["timing"] is not None
     spikes = (tmp_path / "whole.npz").read_bytes()
     for way, said in ways(tmp_path / "kept", local, hand).items():
-        assert printed(folder, *common, *said, "--spikes", tmp_path / "cut.npz") == whole, way
+        assert printed(*common, *said, "--spikes", tmp_path / "cut.npz") == whole, way
         assert (tmp_path / "cut.npz").read_bytes() == spikes, way
 
 
+@pytest.mark.parametrize("samples", [200, pytest.param(SAMPLES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["m.pt", "other.pt"])
-def test_validate(model: str, folder: Path, local: str, hand: str, small: None, tmp_path: Path) -> None:
-    common = ["validate", folder / "loihi", "--data", folder / "parts", "--reference", folder / model,
+def test_validate(model: str, samples: int, folder: Path, local: str, hand: str, small: None, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("x", "y"):
+        np.save(few / f"{name}.npy", np.load(folder / "npy" / f"{name}.npy")[:samples])
+    common = ["validate", folder / "loihi", "--data", few, "--reference", folder / model,
               "--backend-samples", 0, "--json"]  # fmt: skip
     whole = run(*common, "--workers", 1)
     assert whole.code == (0 if model == "m.pt" else 5)
@@ -164,7 +156,7 @@ def test_what_cannot_be_cut(
 
 def test_nc1_without_its_clock(folder: Path, small: None) -> None:
     common = ["simulate", folder / "nc1", "--data", folder / "x.npz", "--no-timing"]
-    assert printed(folder, *common, "--workers", 1) == printed(folder, *common, "--workers", 2)
+    assert printed(*common, "--workers", 1) == printed(*common, "--workers", 2)
 
 
 def test_other_data_on_a_worker(folder: Path, small: None, tmp_path: Path) -> None:
