@@ -135,6 +135,17 @@ def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
         assert json.loads(ran.stdout)["errors"][0]["what"] == "no such file"
 
 
+@pytest.mark.parametrize("package", EXTRAS["cluster"])
+def test_a_cluster_needs_dask(package: str, program: Path, data: Data, tmp_path: Path) -> None:
+    words = ("simulate", program, "--data", data.path, "--scheduler", "tcp://127.0.0.1:1", "--json")
+    names(command({package}, tmp_path, *words), "cluster")
+
+
+def test_zarr_needs_zarr(program: Path, tmp_path: Path) -> None:
+    (tmp_path / ".zgroup").write_text('{"zarr_format": 2}')
+    names(command({"zarr"}, tmp_path, "simulate", program, "--data", tmp_path, "--json"), "zarr")
+
+
 @pytest.mark.parametrize("package", EXTRAS["data"])
 def test_the_demo_needs_data(package: str, tmp_path: Path) -> None:
     names(command({package}, tmp_path, "demo", "--json"), "data")
