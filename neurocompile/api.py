@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         NirSpikes,
         NirStart,
     )
-    from neurocompile.quantization import Scales
+    from neurocompile.quantization import Bits, Scales
     from neurocompile.recordings import Align, Distance, Recorded, TimeUnit
     from neurocompile.reports.check import CheckReport
     from neurocompile.reports.demo import DemoReport, DigitsReport
@@ -65,7 +65,7 @@ def compile(
     gain: NirGain | None = None,
     start: NirStart | None = None,
     recording: Mapping[str, Array] | Path_ | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
     input_bits: int = 8,
@@ -97,7 +97,8 @@ def compile(
         start: of their membranes: "zero", "leak" or "reset".
         recording: what the network of a .nir file fired where it was made, with what went in, by name (or an npz or
             NIRGraphData file): it chooses the dialect.
-        bits: of a weight; None: the target's.
+        bits: of a weight, or by layer: {"conv1": 4, "fc": 8} (layers that are not named have the target's); None: the
+            target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how scales are chosen: "max", "percentile", "membrane", or "auto" ("membrane" below 6 bits where there
             are samples, else "max").
@@ -150,7 +151,7 @@ def export(
     gain: NirGain | None = None,
     start: NirStart | None = None,
     recording: Mapping[str, Array] | Path_ | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
     input_bits: int = 8,
