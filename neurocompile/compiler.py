@@ -61,7 +61,7 @@ PASS_NAMES: tuple[str, ...] = (
 
 def compile_graph(
     graph: Graph,
-    target_name: str,
+    target: str | Target,
     timesteps: int,
     options: Options,
     *,
@@ -74,7 +74,7 @@ def compile_graph(
 
     Args:
         graph: as the frontend made it.
-        target_name: a file in ``neurocompile/targets``.
+        target: or its name, of a file in ``neurocompile/targets``.
         timesteps: T.
         options: the user's choices.
         calibration: samples ``[n, ...]`` or ``[n, T, ...]`` by input name; None: the example, if there is one.
@@ -89,10 +89,10 @@ def compile_graph(
     """
     _check_names(graph)
     with naming_lines(graph.lines):
-        target = ready_target(target_name, options)
-        program = _compiled(graph, target, timesteps, options, calibration or example or None, after)
+        chip = ready_target(target, options)
+        program = _compiled(graph, chip, timesteps, options, calibration or example or None, after)
         program = replace(program, example={name: np.asarray(x) for name, x in (example or {}).items()})
-        if check and (violations := target.violations(program, options.chips)):
+        if check and (violations := chip.violations(program, options.chips)):
             raise DoesNotFit(violations)
         return program
 
@@ -104,13 +104,13 @@ def _check_names(graph: Graph) -> None:
         raise UnsupportedModel([Problem(what, name, fix=fix) for name in halves])
 
 
-def ready_target(name: str, options: Options) -> Target:
-    """The target of a name, if something can be compiled for it with these options.
+def ready_target(name: str | Target, options: Options) -> Target:
+    """A target, or that of a name, if something can be compiled for it with these options.
 
     Raises:
         UsageError: if not.
     """
-    target = load_target(name)
+    target = name if isinstance(name, Target) else load_target(name)
     if target.arithmetic is None:
         what = "this target is a price list only; nothing can be compiled for it"
         fix = f"export for another target, then: neurocompile simulate OUT --price-as {target.name}"
