@@ -68,6 +68,10 @@ class NeurocompileError(Exception):
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
+    def __reduce__(self) -> tuple[type[NeurocompileError], tuple[tuple[Problem, ...]]]:
+        """As other processes are told of it: with its problems."""
+        return type(self), (self.problems,)
+
 
 @contextmanager
 def naming_lines(lines: Mapping[str, str]) -> Iterator[None]:
