@@ -79,7 +79,9 @@ def check_widths(widths: Widths, arithmetic: Arithmetic) -> None:
     limit, fix = f"{least} to {most}", "choose one that it has"
     asked = {"": widths.usual, **widths.of}
     problems = [
-        Problem("the target has no weights of this width", "--bits", f"{name}={bits}" if name else str(bits), limit, fix)
+        Problem(
+            "the target has no weights of this width", "--bits", f"{name}={bits}" if name else str(bits), limit, fix
+        )
         for name, bits in asked.items()
         if not least <= bits <= most
     ]

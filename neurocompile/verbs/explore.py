@@ -117,7 +117,10 @@ def explore(
 def _explored(request: ExploreRequest, sweep: Sweep, space: Space, data: Data) -> ExploreReport:
     designs, illegal = sweep.legal(space.designs)
     illegal = [*space.illegal, *illegal]
-    found, names = {}, Names(*(len(_once(each)) > 1 for each in (request.scale, request.per_channel, request.placement)))
+    found, names = (
+        {},
+        Names(*(len(_once(each)) > 1 for each in (request.scale, request.per_channel, request.placement))),
+    )
     if request.mixed:
         searched = search(sweep, list(dict.fromkeys(design.build for design in designs)), every(data, 2))
         data = every(data, 2, 1)

@@ -22,8 +22,17 @@ _NEAREST = 3
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats, in their order."""
-    return [point for point in points if not any(beats(other, point) for other in points)]
+    """The points that no other beats, in their order; of those of a chip that are equal in all, the first."""
+    return [
+        point
+        for number, point in enumerate(points)
+        if not any(beats(other, point) for other in points) and not any(_same(each, point) for each in points[:number])
+    ]
+
+
+def _same(one: Point, other: Point) -> bool:
+    costs = all(at_most(one, other) and at_most(other, one) for at_most in (_energy, _time))
+    return one.target == other.target and one.accuracy == other.accuracy and costs
 
 
 def beats(one: Point, other: Point) -> bool:

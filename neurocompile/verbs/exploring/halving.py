@@ -19,7 +19,7 @@ from neurocompile.verbs.exploring.sweep import Sweep
 
 __all__ = ["every", "halved"]
 
-_SHARES = (8, 4, 2)
+_SHARES = (8, 4)
 _FEWEST = 16
 """Samples of a round: fewer tell nothing."""
 

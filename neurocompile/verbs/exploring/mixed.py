@@ -62,7 +62,11 @@ def _search(sweep: Sweep, family: Sequence[Build], data: Data) -> list[Found]:
     counts = {name: count for name, count in weights_of(program).items() if count}
     everywhere = dict.fromkeys(counts, widths[0])
     tried = [(name, width) for name in counts for width in widths[1:]]
-    asked = [everywhere, *({**everywhere, name: width} for name, width in tried), *({**everywhere, **dict.fromkeys(counts, b)} for b in budgets)]
+    asked = [
+        everywhere,
+        *({**everywhere, name: width} for name, width in tried),
+        *({**everywhere, **dict.fromkeys(counts, b)} for b in budgets),
+    ]
     outputs = _outputs(sweep, widest, asked, data)
     best = outputs[0]
     if best is None:
@@ -129,7 +133,26 @@ def given_up(
             return None
         *_, name, narrower = min(steps)
         bits[name] = narrower
+    while more := _given_back(counts, widths, sensitivity, most, bits):
+        bits |= more
     return bits
+
+
+def _given_back(
+    counts: Mapping[str, int], widths: Sequence[int], sensitivity: Mapping[str, Mapping[int, float]], most: int,
+    bits: Mapping[str, int],
+) -> dict[str, int]:  # fmt: skip
+    """The last step saves more than it has to: the wider layer that what is left has room for, and that mends most."""
+    room = most - sum(counts[name] * width for name, width in bits.items())
+    mended = [
+        (sensitivity[name].get(wider, 0.0) - sensitivity[name][width], name, wider)
+        for name, width in bits.items()
+        for wider in widths
+        if wider > width and (wider in sensitivity[name] or wider == widths[0])
+        if counts[name] * (wider - width) <= room
+    ]
+    best = min(mended, default=None)
+    return {best[1]: best[2]} if best is not None and best[0] < 0 else {}
 
 
 def designs_of(found: Sequence[Found], uniform: Sequence[Design], names: Names) -> dict[str, tuple[Found, Design]]:

@@ -109,7 +109,9 @@ def space_of(
         for number, scale, per in product(widths, scales, per_channel):
             key = kinds[target.name], number, scale, per
             if key not in builds:
-                same = [t for t in targets if kinds[t.name] == key[0] and number in legal[t.name][0] and legal[t.name][1]]
+                same = [
+                    t for t in targets if kinds[t.name] == key[0] and number in legal[t.name][0] and legal[t.name][1]
+                ]
                 builds[key] = Build(tuple(same), bits[number], scale, per)
             build = builds[key]
             width = f"{build.bits}-bit" if isinstance(build.bits, int) else f"by-layer-{number + 1}"
