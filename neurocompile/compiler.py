@@ -157,7 +157,8 @@ def _compiled(
             calibration = _in_steps(synaptic, {name: x[:samples_used] for name, x in seen.items()})
         quantized = quantize(
             synaptic, arithmetic, timesteps, bits=widths, per_channel=options.per_channel, method=method,
-            few_only=options.method == "auto", calibration=calibration, host=host, written=written_to(synaptic) if encode == "host" else frozenset(),
+            few_only=options.method == "auto", calibration=calibration, host=host,
+            written=written_to(synaptic) if encode == "host" else frozenset(),
         )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit(

@@ -27,8 +27,8 @@ from neurocompile.program.plain import FORMAT, array_to_json, digest_of, graph_t
 __all__ = ["FORMAT_VERSION", "Program", "check_free"]
 
 FORMAT_VERSION = 5
-"""2 has host regions, 3 gains for each step, 4 a target of the user's own, 5 widths by layer; a program is written in the first version
-that has all it needs."""
+"""2 has host regions, 3 gains for each step, 4 a target of the user's own, 5 widths by layer; a program is written in
+the first version that has all it needs."""
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,10 @@ def check_widths(widths: Widths, arithmetic: Arithmetic) -> None:
         UsageError: if there are any.
     """
     least, most = arithmetic.weight_bits_min, arithmetic.weight_bits_max
-    limit, fix = f"{least} to {most}", "choose one that it has"
+    what, limit, fix = "the target has no weights of this width", f"{least} to {most}", "choose one that it has"
     asked = {"": widths.usual, **widths.of}
     problems = [
-        Problem(
-            "the target has no weights of this width", "--bits", f"{name}={bits}" if name else str(bits), limit, fix
-        )
+        Problem(what, "--bits", f"{name}={bits}" if name else str(bits), limit, fix)
         for name, bits in asked.items()
         if not least <= bits <= most
     ]

@@ -165,6 +165,9 @@ def _check(request: ExploreRequest) -> None:
     ]  # fmt: skip
     if problems:
         raise UsageError(problems)
+    if request.mixed and len({each for each in request.bits if isinstance(each, int)}) < 3:
+        what, fix = "widths by layer stand beside uniform ones between the narrowest and the widest", "give more --bits"
+        raise UsageError(Problem(what, "--mixed", ", ".join(map(str, request.bits)), "3 widths or more", fix))
     inputs = [each for each in (request.model, request.data, request.calibrate) if isinstance(each, Path)]
     for option, path in (("-o", request.out), ("--csv", request.csv), ("--picture", request.picture)):
         if path is not None:

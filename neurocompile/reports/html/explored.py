@@ -1,4 +1,4 @@
-"""The page of an exploration: what to take, the front, every point, widths by layer, what was dropped, what is illegal."""
+"""The page of an exploration: what to take, the front, every point, widths by layer, what was dropped or cannot be."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from neurocompile.reports.validation import Stage
 
 __all__ = [
-    "BLUE", "GREEN", "INK", "ORANGE", "RED", "bare", "cores", "course", "element", "energy", "faithful", "latency", "layers",
-    "network", "rasters", "spent", "svg_of",
+    "BLUE", "GREEN", "INK", "ORANGE", "RED", "bare", "cores", "course", "element", "energy", "faithful", "latency",
+    "layers", "network", "rasters", "spent", "svg_of",
 ]  # fmt: skip
 
 # Seen on white and on black alike; told apart by those who see few colours (Okabe and Ito's blue, orange, green).
@@ -270,6 +270,7 @@ def _grid(lines: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def bare(axis: Axes) -> Axes:
+    """The axes with small labels, in ink, and without a frame."""
     axis.tick_params(labelsize=7, colors=INK)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)

@@ -76,6 +76,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Verdict:
+    """What was found, how it went ("passed", "failed", ...), and why."""
+
     what: str
     how: str
     why: str

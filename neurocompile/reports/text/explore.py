@@ -91,8 +91,8 @@ def _halving(halving: Halving) -> Iterator[Part]:
         return
     rounds = ", ".join(map(str, halving.rounds))
     yield (
-        f"dropped early: {len(halving.dropped)} points, after {rounds} samples; {halving.samples_run:,} samples were run "
-        f"for all points, {halving.samples_without:,} would have been"
+        f"dropped early: {len(halving.dropped)} points, after {rounds} samples; {halving.samples_run:,} samples were "
+        f"run for all points, {halving.samples_without:,} would have been"
     )
     if halving.dropped:
         made = table(

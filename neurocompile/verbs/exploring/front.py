@@ -1,9 +1,9 @@
 """Which points no other beats, and which of them to take.
 
-A point is better where it is more accurate, takes less energy or less time. One beats another if it is nowhere worse and
-somewhere better. What is not known is not guessed: latencies are compared where both are times, or both are cycles; an
-energy that is a lower bound is at most another's only where both leave out the same; one that is complete is at most a
-lower bound if the numbers say so. Where neither can be said, neither point beats the other.
+A point is better where it is more accurate, takes less energy or less time. One beats another if it is nowhere worse
+and somewhere better. What is not known is not guessed: latencies are compared where both are times, or both are cycles;
+an energy that is a lower bound is at most another's only where both leave out the same; one that is complete is at most
+a lower bound if the numbers say so. Where neither can be said, neither point beats the other.
 """
 
 from __future__ import annotations
@@ -226,9 +226,8 @@ def _gives_up(neighbour: Neighbour, point: Point, other: Point) -> str:
         costs.append(f"{energy(other.energy_pj, bool(other.unpriced))} ({_times(neighbour.energy)})")
     if neighbour.latency is not None and other.latency_ns != point.latency_ns:
         costs.append(f"{(other.latency_ns or 0) / 1e6:.4g} ms ({_times(neighbour.latency)})")
-    return f"For more {neighbour.better}: {other.name} {accuracy}{_joined(costs)}" if neighbour.better == "accuracy" else (
-        f"For less {neighbour.better}: {other.name} {accuracy}{_joined(costs)}"
-    )  # fmt: skip
+    way = "more" if neighbour.better == "accuracy" else "less"
+    return f"For {way} {neighbour.better}: {other.name} {accuracy}{_joined(costs)}"
 
 
 def _joined(costs: Sequence[str]) -> str:

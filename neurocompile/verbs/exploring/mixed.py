@@ -62,11 +62,9 @@ def _search(sweep: Sweep, family: Sequence[Build], data: Data) -> list[Found]:
     counts = {name: count for name, count in weights_of(program).items() if count}
     everywhere = dict.fromkeys(counts, widths[0])
     tried = [(name, width) for name in counts for width in widths[1:]]
-    asked = [
-        everywhere,
-        *({**everywhere, name: width} for name, width in tried),
-        *({**everywhere, **dict.fromkeys(counts, b)} for b in budgets),
-    ]
+    alone = [{**everywhere, name: width} for name, width in tried]
+    uniform_ones = [dict.fromkeys(counts, width) for width in budgets]
+    asked = [everywhere, *alone, *uniform_ones]
     outputs = _outputs(sweep, widest, asked, data)
     best = outputs[0]
     if best is None:

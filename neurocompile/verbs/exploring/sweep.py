@@ -18,6 +18,7 @@ from neurocompile.program import Program
 from neurocompile.recordings.outputs import wilson
 from neurocompile.reports.explore import Illegal, Placing, Point
 from neurocompile.simulator.timing.report import TimingReport
+from neurocompile.verbs.exploring.plainly import made_of
 from neurocompile.verbs.exploring.space import USUAL, Build, Design
 from neurocompile.verbs.exploring.tasks import Compiled, Network, Ran, compiling, keyed, program_for, running
 from neurocompile.verbs.pricing import priced
@@ -87,7 +88,7 @@ class Sweep:
         new = [build for build in dict.fromkeys(builds) if build not in self.made]
         tasks = [compiling(self.network, build.targets, self.options(build), _called(build)) for build in new]
         self.stages["compilations"] += len({task.key for task in tasks})
-        self.made |= zip(new, self.done("compiling", tasks))
+        self.made |= zip(new, map(Compiled.of, self.done("compiling", tasks)), strict=True)
 
     def legal(self, designs: Sequence[Design]) -> tuple[list[Design], list[Illegal]]:
         """Those that compile and fit; what is wrong with the others, once for all placements."""
@@ -106,7 +107,7 @@ class Sweep:
 
     def _problems(self, design: Design) -> tuple[Problem, ...]:
         made = self.made[design.build]
-        return made.problems if made.fits is None else made.fits[design.target.name].problems
+        return made.fits[design.target.name].problems if made.fits else made.problems
 
     def points(self, designs: Sequence[Design], data: Data) -> tuple[list[Point], list[Illegal]]:
         """What designs that compile and fit do with some data, and those whose cores nothing times so."""
@@ -125,7 +126,7 @@ class Sweep:
         self.stages["runs"] += runs
         self.stages["samples"] += runs * len(data)
         points, illegal = [], []
-        for design, ran in zip(designs, self.done("simulating", tasks), strict=True):
+        for design, ran in zip(designs, map(_ran, self.done("simulating", tasks)), strict=True):
             if ran.timing is None and design.placement != USUAL:
                 fix = f"add {USUAL} to --placement" + ("" if self.timing is None else ", or leave out --no-timing")
                 problem = Problem(f"it was not timed: {ran.untimed}", "--placement", design.placement, fix=fix)
@@ -137,7 +138,6 @@ class Sweep:
     def _point(self, design: Design, ran: Ran, data: Data) -> Point:
         made = self.made[design.build]
         assert made.program is not None
-        assert made.fits is not None
         program, fitted = program_for(made.program, design.target), made.fits[design.target.name]
         run = Run(
             program, len(data), data.labels, "integers", ran.engine, ran.spike_counts, untimed=ran.untimed,
@@ -153,6 +153,11 @@ class Sweep:
             fitted.cores if ran.timing is None else ran.timing.cores, fitted.chips, weight_bytes(program),
             replace(report, outputs={}, labels=None, counts=Counts()), right,
         )  # fmt: skip
+
+
+def _ran(plain: Any) -> Ran:
+    found: Ran = made_of(Ran, plain)
+    return found
 
 
 def _called(build: Build) -> str:

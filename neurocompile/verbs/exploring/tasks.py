@@ -20,13 +20,14 @@ from neurocompile.errors import DoesNotFit, Problem, UnsupportedModel, UsageErro
 from neurocompile.ir.counts import Counts
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array
-from neurocompile.program import Program
+from neurocompile.program import Program, program_from
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Family
+from neurocompile.verbs.exploring.plainly import made_of, plainly
 from neurocompile.verbs.pricing import fit_on_one
 from neurocompile.verbs.running import run_program
-from neurocompile.work import Task, key_of
+from neurocompile.work import Shared, Task, key_of
 
 __all__ = ["Compiled", "Fitted", "Network", "Ran", "compiling", "keyed", "running", "sensing"]
 
@@ -75,9 +76,16 @@ class Compiled:
     """
 
     program: Program | None
-    key: str = ""
-    fits: Mapping[str, Fitted] | None = None
-    problems: tuple[Problem, ...] = ()
+    key: str
+    fits: Mapping[str, Fitted]
+    problems: tuple[Problem, ...]
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> Compiled:
+        """As :func:`compiled` tells it."""
+        files = {name: content.tobytes() for name, content in plain["files"].items()}
+        fits, problems = (made_of(hint, plain[name]) for name, hint in (("fits", _FITS), ("problems", _PROBLEMS)))
+        return Compiled(program_from(files) if files else None, plain["key"], fits, problems)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,9 @@ class Ran:
     given: dict[str, Array]
     timing: TimingReport | None
     untimed: str
+
+
+_FITS, _PROBLEMS = dict[str, Fitted], tuple[Problem, ...]
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -132,22 +143,28 @@ def alike(target: Target) -> str:
 
 
 def compiling(network: Network, targets: Sequence[Target], options: Options, what: str) -> Task:
-    """The task of a compilation for targets that are all alike; its result is a :class:`Compiled`."""
+    """The task of a compilation for targets that are all alike; its result makes a :class:`Compiled`."""
     key = keyed("compiled", network.key, [replace(target, description="") for target in targets], options)
-    arguments = {"network": network, "targets": tuple(targets), "options": options}
+    arguments = {"network": Shared(network), "targets": tuple(targets), "options": options}
     return Task(f"{__name__}:compiled", arguments, key, what)
 
 
-def compiled(network: Network, targets: Sequence[Target], options: Options) -> Compiled:
-    """Compile for the first of some targets that are alike, and see on which of them it fits."""
+def compiled(network: Network, targets: Sequence[Target], options: Options) -> dict[str, Any]:
+    """Compile for the first of some targets that are alike, and see on which of them it fits.
+
+    Returns:
+        a :class:`Compiled` as plain values.
+    """
     try:
         made = compile_graph(
             network.graph, targets[0], network.timesteps, options, calibration=network.calibration, check=False
         )
     except (DoesNotFit, UsageError, UnsupportedModel) as error:
-        return Compiled(None, problems=tuple(error.problems))
+        return {"files": {}, "key": "", "fits": {}, "problems": plainly(error.problems)}
     fits = {target.name: _fitted(program_for(made, target), target, options.chips) for target in targets}
-    return Compiled(made, keyed("integers", _of_graph(made.integer), made.arithmetic, made.timesteps), fits)
+    files = {name: np.frombuffer(content, np.uint8) for name, content in made.files().items() if name != "graph.txt"}
+    key = keyed("integers", _of_graph(made.integer), made.arithmetic, made.timesteps)
+    return {"files": files, "key": key, "fits": plainly(fits), "problems": []}
 
 
 def program_for(program: Program, target: Target) -> Program:
@@ -168,7 +185,7 @@ def running(
     program: Program, key: str, data: Data, data_key: str, *, target: Target, placement: str | None,
     timing: bool | None, what: str,
 ) -> Task:  # fmt: skip
-    """The task of a run; its result is a :class:`Ran`.
+    """The task of a run; its result makes a :class:`Ran`.
 
     Where a target has no clock, or is not to be timed, the key names none: what another's program of the same integers
     did stands for it.
@@ -177,7 +194,8 @@ def running(
     events = load_target(target.timed_as) if timed and target.timed_as else None
     clock = [replace(target, description=""), events, placement, timing] if timed else []
     arguments = {
-        "program": program_for(program, target), "inputs": data.inputs, "labels": data.labels, "where": data.where,
+        "program": Shared(program_for(program, target)), "inputs": Shared(data.inputs), "labels": data.labels,
+        "where": data.where,
         "placement": placement if timed else None, "timing": timing if timed else False,
     }  # fmt: skip
     return Task(f"{__name__}:ran", arguments, keyed("ran", key, data_key, clock), what)
@@ -186,14 +204,18 @@ def running(
 def ran(
     program: Program, inputs: dict[str, Array], labels: Array | None, where: str, placement: str | None,
     timing: bool | None,
-) -> Ran:  # fmt: skip
-    """Run a program."""
+) -> dict[str, Any]:  # fmt: skip
+    """Run a program.
+
+    Returns:
+        a :class:`Ran` as plain values.
+    """
     run = run_program(program, Data(inputs, labels, where), placement=placement, timing=timing)
-    timing_report = None if run.clock is None else run.clock.report()
-    return Ran(
-        run.engine, run.spike_counts, run.counts, run.overflows, run.clipped, run.outputs, run.given, timing_report,
+    timed = None if run.clock is None else run.clock.report()
+    return plainly(Ran(
+        run.engine, run.spike_counts, run.counts, run.overflows, run.clipped, run.outputs, run.given, timed,
         run.untimed,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 # -- what a width costs ------------------------------------------------------------------------------------------------
@@ -203,7 +225,7 @@ def sensing(network: Network, target: Target, options: Options, data: Data, data
     """The task of a program's first output on some data ``[N, values]``, compiled and run at once; None where there
     is no such program."""
     key = keyed("sensed", network.key, replace(target, description=""), options, data_key)
-    arguments = {"network": network, "target": target, "options": options, "inputs": data.inputs}
+    arguments = {"network": Shared(network), "target": target, "options": options, "inputs": Shared(data.inputs)}
     return Task(f"{__name__}:sensed", arguments, key, what)
 
 
