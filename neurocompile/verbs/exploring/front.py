@@ -170,7 +170,7 @@ def _figures(point: Point) -> str:
 
 
 def _taken(point: Point, front: Sequence[Point], wanted: Wanted, met: bool | None) -> Choice:
-    neighbours = tuple(_neighbours(point, front))
+    neighbours = tuple({each.point: each for each in reversed(list(_neighbours(point, front)))}.values())[::-1]
     why = f"for {_in_words(wanted)}" if wanted else (
         "which takes the least of those that are not worse than the most accurate by more than chance"
     )  # fmt: skip
@@ -236,4 +236,4 @@ def _joined(costs: Sequence[str]) -> str:
 
 def _times(ratio: float) -> str:
     change = (ratio - 1) * 100
-    return f"{ratio:.3g} times" if ratio > 2 or ratio < 0.5 else f"{change:+.2g} %"
+    return f"{ratio:.3g} times" if ratio >= 2 or ratio < 0.5 else f"{change:+.2g} %"
