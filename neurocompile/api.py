@@ -318,12 +318,16 @@ def simulate(
     reference: bool = False,
     stream: bool = False,
     overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cache: Path_ | None = None,
 ) -> SimulateReport:
     """Run a program on data: spikes, accuracy, SOPs, energy, and when it happens.
 
     Args:
         program: compiled, or its folder.
-        x: samples: an array, arrays by input name, or an npz file (which may have labels y, too).
+        x: samples: an array, arrays by input name, or an npz file (which may have labels y, too), or a
+            folder of files of any size (docs/data.md).
         y: labels, if any.
         spikes: whether the report holds what every layer fired; a file: write it there, too.
         real: run the folded graph in float64 instead of the integers.
@@ -337,6 +341,10 @@ def simulate(
         reference: run the NumPy reference instead of the compiled engine.
         stream: keep the state from one sample to the next.
         overwrite: replace the files of ``spikes`` and ``timeline``.
+        workers: how many processes share the samples; 1: this one alone; None: one for each processor, where there are
+            many samples. The report is the same.
+        scheduler: the address of a Dask cluster that does it instead, as "tcp://host:8786".
+        cache: a folder in which finished pieces are kept, and found again; None: what ``NEUROCOMPILE_CACHE`` names.
 
     Raises:
         DoesNotFit, UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.simulate.simulate`.
@@ -347,7 +355,7 @@ def simulate(
     request = SimulateRequest(
         program=_given(program), data=_given(x), labels=y, spikes=_given(spikes), real=real, price_as=price_as,
         timing=timing, placement=placement, timeline=_given(timeline), threads=threads, reference=reference,
-        stream=stream, overwrite=overwrite,
+        stream=stream, overwrite=overwrite, workers=workers, scheduler=scheduler, cache=_given(cache),
     )  # fmt: skip
     return run(request)
 
@@ -565,6 +573,9 @@ def validate(
     decay: NirDecay | None = None,
     gain: NirGain | None = None,
     start: NirStart | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cache: Path_ | None = None,
 ) -> Validation:
     """Compare a program with the model that it was made from, with Lava or RTL, and with recorded spikes.
 
@@ -595,6 +606,9 @@ def validate(
         carries: "spikes" if its inputs are 0 or 1; None: what the file says, or as they are in ``x``.
         arch: ``package.module:factory``, which makes the module that a state_dict belongs to.
         trust: unpickle anything, run any bundle: whatever code they hold.
+        workers: how many processes share the samples (:func:`simulate`).
+        scheduler: a Dask cluster that does it instead.
+        cache: a folder in which finished pieces are kept.
 
     Raises:
         UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.validate.validate`.
@@ -611,6 +625,7 @@ def validate(
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        workers=workers, scheduler=scheduler, cache=_given(cache),
     )  # fmt: skip
     return run(request)
 
@@ -654,6 +669,9 @@ def report(
     decay: NirDecay | None = None,
     gain: NirGain | None = None,
     start: NirStart | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cache: Path_ | None = None,
 ) -> PageReport:
     """All that is known of a program, as one page: what is proved, what it did, what that costs, on which cores.
 
@@ -667,7 +685,7 @@ def report(
         title: of the page; None: the name of the program's folder.
         overwrite: replace what exists.
 
-    The others say what is compared with what, as in :func:`validate`.
+    The others say what is compared with what, and who compares it, as in :func:`validate`.
 
     Raises:
         UsageError, BadInput, ToolFailed: see :func:`neurocompile.verbs.report.report`.
@@ -685,6 +703,7 @@ def report(
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        workers=workers, scheduler=scheduler, cache=_given(cache),
     )  # fmt: skip
     return run(request)
 

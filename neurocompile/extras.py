@@ -23,6 +23,8 @@ EXTRAS = {
     "report": ("jinja2", "matplotlib"),
     "recordings": ("faery", "pyarrow", "scipy"),
     "distance": ("elephant", "neo", "quantities"),
+    "cluster": ("dask", "distributed"),
+    "zarr": ("zarr",),
 }
 """The packages of each extra, as they are imported."""
 
@@ -36,6 +38,8 @@ _FOR = {
     "report": "pages of `neurocompile report`",
     "recordings": "recordings of chips (docs/recordings.md)",
     "distance": "distances of spike trains (docs/recordings.md)",
+    "cluster": "work on a Dask cluster (docs/cluster.md)",
+    "zarr": "data in zarr (docs/data.md)",
 }
 
 

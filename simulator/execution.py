@@ -35,13 +35,17 @@ class IntegerExecutor:
         program: compiled.
         reference: run the NumPy reference even where there is the compiled engine.
         stream: keep the state from one sample to the next.
+        threads: how many samples run at once, unless a run says it; None: one for each processor.
 
     Raises:
         UsageError: for a stream through host regions, which see whole sequences.
     """
 
-    def __init__(self, program: Program, *, reference: bool = False, stream: bool = False) -> None:
+    def __init__(
+        self, program: Program, *, reference: bool = False, stream: bool = False, threads: int | None = None
+    ) -> None:
         self.program = program
+        self._threads = threads
         self._stream = stream
         self._by_reference = reference or bool(engine_missing())
         self._chips: dict[int, Chip] = {}
@@ -77,10 +81,14 @@ class IntegerExecutor:
             inputs: ``inputs[name][N, T, *shape]``, in real units.
             spikes: whether to keep what every neuron fired.
             membranes: whether to keep every membrane and potential.
-            threads: how many samples run at once; None: one for each processor.
+            threads: how many samples run at once; None: as the executor was told.
             progress: called with the number of samples done since the last call.
         """
-        crew = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        crew = (
+            threads
+            or self._threads
+            or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        )
         clipped: dict[str, int] = {}  # by input, as several stages may read one
 
         def on_chip(stage: Stage, given: Mapping[str, Array]) -> Trace:
@@ -123,6 +131,11 @@ class IntegerExecutor:
             else:  # what an earlier stage fired
                 whole[name] = x.astype(np.int64)
         return whole
+
+
+def _processors() -> int:
+    """How many of them this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _on_engine(program: Program, graph: Graph, streams: bool) -> Chip:

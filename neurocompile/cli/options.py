@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["bits", "model_options", "output_options", "path", "recording_option", "recording_options", "shape"]
+__all__ = [
+    "bits", "model_options", "output_options", "path", "recording_option", "recording_options", "shape", "work_options",
+]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -117,5 +119,17 @@ def model_options(function: Function) -> Function:
         click.option("--timesteps", type=click.IntRange(1), metavar="T", help="Steps, where the file does not say."),
         click.option("--input-shape", type=shape, help="Input without batch and time, where the file does not say."),
     ):
+        function = decorate(function)
+    return function
+
+
+def work_options(function: Function) -> Function:
+    """Who shares the work, and where finished pieces are kept."""
+    for decorate in (
+        click.option("--cache", type=path, metavar="DIR", help="Keep finished pieces there, and find them again."),
+        click.option("--scheduler", metavar="ADDRESS", help="A Dask cluster that does it, as tcp://host:8786."),
+        click.option("--workers", type=click.IntRange(1), metavar="N",
+                     help="Processes that share it (default: one a processor, where there is much to do)."),
+    ):  # fmt: skip
         function = decorate(function)
     return function

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import output_options, path
+from neurocompile.cli.options import output_options, path, work_options
 
 __all__ = ["command"]
 
 
 @click.command("simulate")
 @click.argument("program", type=path)
-@click.option("--data", type=path, required=True, metavar="X.npz", help="x [N, ...] or [N, T, ...], and labels y.")
+@click.option("--data", type=path, required=True, metavar="X.npz",
+              help="x [N, ...] or [N, T, ...], and labels y; or a folder of npy, npz or zarr.")  # fmt: skip
 @click.option("--spikes", type=path, metavar="FILE.npz", help="Write what every layer fired, [N, T, ...] by layer.")
 @click.option("--real", is_flag=True, help="Run the folded graph in float64 instead of the integers.")
 @click.option("--price-as", metavar="TARGET", help="Price the counts as another target would.")
@@ -33,6 +34,7 @@ __all__ = ["command"]
 @click.option("--reference", is_flag=True, help="Run the NumPy reference instead of the compiled engine.")
 @click.option("--stream", is_flag=True, help="Keep the state from one sample to the next.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of --spikes and --timeline.")
+@work_options
 @output_options
 def command(**options: Any) -> int:
     """Run PROGRAM (a folder that export wrote) on data."""

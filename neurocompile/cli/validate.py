@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import Function, model_options, output_options, path, recording_options
+from neurocompile.cli.options import Function, model_options, output_options, path, recording_options, work_options
 
 __all__ = ["command", "validation_options"]
 
@@ -51,6 +51,7 @@ _COMPARED = (
         "recorded.",
     ),
     model_options,
+    work_options,
 )
 
 

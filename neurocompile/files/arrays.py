@@ -17,7 +17,7 @@ from neurocompile.files.archives import DAMAGED, Archive
 from neurocompile.files.reading import opened
 from neurocompile.ir.ops import Array
 
-__all__ = ["arrays_of", "pack_arrays", "read_arrays"]
+__all__ = ["arrays_of", "header_of", "pack_arrays", "read_arrays", "shapes_of"]
 
 _FIX = "write it with numpy.savez(path, x=..., y=...), without pickled objects"
 _MAGIC = b"\x93NUMPY"
@@ -64,8 +64,38 @@ def _member(archive: Archive, name: str, where: str, fix: str) -> Array:
         return _array(stream, archive.size(name), _named(name), where, fix)
 
 
+def shapes_of(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """The shape and type of each array of an npz file, whose numbers are not read.
+
+    Raises:
+        BadInput: as :func:`read_arrays` does.
+    """
+    found = {}
+    with opened(path) as file:
+        archive = Archive(file, str(path), _FIX)
+        for name in archive.names:
+            with archive.member(name) as stream:
+                shape, _, dtype, _ = header_of(stream, archive.size(name), _named(name), str(path), _FIX)
+                found[_named(name)] = shape, dtype
+    return found
+
+
 def _array(stream: IO[bytes], size: int, name: str, where: str, fix: str) -> Array:
     """One array of so many bytes, header and all."""
+    shape, columns_first, dtype, _ = header_of(stream, size, name, where, fix)
+    flat = np.empty(prod(shape), dtype)
+    _fill(stream, flat, name, where, fix)
+    return flat.reshape(shape, order="F" if columns_first else "C")
+
+
+def header_of(
+    stream: IO[bytes], size: int, name: str, where: str, fix: str
+) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether columns come first, type, and the bytes of the header, of an array of so many bytes in all.
+
+    Raises:
+        BadInput: if it is none, holds no plain numbers, or has another size than it says.
+    """
     try:
         shape, columns_first, dtype, header = _header(stream)
     except DAMAGED as error:
@@ -79,9 +109,7 @@ def _array(stream: IO[bytes], size: int, name: str, where: str, fix: str) -> Arr
         what = f"{name!r} does not have the size that it says"
         actual = f"{size - header:,} bytes"
         raise BadInput(Problem(what, where, actual, f"{needed:,} bytes for {list(shape)[:8]} of {dtype}", fix))
-    flat = np.empty(prod(shape), dtype)
-    _fill(stream, flat, name, where, fix)
-    return flat.reshape(shape, order="F" if columns_first else "C")
+    return shape, columns_first, dtype, header
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

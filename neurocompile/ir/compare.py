@@ -52,6 +52,17 @@ class Comparison:
     answered: dict[str, int] = field(default_factory=dict)
     met: dict[str, int] = field(default_factory=dict)
 
+    def add(self, more: Comparison) -> None:
+        """What was compared of the samples that come next."""
+        self.compared += more.compared
+        self.mismatches += more.mismatches
+        self.ties += more.ties
+        self.first = self.first or more.first
+        for name in ("fired", "differing", "places", "answered", "met"):
+            mine = getattr(self, name)
+            for layer, count in getattr(more, name).items():
+                mine[layer] = mine.get(layer, 0) + count
+
     @property
     def silenced(self) -> list[str]:
         """The layers that should have fired, and never did."""

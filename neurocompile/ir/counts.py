@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,14 +40,13 @@ class Counts:
         """One of the counts summed over layers, ``[N]``."""
         return np.asarray(np.sum([getattr(layer, name) for layer in self.layers.values()], axis=0, dtype=np.int64))
 
-    def joined(self, other: Counts) -> Counts:
-        """These samples and then the other's."""
-        if not self.layers:
-            return other
+    @staticmethod
+    def joined(parts: Sequence[Counts]) -> Counts:
+        """Samples and then the next ones; parts that counted nothing are left out."""
+        counted = [part.layers for part in parts if part.layers]
         return Counts(
             {
-                name: LayerCounts(*(np.concatenate(pair) for pair in zip(vars(layer).values(), vars(more).values())))
-                for name, layer in self.layers.items()
-                for more in (other.layers[name],)
+                name: LayerCounts(*(np.concatenate(each) for each in zip(*(vars(p[name]).values() for p in counted))))
+                for name in (counted[0] if counted else ())
             }
         )

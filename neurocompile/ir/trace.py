@@ -74,8 +74,8 @@ def joined(parts: Sequence[Trace]) -> Trace:
             getattr(whole, kind)[name] = np.concatenate([getattr(part, kind)[name] for part in parts])
     for name in start.fired:
         whole.fired[name] = sum(part.fired[name] for part in parts)
+    whole.counts = Counts.joined([part.counts for part in parts])
     for part in parts:
-        whole.counts = whole.counts.joined(part.counts)
         _add(whole, part)
     return whole
 

@@ -2,6 +2,20 @@
 
 from neurocompile.validation.rules import BitExact, Exact, Faithful, Recorded, Rule
 from neurocompile.validation.silence import silence
-from neurocompile.validation.stages import Pair, compare_pairs
+from neurocompile.validation.stages import Evidence, Outcome, Pair, compare_pairs, evidence_of, judged, run_pairs
 
-__all__ = ["BitExact", "Exact", "Faithful", "Pair", "Recorded", "Rule", "compare_pairs", "silence"]
+__all__ = [
+    "BitExact",
+    "Evidence",
+    "Exact",
+    "Faithful",
+    "Outcome",
+    "Pair",
+    "Recorded",
+    "Rule",
+    "compare_pairs",
+    "evidence_of",
+    "judged",
+    "run_pairs",
+    "silence",
+]

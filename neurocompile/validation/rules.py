@@ -42,6 +42,14 @@ class Findings:
     moments: int = 0
     moments_differing: int = 0
 
+    def add(self, more: Findings) -> None:
+        """What was found in the samples that come next."""
+        self.spikes.add(more.spikes)
+        self.output_error = max(self.output_error, more.output_error)
+        self.first_membrane = self.first_membrane or more.first_membrane
+        for name in ("samples", "membranes", "membranes_differing", "moments", "moments_differing"):
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+
 
 class Rule(Protocol):
     """Compares traces chunk by chunk, and judges at the end."""

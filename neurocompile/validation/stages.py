@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,15 +16,12 @@ from neurocompile.simulator.base import Executor
 from neurocompile.validation.causes import Examine
 from neurocompile.validation.rules import Accuracies, Findings, Rule
 
-__all__ = ["Pair", "compare_pairs"]
+__all__ = ["Evidence", "Outcome", "Pair", "compare_pairs", "evidence_of", "judged", "run_pairs"]
 
 # Samples that are compared at a time.
 _CHUNK = 64
 # What is kept of two executors, for a stage that fails to be looked into.
 _KEPT_BYTES = 1 << 29
-
-Outputs = dict[int, list[dict[str, Array]]]
-"""Of each executor, by its id, chunk by chunk."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,20 @@ class Pair:
         return samples if self.samples is None else max(0, min(samples, self.samples - start))
 
 
+@dataclass
+class Outcome:
+    """What a pair came to: what its rule found, and what both executors read out, ``[N, ...]`` by name, in parts."""
+
+    found: Findings = field(default_factory=Findings)
+    outputs: tuple[list[dict[str, Array]], list[dict[str, Array]]] = field(default_factory=lambda: ([], []))
+
+    def add(self, more: Outcome) -> None:
+        """The same pair on the samples that come next."""
+        self.found.add(more.found)
+        for mine, its in zip(self.outputs, more.outputs):
+            mine += its
+
+
 def compare_pairs(
     planned: Sequence[Pair | Stage], target: str, data: Data, progress: Callable[[int], None] | None = None
 ) -> list[Stage]:
@@ -60,36 +71,85 @@ def compare_pairs(
         progress: called with the number of samples done since the last call.
     """
     pairs = [each for each in planned if isinstance(each, Pair)]
-    found = [Findings() for _ in pairs]
     kept = [_Kept() for _ in pairs]
-    outputs: Outputs = {}
-    for start in range(0, len(data), _CHUNK):
-        part = data.part(start, start + _CHUNK)
-        traces = _run(pairs, part, start)
-        for key, trace in traces.items():
-            outputs.setdefault(key, []).append(trace.outputs)
-        for pair, findings, evidence in zip(pairs, found, kept):
-            if samples := pair.within(start, len(part)):
-                what, against = (traces[id(executor)].first(samples) for executor in (pair.what, pair.against))
-                pair.rule.compare(findings, what, against, start)
-                if pair.examine is not None:
-                    evidence.add(part.part(0, samples).inputs, what, against)
-        if progress:
-            progress(len(part))
+    outcomes = run_pairs(pairs, data, progress=progress, kept=kept)
     ran = iter(
-        [
-            _examined(
-                replace(
-                    _stage(pair, target, each, _accuracies(pair, outputs, data)),
-                    samples_run=pair.within(0, len(data)),
-                ),
-                pair,
-                evidence,
-            )
-            for pair, each, evidence in zip(pairs, found, kept)
-        ]
+        [judged(pair, target, outcome, data, evidence.joined) for pair, outcome, evidence in zip(pairs, outcomes, kept)]
     )
     return [next(ran) if isinstance(each, Pair) else each for each in planned]
+
+
+def run_pairs(
+    pairs: Sequence[Pair],
+    data: Data,
+    start: int = 0,
+    progress: Callable[[int], None] | None = None,
+    kept: Sequence[_Kept] = (),
+) -> list[Outcome]:
+    """What pairs come to, chunk by chunk.
+
+    Args:
+        pairs: in their order.
+        data: some samples.
+        start: the number of the first of them; a multiple of a chunk, or what is computed differs in the last digits.
+        progress: called with the number of samples done since the last call.
+        kept: for each pair, what is told of its samples.
+    """
+    outcomes = [Outcome() for _ in pairs]
+    for first in range(0, len(data), _CHUNK):
+        size = min(_CHUNK, len(data) - first)
+        if not any(pair.within(start + first, size) for pair in pairs):
+            break
+        part = data.part(first, first + _CHUNK)
+        traces = _run(pairs, part, start + first)
+        for number, (pair, outcome) in enumerate(zip(pairs, outcomes)):
+            if samples := pair.within(start + first, len(part)):
+                what, against = (traces[id(executor)].first(samples) for executor in (pair.what, pair.against))
+                pair.rule.compare(outcome.found, what, against, start + first)
+                if kept and pair.examine is not None:
+                    kept[number].add(part.part(0, samples).inputs, what, against)
+            for outputs, executor in zip(outcome.outputs, (pair.what, pair.against)):
+                if id(executor) in traces:
+                    outputs.append(traces[id(executor)].outputs)
+        if progress:
+            progress(size)
+    return outcomes
+
+
+def judged(pair: Pair, target: str, outcome: Outcome, data: Data, evidence: Callable[[], Evidence | None]) -> Stage:
+    """The stage that a pair makes.
+
+    Args:
+        pair: that was run.
+        target: of the program.
+        outcome: of all samples.
+        data: these.
+        evidence: the first samples again, if it failed and somebody is to look into it.
+    """
+    samples_run = pair.within(0, len(data))
+    stage = replace(_stage(pair, target, outcome.found, _accuracies(outcome, data)), samples_run=samples_run)
+    if stage.passed is not False or pair.examine is None or (found := evidence()) is None:
+        return stage
+    return replace(stage, causes=tuple(pair.examine(*found)))
+
+
+def evidence_of(pair: Pair, data: Data) -> Evidence | None:
+    """The first samples of a pair, run again: those that are kept while all are run in one piece."""
+    kept = _Kept()
+    for first in range(0, len(data), _CHUNK):
+        part = data.part(first, first + _CHUNK)
+        traces = _run([pair], part, first)
+        if not (samples := pair.within(first, len(part))):
+            break
+        what, against = (traces[id(executor)].first(samples) for executor in (pair.what, pair.against))
+        kept.add(part.part(0, samples).inputs, what, against)
+        if kept.full:
+            break
+    return kept.joined()
+
+
+Evidence = tuple[Mapping[str, Array], Trace, Trace]
+"""Inputs, and what both executors did with them."""
 
 
 class _Kept:
@@ -99,6 +159,11 @@ class _Kept:
         self.parts: list[tuple[Mapping[str, Array], Trace, Trace]] = []
         self._room = _KEPT_BYTES
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is kept."""
+        return self._room < 0
+
     def add(self, inputs: Mapping[str, Array], what: Trace, against: Trace) -> None:
         """A chunk."""
         arrays = [x for trace in (what, against) for x in (*trace.spikes.values(), *trace.potentials.values())]
@@ -106,21 +171,16 @@ class _Kept:
         if self._room >= 0 or not self.parts:
             self.parts.append((inputs, what, against))
 
-    def joined(self) -> tuple[Mapping[str, Array], Trace, Trace]:
-        """All that is kept, in one."""
+    def joined(self) -> Evidence | None:
+        """All that is kept, in one; None: nothing is."""
+        if not self.parts:
+            return None
         inputs, what, against = zip(*self.parts)
         return (
             {name: np.concatenate([part[name] for part in inputs]) for name in inputs[0]},
             joined(what),
             joined(against),
         )
-
-
-def _examined(stage: Stage, pair: Pair, kept: _Kept) -> Stage:
-    """A stage that failed, with what caused it."""
-    if stage.passed is not False or pair.examine is None or not kept.parts:
-        return stage
-    return replace(stage, causes=tuple(pair.examine(*kept.joined())))
 
 
 def _run(pairs: Sequence[Pair], part: Data, start: int) -> dict[int, Trace]:
@@ -137,16 +197,16 @@ def _run(pairs: Sequence[Pair], part: Data, start: int) -> dict[int, Trace]:
     }
 
 
-def _accuracies(pair: Pair, outputs: Outputs, data: Data) -> Accuracies:
+def _accuracies(outcome: Outcome, data: Data) -> Accuracies:
     """Of both executors, on the samples that each of them ran."""
 
-    def accuracy(executor: Executor) -> float | None:
-        parts = outputs[id(executor)]
+    def accuracy(parts: Sequence[Mapping[str, Array]]) -> float | None:
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         labels = None if data.labels is None or not whole else data.labels[: len(next(iter(whole.values())))]
         return accuracy_of(whole, labels)
 
-    return accuracy(pair.what), accuracy(pair.against)
+    what, against = outcome.outputs
+    return accuracy(what), accuracy(against)
 
 
 def _stage(pair: Pair, target: str, found: Findings, accuracies: Accuracies) -> Stage:

@@ -41,7 +41,10 @@ __all__ = [
 ]
 
 Inputs = Array | Mapping[str, Array] | Path
-"""An array, arrays by input name, or an npz file."""
+"""An array, arrays by input name, an npz file, or a folder of files (:func:`neurocompile.data.load_data`)."""
+
+# So many samples are looked at at a time.
+_CHECKED = 1024
 
 EXAMPLES = 64
 """So many samples show what the inputs of a live module are."""
@@ -180,14 +183,19 @@ def check_carried(graph: Graph, data: Data) -> None:
         assert isinstance(node.op, Input)
         if node.op.carries != "spikes" or node.name not in data.inputs:
             continue
-        x = data.inputs[node.name]
-        x = x[:, :1] if x.strides[1] == 0 else x  # one frame, which repeats
-        wrong = (x != 0) & (x != 1)
-        if not wrong.any():
+        wrong, of, first = 0, 0, ""
+        for start in range(0, len(data), _CHECKED):
+            x = data.part(start, start + _CHECKED).inputs[node.name]
+            x = x[:, :1] if x.strides[1] == 0 else x  # one frame, which repeats
+            odd = (x != 0) & (x != 1)
+            if not first and odd.any():
+                place = tuple(int(i) for i in np.argwhere(odd)[0])
+                where = f"sample {start + place[0]}, step {place[1]}, place {list(place[2:])}"
+                first = f"{x[place]:g} first, in {where}"
+            wrong, of = wrong + int(odd.sum()), of + x.size
+        if not wrong:
             continue
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        what = f"{node.name} carries spikes, and {int(wrong.sum()):,} of {x.size:,} values are neither 0 nor 1"
-        first = f"{x[place]:g} first, in sample {place[0]}, step {place[1]}, place {list(place[2:])}"
+        what = f"{node.name} carries spikes, and {wrong:,} of {of:,} values are neither 0 nor 1"
         fix = "give 0 and 1; or export the model with --input real (in Python: carries='real'), which takes any number"
         problems.append(Problem(what, data.where, first, "0 or 1", fix))
     if problems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from neurocompile.simulator.timing.clock import CLOCKS, Clock
 from neurocompile.targets import target_of
 from neurocompile.verbs.progress import Step
 
-__all__ = ["Run", "run_program"]
+__all__ = ["Run", "begun", "clock_for", "ended", "parts_of", "run_program"]
 
 # Samples that are simulated at a time: enough for many threads, few enough that memory does not grow with the data.
 _CHUNK = 128
@@ -95,6 +95,25 @@ def run_program(
             what cannot be timed.
         BadInput: if labels do not match the outputs.
     """
+    run, executor = begun(
+        program, data, real=real, stream=stream, reference=reference, timing=timing, placement=placement,
+        timeline=timeline,
+    )  # fmt: skip
+    return ended(run, list(parts_of(run, executor, data, keep_spikes, threads, progress)))
+
+
+def begun(
+    program: Program,
+    data: Data,
+    *,
+    real: bool = False,
+    stream: bool = False,
+    reference: bool = False,
+    timing: bool | None = None,
+    placement: str | None = None,
+    timeline: bool = False,
+) -> tuple[Run, IntegerExecutor | None]:
+    """A run of which nothing is done yet, and what does it (None: float64); as :func:`run_program`."""
     check_labels(program, data)
     if real and stream:
         raise UsageError(Problem("the float64 graph starts anew for every sample", "--stream", fix="leave out --real"))
@@ -105,14 +124,19 @@ def run_program(
     if not (real or stream):
         with naming_lines(program.lines):
             run.clock, run.untimed = clock_for(program, timing, placement, timeline)
-    whole = joined(list(_parts(run, executor, data, keep_spikes, threads, progress)))
-    run.spike_counts |= whole.fired
-    run.counts, run.overflows, run.clipped = whole.counts, whole.overflows, whole.clipped
-    run.outputs, run.spikes = whole.outputs, whole.spikes
-    return run
+    return run, executor
 
 
-def _parts(
+def ended(run: Run, parts: Sequence[Trace]) -> Run:
+    """The run with what its samples did, one part after the other."""
+    whole = joined(parts)
+    return replace(
+        run, spike_counts={**run.spike_counts, **whole.fired}, counts=whole.counts, overflows=whole.overflows,
+        clipped=whole.clipped, outputs=whole.outputs, spikes=whole.spikes,
+    )  # fmt: skip
+
+
+def parts_of(
     run: Run,
     executor: IntegerExecutor | None,
     data: Data,

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurocompile.data import Data
 from neurocompile.errors import Problem, UsageError
 from neurocompile.files import check_output, completed, pack_arrays, write_file
 from neurocompile.ir.ops import Array
@@ -14,18 +15,20 @@ from neurocompile.program import Program
 from neurocompile.reports.simulate import SimulateReport
 from neurocompile.simulator.timing.perfetto import SUFFIXES, write_perfetto
 from neurocompile.targets import load_target, target_names, target_of
-from neurocompile.typed import Count, Typed
+from neurocompile.typed import Count
 from neurocompile.verbs.given import Inputs, check_carried, data_of, program_of
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress, silent
-from neurocompile.verbs.running import run_program
+from neurocompile.verbs.running import Run, begun, ended, parts_of
+from neurocompile.verbs.sharded import run_sharded, shards_of, whole_because
+from neurocompile.verbs.shards import WorkOptions, check_workers, working
 
 __all__ = ["SimulateRequest", "simulate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateRequest(Typed):
-    """How a program is run.
+class SimulateRequest(WorkOptions):
+    """How a program is run; who shares the samples: :class:`neurocompile.verbs.shards.WorkOptions`.
 
     Attributes:
         program: compiled, or its folder.
@@ -65,9 +68,10 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
     Raises:
         DoesNotFit: for what the mesh of a target with a timing model cannot hold.
         UsageError: for a target that does not exist; for a file that exists or is read; with ``stream`` and ``real``
-            together, which are not simulated; with ``timing`` or ``timeline`` for what cannot be timed.
+            together, which are not simulated; with ``timing`` or ``timeline`` for what cannot be timed; for workers
+            that cannot share the samples.
         BadInput: for a program or data that cannot be read, or labels that no output stands for.
-        ToolFailed: if a disk does not take a file.
+        ToolFailed: if a disk does not take a file; if there is no cluster, or another version on it.
     """
     if request.price_as:
         load_target(request.price_as)
@@ -80,12 +84,7 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
         timed = [name for name in target_names() if load_target(name).clock]
         what, fix = "there is no timing model for this", "export for one of these, and leave out --real and --stream"
         raise UsageError(Problem(what, "--timeline", program.target, ", ".join(timed), fix))
-    with (progress or silent)("simulating", len(data)) as step:
-        run = run_program(
-            program, data, real=request.real, keep_spikes=bool(request.spikes), stream=request.stream,
-            threads=request.threads, reference=request.reference, timing=request.timing, placement=request.placement,
-            timeline=wants_timeline, progress=step,
-        )  # fmt: skip
+    run = _run(request, program, data, progress or silent)
     timeline = None
     if wants_timeline and run.clock is not None:
         if isinstance(request.timeline, Path) and request.timeline.suffix in SUFFIXES:
@@ -98,6 +97,22 @@ def simulate(request: SimulateRequest, progress: Progress | None = None) -> Simu
     if isinstance(request.timeline, Path) and timeline is not None:
         write_file(request.timeline, json.dumps(timeline).encode(), request.overwrite)
     return priced(run, request.price_as, timeline)
+
+
+def _run(request: SimulateRequest, program: Program, data: Data, progress: Progress) -> Run:
+    """In one piece or in shards: the same run."""
+    run, executor = begun(
+        program, data, real=request.real, stream=request.stream, reference=request.reference, timing=request.timing,
+        placement=request.placement, timeline=bool(request.timeline),
+    )  # fmt: skip
+    why = whole_because(run.clock, request.stream, bool(request.timeline))
+    check_workers(request, why)
+    kept, threads = bool(request.spikes), request.threads
+    shards = [] if why else shards_of(run)
+    with working(request, len(shards)) as engine, progress("simulating", len(data)) as step:
+        if engine is None:
+            return ended(run, list(parts_of(run, executor, data, kept, threads, step)))
+        return run_sharded(run, data, engine, shards, kept, threads, request.reference, request.placement, step)
 
 
 def _check_outputs(request: SimulateRequest) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.base import Model
-from neurocompile.ir.compare import tolerance_of
 from neurocompile.ir.ops import Array, Neuron
 from neurocompile.labels import check_labels
 from neurocompile.program import Program
@@ -21,11 +20,14 @@ from neurocompile.simulator.execution import IntegerExecutor, RealExecutor
 from neurocompile.simulator.execution import Recording as Replay
 from neurocompile.targets import target_of
 from neurocompile.typed import Positive, Range
-from neurocompile.validation import BitExact, Exact, Faithful, Pair, Recorded, compare_pairs
-from neurocompile.validation.causes import Examine, IntegersExamined, RealsExamined
+from neurocompile.validation import BitExact, Pair, Recorded, compare_pairs
+from neurocompile.validation.causes import Examine, IntegersExamined
+from neurocompile.verbs.comparing import compare_sharded, model_whole_because, shards_to_compare, usual_stages
 from neurocompile.verbs.given import EXAMPLES, Inputs, ModelOptions, check_carried, data_of, program_of
 from neurocompile.verbs.progress import Progress, Step, silent
 from neurocompile.verbs.recorded import Recording, RecordingOptions, bring, recording_of
+from neurocompile.verbs.shards import WorkOptions, check_workers, working
+from neurocompile.work import Engine, key_of
 
 if TYPE_CHECKING:
     from neurocompile.verbs.given import Source
@@ -48,7 +50,7 @@ Opened = tuple[Runner, Executor | str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidateRequest(ModelOptions, RecordingOptions):
+class ValidateRequest(ModelOptions, RecordingOptions, WorkOptions):
     """What is compared with what; what a reference may not say about itself is as for any model.
 
     What hardware did, and how it is read: :class:`neurocompile.verbs.recorded.RecordingOptions`.
@@ -62,6 +64,8 @@ class ValidateRequest(ModelOptions, RecordingOptions):
         time_limit_s: that one run of another tool may take before it is killed.
         backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4).
         lava_python: Python 3.10 with Lava, or its environment; None: the one that is found.
+        workers, scheduler, cache: who compares model, folded graph and integers; the rest is compared in this process
+            (:class:`neurocompile.verbs.shards.WorkOptions`).
         require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl).
         trust: also run a bundle that is not what this package writes.
     """
@@ -97,8 +101,14 @@ def validate(request: ValidateRequest, progress: Progress | None = None) -> Vali
     data = _data(request, program)
     recorded = recording_of(request, program)
     reference = _reference(request, program, data)
-    with (progress or silent)("comparing", len(data)) as step:
-        return validate_program(program, data, reference, recorded, step, opened=opened, required=request.require)
+    shards = shards_to_compare(program, len(data))
+    why = model_whole_because(reference) if request.shared or len(shards) > 1 else ""
+    check_workers(request, why)
+    with working(request, 0 if why else len(shards)) as engine, (progress or silent)("comparing", len(data)) as step:
+        return validate_program(
+            program, data, reference, recorded, step, opened=opened, required=request.require, engine=engine,
+            known=_known(request) if engine is not None else "",
+        )  # fmt: skip
 
 
 def opened_for(program: Program, settings: RunnerSettings) -> list[Opened]:
@@ -138,6 +148,8 @@ def validate_program(
     *,
     opened: Sequence[Opened] = (),
     required: Sequence[str] = (),
+    engine: Engine | None = None,
+    known: str = "",
 ) -> Validation:
     """Compare a program that is at hand; the rule of each stage is in :mod:`neurocompile.validation.rules`.
 
@@ -150,6 +162,8 @@ def validate_program(
         progress: called with the number of samples done since the last call.
         opened: what else runs the program (:func:`opened_for`).
         required: the stages that have to pass.
+        engine: shares lowering and quantization, shard by shard; None: all is compared here, in one piece.
+        known: the checksum of the reference, as far as results are kept; "": of what is sent.
 
     Raises:
         BadInput: if the reference or the recording does not belong to this program.
@@ -157,24 +171,23 @@ def validate_program(
     check_labels(program, data)
     order, target = tuple(node.name for node in program.real.of(Neuron)), program.target
     real, integers = RealExecutor(program), IntegerExecutor(program)
-    planned: list[Pair | Stage] = []
-    if reference is None:
-        reason = "no reference model was given"
-        planned.append(Stage("lowering", target, "pytorch, float64", reason=reason))
-    else:
+    if reference is not None:
         _check_reference(program, reference)
-        rule = Exact(order, tolerance_of(program.real))
-        planned.append(Pair("lowering", real, reference, rule, examine=RealsExamined(program, reference.graph)))
-    planned.append(Pair("quantization", integers, real, Faithful(order)))
+    usual = usual_stages(program, reference, integers, real)
     examine = IntegersExamined(program)
-    planned += _runner_stages(integers, order, target, opened, examine)
+    others = _runner_stages(integers, order, target, opened, examine)
     brought = None if recorded is None else bring(recorded, program, data)
     if brought is not None:
         spikes = brought.recorded.spikes
         pair = Pair("recorded", integers, Replay(spikes), Recorded(order), examine=examine)
-        planned.append(pair if spikes else brought.stage(target))
-    planned += _absent(required, planned, target)
-    stages = compare_pairs(planned, target, data, progress)
+        others.append(pair if spikes else brought.stage(target))
+    others += _absent(required, [*usual, *others], target)
+    if engine is None:
+        stages = compare_pairs([*usual, *others], target, data, progress)
+    else:
+        step = progress or (lambda done: None)
+        stages = compare_sharded(usual, program, reference, data, engine, step, known)
+        stages += compare_pairs(others, target, data) if any(isinstance(each, Pair) for each in others) else others
     if brought is not None:
         stages = [brought.told(stage) if stage.name == "recorded" else stage for stage in stages]
     (_, of_reference), (after, before) = (stage.accuracies for stage in stages[:2])
@@ -268,6 +281,14 @@ def _reference(request: ValidateRequest, program: Program, data: Data) -> Model 
         return request.reference
     said |= {"input_shape": dict(program.input_shapes), "timesteps": program.timesteps}
     return live_model(request.reference, data.part(0, EXAMPLES).inputs, **said)
+
+
+def _known(request: ValidateRequest) -> str:
+    """The checksum of a reference that is in a file, with how that is read; "": code of the user's is in it, too."""
+    if not isinstance(request.reference, Path) or request.arch or request.trust:
+        return ""
+    said = {field.name: getattr(request, field.name) for field in fields(ModelOptions)}
+    return key_of(request.reference, repr(sorted(said.items())))
 
 
 def _check_reference(program: Program, reference: Model) -> None:

@@ -4,10 +4,11 @@ from neurocompile.work.base import Engine, Finished, Here, Shared, Task
 from neurocompile.work.engines import engine_of
 from neurocompile.work.keys import key_of
 from neurocompile.work.pool import Pool
-from neurocompile.work.store import Kept, Store, usual_folder
+from neurocompile.work.store import CACHE, Kept, Store, usual_folder
 from neurocompile.work.versions import versions
 
 __all__ = [
+    "CACHE",
     "Engine",
     "Finished",
     "Here",

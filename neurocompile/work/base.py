@@ -47,8 +47,8 @@ class Task:
     """One piece of work.
 
     Attributes:
-        function: ``module:name``; it takes the arguments by keyword, and its result pickles. Where results are kept,
-            that is made of None, bool, int, float, str, lists, dicts by str and arrays (:mod:`neurocompile.work.plain`).
+        function: ``module:name``; it takes the arguments by keyword, and its result pickles. Where it is kept, it is
+            made of None, bool, int, float, str, lists, dicts by str and arrays (:mod:`neurocompile.work.plain`).
         arguments: they pickle; a file is a Path that the worker can read; what many tasks have in common is a Shared,
             and the function is given its value.
         key: the checksum of all that the result depends on (:func:`neurocompile.work.key_of`); "": it is not kept.

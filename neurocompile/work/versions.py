@@ -14,7 +14,7 @@ from neurocompile import __version__
 
 __all__ = ["differences", "versions"]
 
-_ROOMS = ("neurocompile", "neurocompile.backends", "neurocompile.simulator")
+_HOUSES = ("", ".backends", ".simulator")
 _KINDS = {".py", ".toml", ".cpp", ".h", ".v"}
 
 
@@ -37,11 +37,11 @@ def differences(there: dict[str, str]) -> list[tuple[str, str, str]]:
 def _source() -> str:
     """The checksum of all files that compute anything, wherever their folders are."""
     digest, seen = hashlib.sha256(), set()
-    for room in _ROOMS:
-        folder = Path(str(import_module(room).__file__)).parent
+    for house in _HOUSES:
+        folder = Path(str(import_module(f"neurocompile{house}").__file__)).parent
         for file in sorted(folder.rglob("*")):
             if file.suffix in _KINDS and file not in seen and "models" not in file.relative_to(folder).parts[:1]:
                 seen.add(file)
                 inner = hashlib.sha256(file.read_bytes()).digest()
-                digest.update(f"{room}:{file.relative_to(folder).as_posix()}:".encode() + inner)
+                digest.update(f"{house}:{file.relative_to(folder).as_posix()}:".encode() + inner)
     return digest.hexdigest()[:12]

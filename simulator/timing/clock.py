@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
@@ -11,7 +11,7 @@ from neurocompile.registry import Table
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.simulator.timing.slices import Timeline
 
-__all__ = ["CLOCKS", "Clock", "ClockKind"]
+__all__ = ["CLOCKS", "Clock", "ClockKind", "Cuttable"]
 
 
 class Clock(Protocol):
@@ -33,6 +33,17 @@ class Clock(Protocol):
 
     def slices(self) -> Timeline:
         """The same, and more, piece by piece: for a trace that is written as it is made."""
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A clock to which it is all the same what came before a sample: others can time parts of the samples for it."""
+
+    def taken(self) -> dict[str, Any]:
+        """What was timed since this was last asked for, as plain values and arrays; it begins anew."""
+
+    def add(self, taken: Mapping[str, Any]) -> None:
+        """Samples that another such clock has timed come next."""
 
 
 class ClockKind(Protocol):

@@ -158,13 +158,34 @@ class EventClock:
         self._timer = AsyncTimer(self.mapped.chip, self._events)
         self._keep = keep
         self.first: AsyncTiming | None = None
-        self._latencies: list[Array] = []
-        self._parts = {name: np.zeros(3) for name in PARTS}
-        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0, "halo_writes": 0, "reset_writes": 0}
+        self._begin()
         chip = self.mapped.chip
         sender = np.repeat(np.arange(chip.neurons), np.diff(chip.axon_first))
         self._halo = np.bincount(sender, chip.axon_halo, chip.neurons).astype(np.int64)[chip.number]
+
+    def _begin(self) -> None:
+        """Nothing is timed. Energies are summed in the end, turn by turn, whoever timed these."""
+        self._latencies: list[Array] = []
+        self._parts: dict[str, list[Array]] = {name: [] for name in PARTS}
+        self._counts = {"messages": 0, "hops": 0, "synaptic_events": 0, "halo_writes": 0, "reset_writes": 0}
         self._working = np.zeros(self.mapped.chip.cores, np.int64)
+
+    def taken(self) -> dict[str, Any]:
+        """What was timed since this was last asked for: a step waits for nothing of another sample."""
+        parts = {name: np.array(each).reshape(-1, 3) for name, each in self._parts.items()}
+        latencies = np.concatenate([np.zeros(0, np.int64), *self._latencies])
+        taken = {"latencies": latencies, "parts": parts, "counts": self._counts, "working": self._working}
+        self._begin()
+        return taken
+
+    def add(self, taken: Mapping[str, Any]) -> None:
+        """Samples that another such clock has timed come next."""
+        self._latencies.append(taken["latencies"])
+        for name, each in taken["parts"].items():
+            self._parts[name] += list(each)
+        for name, count in taken["counts"].items():
+            self._counts[name] += count
+        self._working += taken["working"]
 
     @staticmethod
     def missing() -> str:
@@ -203,8 +224,8 @@ class EventClock:
         timing = self._timer.replay(total, (np.concatenate(steps), np.concatenate(neurons)), keep=keep)
         self._latencies.append(timing.latency.reshape(samples, mapped.steps).sum(1))
         for name, found in timing.energy(self._events).parts.items():
-            self._parts[name] += found
-        self._parts["soma"] -= total * self._of_inputs()
+            self._parts[name].append(np.array(found))
+        self._parts["soma"].append(-total * self._of_inputs())
         self._counts["messages"] += int(timing.counts["message_out"].sum())
         self._counts["hops"] += int(sum(timing.counts[f"hop_{port}"].sum() for port in PORTS))
         halo = int(self._halo[np.concatenate(neurons)].sum())
@@ -244,7 +265,8 @@ class EventClock:
     def report(self) -> TimingReport:
         """Latency and energy, and where they went."""
         latency = np.concatenate([np.zeros(0, np.int64), *self._latencies])
-        total = np.sum(list(self._parts.values()), 0)
+        parts = {name: sum(each, np.zeros(3)) for name, each in self._parts.items()}
+        total = np.sum(list(parts.values()), 0)
         busiest = int(self._working.argmax())
         own = Events(
             chips=self.mapped.chips,
@@ -255,7 +277,7 @@ class EventClock:
             energy_pj=float(total[1]),
             energy_pj_bounds=(float(total[0]), float(total[2])),
             static_pj=self._static_pj(int(latency.sum())),
-            energy_pj_by_part={name: float(found[1]) for name, found in self._parts.items()},
+            energy_pj_by_part={name: float(found[1]) for name, found in parts.items()},
             messages=self._counts["messages"],
             synaptic_events=self._counts["synaptic_events"],
             halo_writes=self._counts["halo_writes"],
