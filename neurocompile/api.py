@@ -241,6 +241,9 @@ def explore(
     csv: Path_ | None = None,
     picture: Path_ | None = None,
     overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cache: Path_ | None = None,
     input_shape: tuple[int, ...] | None = None,
     timesteps: int | None = None,
     layout: Layout | None = None,
@@ -282,6 +285,9 @@ def explore(
         csv: a file for the points as a table.
         picture: a file for the drawing: .svg, .png or .pdf.
         overwrite: replace what exists.
+        workers: how many processes share the work (:func:`simulate`).
+        scheduler: the address of a Dask cluster that does it instead.
+        cache: a folder in which finished pieces are kept: what was interrupted goes on where it stopped.
 
     Raises:
         UnsupportedModel, DoesNotFit, BadInput, UsageError, ToolFailed: see :func:`neurocompile.verbs.explore.explore`.
@@ -295,6 +301,7 @@ def explore(
         input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode, timing=timing, mixed=mixed,
         halving=halving, max_energy_uj=max_energy_uj, min_accuracy=min_accuracy, max_latency_ms=max_latency_ms,
         out=_given(out), csv=_given(csv), picture=_given(picture), overwrite=overwrite,
+        workers=workers, scheduler=scheduler, cache=_given(cache),
         input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
         trust=trust,
         dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,

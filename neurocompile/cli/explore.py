@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import bits, model_options, output_options, path, recording_option
+from neurocompile.cli.options import bits, model_options, output_options, path, recording_option, work_options
 
 __all__ = ["command"]
 
@@ -78,6 +78,7 @@ def _per(context: click.Context, option: click.Parameter, given: str) -> tuple[b
 @click.option("--csv", type=path, metavar="FILE.csv", help="Write the points as a table.")
 @click.option("--picture", type=path, metavar="FILE.svg", help="Draw the points and their front: .svg, .png, .pdf.")
 @click.option("--overwrite", is_flag=True, help="Replace the files that are written.")
+@work_options
 @model_options
 @recording_option
 @output_options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from neurocompile.verbs.exploring.sweep import Sweep
 from neurocompile.verbs.exploring.tasks import Network, name_of
 from neurocompile.verbs.given import Inputs, SourceOptions, check_carried, data_of, model_of
 from neurocompile.verbs.progress import Progress, silent
+from neurocompile.verbs.shards import WorkOptions, working
 from neurocompile.work import Engine, Here
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ __all__ = ["ExploreRequest", "explore"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExploreRequest(SourceOptions):
+class ExploreRequest(SourceOptions, WorkOptions):
     """Which designs there are, what they are run on, and what is wanted of the one to take.
+
+    Who shares the work: :class:`neurocompile.verbs.shards.WorkOptions`.
 
     Attributes:
         model: a file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode.
@@ -106,11 +110,12 @@ def explore(
     space = space_of(targets, _once(request.bits), _once(request.scale), _once(request.per_channel),
                      _once(request.placement))  # fmt: skip
     network = Network.of(model.graph, model.timesteps, dict(seen) or None)
-    sweep = Sweep(
-        network, engine or Here(), progress or silent, request.input_bits, request.chips, request.encode,
-        request.timing,
-    )  # fmt: skip
-    report = _explored(request, sweep, space, data)
+    with nullcontext(engine) if engine is not None else working(request, len(space.designs)) as found:
+        sweep = Sweep(
+            network, found or Here(), progress or silent, request.input_bits, request.chips, request.encode,
+            request.timing,
+        )  # fmt: skip
+        report = _explored(request, sweep, space, data)
     return _written(request, replace(report, model=name_of(request.model), timesteps=model.timesteps))
 
 

@@ -48,6 +48,7 @@ def halved(sweep: Sweep, designs: Sequence[Design], data: Data) -> tuple[list[De
 
 def every(data: Data, step: int, first: int = 0) -> Data:
     """One sample of so many, from the first on."""
+    data = data.part(0, len(data))  # in memory, if it was not
     labels = None if data.labels is None else data.labels[first::step]
     return Data({name: x[first::step] for name, x in data.inputs.items()}, labels, data.where)
 

@@ -20,7 +20,7 @@ from neurocompile.reports.explore import Mixed, Point
 from neurocompile.verbs.exploring.front import mcnemar
 from neurocompile.verbs.exploring.space import Build, Design, Names
 from neurocompile.verbs.exploring.sweep import Sweep, weights_of
-from neurocompile.verbs.exploring.tasks import keyed, sensing
+from neurocompile.verbs.exploring.tasks import Samples, sensing
 
 __all__ = ["Found", "beside", "given_up", "search"]
 
@@ -90,9 +90,9 @@ def _search(sweep: Sweep, family: Sequence[Build], data: Data) -> list[Found]:
 
 def _outputs(sweep: Sweep, build: Build, asked: Sequence[Mapping[str, int]], data: Data) -> list[Array | None]:
     """What programs with these widths say, each."""
-    key, target = keyed(data.inputs), build.targets[0]
+    samples, target = Samples(data), build.targets[0]
     tasks = [
-        sensing(sweep.network, target, sweep.options(build, dict(bits)), data, key, f"{target.name}, widths by layer")
+        sensing(sweep.network, target, sweep.options(build, dict(bits)), samples, f"{target.name}, widths by layer")
         for bits in asked
     ]
     sweep.stages["measures"] = sweep.stages.get("measures", 0) + len({task.key for task in tasks})

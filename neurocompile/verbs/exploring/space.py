@@ -103,15 +103,13 @@ def space_of(
     illegal = [each for target in targets for each in _illegal(target, bits, scales, per_channel, placements)]
     legal = {target.name: _legal(target, bits, placements) for target in targets}
     builds: dict[tuple[str, int, str, bool], Build] = {}
-    kinds = {target.name: alike(target) for target in targets}
+    kinds = {target.name: alike(target) for target in targets if target.arithmetic is not None}
     for target in targets:
         widths, ways = legal[target.name]
         for number, scale, per in product(widths, scales, per_channel):
             key = kinds[target.name], number, scale, per
             if key not in builds:
-                same = [
-                    t for t in targets if kinds[t.name] == key[0] and number in legal[t.name][0] and legal[t.name][1]
-                ]
+                same = [t for t in targets if kinds.get(t.name) == key[0] and number in legal[t.name][0]]
                 builds[key] = Build(tuple(same), bits[number], scale, per)
             build = builds[key]
             width = f"{build.bits}-bit" if isinstance(build.bits, int) else f"by-layer-{number + 1}"

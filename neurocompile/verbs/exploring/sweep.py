@@ -12,7 +12,7 @@ from neurocompile.errors import Problem
 from neurocompile.ir.counts import Counts
 from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import Scale
-from neurocompile.labels import right_of
+from neurocompile.labels import check_labels, right_of
 from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.recordings.outputs import wilson
@@ -20,10 +20,20 @@ from neurocompile.reports.explore import Illegal, Placing, Point
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.verbs.exploring.plainly import made_of
 from neurocompile.verbs.exploring.space import USUAL, Build, Design
-from neurocompile.verbs.exploring.tasks import Compiled, Network, Ran, compiling, keyed, program_for, running
+from neurocompile.verbs.exploring.tasks import (
+    Compiled,
+    Network,
+    Ran,
+    Samples,
+    compiling,
+    joined_runs,
+    program_for,
+    running,
+    timing_of,
+)
 from neurocompile.verbs.pricing import priced
 from neurocompile.verbs.progress import Progress
-from neurocompile.verbs.running import Run
+from neurocompile.verbs.running import Run, clock_for
 from neurocompile.work import Engine, Task
 
 __all__ = ["Sweep", "weight_bytes"]
@@ -111,22 +121,22 @@ class Sweep:
 
     def points(self, designs: Sequence[Design], data: Data) -> tuple[list[Point], list[Illegal]]:
         """What designs that compile and fit do with some data, and those whose cores nothing times so."""
-        data_key = keyed(data.inputs, data.labels)
-        tasks = []
+        samples, shards = Samples(data), list[list[Task]]()
         for design in designs:
             made = self.made[design.build]
             assert made.program is not None
-            tasks.append(
+            check_labels(made.program, data)
+            shards.append(
                 running(
-                    made.program, made.key, data, data_key, target=design.target, timing=self.timing,
+                    made.program, made.key, samples, target=design.target, timing=self.timing,
                     placement=None if design.placement == USUAL else design.placement, what=design.name,
                 )
             )  # fmt: skip
-        runs = len({task.key for task in tasks})
+        runs = len({tuple(task.key for task in tasks) for tasks in shards})
         self.stages["runs"] += runs
         self.stages["samples"] += runs * len(data)
         points, illegal = [], []
-        for design, ran in zip(designs, map(_ran, self.done("simulating", tasks)), strict=True):
+        for design, ran in zip(designs, self._ran(shards), strict=True):
             if ran.timing is None and design.placement != USUAL:
                 fix = f"add {USUAL} to --placement" + ("" if self.timing is None else ", or leave out --no-timing")
                 problem = Problem(f"it was not timed: {ran.untimed}", "--placement", design.placement, fix=fix)
@@ -135,12 +145,27 @@ class Sweep:
                 points.append(self._point(design, ran, data))
         return points, illegal
 
+    def _ran(self, shards: Sequence[Sequence[Task]]) -> list[Ran]:
+        """What each design did, its shards joined."""
+        results = iter(self.done("simulating", [task for tasks in shards for task in tasks]))
+        parts = [[_made(next(results)) for _ in tasks] for tasks in shards]
+        cut = [number for number, some in enumerate(parts) if some[0].taken is not None]
+        sums = [
+            timing_of(shards[number], [part.taken for part in parts[number]], shards[number][0].what) for number in cut
+        ]
+        timings = dict(zip(cut, self.done("adding up times", sums) if sums else [], strict=True))
+        found = [joined_runs(some) for some in parts]
+        for number, timing in timings.items():
+            found[number] = replace(found[number], timing=made_of(TimingReport, timing), taken=None)
+        return found
+
     def _point(self, design: Design, ran: Ran, data: Data) -> Point:
         made = self.made[design.build]
         assert made.program is not None
         program, fitted = program_for(made.program, design.target), made.fits[design.target.name]
+        untimed = ran.untimed if self.timing is not False else clock_for(program, False, None, False)[1]
         run = Run(
-            program, len(data), data.labels, "integers", ran.engine, ran.spike_counts, untimed=ran.untimed,
+            program, len(data), data.labels, "integers", ran.engine, ran.spike_counts, untimed=untimed,
             clock=None if ran.timing is None else _Told(ran.timing), counts=ran.counts, overflows=ran.overflows,
             clipped=ran.clipped, outputs=ran.outputs, given=ran.given,
         )  # fmt: skip
@@ -155,7 +180,7 @@ class Sweep:
         )  # fmt: skip
 
 
-def _ran(plain: Any) -> Ran:
+def _made(plain: Any) -> Ran:
     found: Ran = made_of(Ran, plain)
     return found
 

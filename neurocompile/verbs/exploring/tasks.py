@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,15 +22,21 @@ from neurocompile.ir.counts import Counts
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program, program_from
+from neurocompile.simulator.timing.clock import CLOCKS, Cuttable
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Family
 from neurocompile.verbs.exploring.plainly import made_of, plainly
 from neurocompile.verbs.pricing import fit_on_one
-from neurocompile.verbs.running import run_program
+from neurocompile.verbs.running import clock_for, run_program
+from neurocompile.verbs.sharded import in_integers
+from neurocompile.verbs.shards import Border, part_of, part_sum, source_of
 from neurocompile.work import Shared, Task, key_of
 
-__all__ = ["Compiled", "Fitted", "Network", "Ran", "compiling", "keyed", "running", "sensing"]
+__all__ = [
+    "Compiled", "Fitted", "Network", "Ran", "Samples", "compiling", "joined_runs", "keyed", "name_of", "program_for",
+    "running", "sensing", "timing_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,11 @@ class Network:
     timesteps: int
     calibration: Mapping[str, Array] | None
     key: str
+
+    @cached_property
+    def shared(self) -> Shared:
+        """Itself, sent once."""
+        return Shared(Network(self.graph, self.timesteps, self.calibration, self.key))
 
     @staticmethod
     def of(graph: Graph, timesteps: int, calibration: Mapping[str, Array] | None) -> Network:
@@ -101,6 +113,7 @@ class Ran:
     given: dict[str, Array]
     timing: TimingReport | None
     untimed: str
+    taken: Any = None
 
 
 _FITS, _PROBLEMS = dict[str, Fitted], tuple[Problem, ...]
@@ -135,8 +148,9 @@ def _of_graph(graph: Graph) -> list[Any]:
 
 def alike(target: Target) -> str:
     """What two targets have in common for which the same program is compiled; limits say what fits, not what it is."""
+    assert target.arithmetic is not None
     limits = None if type(target.code).illegal is Family.illegal else target.limits
-    return keyed(target.family, target.arithmetic, target.parameters, limits)
+    return keyed(target.family, replace(target.arithmetic, published=True), target.parameters, limits)
 
 
 # -- compiling ---------------------------------------------------------------------------------------------------------
@@ -145,7 +159,7 @@ def alike(target: Target) -> str:
 def compiling(network: Network, targets: Sequence[Target], options: Options, what: str) -> Task:
     """The task of a compilation for targets that are all alike; its result makes a :class:`Compiled`."""
     key = keyed("compiled", network.key, [replace(target, description="") for target in targets], options)
-    arguments = {"network": Shared(network), "targets": tuple(targets), "options": options}
+    arguments = {"network": network.shared, "targets": tuple(targets), "options": options}
     return Task(f"{__name__}:compiled", arguments, key, what)
 
 
@@ -163,13 +177,15 @@ def compiled(network: Network, targets: Sequence[Target], options: Options) -> d
         return {"files": {}, "key": "", "fits": {}, "problems": plainly(error.problems)}
     fits = {target.name: _fitted(program_for(made, target), target, options.chips) for target in targets}
     files = {name: np.frombuffer(content, np.uint8) for name, content in made.files().items() if name != "graph.txt"}
-    key = keyed("integers", _of_graph(made.integer), made.arithmetic, made.timesteps)
+    key = keyed("integers", _of_graph(made.integer), replace(made.arithmetic, published=True), made.timesteps)
     return {"files": files, "key": key, "fits": plainly(fits), "problems": []}
 
 
 def program_for(program: Program, target: Target) -> Program:
     """A program for a target that is like its own."""
-    return replace(program, target=target.name, chip=target.data)
+    assert target.arithmetic is not None
+    arithmetic = replace(program.arithmetic, published=target.arithmetic.published)
+    return replace(program, target=target.name, arithmetic=arithmetic, chip=target.data)
 
 
 def _fitted(program: Program, target: Target, chips: int) -> Fitted:
@@ -181,60 +197,122 @@ def _fitted(program: Program, target: Target, chips: int) -> Fitted:
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
+class Samples:
+    """Data as tasks take them, part by part; what many take is sent once."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._parts: dict[Border, tuple[dict[str, Any], str]] = {}
+
+    def part(self, border: Border) -> tuple[dict[str, Any], str]:
+        """The samples from one to another, and what stands for them in a key."""
+        if border not in self._parts:
+            source = source_of(self.data, border)
+            source |= {"arrays": Shared(source["arrays"])} if "arrays" in source else {}
+            self._parts[border] = source, part_sum(self.data.part(*border))
+        return self._parts[border]
+
+
 def running(
-    program: Program, key: str, data: Data, data_key: str, *, target: Target, placement: str | None,
-    timing: bool | None, what: str,
-) -> Task:  # fmt: skip
-    """The task of a run; its result makes a :class:`Ran`.
+    program: Program, key: str, samples: Samples, *, target: Target, placement: str | None, timing: bool | None,
+    what: str,
+) -> list[Task]:  # fmt: skip
+    """The tasks of a run, one for each shard of the samples; each result makes a :class:`Ran`.
 
     Where a target has no clock, or is not to be timed, the key names none: what another's program of the same integers
-    did stands for it.
+    did stands for it. A clock that remembers one sample in the next has all of them in one task.
     """
     timed = bool(target.clock) and timing is not False
     events = load_target(target.timed_as) if timed and target.timed_as else None
     clock = [replace(target, description=""), events, placement, timing] if timed else []
-    arguments = {
-        "program": Shared(program_for(program, target)), "inputs": Shared(data.inputs), "labels": data.labels,
-        "where": data.where,
-        "placement": placement if timed else None, "timing": timing if timed else False,
+    count = len(samples.data)
+    whole = timed and not issubclass(cast(type, CLOCKS[target.clock]), Cuttable)
+    borders = [(0, count)] if whole else in_integers(program, count, timed)
+    common = {
+        "program": Shared(program_for(program, target)), "placement": placement if timed else None,
+        "timing": timing if timed else False, "whole": len(borders) == 1,
     }  # fmt: skip
-    return Task(f"{__name__}:ran", arguments, keyed("ran", key, data_key, clock), what)
+    tasks = []
+    for border in borders:
+        source, part_key = samples.part(border)
+        name = what if len(borders) == 1 else f"{what}, samples {border[0]} to {border[1] - 1}"
+        arguments = {**common, "border": border, **source}
+        tasks.append(Task(f"{__name__}:ran", arguments, keyed("ran", key, part_key, clock, common["whole"]), name))
+    return tasks
 
 
 def ran(
-    program: Program, inputs: dict[str, Array], labels: Array | None, where: str, placement: str | None,
-    timing: bool | None,
+    program: Program, border: Border, placement: str | None, timing: bool | None, whole: bool,
+    folder: Path | None = None, **source: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run a program.
+    """Run a program on some samples; unless these are the ``whole``, what the clock has taken is told, not reported.
 
     Returns:
         a :class:`Ran` as plain values.
     """
-    run = run_program(program, Data(inputs, labels, where), placement=placement, timing=timing)
-    timed = None if run.clock is None else run.clock.report()
-    return plainly(Ran(
-        run.engine, run.spike_counts, run.counts, run.overflows, run.clipped, run.outputs, run.given, timed,
-        run.untimed,
-    ))  # fmt: skip
+    data = part_of({"folder": folder, **source}, border, program.timesteps)
+    run = run_program(program, data, placement=placement, timing=timing)
+    found = Ran(
+        run.engine, run.spike_counts, run.counts, run.overflows, run.clipped, run.outputs, run.given,
+        run.clock.report() if run.clock is not None and whole else None, run.untimed,
+    )  # fmt: skip
+    return plainly(found) | {"taken": run.clock.taken() if isinstance(run.clock, Cuttable) and not whole else None}
+
+
+def timing_of(tasks: Sequence[Task], taken: Sequence[Any], what: str) -> Task:
+    """The task of what a clock says of several shards; its result makes a TimingReport."""
+    common = {name: tasks[0].arguments[name] for name in ("program", "placement")}
+    key = keyed("timed", [task.key for task in tasks])
+    return Task(f"{__name__}:timed", {**common, "taken": list(taken)}, key, what)
+
+
+def timed(program: Program, placement: str | None, taken: Sequence[Any]) -> dict[str, Any]:
+    """Let a clock add up what others have timed."""
+    clock, _ = clock_for(program, True, placement, False)
+    assert isinstance(clock, Cuttable)
+    for each in taken:
+        clock.add(each)
+    return cast(dict[str, Any], plainly(clock.report()))
+
+
+def joined_runs(parts: Sequence[Ran]) -> Ran:
+    """What shards did, one after the other."""
+    first, counts = parts[0], parts[0].counts
+    for part in parts[1:]:
+        counts = counts.joined(part.counts)
+    return replace(
+        first,
+        counts=counts,
+        spike_counts={name: sum(part.spike_counts[name] for part in parts) for name in first.spike_counts},
+        overflows=sum(part.overflows for part in parts),
+        clipped=sum(part.clipped for part in parts),
+        outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
+        given={name: np.sum([part.given[name] for part in parts], axis=0) for name in first.given},
+    )  # fmt: skip
 
 
 # -- what a width costs ------------------------------------------------------------------------------------------------
 
 
-def sensing(network: Network, target: Target, options: Options, data: Data, data_key: str, what: str) -> Task:
+def sensing(network: Network, target: Target, options: Options, samples: Samples, what: str) -> Task:
     """The task of a program's first output on some data ``[N, values]``, compiled and run at once; None where there
     is no such program."""
-    key = keyed("sensed", network.key, replace(target, description=""), options, data_key)
-    arguments = {"network": Shared(network), "target": target, "options": options, "inputs": Shared(data.inputs)}
+    border = (0, len(samples.data))
+    source, part_key = samples.part(border)
+    key = keyed("sensed", network.key, alike(target), options, part_key)
+    arguments = {"network": network.shared, "target": target, "options": options, "border": border, **source}
     return Task(f"{__name__}:sensed", arguments, key, what)
 
 
-def sensed(network: Network, target: Target, options: Options, inputs: dict[str, Array]) -> Array | None:
+def sensed(
+    network: Network, target: Target, options: Options, border: Border, folder: Path | None = None, **source: Any
+) -> Array | None:
     """Compile, run, and look at the output."""
     found = compiled_alone(network, target, options)
     if found is None:
         return None
-    outputs = run_program(found, Data(inputs), timing=False).outputs["output"]
+    data = part_of({"folder": folder, **source}, border, network.timesteps)
+    outputs = run_program(found, data, timing=False).outputs["output"]
     return outputs.reshape(len(outputs), -1)
 
 
