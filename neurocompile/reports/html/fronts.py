@@ -96,6 +96,18 @@ def _panel(
             if point.name == report.choice.point:
                 axis.plot([x], [100 * point.accuracy], "o", color=INK, markersize=9, markerfacecolor="none")
         axis.plot([], [], marker, color=colour, markersize=4.5, label=target)
-    axis.set_xscale("log")
+    _scale(axis, [x for point in report.points if (x := of(point))])
     axis.set_xlabel(label)
     axis.set_ylabel("accuracy, %")
+
+
+def _scale(axis: Axes, found: Sequence[float]) -> None:
+    """By powers, with numbers as one says them, where what is drawn differs by more than a factor of three."""
+    if max(found) < 3 * min(found):
+        return
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(found) < 300 * min(found) else (1.0,)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

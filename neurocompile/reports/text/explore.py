@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from neurocompile.reports.text.parts import Styled, energy, number, percent, table
 
 if TYPE_CHECKING:
-    from neurocompile.reports.explore import ExploreReport, Halving, Point
+    from neurocompile.reports.explore import ExploreReport, Halving, Illegal, Point
     from neurocompile.reports.text.parts import Part, Table
 
 __all__ = ["text"]
@@ -106,19 +106,20 @@ def _halving(halving: Halving) -> Iterator[Part]:
 
 
 def _illegal(report: ExploreReport) -> Table:
+    """What a chip has not got, each reason once."""
     made = table("what there cannot be", "chip", "what", "why", "points", words=3)
+    reasons: dict[tuple[str, tuple[tuple[str, str], ...]], list[Illegal]] = {}
     for each in report.illegal:
-        mapping = each.mapping
-        what = "" if each.bits is None else f"{each.bits}-bit" if isinstance(each.bits, int) else "bits by layer"
-        parts = (what, mapping.scale or "", f"per {mapping.per}" if mapping.per else "", mapping.placement or "")
-        made.add_row(
-            each.target, " ".join(filter(None, parts)) or "all",
-            "; ".join(_said(problem.what, problem.actual, problem.limit) for problem in each.problems),
-            str(each.combinations),
-        )  # fmt: skip
+        key = each.target, tuple((problem.what, problem.limit) for problem in each.problems)
+        reasons.setdefault(key, []).append(each)
+    for (target, problems), of in reasons.items():
+        why = "; ".join(f"{what} (has: {limit})" if limit else what for what, limit in problems)
+        missing = sum(each.combinations for each in of)
+        made.add_row(target, ", ".join(dict.fromkeys(map(_missing, of))), why, str(missing))
     return made
 
 
-def _said(what: str, actual: str, limit: str) -> str:
-    told = " of ".join(filter(None, (actual, limit)))
-    return f"{what} ({told})" if told else what
+def _missing(each: Illegal) -> str:
+    mapping = each.mapping
+    width = "" if each.bits is None else f"{each.bits}-bit" if isinstance(each.bits, int) else "bits by layer"
+    return " ".join(filter(None, (width, mapping.scale, mapping.per, mapping.placement))) or "all"

@@ -184,15 +184,16 @@ def _taken(point: Point, front: Sequence[Point], wanted: Wanted, met: bool | Non
 
 
 def _neighbours(point: Point, front: Sequence[Point]) -> Iterator[Neighbour]:
-    """The next point of the front that is better at each of accuracy, energy and latency."""
+    """Points of the front that are better at something: the cheapest that is more accurate, and the most accurate that
+    takes less energy, and less time."""
     more = [each for each in front if each.accuracy > point.accuracy]
     if more:
-        yield _beside(min(more, key=lambda each: (each.accuracy, *_costs(each))), point, "accuracy")
+        yield _beside(min(more, key=_costs), point, "accuracy")
     for name, of in (("energy", _energy_of), ("latency", _latency_of)):
         mine = of(point)
         less = [each for each in front if mine is not None and _or_inf(of(each)) < mine]
         if less:
-            yield _beside(max(less, key=lambda each: (_or_inf(of(each)), each.accuracy)), point, name)
+            yield _beside(max(less, key=lambda each: (each.accuracy, -_or_inf(of(each)))), point, name)
 
 
 def _energy_of(point: Point) -> float | None:
@@ -236,4 +237,6 @@ def _joined(costs: Sequence[str]) -> str:
 
 def _times(ratio: float) -> str:
     change = (ratio - 1) * 100
-    return f"{ratio:.3g} times" if ratio >= 2 or ratio < 0.5 else f"{change:+.2g} %"
+    if ratio < 0.5:
+        return f"1/{1 / ratio:.3g} of it"
+    return f"{ratio:.3g} times" if ratio >= 2 else f"{change:+.2g} %"
