@@ -22,6 +22,7 @@ README, STEPS = ROOT / "README.md", ROOT / "docs" / "steps.md"
 TASKS = tuple(ROOT / "docs" / f"{name}.md" for name in ("deploy", "price", "explore", "validate", "report", "own-chip"))
 """Short pages; what they write has the names that it has in STEPS, and what both say is run once."""
 NOT_RUN = {
+    "cluster.md": "a cluster of the reader's; tests/work has one",
     "engine.md": "any program and its data",
     "host.md": "a network of the reader's with parts for a host; tests/test_hosted.py has some",
     "loihi.md": "any model; STEPS has the demo's",

@@ -5,7 +5,7 @@ from neurocompile.work.engines import engine_of
 from neurocompile.work.keys import key_of
 from neurocompile.work.pool import Pool
 from neurocompile.work.store import CACHE, Kept, Store, usual_folder
-from neurocompile.work.versions import versions
+from neurocompile.work.version import versions
 
 __all__ = [
     "CACHE",

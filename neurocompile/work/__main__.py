@@ -17,7 +17,7 @@ import click
 
 from neurocompile.errors import NeurocompileError, Problem, ToolFailed
 from neurocompile.extras import needing
-from neurocompile.work.versions import versions
+from neurocompile.work.version import versions
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -19,7 +19,7 @@ from neurocompile.errors import Problem, ToolFailed
 from neurocompile.extras import needing
 from neurocompile.work.base import Finished, Shared, Task, in_order
 from neurocompile.work.remote import another_version, call_of, result_of
-from neurocompile.work.versions import differences
+from neurocompile.work.version import differences
 
 __all__ = ["Cluster"]
 
@@ -30,7 +30,7 @@ _AGAIN_S = 120.0
 _AHEAD = 4
 """So many tasks a worker are with the scheduler."""
 _TRIES = 3
-_VERSIONS = "__import__('neurocompile.work.versions', fromlist=['versions']).versions()"
+_VERSIONS = "__import__('neurocompile.work.version', fromlist=['versions']).versions()"
 _FIX = "start one: python -m neurocompile.work scheduler (docs/cluster.md)"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from neurocompile.errors import BadInput, NeurocompileError, Problem, ToolFailed
 from neurocompile.work.base import Shared, Task
-from neurocompile.work.versions import differences, versions
+from neurocompile.work.version import differences, versions
 
 __all__ = ["Answer", "Call", "another_version", "call_of", "do", "result_of"]
 

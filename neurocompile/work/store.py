@@ -18,7 +18,7 @@ from neurocompile.files import content_of, write_file
 from neurocompile.work.base import Engine, Finished, Task, in_order
 from neurocompile.work.keys import key_of
 from neurocompile.work.plain import packed, unpacked
-from neurocompile.work.versions import versions
+from neurocompile.work.version import versions
 
 __all__ = ["CACHE", "Kept", "Store", "usual_folder"]
 

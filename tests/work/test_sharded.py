@@ -1,0 +1,174 @@
+"""Shard by shard or in one piece: the same JSON, byte for byte, whoever does it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neurocompile
+from neurocompile.verbs.simulate import SimulateRequest, simulate
+from tests.cli.helpers import SHAPE, STEPS, done, exported, one, refused, run, saved, says, small_net
+
+SAMPLES = 700
+SHARD = 128
+"""So many samples a shard has here, and the last one fewer."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of a small network for three chips, the network, another one, and samples in files of each kind."""
+    place = tmp_path_factory.mktemp("sharded")
+    saved(small_net(), place / "m.pt")
+    saved(small_net(seed=1), place / "other.pt")
+    for target in ("generic", "loihi", "nc1"):
+        exported(place / "m.pt", place / target, "--target", target)
+    draw = np.random.default_rng(5)
+    x, y = draw.random((SAMPLES, STEPS, *SHAPE)), draw.integers(0, 3, SAMPLES)
+    np.savez(place / "x.npz", x=x, y=y)
+    for name in ("npy", "parts"):
+        (place / name).mkdir()
+    np.save(place / "npy" / "x.npy", x)
+    np.save(place / "npy" / "y.npy", y)
+    for number, start in enumerate((0, 100, 101, 512)):
+        stop = (100, 101, 512, SAMPLES)[number]
+        np.savez(place / "parts" / f"part-{number}.npz", x=x[start:stop], y=y[start:stop])
+    return place
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of few samples. Whoever works on them is told their borders."""
+    monkeypatch.setattr("neurocompile.verbs.shards._MOST", SHARD)
+
+
+def printed(*arguments: object) -> str:
+    """The JSON of a command, as it is printed."""
+    return done(*arguments, "--json").out
+
+
+def ways(folder: Path, local: str, hand: str) -> dict[str, tuple[object, ...]]:
+    return {
+        "workers 2": ("--workers", 2), "cache": ("--workers", 1, "--cache", folder),
+        "cache again": ("--workers", 2, "--cache", folder), "local": ("--scheduler", local),
+        "by hand": ("--scheduler", hand),
+    }  # fmt: skip
+
+
+def test_the_same_data_in_any_files(folder: Path, small: None) -> None:
+    common = ["simulate", folder / "generic", "--workers", 1, "--data"]
+    whole = printed(*common, folder / "x.npz")
+    assert all(printed(*common, folder / name) == whole for name in ("npy", "parts"))
+    assert printed(*common, folder / "parts", "--workers", 2) == whole
+
+
+@pytest.mark.parametrize("options", [["generic"], ["generic", "--real"], ["generic", "--reference"], ["loihi"]])
+def test_simulate(options: list[str], folder: Path, local: str, hand: str, small: None, tmp_path: Path) -> None:
+    name, *rest = options
+    common = ["simulate", folder / name, "--data", folder / "npy", "--overwrite", *rest]
+    whole = printed(*common, "--workers", 1, "--spikes", tmp_path / "whole.npz")
+    assert json.loads(whole)["samples"] == SAMPLES
+    if name == "loihi":
+        assert json.loads(whole)["timing"] is not None
+    spikes = (tmp_path / "whole.npz").read_bytes()
+    for way, said in ways(tmp_path / "kept", local, hand).items():
+        assert printed(*common, *said, "--spikes", tmp_path / "cut.npz") == whole, way
+        assert (tmp_path / "cut.npz").read_bytes() == spikes, way
+
+
+@pytest.mark.parametrize("samples", [200, pytest.param(SAMPLES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", ["m.pt", "other.pt"])
+def test_validate(model: str, samples: int, folder: Path, local: str, hand: str, small: None, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("x", "y"):
+        np.save(few / f"{name}.npy", np.load(folder / "npy" / f"{name}.npy")[:samples])
+    common = ["validate", folder / "loihi", "--data", few, "--reference", folder / model,
+              "--backend-samples", 0, "--json"]  # fmt: skip
+    whole = run(*common, "--workers", 1)
+    assert whole.code == (0 if model == "m.pt" else 5)
+    if model == "other.pt":
+        first = whole.json["stages"][0]
+        assert first["mismatches"]
+        assert first["causes"], "nobody looked into it"
+    for way, said in ways(tmp_path / "kept", local, hand).items():
+        assert run(*common, *said) == whole, way
+
+
+def test_the_report_of_python_is_the_same(folder: Path, small: None) -> None:
+    with np.load(folder / "x.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    program = neurocompile.load(folder / "generic")
+    whole, cut = (neurocompile.simulate(program, x, y, workers=workers) for workers in (1, 2))
+    assert whole == cut
+    for kind in ("outputs", "spikes"):
+        mine, its = getattr(whole, kind), getattr(cut, kind)
+        assert list(mine) == list(its)
+        assert all((mine[name].dtype, mine[name].tobytes()) == (its[name].dtype, its[name].tobytes()) for name in mine)
+    for name, counts in whole.counts.layers.items():
+        assert all(np.array_equal(a, b) for a, b in zip(vars(counts).values(), vars(cut.counts.layers[name]).values()))
+
+
+def test_what_is_kept_is_not_done_again(folder: Path, small: None, tmp_path: Path, monkeypatch: Any) -> None:
+    request = {"program": folder / "generic", "workers": 1, "cache": tmp_path / "kept"}
+    shards = -(-SAMPLES // SHARD)
+    simulate(SimulateRequest(data=folder / "npy", **request))
+    counted: list[tuple[int, int]] = []
+
+    def run_and_count(self: Any, tasks: Any, progress: Any = None) -> Any:
+        found = list(kept_run(self, tasks, progress))
+        counted.append((self.found, self.done))
+        return iter(found)
+
+    from neurocompile.work import Kept
+
+    kept_run = Kept.run
+    monkeypatch.setattr(Kept, "run", run_and_count)
+    simulate(SimulateRequest(data=folder / "x.npz", **request))  # the same numbers, elsewhere
+    simulate(SimulateRequest(data=folder / "npy", real=True, **request))
+    with np.load(folder / "x.npz") as arrays:
+        changed = arrays["x"].copy()
+    changed[300, 2, 1] += 0.25
+    simulate(SimulateRequest(data=changed, **request))
+    assert counted == [(shards, 0), (0, shards), (shards - 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("nc1", [], "routers"),
+        ("generic", ["--stream"], "--stream keeps"),
+        ("loihi", ["--timeline", "t.json"], "--timeline wants"),
+    ],
+)
+def test_what_cannot_be_cut(
+    name: str, options: list[str], reason: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    common = ["simulate", folder / name, "--data", folder / "x.npz", *options]
+    for said in (["--workers", 2], ["--cache", "kept"], ["--scheduler", "tcp://127.0.0.1:1"]):
+        says(one(refused(2, *common, *said)), what=reason, where=said[0], fix=f"leave out {said[0]}")
+    done(*common, "--workers", 1)
+
+
+def test_nc1_without_its_clock(folder: Path, small: None) -> None:
+    common = ["simulate", folder / "nc1", "--data", folder / "x.npz", "--no-timing"]
+    assert printed(*common, "--workers", 1) == printed(*common, "--workers", 2)
+
+
+def test_other_data_on_a_worker(folder: Path, small: None, tmp_path: Path) -> None:
+    """The same name, and other files: told by the number of samples."""
+    from neurocompile.data import load_data
+    from neurocompile.errors import BadInput
+    from neurocompile.verbs.shards import part_of, source_of
+
+    (tmp_path / "data").mkdir()
+    np.save(tmp_path / "data" / "x.npy", np.zeros((300, STEPS, *SHAPE)))
+    data = load_data(tmp_path / "data", {"input": SHAPE}, STEPS)
+    source = source_of(data, (0, 128))
+    np.save(tmp_path / "data" / "x.npy", np.zeros((200, STEPS, *SHAPE)))
+    with pytest.raises(BadInput, match="other data"):
+        part_of(source, (0, 128), STEPS)
