@@ -79,7 +79,8 @@ for target, net in (("generic", small_net), ("loihi2", m.chip_net), ("nc1", smal
         m.saved("m.pt", net, 5, 8, 4),
         m.arrays("x.npz", 9, 4),
         *both(*(f"export m.pt --target {target} -o {option.replace(' ', '-')[2:]} {option}" for option in (
-            "--bits 2", "--bits 4", "--bits 16", "--bits 0=3,2=5", "--per channel", "--per tensor", "--scale max", "--scale percentile",
+            "--bits 2", "--bits 4", "--bits 16", "--bits 0=3,2=5",
+            "--per channel", "--per tensor", "--scale max", "--scale percentile",
             "--scale membrane", "--scale auto", "--input-bits 3", "--calibrate x.npz", "--chips 3", "--no-validate",
             "--stock-only",
             "--dry-run"))),
