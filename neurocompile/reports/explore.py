@@ -15,7 +15,6 @@ from neurocompile.reports.simulate import SimulateReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 __all__ = [
     "Choice", "Dropped", "ExploreReport", "Halving", "Illegal", "Mixed", "Near", "Neighbour", "Placing", "Point",
@@ -283,7 +282,7 @@ class ExploreReport(Report):
         front = set(self.front)
         return [_row(point, point.name in front) for point in self.points]
 
-    def table(self) -> DataFrame:
+    def table(self) -> Any:
         """The points as a pandas DataFrame, by name.
 
         Raises:

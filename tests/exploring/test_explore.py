@@ -114,6 +114,21 @@ def test_the_same_bytes_from_every_engine(model: Path, data: Path, tmp_path: Pat
     assert second.found == first.found + first.done
 
 
+def test_shards_of_a_large_point_are_joined(model: Path, tmp_path: Path) -> None:
+    """More samples than a task takes: the figures are those of one piece, with a clock and without."""
+    rng = np.random.default_rng(1)
+    x, y = rng.random((4300, 4)), rng.integers(0, 3, 4300)
+    store = Store(tmp_path / "cache")
+    engine = Kept(Here(), store)
+    request = ExploreRequest(model=model, data=x, labels=y, bits=(4,), targets=("anp-i", "loihi"), scale=("max",))
+    report = explore(request, engine=engine)
+    assert engine.done == 2 + 2 + 2 + 1  # compilations, shards of each, and the sum of their times
+    for name in ("anp-i", "loihi"):
+        whole = neurocompile.simulate(neurocompile.compile(model, name, bits=4, scale="max"), x, y, workers=1)
+        found = report[f"{name} 4-bit"].run
+        assert plain(found) == plain(whole)
+
+
 def test_halving_tells_what_it_drops_and_keeps_the_winner(model: Path, data: Path) -> None:
     """At two bits a network of digits is far behind, which few of them show."""
     from neurocompile.verbs.networks import DEMOS

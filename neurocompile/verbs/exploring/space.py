@@ -78,7 +78,7 @@ def chips(names: Sequence[str]) -> list[Target]:
         UsageError: with every name that is none.
         BadInput: with everything that is wrong in files of the user's own.
     """
-    found, unknown, faults = [], [], list[Problem]()
+    found, unknown, faults = list[Target](), list[Problem](), list[Problem]()
     for name in dict.fromkeys(names or (n for n in target_names() if load_target(n).arithmetic is not None)):
         try:
             found.append(load_target(name))

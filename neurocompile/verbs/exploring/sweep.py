@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from neurocompile.compiler import Encode, Options
 from neurocompile.data import Data
@@ -17,6 +17,7 @@ from neurocompile.mapping.host import host_layers
 from neurocompile.program import Program
 from neurocompile.recordings.outputs import wilson
 from neurocompile.reports.explore import Illegal, Placing, Point
+from neurocompile.simulator.timing.clock import Clock
 from neurocompile.simulator.timing.report import TimingReport
 from neurocompile.verbs.exploring.plainly import made_of
 from neurocompile.verbs.exploring.space import USUAL, Build, Design
@@ -48,12 +49,6 @@ class _Told:
     def report(self) -> TimingReport:
         """That."""
         return self.timing
-
-    def take(self, *_: Any) -> None:
-        """It takes no more samples."""
-        raise AssertionError("this clock has stopped")
-
-    timeline = slices = take
 
 
 @dataclass
@@ -164,10 +159,10 @@ class Sweep:
         assert made.program is not None
         program, fitted = program_for(made.program, design.target), made.fits[design.target.name]
         untimed = ran.untimed if self.timing is not False else clock_for(program, False, None, False)[1]
+        clock = None if ran.timing is None else cast(Clock, _Told(ran.timing))
         run = Run(
-            program, len(data), data.labels, "integers", ran.engine, ran.spike_counts, untimed=untimed,
-            clock=None if ran.timing is None else _Told(ran.timing), counts=ran.counts, overflows=ran.overflows,
-            clipped=ran.clipped, outputs=ran.outputs, given=ran.given,
+            program, len(data), data.labels, "integers", ran.engine, ran.spike_counts, clock=clock, untimed=untimed,
+            counts=ran.counts, overflows=ran.overflows, clipped=ran.clipped, outputs=ran.outputs, given=ran.given,
         )  # fmt: skip
         report = priced(run, fit=fitted.on_one)
         right = right_of(ran.outputs, data.labels)

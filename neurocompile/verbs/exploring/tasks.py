@@ -256,7 +256,7 @@ def ran(
         run.engine, run.spike_counts, run.counts, run.overflows, run.clipped, run.outputs, run.given,
         run.clock.report() if run.clock is not None and whole else None, run.untimed,
     )  # fmt: skip
-    return plainly(found) | {"taken": run.clock.taken() if isinstance(run.clock, Cuttable) and not whole else None}
+    return {**plainly(found), "taken": run.clock.taken() if isinstance(run.clock, Cuttable) and not whole else None}
 
 
 def timing_of(tasks: Sequence[Task], taken: Sequence[Any], what: str) -> Task:
@@ -277,9 +277,7 @@ def timed(program: Program, placement: str | None, taken: Sequence[Any]) -> dict
 
 def joined_runs(parts: Sequence[Ran]) -> Ran:
     """What shards did, one after the other."""
-    first, counts = parts[0], parts[0].counts
-    for part in parts[1:]:
-        counts = counts.joined(part.counts)
+    first, counts = parts[0], Counts.joined([part.counts for part in parts])
     return replace(
         first,
         counts=counts,
