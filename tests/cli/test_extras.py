@@ -216,6 +216,13 @@ def test_pages_and_pictures_of_explore_need_report(package: str, model: Path, da
     nothing_in(tmp_path, ["points.csv"])
 
 
+def test_a_table_of_explore_needs_pandas(model: Path, data: Data, tmp_path: Path) -> None:
+    sweep = f"import neurocompile; neurocompile.explore({str(model)!r}, {str(data.path)!r}, bits=(8,), targets='anp-i')"
+    ran = python({"pandas"}, f"{sweep}.table()", tmp_path)
+    assert "ToolFailed: table(): pandas is not installed" in ran.stderr
+    assert "pip install pandas" in ran.stderr
+
+
 @pytest.mark.parametrize("package", EXTRAS["sanafe"])
 def test_architectures_of_sanafe_need_sanafe(package: str, tmp_path: Path) -> None:
     (tmp_path / "arch.yaml").write_text("architecture: {}")
