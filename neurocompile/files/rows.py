@@ -46,15 +46,15 @@ class NpyRows:
 
     def __getitem__(self, rows: slice) -> Array:
         start, stop, _ = rows.indices(self.shape[0])
-        shape = (max(0, stop - start), *self.shape[1:])
+        found = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
         each = prod(self.shape[1:]) * self.dtype.itemsize
         with opened(self._path) as file:
             file.seek(self._first + start * each)
-            found = file.read(shape[0] * each)
-        if len(found) < shape[0] * each:
+            got = file.readinto(found.reshape(-1).view(np.uint8).data) if found.size else 0  # type: ignore[attr-defined]
+        if got < found.nbytes:
             what, fix = "the file became shorter while it was read", "leave it alone meanwhile"
             raise BadInput(Problem(what, str(self._path), fix=fix))
-        return np.frombuffer(found, self.dtype).reshape(shape)
+        return found
 
 
 class PartRows:

@@ -133,8 +133,7 @@ def part_of(source: Mapping[str, Any], border: Border, timesteps: int) -> Data:
         BadInput: if the files here are others than where the shard was cut.
     """
     if "arrays" in source:
-        arrays = source["arrays"].items()
-        return Data({name: np.broadcast_to(x, (len(x), timesteps, *x.shape[2:])) for name, x in arrays})
+        return Data({name: _in_time(x, timesteps) for name, x in source["arrays"].items()})
     stored = held("data", str(source["folder"]), lambda: reopened(source["folder"], **source["opened"]))
     if len(stored) != source["samples"]:
         what, fix = "a worker sees other data under this name", "put the same where every worker sees it"
@@ -151,6 +150,11 @@ def part_sum(data: Data) -> str:
 def _frames(x: Array) -> Array:
     """Samples without the repetition of a frame."""
     return x[:, :1] if x.strides[1] == 0 else x
+
+
+def _in_time(x: Array, timesteps: int) -> Array:
+    """Samples with the repetition of their only frame, if they have no more."""
+    return x if x.shape[1] == timesteps else np.broadcast_to(x, (len(x), timesteps, *x.shape[2:]))
 
 
 _here = threading.local()

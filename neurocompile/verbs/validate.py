@@ -187,7 +187,7 @@ def validate_program(
     else:
         step = progress or (lambda done: None)
         stages = compare_sharded(usual, program, reference, data, engine, step, known)
-        stages += compare_pairs(others, target, data) if any(isinstance(each, Pair) for each in others) else others
+        stages += compare_pairs(others, target, data)
     if brought is not None:
         stages = [brought.told(stage) if stage.name == "recorded" else stage for stage in stages]
     (_, of_reference), (after, before) = (stage.accuracies for stage in stages[:2])

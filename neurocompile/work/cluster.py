@@ -53,7 +53,7 @@ class Cluster:
             import distributed
         for name in ("distributed", *(n for n in logging.root.manager.loggerDict if n.startswith("distributed."))):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told here
-        self._dask = distributed
+        self._dask: Any = distributed
         self.address = address
         self._client: Any = None
         self._sent: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class Cluster:
     @property
     def workers(self) -> int:
         """How many tasks its workers do at once, as many as there are now."""
-        threads = self._client.nthreads() if self._client is not None else {}
+        threads: dict[str, int] = self._client.nthreads() if self._client is not None else {}
         return max(1, sum(threads.values()))
 
     def arriving(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:

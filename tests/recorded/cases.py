@@ -153,6 +153,22 @@ case(
     *both(*(f"simulate out --data x.npz --price-as {target}" for target in TARGETS)),
     quick=True,
 )
+case(
+    "work",
+    *SMALL,
+    "export m.pt -o out --no-validate --json",
+    *both("simulate out --data x.npz --workers 1", "simulate out --data x.npz --workers 2"),
+    "simulate out --data x.npz --stream --workers 2",
+    "simulate out --data x.npz --scheduler nowhere",
+    "simulate out --data x.npz --scheduler tcp://127.0.0.1:1 --workers 2",
+    *both(*(f"{command} out --data x.npz --cache m.pt" for command in ("simulate", "validate --reference m.pt"))),
+    "validate out --reference m.pt --data x.npz --workers 1 --json",
+    "validate out --reference m.pt --data x.npz --workers 2 --json",
+    "validate out --reference m.pt --data x.npz --scheduler nowhere --json",
+    "report out --reference m.pt --data x.npz --csv tables --workers 1 --json",
+    "report out --reference m.pt --data x.npz --csv others --scheduler nowhere --json",
+    "report out --reference m.pt --data x.npz --csv others --cache m.pt --json",
+)
 for target in ("nc1", "loihi", "loihi2"):
     case(
         f"timing-{target}",

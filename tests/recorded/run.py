@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 LINKS = {"checkpoints": "models/checkpoints", "old": "tests/data", ".venv-lava": ".venv-lava"}
 """What a case's folder shows of the checkout, under short names: no path says where the checkout is."""
 LIMIT_S = 3600
-PERSONAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "NEUROCOMPILE_LAVA_PYTHON")
+PERSONAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "NEUROCOMPILE_LAVA_PYTHON", "NEUROCOMPILE_CACHE")
 KEPT = 64 * 1024
 """Files of text, up to so many bytes, are kept as they are; of others only what tells that they differ."""
 
