@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurocompile.api import check, compile, demo, export, inspect, load, simulate, targets, validate, zoo
+    from neurocompile.api import check, compile, demo, explore, export, inspect, load, simulate, targets, validate, zoo
     from neurocompile.frontends.pytorch import equation, host, membrane, neuron, save
     from neurocompile.program import Program
     from neurocompile.reports.targets import TargetsReport
@@ -24,6 +24,7 @@ _HOMES = {
     "compile": "neurocompile.api",
     "demo": "neurocompile.api",
     "equation": "neurocompile.frontends.pytorch",
+    "explore": "neurocompile.api",
     "export": "neurocompile.api",
     "host": "neurocompile.frontends.pytorch",
     "inspect": "neurocompile.api",
@@ -44,6 +45,7 @@ __all__ = [
     "compile",
     "demo",
     "equation",
+    "explore",
     "export",
     "host",
     "inspect",

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
         NirSpikes,
         NirStart,
     )
-    from neurocompile.quantization import Scales
+    from neurocompile.quantization import Bits, Scales
     from neurocompile.recordings import Align, Distance, Recorded, TimeUnit
     from neurocompile.reports.check import CheckReport
     from neurocompile.reports.demo import DemoReport, DigitsReport
+    from neurocompile.reports.explore import ExploreReport
     from neurocompile.reports.export import ExportReport
     from neurocompile.reports.inspect import InspectReport
     from neurocompile.reports.page import PageReport
@@ -38,7 +39,20 @@ if TYPE_CHECKING:
     from neurocompile.reports.validation import Validation
     from neurocompile.reports.zoo import ZooReport
 
-__all__ = ["check", "compile", "demo", "export", "inspect", "load", "report", "simulate", "targets", "validate", "zoo"]
+__all__ = [
+    "check",
+    "compile",
+    "demo",
+    "explore",
+    "export",
+    "inspect",
+    "load",
+    "report",
+    "simulate",
+    "targets",
+    "validate",
+    "zoo",
+]
 
 Path_ = str | os.PathLike[str]
 Inputs = Array | Mapping[str, Array] | Path_
@@ -65,7 +79,7 @@ def compile(
     gain: NirGain | None = None,
     start: NirStart | None = None,
     recording: Mapping[str, Array] | Path_ | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
     input_bits: int = 8,
@@ -97,7 +111,8 @@ def compile(
         start: of their membranes: "zero", "leak" or "reset".
         recording: what the network of a .nir file fired where it was made, with what went in, by name (or an npz or
             NIRGraphData file): it chooses the dialect.
-        bits: of a weight; None: the target's.
+        bits: of a weight, or by layer: {"conv1": 4, "fc": 8} (layers that are not named have the target's); None: the
+            target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how scales are chosen: "max", "percentile", "membrane", or "auto" ("membrane" below 6 bits where there
             are samples, else "max").
@@ -150,7 +165,7 @@ def export(
     gain: NirGain | None = None,
     start: NirStart | None = None,
     recording: Mapping[str, Array] | Path_ | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     per_channel: bool = True,
     scale: Scales = "auto",
     input_bits: int = 8,
@@ -198,6 +213,99 @@ def export(
         emit=None if emit is None else _several(emit), integers=integers,
         approximate=approximate, stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
         validate=validate, print_ir_after=print_ir_after,
+    )  # fmt: skip
+    return run(request)
+
+
+def explore(
+    model: nn.Module | Model | Path_,
+    x: Inputs,
+    y: Array | None = None,
+    *,
+    bits: Sequence[Bits] = (3, 4, 6, 8),
+    targets: Sequence[str] = (),
+    scale: Sequence[Scales] = ("auto",),
+    per_channel: Sequence[bool] = (True,),
+    placement: Sequence[str] = ("usual",),
+    input_bits: int = 8,
+    calibrate: Inputs | None = None,
+    chips: int = 1,
+    encode: Encode | None = None,
+    timing: bool | None = None,
+    mixed: bool = False,
+    halving: bool = False,
+    max_energy_uj: float | None = None,
+    min_accuracy: float | None = None,
+    max_latency_ms: float | None = None,
+    out: Path_ | None = None,
+    csv: Path_ | None = None,
+    picture: Path_ | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cache: Path_ | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    timesteps: int | None = None,
+    layout: Layout | None = None,
+    readout: Read | None = None,
+    carries: Carries | None = None,
+    arch: str | None = None,
+    trust: bool = False,
+    dialect: str | None = None,
+    dt: float | None = None,
+    reset: NirReset | None = None,
+    fire: NirFire | None = None,
+    spikes: NirSpikes | None = None,
+    decay: NirDecay | None = None,
+    gain: NirGain | None = None,
+    start: NirStart | None = None,
+    recording: Mapping[str, Array] | Path_ | None = None,
+) -> ExploreReport:
+    """Compare widths, chips and mappings of a model on data, and say which to take.
+
+    What is not told here is as for :func:`compile`. The report draws itself (``plot()``), and is a pandas DataFrame
+    where that is installed (``table()``).
+
+    Args:
+        model: a file, or a live module; what it may not say about itself, as for :func:`compile`.
+        x: samples (:func:`simulate`).
+        y: labels ``[N]``, unless the file has them.
+        bits: of a weight, of all layers or by layer: every one of these.
+        targets: chips, by name or as FILE.toml; none: all that something can be compiled for.
+        scale: how weight scales are chosen: every one of these.
+        per_channel: a scale for each channel, one for each layer, or both.
+        placement: of the cores: "usual", or as :func:`simulate` takes it; every one of these.
+        timing: whether points are timed; None: where the target has a clock, up to 5 million synapses.
+        mixed: also search widths by layer, on every second sample; all points are of the others then.
+        halving: drop points early that others beat on few samples.
+        max_energy_uj: of an inference, that the point to take may cost.
+        min_accuracy: that it must have, a share.
+        max_latency_ms: of an inference, that it may take.
+        out: the page to write, one HTML file; None: none is written.
+        csv: a file for the points as a table.
+        picture: a file for the drawing: .svg, .png or .pdf.
+        overwrite: replace what exists.
+        workers: how many processes share the work (:func:`simulate`).
+        scheduler: the address of a Dask cluster that does it instead.
+        cache: a folder in which finished pieces are kept: what was interrupted goes on where it stopped.
+
+    Raises:
+        UnsupportedModel, DoesNotFit, BadInput, UsageError, ToolFailed: see :func:`neurocompile.verbs.explore.explore`.
+    """
+    from neurocompile.verbs.explore import ExploreRequest
+    from neurocompile.verbs.explore import explore as run
+
+    request = ExploreRequest(
+        model=_given(model), data=_given(x), labels=y, bits=bits, targets=_several(targets),  # type: ignore[arg-type]
+        scale=_several(scale), per_channel=per_channel, placement=_several(placement),  # type: ignore[arg-type]
+        input_bits=input_bits, calibrate=_given(calibrate), chips=chips, encode=encode, timing=timing, mixed=mixed,
+        halving=halving, max_energy_uj=max_energy_uj, min_accuracy=min_accuracy, max_latency_ms=max_latency_ms,
+        out=_given(out), csv=_given(csv), picture=_given(picture), overwrite=overwrite,
+        workers=workers, scheduler=scheduler, cache=_given(cache),
+        input_shape=input_shape, timesteps=timesteps, layout=layout, readout=readout, carries=carries, arch=arch,
+        trust=trust,
+        dialect=dialect, dt=dt, reset=reset, fire=fire, spikes=spikes, decay=decay, gain=gain, start=start,
+        recording=_given(recording),
     )  # fmt: skip
     return run(request)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +12,14 @@ from neurocompile.arithmetic import Arithmetic
 from neurocompile.data import arrange_inputs
 from neurocompile.errors import DoesNotFit, Problem, UnsupportedModel, UsageError, naming_lines
 from neurocompile.hosted import run_graph
-from neurocompile.ir.form import form_of
+from neurocompile.ir.form import SynapticForm, form_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.ops import Array, Conv, Input, Linear, Neuron
 from neurocompile.mapping.host import encoders, written_to
 from neurocompile.passes import REAL_PASSES, FoldScale, HostCurrents, Pass, QuantizeInputs, Synapses, run_passes
 from neurocompile.passes.common_threshold import membrane_factors
 from neurocompile.program import Program
-from neurocompile.quantization import FEW_BITS, Method, Scales, chosen_method, quantize
+from neurocompile.quantization import FEW_BITS, Bits, Method, Scales, Widths, chosen_method, quantize, widths_of
 from neurocompile.quantization.silicon import shortfalls
 from neurocompile.targets import Target, load_target
 from neurocompile.targets.base import Encode
@@ -30,13 +31,14 @@ __all__ = ["PASS_NAMES", "Encode", "Options", "compile_graph", "encoding_of", "r
 class Options:
     """What a user may choose: width of weights (None: the target's), scales, width of inputs, number of chips.
 
+    ``bits`` may be said by layer (:func:`neurocompile.quantization.widths_of`); layers without have the target's.
     ``method`` says how scales are chosen (:func:`neurocompile.quantization.chosen_method` says what "auto" is).
     ``encode`` says how real-valued inputs reach a chip with neurons of its own: as "graded" spikes, or turned into
     spikes on the "host" by the layers that read them (None: graded, where the chip has such spikes). ``plain_weights``
     keeps to what lava-dl's netx can load: no exponents of weights, biases with an exponent of 6, one decay a layer.
     """
 
-    bits: int | None = None
+    bits: Bits | None = None
     per_channel: bool = True
     method: Scales = "auto"
     input_bits: int = 8
@@ -59,7 +61,7 @@ PASS_NAMES: tuple[str, ...] = (
 
 def compile_graph(
     graph: Graph,
-    target_name: str,
+    target: str | Target,
     timesteps: int,
     options: Options,
     *,
@@ -72,7 +74,7 @@ def compile_graph(
 
     Args:
         graph: as the frontend made it.
-        target_name: a file in ``neurocompile/targets``.
+        target: or its name, of a file in ``neurocompile/targets``.
         timesteps: T.
         options: the user's choices.
         calibration: samples ``[n, ...]`` or ``[n, T, ...]`` by input name; None: the example, if there is one.
@@ -87,10 +89,10 @@ def compile_graph(
     """
     _check_names(graph)
     with naming_lines(graph.lines):
-        target = ready_target(target_name, options)
-        program = _compiled(graph, target, timesteps, options, calibration or example or None, after)
+        chip = ready_target(target, options)
+        program = _compiled(graph, chip, timesteps, options, calibration or example or None, after)
         program = replace(program, example={name: np.asarray(x) for name, x in (example or {}).items()})
-        if check and (violations := target.violations(program, options.chips)):
+        if check and (violations := chip.violations(program, options.chips)):
             raise DoesNotFit(violations)
         return program
 
@@ -102,13 +104,13 @@ def _check_names(graph: Graph) -> None:
         raise UnsupportedModel([Problem(what, name, fix=fix) for name in halves])
 
 
-def ready_target(name: str, options: Options) -> Target:
-    """The target of a name, if something can be compiled for it with these options.
+def ready_target(name: str | Target, options: Options) -> Target:
+    """A target, or that of a name, if something can be compiled for it with these options.
 
     Raises:
         UsageError: if not.
     """
-    target = load_target(name)
+    target = name if isinstance(name, Target) else load_target(name)
     if target.arithmetic is None:
         what = "this target is a price list only; nothing can be compiled for it"
         fix = f"export for another target, then: neurocompile simulate OUT --price-as {target.name}"
@@ -126,8 +128,11 @@ def _compiled(
 ) -> Program:  # fmt: skip
     assert target.arithmetic is not None  # checked
     encode = encoding_of(target, options)
-    bits = target.arithmetic.weight_bits if options.bits is None else options.bits
-    arithmetic = target.code.arithmetic(target.arithmetic, bits, options.plain_weights)
+    usual = target.arithmetic.weight_bits
+    asked = usual if options.bits is None else options.bits
+    arithmetic = target.code.arithmetic(
+        target.arithmetic, asked if isinstance(asked, int) else usual, options.plain_weights
+    )
     seen = None
     if samples:
         seen = arrange_inputs(samples, graph.given_inputs, timesteps, "calibration data", graph.lines).inputs
@@ -144,19 +149,22 @@ def _compiled(
             passes = (*passes, HostCurrents(timesteps, host))
         synaptic, more = run_passes(free, passes, after)
         log += more
-        method, samples_used = chosen_method(options.method, bits, _samples(seen), _products(synaptic, timesteps))
+        widths = widths_of(asked, usual, form_of(synaptic))
+        few = min(widths.usual, *widths.of.values()) if widths.of else widths.usual
+        method, samples_used = chosen_method(options.method, few, _samples(seen), _products(synaptic, timesteps))
         calibration = None
         if seen and method == "membrane":
             calibration = _in_steps(synaptic, {name: x[:samples_used] for name, x in seen.items()})
         quantized = quantize(
-            synaptic, arithmetic, timesteps, bits=bits, per_channel=options.per_channel, method=method,
-            calibration=calibration, host=host, written=written_to(synaptic) if encode == "host" else frozenset(),
+            synaptic, arithmetic, timesteps, bits=widths, per_channel=options.per_channel, method=method,
+            few_only=options.method == "auto", calibration=calibration, host=host,
+            written=written_to(synaptic) if encode == "host" else frozenset(),
         )  # fmt: skip
     except DoesNotFit as error:
         raise DoesNotFit(
             [*broken, *(_with_what_it_lacks(each, free, arithmetic) for each in error.problems)]
         ) from error
-    log += [f"quantize: {line}" for line in (_said(options.method, bits, method, samples_used), *quantized.log) if line]
+    log += [f"quantize: {line}" for line in (_said(options.method, few, method, samples_used), *quantized.log) if line]
     if after:
         after("quantize", quantized.graph)
     return Program(
@@ -166,11 +174,19 @@ def _compiled(
         real=real,
         integer=quantized.graph,
         units=_real_units(quantized.units, free, synaptic),
-        settings={**asdict(options), "bits": bits, "encode": encode, "method": method},
+        settings={**asdict(options), **_recorded(widths, form_of(synaptic)), "encode": encode, "method": method},
         notes=tuple(log),
         lines=graph.lines,
         chip=target.data,
     )
+
+
+def _recorded(widths: Widths, form: SynapticForm) -> dict[str, Any]:
+    """The width of a weight, the widest where they differ, and what layers have, if that was said."""
+    if not widths.of:
+        return {"bits": widths.usual}
+    of = {name: widths[name] for name in form.layers}
+    return {"bits": max(of.values()), "layer_bits": of}
 
 
 def _with_what_it_lacks(problem: Problem, graph: Graph, arithmetic: Arithmetic) -> Problem:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
+
 from neurocompile.data import Data
 from neurocompile.errors import BadInput, Problem
 from neurocompile.ir.ops import Array
 from neurocompile.program import Program
 
-__all__ = ["accuracy_of", "check_labels"]
+__all__ = ["accuracy_of", "check_labels", "right_of"]
 
 
 def accuracy_of(outputs: Mapping[str, Array], labels: Array | None) -> float | None:
     """The share of samples whose largest output is the label; a sequence of outputs is averaged over time first."""
+    right = right_of(outputs, labels)
+    return None if right is None else float(right.mean())
+
+
+def right_of(outputs: Mapping[str, Array], labels: Array | None) -> Array | None:
+    """Of each sample ``[N]``, whether its largest output is the label; None without labels."""
     if labels is None or "output" not in outputs:
         return None
     scores = outputs["output"]
     if scores.ndim > 2:
         scores = scores.reshape(*scores.shape[:2], -1).mean(1)
-    return float((scores.reshape(len(scores), -1).argmax(1) == labels).mean())
+    return np.asarray(scores.reshape(len(scores), -1).argmax(1) == labels)
 
 
 def check_labels(program: Program, data: Data) -> None:

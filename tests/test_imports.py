@@ -40,7 +40,7 @@ LEVEL = {room: len(ORDER) - line for line, rooms in enumerate(ORDER) for room in
 FOUND = {("verbs.networks", "models.digits"), ("verbs.networks", "models.zoo")}
 FOUND |= {("targets.base", f"targets.{family}") for family in ("generic", "loihi", "nc1", "priced")}
 # A report that is asked to show itself finds its writer, which reads reports, when it is asked.
-FOUND |= {("reports.base", "reports.html.notebook")}
+FOUND |= {("reports.base", "reports.html.notebook"), ("reports.explore", "reports.html.fronts")}
 
 # Those that go up still. None may be added; one that is gone must be struck off.
 STANDING: set[tuple[str, str]] = set()

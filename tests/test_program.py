@@ -20,7 +20,7 @@ def test_programs_of_every_version_still_load(version: int) -> None:
     program = neurocompile.load(SAMPLES / f"program-v{version}")
     result = neurocompile.simulate(program, program.example)
     expected = np.load(SAMPLES / f"program-v{version}-expected.npz")
-    layer_of = {1: "1", 2: "loop.inner.lif", 3: "2", 4: "1"}[version]
+    layer_of = {1: "1", 2: "loop.inner.lif", 3: "2", 4: "1", 5: "1"}[version]
     np.testing.assert_array_equal(result.spikes[layer_of], expected["spikes"])
     np.testing.assert_allclose(result.outputs["output"], expected["output"])
     assert int(result.counts.total("sops").sum()) == int(expected["sops"])

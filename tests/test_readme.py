@@ -19,7 +19,7 @@ from tests.backends.rtl.test_rtl import need
 
 ROOT = Path(__file__).parents[1]
 README, STEPS = ROOT / "README.md", ROOT / "docs" / "steps.md"
-TASKS = tuple(ROOT / "docs" / f"{name}.md" for name in ("deploy", "price", "validate", "report", "own-chip"))
+TASKS = tuple(ROOT / "docs" / f"{name}.md" for name in ("deploy", "price", "explore", "validate", "report", "own-chip"))
 """Short pages; what they write has the names that it has in STEPS, and what both say is run once."""
 NOT_RUN = {
     "cluster.md": "a cluster of the reader's; tests/work has one",

@@ -20,6 +20,7 @@ _COMMANDS = {
     "simulate": "run a program on data: spikes, accuracy, SOPs, energy",
     "validate": "compare a program with PyTorch, or with what hardware did",
     "report": "write all that is known of a program as one page",
+    "explore": "compare widths, chips and mappings, and say which to take",
     "check": "hold every node of a model against a chip, without compiling",
     "inspect": "show the graph of a model or a program, and what folds",
     "targets": "list the chips, or one chip's constants and their sources",

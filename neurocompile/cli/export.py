@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from neurocompile.cli.options import model_options, output_options, path, recording_option
+from neurocompile.cli.options import bits, model_options, output_options, path, recording_option
 
 __all__ = ["command"]
 
@@ -19,7 +19,7 @@ def _names(context: click.Context, option: click.Parameter, given: str | None) -
 @click.argument("model", type=path)
 @click.option("--target", default="generic", show_default=True, help="From `neurocompile targets`, or FILE.toml.")
 @click.option("-o", "--output", "out", type=path, help="The folder to write (default: MODEL's name).")
-@click.option("--bits", type=int, help="Width of a weight, 2 to 16 (default: the target's).")
+@click.option("--bits", type=bits, help="Width of a weight, 2 to 16, or conv1=4,fc=8 (default: the target's).")
 @click.option("--per", "per_channel", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True,
               callback=lambda *given: given[-1] == "channel",
               help="One weight scale for each output channel, or one for each layer.")  # fmt: skip

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["model_options", "output_options", "path", "recording_option", "recording_options", "shape", "work_options"]
+__all__ = [
+    "bits", "model_options", "output_options", "path", "recording_option", "recording_options", "shape", "work_options",
+]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,7 +28,26 @@ class _Shape(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return sizes
 
 
+class _Bits(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "N|LAYER=N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        try:
+            if "=" not in value:
+                return int(value)
+            pairs = [each.rpartition("=") for each in value.split(",")]
+            found = {name.strip(): int(width) for name, _, width in pairs if name.strip()}
+        except ValueError:
+            found, pairs = {}, []
+        if not found or len(found) != len(pairs):
+            self.fail(f"{value!r} is no width like 4, and no list of widths like conv1=4,fc=8", param, ctx)
+        return found
+
+
 shape = _Shape()
+bits = _Bits()
 path = click.Path(path_type=Path)
 
 

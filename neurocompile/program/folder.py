@@ -21,7 +21,7 @@ from neurocompile.program.plain import FORMAT, digest_of, from_json, graph_from_
 from neurocompile.program.program import FORMAT_VERSION, Program
 from neurocompile.program.schema import check_arrays, check_body, check_op
 
-__all__ = ["is_program", "load_program"]
+__all__ = ["is_program", "load_program", "program_from"]
 
 _FIX = "export the model again"
 _LARGEST_JSON = 1 << 28
@@ -46,8 +46,21 @@ def load_program(folder: Path) -> Program:
         raise BadInput(
             Problem(what, str(folder), fix="make one with: neurocompile export MODEL --target generic -o OUT")
         )
-    body = _body(folder)
-    contents = _contents(folder, body)
+    body = _body(content_of(folder / "program.json", _LARGEST_JSON, _FIX), folder)
+    return _of(body, _contents(folder, body), folder)
+
+
+def program_from(files: Mapping[str, bytes]) -> Program:
+    """The program whose folder would hold these files (:meth:`Program.files`).
+
+    Raises:
+        BadInput: if they are none.
+    """
+    where = Path("a program in memory")
+    return _of(_body(files["program.json"], where), files, where)
+
+
+def _of(body: Mapping[str, Any], contents: Mapping[str, bytes], folder: Path) -> Program:
     arrays = arrays_of(io.BytesIO(contents["arrays.npz"]), str(folder / "arrays.npz"), _FIX)
     _refuse(check_arrays(arrays, str(folder / "arrays.npz")))
     wide = {name: _widened(x) for name, x in arrays.items()}
@@ -58,11 +71,11 @@ def load_program(folder: Path) -> Program:
         raise BadInput(Problem(what, str(folder), fix=_FIX)) from error
 
 
-def _body(folder: Path) -> dict[str, Any]:
+def _body(content: bytes, folder: Path) -> dict[str, Any]:
     """What program.json holds, if it is what this version writes or an earlier one did."""
     file = folder / "program.json"
     try:
-        body = json_of(content_of(file, _LARGEST_JSON, _FIX))
+        body = json_of(content)
         json.dumps(body, ensure_ascii=False).encode("utf-8")  # no half of a character, which nobody could print
     except (ValueError, RecursionError) as error:
         raise BadInput(Problem(f"the program is damaged: {error}", str(file), fix=_FIX)) from error

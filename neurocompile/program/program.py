@@ -26,9 +26,9 @@ from neurocompile.program.plain import FORMAT, array_to_json, digest_of, graph_t
 
 __all__ = ["FORMAT_VERSION", "Program", "check_free"]
 
-FORMAT_VERSION = 4
-"""2 has host regions, 3 gains for each step, 4 a target of the user's own; a program is written in the first version
-that has all it needs."""
+FORMAT_VERSION = 5
+"""2 has host regions, 3 gains for each step, 4 a target of the user's own, 5 widths by layer; a program is written in
+the first version that has all it needs."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,10 @@ class Program:
         """How many neurons and integrators there are."""
         return sum(self.integer.edges[node.name].size for node in self.integer.of(Neuron, Integrator))
 
+    def bits_of(self, layer: str) -> int:
+        """The width of a weight of a layer; "bits" of the settings is the widest."""
+        return int(self.settings.get("layer_bits", {}).get(layer, self.settings["bits"]))
+
     def integers(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
         """Real inputs as the program takes them, and how many of them were outside the range and are clipped."""
         found, clipped = {}, 0
@@ -122,6 +126,8 @@ class Program:
 
     @property
     def _version(self) -> int:
+        if "layer_bits" in self.settings:
+            return 5
         gains = bool(self.integer.of(Gain) or self.real.of(Gain))
         return 4 if self.chip else 3 if gains else 2 if self.integer.hosts else 1
 

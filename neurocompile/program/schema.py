@@ -55,6 +55,7 @@ _HEAD: Keys = {
 _ARITHMETIC: Keys = {**ARITHMETIC, "published": Key("flag", needed=True), "lif": Key("any")}
 _SETTINGS: Keys = {
     "bits": whole(2, 16),
+    "layer_bits": Key("any"),
     "per_channel": Key("flag"),
     "method": Key("text"),
     "input_bits": whole(1, 16, needed=False),
@@ -108,6 +109,8 @@ def check_body(body: object, where: str) -> list[Problem]:
     problems += checked(_SETTINGS, settings, "settings", where)
     if isinstance(settings, dict) and "reading" in settings:
         problems += checked(_READING, settings["reading"], "settings.reading", where)
+    if isinstance(settings, dict) and not _widths(settings.get("layer_bits", {})):
+        problems.append(Problem("layer_bits says no width of each layer", where, repr(settings["layer_bits"])[:60]))
     kinds: dict[str, Callable[[object], bool]] = {
         "notes": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
         "lines": _texts, "sha256": _texts, "units": _references, "example": _references,
@@ -125,6 +128,10 @@ def check_body(body: object, where: str) -> list[Problem]:
 
 def _texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _widths(value: object) -> bool:
+    return isinstance(value, dict) and all(type(bits) is int and 2 <= bits <= 16 for bits in value.values())
 
 
 def _references(value: object) -> bool:

@@ -15,7 +15,8 @@ from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Neuron, Output
 from neurocompile.quantization.bounds import bounded_spikes, event_ranges
 from neurocompile.quantization.layer import Choices, fit_layer
-from neurocompile.quantization.scales import Method
+from neurocompile.quantization.scales import FEW_BITS, Method
+from neurocompile.quantization.widths import Widths, check_widths
 
 __all__ = ["Quantization", "quantize"]
 
@@ -34,9 +35,10 @@ def quantize(
     arithmetic: Arithmetic,
     timesteps: int,
     *,
-    bits: int,
+    bits: int | Widths,
     per_channel: bool = True,
     method: Method = "max",
+    few_only: bool = False,
     calibration: Mapping[str, Array] | None = None,
     host: frozenset[str] = frozenset(),
     written: frozenset[str] = frozenset(),
@@ -50,9 +52,11 @@ def quantize(
         graph: after the synapses pass; its inputs take integers.
         arithmetic: of the target.
         timesteps: T, for which the bounds are proved.
-        bits: of a weight, sign included.
+        bits: of a weight, sign included; of all, or layer by layer.
         per_channel: a scale for each output channel, or one for all synapses of a layer.
         method: how scales are chosen (:func:`neurocompile.quantization.scales.group_scales`).
+        few_only: that is so for layers of few bits (:data:`neurocompile.quantization.scales.FEW_BITS`); others take
+            the largest weight.
         calibration: integer inputs ``[N, T, *shape]``, for the method "membrane".
         host: layers that the host computes: the same registers, but none of the chip's grids.
         written: layers of the chip of which the host computes what real-valued inputs give them, each behind a Gain
@@ -62,24 +66,25 @@ def quantize(
         UsageError: if the width of the weights is none that the target has, or calibration data are missing.
         DoesNotFit: for decays outside the target's range and for membranes that could overflow, all at once.
     """
-    if not arithmetic.weight_bits_min <= bits <= arithmetic.weight_bits_max:
-        limit = f"{arithmetic.weight_bits_min} to {arithmetic.weight_bits_max}"
-        raise UsageError(
-            Problem("the target has no weights of this width", "--bits", str(bits), limit, "choose one that it has")
-        )
+    widths = Widths(bits) if isinstance(bits, int) else bits
+    check_widths(widths, arithmetic)
     if method == "membrane" and calibration is None:
         what = "the scale that minimises the error of the membrane needs calibration data"
         raise UsageError(Problem(what, "--scale membrane", fix="give --calibrate X.npz"))
     seen = _calibrate(graph, calibration, timesteps) if method == "membrane" else None
-    choices = Choices(arithmetic, timesteps, bits, per_channel, method, host, written)
+    choices = Choices(arithmetic, timesteps, widths.usual, per_channel, method, host, written)
     graph = bounded_spikes(graph)
     events = event_ranges(graph)
-    fitted = [fit_layer(layer, choices, events, seen) for layer in form_of(graph).layers.values()]
+    fitted = []
+    for name, layer in form_of(graph).layers.items():
+        wide = few_only and widths[name] >= FEW_BITS
+        own = replace(choices, bits=widths[name], method="max" if wide else method)
+        fitted.append(fit_layer(layer, own, events, seen))
     problems = [problem for each in fitted for problem in each.problems]
     if any(each.overflows for each in fitted):
         settings = {"per_channel": per_channel, "method": method, "calibration": calibration, "host": host}
-        settings["written"] = written
-        fix = _way_out(graph, arithmetic, timesteps, bits, settings)
+        settings |= {"written": written, "few_only": few_only}
+        fix = _way_out(graph, arithmetic, timesteps, widths, settings)
         problems = [replace(problem, fix=problem.fix or fix) for problem in problems]
     if problems:
         raise DoesNotFit(problems)
@@ -102,8 +107,11 @@ def _outputs(graph: Graph, units: Mapping[str, Array]) -> dict[str, Node | None]
     return found
 
 
-def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, bits: int, settings: dict[str, Any]) -> str:
+def _way_out(graph: Graph, arithmetic: Arithmetic, timesteps: int, widths: Widths, settings: dict[str, Any]) -> str:
     """What to do about an overflow: the widest weights that are proved not to, if there are any."""
+    bits = widths.usual
+    if widths.of:
+        return "give this layer fewer bits, or use fewer steps, fewer --input-bits, or a leak"
     if bits > arithmetic.weight_bits_min:
         try:
             quantize(graph, arithmetic, timesteps, bits=bits - 1, **settings)

@@ -32,6 +32,8 @@ class ExportReport(Report):
     Attributes:
         target: that it was compiled for.
         program: the folder; None if nothing was written.
+        weight_bits: of a weight, the widest where they differ.
+        layer_bits: by layer, where that was asked for.
         cores: that it takes, where they are known.
         chips: that it takes.
         mapping: what is on which core, where that is known.
@@ -52,6 +54,7 @@ class ExportReport(Report):
     program: Path | None
     sizes: Sizes = field(metadata=INLINED)
     weight_bits: int
+    layer_bits: dict[str, int] = field(metadata=OMITTED)
     cores: int | None
     chips: int
     mapping: Placed | None

@@ -114,9 +114,9 @@ def _beside(layer: Layer) -> Iterator[Array]:
 
 def _bytes(program: Program, layers: Mapping[str, Layer]) -> int:
     """Weights in the program's bits (the host's in its own), numbers beside them in a membrane's, flips in one."""
-    on_host, bits = host_layers(program), int(program.settings["bits"])
-    size = 0
+    on_host, size = host_layers(program), 0
     for name, layer in layers.items():
+        bits = program.bits_of(name)
         size += sum(each.size for each in _weights(layer)) * (max(bits, _HOST_BITS) if name in on_host else bits)
         size += sum(each.size * (1 if each.dtype == bool else program.arithmetic.state_bits) for each in _beside(layer))
     return -(-size // 8)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from neurocompile.compiler import Encode, Options, compile_graph
 from neurocompile.data import Data
+from neurocompile.errors import Problem, UsageError
 from neurocompile.ir.graph import Graph
 from neurocompile.program import Program
-from neurocompile.quantization import Scales
+from neurocompile.quantization import Bits, Scales
 from neurocompile.typed import Count
 from neurocompile.verbs.given import Inputs, SourceOptions, check_carried, data_of, model_of
 
@@ -28,7 +29,7 @@ class CompileRequest(SourceOptions):
     Attributes:
         model: a file that :func:`neurocompile.save` or torch.save wrote; or a live module in eval mode.
         target: a name from ``neurocompile targets``.
-        bits: of a weight, 2 to 16; None: the target's.
+        bits: of a weight, 2 to 16, or by layer (layers that are not named have the target's); None: the target's.
         per_channel: one weight scale for each output channel, or one for each layer.
         scale: how weight scales are chosen.
         input_bits: of a real-valued input.
@@ -40,7 +41,7 @@ class CompileRequest(SourceOptions):
 
     model: Source
     target: str = "generic"
-    bits: int | None = None
+    bits: Bits | None = None
     per_channel: bool = True
     scale: Scales = "auto"
     input_bits: int = 8
@@ -77,6 +78,9 @@ def compiled(
     after: Callable[[str, Graph], None] | None = None, check: bool = True,
 ) -> Program:  # fmt: skip
     """A model that was loaded, compiled as :func:`neurocompile.compiler.compile_graph` says."""
+    if plain_weights and isinstance(request.bits, Mapping):
+        what, fix = "the weights of a .net file have one width", "give --bits one number, or leave out --emit netx"
+        raise UsageError(Problem(what, "--bits", ", ".join(request.bits), "one width", fix))
     options = Options(
         request.bits, request.per_channel, request.scale, request.input_bits, request.chips, request.encode,
         plain_weights,

@@ -96,6 +96,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
         program=out,
         sizes=sizes_of(program),
         weight_bits=program.settings["bits"],
+        layer_bits=program.settings.get("layer_bits", {}),
         cores=None if fit.placed is None else len(fit.placed.cores),
         chips=fit.chips or 1,
         mapping=fit.placed,

@@ -19,11 +19,17 @@ from neurocompile.targets import Target, load_target, target_of
 from neurocompile.verbs.program import host_regions
 from neurocompile.verbs.running import Run
 
-__all__ = ["priced"]
+__all__ = ["fit_on_one", "priced"]
 
 
-def priced(run: Run, price_as: str | None = None, timeline: dict[str, object] | None = None) -> SimulateReport:
-    """The report of a run: counts summed over all samples, and their price on a target (None: the program's own)."""
+def priced(
+    run: Run, price_as: str | None = None, timeline: dict[str, object] | None = None,
+    fit: tuple[bool | None, int | None] | None = None,
+) -> SimulateReport:  # fmt: skip
+    """The report of a run: counts summed over all samples, and their price on a target (None: the program's own).
+
+    ``fit`` is :func:`fit_on_one`, where that is known.
+    """
     program, counts = run.program, run.counts.layers
     target = load_target(price_as) if price_as else target_of(program)
     totals = _summed(counts.values(), sum(run.spike_counts.values()))
@@ -32,7 +38,7 @@ def priced(run: Run, price_as: str | None = None, timeline: dict[str, object] | 
     host = _summed(on_host, sum(int(layer.spikes.sum()) for layer in on_host)) if on_host else None
     bill = _bill(_without(totals, host), target) if counts else Bill()
     timing = run.clock.report() if run.clock is not None and target.name == program.target else None
-    fits, chips = _fit(program, target)
+    fits, chips = fit or fit_on_one(program, target)
     places = sum(run.places(name) for name in run.spike_counts)
     return SimulateReport(
         target=target.name,
@@ -128,7 +134,7 @@ def _per_sample(totals: Totals, bill: Bill, timing: TimingReport | None, samples
     )
 
 
-def _fit(program: Program, target: Target) -> tuple[bool | None, int | None]:
+def fit_on_one(program: Program, target: Target) -> tuple[bool | None, int | None]:
     """Whether it fits on one chip (None where the limits are not known), and how many chips it takes at least."""
     if target.is_unlimited:
         return True, 1

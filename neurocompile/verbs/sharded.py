@@ -19,7 +19,7 @@ from neurocompile.verbs.running import Run, begun, ended, parts_of
 from neurocompile.verbs.shards import Border, borders, held, part_of, part_sum, program_sum, source_of
 from neurocompile.work import Engine, Kept, Shared, Task, key_of
 
-__all__ = ["run_sharded", "shard", "shards_of", "whole_because"]
+__all__ = ["in_integers", "run_sharded", "shard", "shards_of", "whole_because"]
 
 # Seconds that a synapse takes in a step, measured on the digits' network (docs/cluster.md).
 _IN_INTEGERS, _TIMED, _IN_REALS = 5e-11, 6e-10, 2e-9
@@ -27,8 +27,14 @@ _IN_INTEGERS, _TIMED, _IN_REALS = 5e-11, 6e-10, 2e-9
 
 def shards_of(run: Run) -> list[Border]:
     """Where the samples of a run are cut."""
-    cost = _IN_REALS if run.arithmetic == "float64" else _IN_INTEGERS if run.clock is None else _TIMED
-    return borders(run.program, run.samples, cost)
+    if run.arithmetic == "float64":
+        return borders(run.program, run.samples, _IN_REALS)
+    return in_integers(run.program, run.samples, run.clock is not None)
+
+
+def in_integers(program: Program, samples: int, timed: bool) -> list[Border]:
+    """The same for a run in integers of which nothing has begun."""
+    return borders(program, samples, _TIMED if timed else _IN_INTEGERS)
 
 
 def whole_because(clock: Clock | None, stream: bool, timeline: bool) -> str:

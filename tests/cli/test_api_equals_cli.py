@@ -31,13 +31,13 @@ TERMINAL = {"--json", "--debug", "--help"}
 
 FIELDS = {"--input": "carries", "--output": "out", "--per": "per_channel", "--no-validate": "validate",
           "demo --target": "targets", "report --target": "targets", "--time-limit": "time_limit_s",
-          **{f"{verb} --recorded": "recording" for verb in ("export", "check", "inspect")}}  # fmt: skip
+          **{f"{verb} --recorded": "recording" for verb in ("explore", "export", "check", "inspect")}}  # fmt: skip
 """Fields of a request that are not called as the option is."""
 
-KEYWORDS = {verb: {"data": "x", "labels": "y"} for verb in ("simulate", "validate", "report")}
+KEYWORDS = {verb: {"data": "x", "labels": "y"} for verb in ("explore", "simulate", "validate", "report")}
 """Arguments of a function that are not called as the field is."""
 
-IN_PYTHON = {"simulate": {"labels"}, "validate": {"labels"}, "report": {"labels"}}
+IN_PYTHON = {"explore": {"labels"}, "simulate": {"labels"}, "validate": {"labels"}, "report": {"labels"}}
 """Fields without an option: a file of data has its labels with it."""
 
 DEFAULTS = {("simulate", "spikes"): True}

@@ -121,6 +121,7 @@ def test_models_need_torch(package: str, model: Path, program: Path, data: Data,
         ("export", model, "-o", tmp_path / "out"),
         ("inspect", model),
         ("validate", program, "--reference", model, "--data", data.path),
+        ("explore", model, "--data", data.path),
         ("zoo",),
         ("demo",),
     ]
@@ -213,6 +214,24 @@ def test_nir_files_need_nir(model: Path, tmp_path: Path) -> None:
     refused, ran = commands({"h5py"}, tmp_path, [read, plain])
     names(refused, "nir")
     assert ran.returncode == 0, ran
+
+
+@pytest.mark.parametrize("package", EXTRAS["report"])
+def test_pages_and_pictures_of_explore_need_report(package: str, model: Path, data: Data, tmp_path: Path) -> None:
+    words = ("explore", model, "--data", data.path, "--bits", "4,8", "--targets", "anp-i", "--json")
+    several = [(*words, "-o", "page.html"), (*words, "--picture", "front.svg"), (*words, "--csv", "points.csv")]
+    page, picture, plain = commands({package}, tmp_path, several)
+    names(page, "report")
+    names(picture, "report")
+    assert plain.returncode == 0, plain
+    nothing_in(tmp_path, ["points.csv"])
+
+
+def test_a_table_of_explore_needs_pandas(model: Path, data: Data, tmp_path: Path) -> None:
+    sweep = f"import neurocompile; neurocompile.explore({str(model)!r}, {str(data.path)!r}, bits=(8,), targets='anp-i')"
+    ran = python({"pandas"}, f"{sweep}.table()", tmp_path)
+    assert "ToolFailed: table(): pandas is not installed" in ran.stderr
+    assert "pip install pandas" in ran.stderr
 
 
 @pytest.mark.parametrize("package", EXTRAS["sanafe"])

@@ -59,7 +59,7 @@ def bases(folder: Path) -> list[Base]:
     ):  # fmt: skip
         neurocompile.export(folder / model, target=target, out=folder / name)
         programs.append(folder / name)
-    for version in range(1, 5):
+    for version in range(1, 6):
         programs.append(Path(shutil.copytree(DATA / f"program-v{version}", folder / f"v{version}")))
     fired = neurocompile.simulate(folder / "generic", folder / "x.npz").spikes
     np.savez(folder / "fired.npz", **fired)

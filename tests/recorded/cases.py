@@ -23,7 +23,7 @@ __all__ = ["CASES", "refused"]
 
 # -- what needs no network ---------------------------------------------------------------------------------------------
 
-VERBS = ("export", "simulate", "validate", "report", "check", "inspect", "targets", "zoo", "demo")
+VERBS = ("export", "explore", "simulate", "validate", "report", "check", "inspect", "targets", "zoo", "demo")
 COMPILED = ("generic", "anp-i", "async28", "loihi", "loihi2", "nc1", "odin", "truenorth")
 TARGETS = (*COMPILED, "arith45", "arith45-int8", "loihi-sanafe")
 
@@ -83,7 +83,8 @@ for target, net in (("generic", small_net), ("loihi2", m.chip_net), ("nc1", smal
         m.saved("m.pt", net, 5, 8, 4),
         m.arrays("x.npz", 9, 4),
         *both(*(f"export m.pt --target {target} -o {option.replace(' ', '-')[2:]} {option}" for option in (
-            "--bits 2", "--bits 4", "--bits 16", "--per channel", "--per tensor", "--scale max", "--scale percentile",
+            "--bits 2", "--bits 4", "--bits 16", "--bits 0=3,2=5",
+            "--per channel", "--per tensor", "--scale max", "--scale percentile",
             "--scale membrane", "--scale auto", "--input-bits 3", "--calibrate x.npz", "--chips 3", "--no-validate",
             "--stock-only",
             "--dry-run"))),
@@ -203,6 +204,24 @@ case(
           "validate out --recorded fired.npz --reference m.pt --data x.npz"),
     quick=True,
 )  # fmt: skip
+
+case(
+    "explore",
+    *SMALL,
+    *both(
+        "explore m.pt --data x.npz --bits 3,8 --targets anp-i,loihi,odin --no-timing",
+        "explore m.pt --data x.npz --bits 3,4,8 --bits 0=4,2=3 --targets generic,nc1,arith45 --scale max,percentile "
+        "--per channel,tensor --placement usual,balanced --timing --input-bits 6 --chips 2",
+        "explore m.pt --data x.npz --bits 3,4,8 --targets anp-i,truenorth --mixed --halving --workers 1 --cache kept",
+        "explore m.pt --data x.npz --bits 3,8 --targets loihi2 --encode host --calibrate x.npz --min-accuracy 0.1",
+        "explore m.pt --data x.npz --bits 3,8 --targets loihi2 --encode graded --max-latency-ms 1",
+        "explore m.pt --data x.npz --bits 3,8 --targets anp-i --max-energy-uj 1e-9",
+    ),
+    "explore m.pt --data x.npz --bits 3,8 --targets anp-i --csv p.csv --picture p.svg --output page.html --json",
+    "explore m.pt --data x.npz --bits 3,8 --targets anp-i --csv p.csv --picture p.svg -o page.html --overwrite",
+    "explore m.pt --data x.npz --scheduler tcp://127.0.0.1:9 --json",
+    quick=True,
+)
 
 EVENTS = "\n".join(["sample,t_us,neuron", *(f"{n % 12},{n % 5 * 1000},{n % 3}" for n in range(60))])
 case(

@@ -131,7 +131,7 @@ def test_a_case_that_is_gone_is_found(recordings: list[Any]) -> None:
     assert found.case == "tiny"
 
 
-_SHARED = {"report": ["validate"]}
+_SHARED = {"report": ["validate"], "explore": ["export"]}
 """Verbs that take another one's options, and read them there."""
 
 

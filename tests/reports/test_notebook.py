@@ -67,6 +67,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     made: list[Any] = [
         neurocompile.check(model, "loihi"),
         neurocompile.demo(write_data=folder / "digits.npz"),
+        neurocompile.explore(model, x, y, bits=(2, 3, 4), targets=["anp-i", "odin"], mixed=True, halving=True),
         neurocompile.export(model, folder / "out"),
         neurocompile.inspect(program),
         neurocompile.report(program, x, y, reference=model),

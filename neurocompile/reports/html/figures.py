@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from neurocompile.reports.simulate import SimulateReport
     from neurocompile.reports.validation import Stage
 
-__all__ = ["cores", "course", "energy", "faithful", "latency", "layers", "network", "rasters", "spent"]
+__all__ = [
+    "BLUE", "GREEN", "INK", "ORANGE", "RED", "bare", "cores", "course", "element", "energy", "faithful", "latency",
+    "layers", "network", "rasters", "spent", "svg_of",
+]  # fmt: skip
 
 # Seen on white and on black alike; told apart by those who see few colours (Okabe and Ito's blue, orange, green).
-_BLUE, _ORANGE, _GREEN, _RED = "#2f7fc1", "#d98c00", "#1f9a78", "#d0532b"
-_INK = "#010203"
+BLUE, ORANGE, GREEN, RED = "#2f7fc1", "#d98c00", "#1f9a78", "#d0532b"
+INK = "#010203"
 _INCHES = 7.2
 _CORES_A_CHIP = 12
 
@@ -41,7 +44,7 @@ def rasters(found: Sequence[Raster], steps: int) -> str:
         axis.set_yticks([])
     axes[-1].set_xlabel("step")
     axes[-1].locator_params(axis="x", integer=True)
-    return _svg(figure)
+    return element(figure)
 
 
 def _ticks(axis: Axes, steps: Any, neurons: Any) -> None:
@@ -54,7 +57,7 @@ def _ticks(axis: Axes, steps: Any, neurons: Any) -> None:
     points = np.empty((2 * len(steps), 2))
     points[0::2], points[1::2] = np.stack((steps - 0.38, neurons), 1), np.stack((steps + 0.38, neurons), 1)
     codes = np.tile([Path.MOVETO, Path.LINETO], len(steps))
-    axis.add_patch(PathPatch(Path(points, codes), edgecolor=_BLUE, facecolor="none", linewidth=1.1))
+    axis.add_patch(PathPatch(Path(points, codes), edgecolor=BLUE, facecolor="none", linewidth=1.1))
 
 
 def layers(run: SimulateReport) -> str:
@@ -62,15 +65,15 @@ def layers(run: SimulateReport) -> str:
     found = [layer for layer in run.layers if layer.neurons or layer.totals.sops]
     figure, (left, right) = _columns(2, 0.26 * len(found) + 0.7)
     names, places = [layer.name for layer in found], np.arange(len(found))
-    left.barh(places, [100 * (layer.firing_rate or 0) for layer in found], color=_BLUE)
+    left.barh(places, [100 * (layer.firing_rate or 0) for layer in found], color=BLUE)
     left.set_yticks(places, names)
     left.set_xlabel("firing rate, % of neurons a step")
-    right.barh(places, [(layer.totals.sops or 0) / run.samples for layer in found], color=_ORANGE)
+    right.barh(places, [(layer.totals.sops or 0) / run.samples for layer in found], color=ORANGE)
     right.set_yticks(places, [""] * len(found))
     right.set_xlabel("synaptic operations an inference")
     for axis in (left, right):
         axis.invert_yaxis()
-    return _svg(figure)
+    return element(figure)
 
 
 def energy(runs: Mapping[str, SimulateReport]) -> str:
@@ -80,24 +83,24 @@ def energy(runs: Mapping[str, SimulateReport]) -> str:
     for place, run in enumerate(found.values()):
         nominal = (run.bill.energy_pj or 0) / run.samples / 1e6
         low, high = (each / run.samples / 1e6 for each in run.bill.bounds_pj or (0, 0))
-        axis.plot([low, high], [place, place], color=_BLUE, linewidth=5, alpha=0.45, solid_capstyle="butt")
-        axis.plot([nominal], [place], ">" if run.bill.is_lower_bound else "o", color=_BLUE)
+        axis.plot([low, high], [place, place], color=BLUE, linewidth=5, alpha=0.45, solid_capstyle="butt")
+        axis.plot([nominal], [place], ">" if run.bill.is_lower_bound else "o", color=BLUE)
     axis.set_yticks(range(len(found)), list(found))
     axis.invert_yaxis()
     axis.set_xscale("log")
     axis.set_xlabel("energy an inference, µJ (bar: published bounds; arrow: something has no price, it is more)")
-    return _svg(figure)
+    return element(figure)
 
 
 def spent(run: SimulateReport) -> str:
     """The energy of an inference by what it is for."""
     parts = {name: pj / run.samples for name, pj in run.bill.by_term_pj.items() if pj}
     figure, axis = _single(0.28 * len(parts) + 0.7)
-    axis.barh(range(len(parts)), [pj / 1e3 for pj in parts.values()], color=_ORANGE)
+    axis.barh(range(len(parts)), [pj / 1e3 for pj in parts.values()], color=ORANGE)
     axis.set_yticks(range(len(parts)), [name.replace("_", " ") for name in parts])
     axis.invert_yaxis()
     axis.set_xlabel("nJ an inference")
-    return _svg(figure)
+    return element(figure)
 
 
 def faithful(stage: Stage) -> str:
@@ -106,7 +109,7 @@ def faithful(stage: Stage) -> str:
     figure, axis = _single(0.3 * len(names) + 0.9)
     places = np.arange(len(names))
     for offset, (values, label, colour) in enumerate(
-        ((stage.layer_precision, "precision", _BLUE), (stage.layer_recall, "recall", _ORANGE))
+        ((stage.layer_precision, "precision", BLUE), (stage.layer_recall, "recall", ORANGE))
     ):
         axis.barh(places + 0.36 * (offset - 0.5), [100 * values.get(name, 0) for name in names], 0.34,
                   label=label, color=colour)  # fmt: skip
@@ -118,7 +121,7 @@ def faithful(stage: Stage) -> str:
     axis.set_xlim(max(0.0, 100 * least - 5), 100)
     axis.set_xlabel("of the integers' spikes, % that float64 has (precision); of float64's, % that they have (recall)")
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
-    return _svg(figure)
+    return element(figure)
 
 
 def cores(placed: Placed, percents: Sequence[float]) -> str:
@@ -138,7 +141,7 @@ def cores(placed: Placed, percents: Sequence[float]) -> str:
     bar = figure.colorbar(shown, ax=list(axes), shrink=0.8, pad=0.02)
     bar.set_label("% of the nearest limit", fontsize=7)
     bar.ax.tick_params(labelsize=7)
-    return _svg(figure)
+    return element(figure)
 
 
 def _mesh(held: Sequence[tuple[Any, float]]) -> Any:
@@ -161,11 +164,11 @@ def latency(report: PageReport) -> str:
     assert report.times is not None
     steps = report.times.steps
     figure, axis = _single(1.9)
-    axis.bar(range(len(steps)), steps, color=_GREEN, width=0.8)
+    axis.bar(range(len(steps)), steps, color=GREEN, width=0.8)
     axis.set_xlabel("step of the chip")
     axis.set_ylabel(report.times.unit)
     axis.locator_params(axis="x", integer=True)
-    return _svg(figure)
+    return element(figure)
 
 
 def course(cause: Cause) -> str:
@@ -173,15 +176,15 @@ def course(cause: Cause) -> str:
     found = cause.course
     figure, axis = _single(2.3)
     steps = np.arange(len(found.membrane))
-    axis.plot(steps, found.membrane, "o-", color=_BLUE, markersize=3, linewidth=1.2, label="by the program")
+    axis.plot(steps, found.membrane, "o-", color=BLUE, markersize=3, linewidth=1.2, label="by the program")
     if found.explained is not None:
-        axis.plot(steps, found.explained, "s--", color=_ORANGE, markersize=3, linewidth=1.2, label="as explained")
-    axis.axhline(cause.threshold, color=_INK, linewidth=0.8, linestyle=":", label="threshold")
-    axis.axvline(cause.step, color=_RED, linewidth=0.8, label="first difference")
+        axis.plot(steps, found.explained, "s--", color=ORANGE, markersize=3, linewidth=1.2, label="as explained")
+    axis.axhline(cause.threshold, color=INK, linewidth=0.8, linestyle=":", label="threshold")
+    axis.axvline(cause.step, color=RED, linewidth=0.8, label="first difference")
     low, high = axis.get_ylim()
     room = 0.09 * (high - low)
     for row, (spikes, colour, name) in enumerate(
-        ((found.spikes, _BLUE, "fires by the program"), (found.recorded, _RED, "fired as recorded"))
+        ((found.spikes, BLUE, "fires by the program"), (found.recorded, RED, "fired as recorded"))
     ):
         fired = np.flatnonzero(spikes)
         axis.plot(fired, np.full(len(fired), low - (row + 1) * room), "|", color=colour, markersize=8, label=name)
@@ -190,7 +193,7 @@ def course(cause: Cause) -> str:
     axis.set_ylabel("membrane before the reset")
     axis.locator_params(axis="x", integer=True)
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
-    return _svg(figure)
+    return element(figure)
 
 
 def network(found: Sequence[LayerFacts]) -> str:
@@ -211,14 +214,14 @@ def network(found: Sequence[LayerFacts]) -> str:
             places[layer.name] = (_INCHES / len(row) * (column + 0.5), -step * depth)
     for layer in found:
         x, y = places[layer.name]
-        colour = {"input": _GREEN, "host": _GREEN, "simulation": _RED}.get(
-            layer.kind if layer.kind == "input" else layer.runs_on, _BLUE
+        colour = {"input": GREEN, "host": GREEN, "simulation": RED}.get(
+            layer.kind if layer.kind == "input" else layer.runs_on, BLUE
         )
         box = FancyBboxPatch((x - width / 2, y - 0.17), width, 0.34, boxstyle="round,pad=0.02")
         box.set(edgecolor=colour, facecolor="none", linewidth=1.1)
         axis.add_patch(box)
         size = "x".join(map(str, layer.shape))
-        axis.text(x, y, f"{layer.name}  {size}", ha="center", va="center", fontsize=7, color=_INK)
+        axis.text(x, y, f"{layer.name}  {size}", ha="center", va="center", fontsize=7, color=INK)
     for layer in found:
         x, y = places[layer.name]
         for source, delay, _ in layer.sources:
@@ -229,11 +232,11 @@ def network(found: Sequence[LayerFacts]) -> str:
             bend = 0.0 if near else 0.35 if sy > y else -0.5
             start, end = ((sx, sy - 0.19), (x, y + 0.19)) if near else ((sx + width / 2, sy), (x + width / 2, y))
             axis.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={-bend}", arrowstyle="-|>",
-                                           mutation_scale=7, color=_INK, linewidth=0.7,
+                                           mutation_scale=7, color=INK, linewidth=0.7,
                                            linestyle="--" if delay else "-"))  # fmt: skip
     axis.set_xlim(0, _INCHES)
     axis.set_ylim(-step * max(rows) - 0.35, 0.35)
-    return _svg(figure)
+    return element(figure)
 
 
 # -- matplotlib --------------------------------------------------------------------------------------------------------
@@ -247,18 +250,18 @@ def _figure(height: float) -> Figure:
 
 def _single(height: float) -> tuple[Figure, Axes]:
     figure = _figure(height)
-    return figure, _plain(figure.add_subplot())
+    return figure, bare(figure.add_subplot())
 
 
 def _columns(count: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = _figure(height)
-    return figure, [_plain(axis) for axis in figure.subplots(1, count)]
+    return figure, [bare(axis) for axis in figure.subplots(1, count)]
 
 
 def _rows(heights: Sequence[float], sharex: bool) -> tuple[Figure, list[Axes]]:
     figure = _figure(sum(heights) + 0.5)
     axes = figure.subplots(len(heights), 1, sharex=sharex, squeeze=False, height_ratios=list(heights))
-    return figure, [_plain(axis) for axis in axes.ravel()]
+    return figure, [bare(axis) for axis in axes.ravel()]
 
 
 def _grid(lines: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -266,31 +269,37 @@ def _grid(lines: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(lines, columns, squeeze=False).ravel())
 
 
-def _plain(axis: Axes) -> Axes:
-    axis.tick_params(labelsize=7, colors=_INK)
+def bare(axis: Axes) -> Axes:
+    """The axes with small labels, in ink, and without a frame."""
+    axis.tick_params(labelsize=7, colors=INK)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axis.spines[side].set_color(_INK)
+        axis.spines[side].set_color(INK)
     for label in (axis.xaxis.label, axis.yaxis.label):
         label.set_fontsize(7.5)
-        label.set_color(_INK)
+        label.set_color(INK)
     return axis
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as an element of a page: no prolog, no date, no size of its own; ink in the colour of the text."""
+def svg_of(figure: Figure) -> bytes:
+    """The figure as a file: text is text, and there is no date in it."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "neurocompile", "text.color": _INK}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "neurocompile", "text.color": INK}):
         for text in figure.findobj(matplotlib.text.Text):
             if text.get_color() in ("black", "k"):
-                text.set_color(_INK)
+                text.set_color(INK)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue().decode()
+    return buffer.getvalue()
+
+
+def element(figure: Figure) -> str:
+    """The figure as an element of a page: no prolog, no size of its own; ink in the colour of the text."""
+    svg = svg_of(figure).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    return svg.replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
+    return svg.replace(INK, "currentColor").replace("'DejaVu Sans'", "system-ui")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from neurocompile.extras import require
 from neurocompile.ir.placed import bounds_of, nearest_limit
 from neurocompile.reports.html import figures
+from neurocompile.reports.html.parts import Figure, Section, Table, Verdict, rendered
 from neurocompile.reports.page import PageReport
 from neurocompile.reports.plain import plain
 from neurocompile.reports.text.parts import energy, number, percent
@@ -27,85 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["html", "tables"]
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Rows of a section; the first column names what a row is about. Numbers as they are, shown as ``shown`` says."""
-
-    name: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def csv(self) -> str:
-        """The same numbers, unrounded."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
-        return out.getvalue()
-
-    @property
-    def link(self) -> str:
-        """That as an address of its own."""
-        return "data:text/csv;base64," + base64.b64encode(self.csv.encode()).decode()
-
-    @property
-    def shown(self) -> list[list[tuple[str, bool]]]:
-        """The cells as a person reads them, and whether they are words."""
-        return [[(_shown(cell), isinstance(cell, str)) for cell in row] for row in self.rows]
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """A drawing, a line below it, and what it shows in words, for those who do not see it ("": the line says it)."""
-
-    svg: str
-    caption: str
-    words: str = ""
-
-    @property
-    def label(self) -> str:
-        """All of that in words."""
-        return f"{self.caption} {self.words}".strip()
-
-
-@dataclass
-class _Section:
-    """A part of the page."""
-
-    name: str
-    title: str
-    text: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    figures: list[_Figure] = field(default_factory=list)
-    tables: list[_Table] = field(default_factory=list)
-    failed: bool = False
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    what: str
-    how: str
-    why: str
-
-
 def html(report: PageReport) -> bytes:
     """The page, in one file; the same report gives the same bytes.
 
     Raises:
         ToolFailed: if Jinja2 or matplotlib is not installed.
     """
-    require("report")
-    sections = list(_sections(report))
-    for count, figure in enumerate(figure for section in sections for figure in section.figures):
-        object.__setattr__(figure, "svg", _named(figure.svg, f"f{count}"))
-    parts = {name: _file(name) for name in ("style.css", "script.js")}
-    page = _template().render(
-        report=report, verdicts=list(_verdicts(report)), sections=sections, style=parts["style.css"],
-        script=parts["script.js"], title=f"{report.program} on {report.target}", percent=percent,
-    )  # fmt: skip
-    return bytes(page, "utf-8")
+    title = f"{report.program} on {report.target}"
+    return rendered(title, report.samples, report.timesteps, list(_verdicts(report)), lambda: list(_sections(report)))
 
 
 def tables(report: PageReport) -> dict[str, bytes]:
@@ -114,46 +36,18 @@ def tables(report: PageReport) -> dict[str, bytes]:
     return {f"{table.name}.csv": table.csv.encode() for table in found}
 
 
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        _file("page.html.j2")
-    )
-
-
-def _file(name: str) -> str:
-    return resources.files("neurocompile.reports.html").joinpath(name).read_text("utf-8")
-
-
-def _named(svg: str, prefix: str) -> str:
-    """The figure with names of its own: a page has several."""
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
-    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
-
-
-def _shown(cell: Any) -> str:
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, int | float):
-        return number(cell)
-    return "-" if cell is None or cell == "" else str(cell)
-
-
 # -- verdicts ----------------------------------------------------------------------------------------------------------
 
 
-def _verdicts(report: PageReport) -> Iterator[_Verdict]:
+def _verdicts(report: PageReport) -> Iterator[Verdict]:
     if report.validation is not None:
         for stage in report.validation.stages:
             how = "not run" if stage.passed is None else "passed" if stage.passed else "failed"
-            yield _Verdict(stage.title, how, _why(stage))
+            yield Verdict(stage.title, how, _why(stage))
     run = next(iter(report.runs.values()), None)
     if run is not None and run.fits is not None:
         how = "passed" if run.fits else "failed"
-        yield _Verdict("fits on one chip", how, "" if run.fits else f"at least {run.chips_needed} chips")
+        yield Verdict("fits on one chip", how, "" if run.fits else f"at least {run.chips_needed} chips")
 
 
 def _why(stage: Stage) -> str:
@@ -172,9 +66,9 @@ def _why(stage: Stage) -> str:
 # -- sections ----------------------------------------------------------------------------------------------------------
 
 
-def _sections(report: PageReport, drawn: bool = True) -> Iterator[_Section]:
+def _sections(report: PageReport, drawn: bool = True) -> Iterator[Section]:
     run = next(iter(report.runs.values()), None)
-    makers: list[tuple[bool, Callable[[], _Section]]] = [
+    makers: list[tuple[bool, Callable[[], Section]]] = [
         (_fails(report.validation), lambda: _divergence(report.validation, drawn)),  # type: ignore[arg-type]
         (report.validation is not None, lambda: _stages(report.validation)),  # type: ignore[arg-type]
         (True, lambda: _network(report, drawn)),
@@ -194,8 +88,8 @@ def _fails(validation: Validation | None) -> bool:
     return validation is not None and any(stage.causes for stage in validation.stages)
 
 
-def _divergence(validation: Validation, drawn: bool) -> _Section:
-    made = _Section("divergence", "Where it began to differ, and why", failed=True)
+def _divergence(validation: Validation, drawn: bool) -> Section:
+    made = Section("divergence", "Where it began to differ, and why", failed=True)
     rows = []
     for stage in validation.stages:
         for cause in stage.causes:
@@ -207,10 +101,10 @@ def _divergence(validation: Validation, drawn: bool) -> _Section:
             )  # fmt: skip
             if drawn and len(made.figures) < 4:
                 words = _course(cause)
-                made.figures.append(_Figure(figures.course(cause), words))
+                made.figures.append(Figure(figures.course(cause), words))
     columns = ("stage", "layer", "sample", "step", "neuron", "should fire", "fired", "membrane", "threshold",
                "places that differ", "named", "in words")  # fmt: skip
-    made.tables.append(_Table("divergence", columns, tuple(rows)))
+    made.tables.append(Table("divergence", columns, tuple(rows)))
     return made
 
 
@@ -225,8 +119,8 @@ def _course(cause: Cause) -> str:
     )
 
 
-def _stages(validation: Validation) -> _Section:
-    made = _Section("checked", "What was checked, and against what", [validation.summary])
+def _stages(validation: Validation) -> Section:
+    made = Section("checked", "What was checked, and against what", [validation.summary])
     rows = tuple(
         (
             stage.title, stage.against, stage.samples_run, stage.positions, stage.spikes_expected, stage.mismatches,
@@ -238,13 +132,13 @@ def _stages(validation: Validation) -> _Section:
     columns = ("stage", "against", "samples", "positions compared", "spikes expected", "positions differing", "ties",
                "membranes compared", "membranes differing", "")  # fmt: skip
     notes = tuple(f"{stage.title} asks: {stage.asked}" for stage in validation.stages if stage.asked)
-    made.tables.append(_Table("checked", columns, rows, notes))
+    made.tables.append(Table("checked", columns, rows, notes))
     return made
 
 
-def _network(report: PageReport, drawn: bool) -> _Section:
+def _network(report: PageReport, drawn: bool) -> Section:
     sizes = report.sizes
-    made = _Section("network", "The network as it went to the chip")
+    made = Section("network", "The network as it went to the chip")
     made.text.append(
         f"{number(sizes.neurons)} neurons, {number(sizes.synapses)} synapses, {number(sizes.weights)} stored weights "
         f"of {report.weight_bits} bits, {report.timesteps} steps an inference."
@@ -258,7 +152,7 @@ def _network(report: PageReport, drawn: bool) -> _Section:
         legend = (
             "Green: inputs and what the host computes; blue: on the chip; red: in simulation only; dashed: delayed."
         )
-        made.figures.append(_Figure(figures.network(report.layers), legend, f"{words}."))
+        made.figures.append(Figure(figures.network(report.layers), legend, f"{words}."))
     lines = any(layer.line for layer in report.layers)
     rows = tuple(
         (
@@ -270,12 +164,12 @@ def _network(report: PageReport, drawn: bool) -> _Section:
         for layer in report.layers
     )  # fmt: skip
     columns = ("layer", "kind", "shape", "hears", "weights", "bits used", "runs on", *(["your line"] if lines else []))
-    made.tables.append(_Table("network", columns, rows))
+    made.tables.append(Table("network", columns, rows))
     return made
 
 
-def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
-    made = _Section("activity", "What it did")
+def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> Section:
+    made = Section("activity", "What it did")
     accuracy = "" if run.accuracy is None else f"Accuracy {percent(run.accuracy)}. "
     made.text.append(
         f"{accuracy}{run.samples:,} samples; per inference {number(run.per_sample.spikes)} spikes, "
@@ -287,12 +181,12 @@ def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
         caption = (
             f"Spikes of the first sample: a row of marks for each neuron{' (evenly chosen ones)' * some}. {words}."
         )
-        made.figures.append(_Figure(figures.rasters(report.rasters, report.timesteps), caption))
+        made.figures.append(Figure(figures.rasters(report.rasters, report.timesteps), caption))
     if drawn:
         rates = "; ".join(
             f"{each.name} {percent(each.firing_rate)}" for each in run.layers if each.firing_rate is not None
         )
-        made.figures.append(_Figure(figures.layers(run), "Firing rates and synaptic operations by layer.", f"{rates}."))
+        made.figures.append(Figure(figures.layers(run), "Firing rates and synaptic operations by layer.", f"{rates}."))
     rows = tuple(
         (
             layer.name, layer.kind, layer.neurons, layer.firing_rate, layer.totals.spikes, layer.totals.sops,
@@ -303,16 +197,16 @@ def _activity(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
     )  # fmt: skip
     columns = ("layer", "kind", "neurons", "firing rate", "spikes", "SOPs", "SOPs of weights not 0", "MACs",
                "active updates", "inactive updates", "energy, pJ")  # fmt: skip
-    made.tables.append(_Table("layers", columns, rows, ("sums over all samples",)))
+    made.tables.append(Table("layers", columns, rows, ("sums over all samples",)))
     found = plain(run.neurobench)
     found |= found.pop("SynapticOperations") or {}
     notes = ("by the names of NeuroBench's metrics, an inference",)
-    made.tables.append(_Table("neurobench", ("metric", "value"), tuple(found.items()), notes))
+    made.tables.append(Table("neurobench", ("metric", "value"), tuple(found.items()), notes))
     return made
 
 
-def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
-    made = _Section("energy", "What it costs")
+def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> Section:
+    made = Section("energy", "What it costs")
     if run.per_sample.energy_pj is None:
         made.text.append(f"{run.target} has no published price; others are below.")
     else:
@@ -333,49 +227,49 @@ def _energy(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
             f"{name} {energy(each.per_sample.energy_pj, bool(each.bill.is_lower_bound))}"
             for name, each in priced.items()
         )
-        made.figures.append(_Figure(figures.energy(priced), "Energy of an inference on each chip.", f"{words}."))
+        made.figures.append(Figure(figures.energy(priced), "Energy of an inference on each chip.", f"{words}."))
     if drawn and run.bill.by_term_pj and any(run.bill.by_term_pj.values()):
         parts = ", ".join(f"{name} {pj / run.samples:.4g} pJ" for name, pj in run.bill.by_term_pj.items() if pj)
-        made.figures.append(_Figure(figures.spent(run), f"On {run.target}, by what it is for: {parts}."))
+        made.figures.append(Figure(figures.spent(run), f"On {run.target}, by what it is for: {parts}."))
     columns = ("chip", "pJ an inference", "least", "most", "pJ/SOP", "", "no price for", "fits on one chip",
                "chips, at least", "ns an inference")  # fmt: skip
-    made.tables.append(_Table("energy", columns, tuple(rows), ("no price: counted over all samples, and in no sum",)))
+    made.tables.append(Table("energy", columns, tuple(rows), ("no price: counted over all samples, and in no sum",)))
     return made
 
 
-def _quantization(report: PageReport, drawn: bool) -> _Section:
+def _quantization(report: PageReport, drawn: bool) -> Section:
     assert report.validation is not None
     stage = next(stage for stage in report.validation.stages if stage.name == "quantization")
-    made = _Section("quantization", "What quantization did")
+    made = Section("quantization", "What quantization did")
     before, after = percent(report.validation.accuracy_reference), percent(report.validation.accuracy_program)
     made.text.append(f"Accuracy {before} before, {after} as integers; F1 of the spikes {percent(stage.f1)}.")
     if drawn and stage.agreement:
         made.figures.append(
-            _Figure(figures.faithful(stage), "Spikes of the integers against those in float64, by layer.")
+            Figure(figures.faithful(stage), "Spikes of the integers against those in float64, by layer.")
         )
     rows = tuple(
         (name, stage.firing_rates.get(name), share, stage.layer_precision.get(name), stage.layer_recall.get(name))
         for name, share in stage.agreement.items()
     )
     columns = ("layer", "firing rate", "positions that agree", "precision", "recall")
-    made.tables.append(_Table("quantization", columns, rows))
+    made.tables.append(Table("quantization", columns, rows))
     made.log += [note for note in report.notes if note.startswith("quantize")]
     return made
 
 
-def _cores(report: PageReport, drawn: bool) -> _Section:
+def _cores(report: PageReport, drawn: bool) -> Section:
     placed = report.placed
     assert placed is not None
     bounds = bounds_of(placed.limits, placed.weight_bits)
     nearest = [nearest_limit(core, bounds) for core in placed.cores]
     percents = [0.0 if each is None else each.percent for each in nearest]
-    made = _Section("cores", "Cores")
+    made = Section("cores", "Cores")
     full = placed.fullest
     most = "" if full is None else f"; the fullest is at {full.percent:.0f} % of its {full.resource}"
     crossing = f"; {placed.crossing:,} axons lead from chip to chip" if placed.crossing else ""
     made.text.append(f"{len(placed.cores):,} cores on {placed.chips} chip{'s' * (placed.chips > 1)}{most}{crossing}.")
     if drawn and placed.cores:
-        made.figures.append(_Figure(figures.cores(placed, percents), f"{made.text[0]} Cores on the mesh of each chip."))
+        made.figures.append(Figure(figures.cores(placed, percents), f"{made.text[0]} Cores on the mesh of each chip."))
     rows = tuple(
         (each.layer, each.cores, "x".join(map(str, each.block)), each.neurons, each.compartments or None,
          each.synapse_bytes, each.input_axons, each.output_axons, each.bound, each.percent)
@@ -383,17 +277,17 @@ def _cores(report: PageReport, drawn: bool) -> _Section:
     )  # fmt: skip
     columns = ("layer", "cores", "largest block", "neurons", "compartments", "synapse memory, bytes", "input axons",
                "output axons", "bound by", "% of that")  # fmt: skip
-    made.tables.append(_Table("cores", columns, rows))
+    made.tables.append(Table("cores", columns, rows))
     if report.times is not None and report.times.cores:
         busy = sorted(report.times.cores.items(), key=lambda each: -each[1])
-        made.tables.append(_Table("busy", ("core", "busy, share of the time"), tuple(busy[:32]),
+        made.tables.append(Table("busy", ("core", "busy, share of the time"), tuple(busy[:32]),
                                   ("in the first sample; the 32 busiest",)))  # fmt: skip
     return made
 
 
-def _time(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
+def _time(report: PageReport, run: SimulateReport, drawn: bool) -> Section:
     assert run.timing is not None
-    made = _Section("time", "How long it takes", [run.timing.basis + "."])
+    made = Section("time", "How long it takes", [run.timing.basis + "."])
     if run.latency_ns is not None:
         made.text.append(f"{run.latency_ns / run.samples / 1e3:,.4g} µs an inference.")
     if run.cycles is not None:
@@ -402,13 +296,13 @@ def _time(report: PageReport, run: SimulateReport, drawn: bool) -> _Section:
         if drawn:
             lengths = ", ".join(f"{length:.4g}" for length in report.times.steps)
             words = f"Steps of the first sample, in {report.times.unit}: {lengths}."
-            made.figures.append(_Figure(figures.latency(report), words))
+            made.figures.append(Figure(figures.latency(report), words))
         rows = tuple(enumerate(report.times.steps))
-        made.tables.append(_Table("steps", ("step of the chip", report.times.unit), rows))
+        made.tables.append(Table("steps", ("step of the chip", report.times.unit), rows))
     return made
 
 
-def _sources(report: PageReport) -> _Section:
+def _sources(report: PageReport) -> Section:
     rows = tuple(
         (
             chip,
@@ -425,4 +319,4 @@ def _sources(report: PageReport) -> _Section:
         for name, constant in constants.items()
     )
     columns = ("chip", "of", "nominal", "least", "most", "unit", "basis", "scope", "source")
-    return _Section("sources", "Where the prices come from", tables=[_Table("sources", columns, rows)])
+    return Section("sources", "Where the prices come from", tables=[Table("sources", columns, rows)])

@@ -17,6 +17,7 @@ _WRITERS = {
     "CheckReport": "check",
     "DemoReport": "demo",
     "DigitsReport": "demo",
+    "ExploreReport": "explore",
     "ExportReport": "export",
     "InspectReport": "inspect",
     "PageReport": "page",

@@ -47,12 +47,15 @@ def text(report: ExportReport) -> Iterator[Part]:
 
 
 def _layers(report: ExportReport) -> Table:
-    title = f"{report.target}: {report.weight_bits}-bit weights, T = {report.timesteps}"
-    made = table(title, "layer", "shape", "membrane step", "decay", legend=_LEGEND)
+    of = report.layer_bits
+    bits = f"{min(of.values())}- to {report.weight_bits}" if of else report.weight_bits
+    title = f"{report.target}: {bits}-bit weights, T = {report.timesteps}"
+    made = table(title, "layer", "shape", *["bits"] * bool(of), "membrane step", "decay", legend=_LEGEND)
     for layer in report.layers:
         (least, most), (low, high) = layer.unit, layer.decay
         decay = f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}"
         unit = f"{least:.3g}" if least == most else f"{least:.3g}..{most:.3g}"
-        made.add_row(layer.name, " x ".join(map(str, layer.shape)), unit, decay)
+        width = [str(of[layer.name])] if of else []
+        made.add_row(layer.name, " x ".join(map(str, layer.shape)), *width, unit, decay)
     made.legend += readouts(layer.name for layer in report.layers)
     return made
