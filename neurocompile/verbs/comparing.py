@@ -95,14 +95,15 @@ def compare_sharded(
     allowed = {name: number for name, number in (tolerances or {}).items() if name == "lowering"}  # what a shard asks
     common = {"program": Shared(program), "name": name, "reference": model, "tolerances": allowed}
     about = [name, None if model is None else known or model.digest, _torch(), allowed]
+    sums = [part_sum(data.part(*border)) if isinstance(engine, Kept) else "" for border in cut]
     tasks = [
         Task(
             "neurocompile.verbs.comparing:compare_shard",
-            {**common, "border": border, **source_of(data, border)},
-            key_of(about, border[0], part_sum(data.part(*border))) if isinstance(engine, Kept) else "",
+            {**common, "border": border, **source_of(data, border, known)},
+            key_of(about, border[0], known) if known else "",
             f"samples {border[0]} to {border[1] - 1}",
         )
-        for border in cut
+        for border, known in zip(cut, sums)
     ]
     pairs = [each for each in planned if isinstance(each, Pair)]
     outcomes = [Outcome() for _ in pairs]

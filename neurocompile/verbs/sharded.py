@@ -87,14 +87,15 @@ def run_sharded(
         "timed": run.clock is not None, "placement": placement,
     }  # fmt: skip
     common = {"program": shared, "name": name, "threads": threads or (1 if engine.workers > 1 else None), **options}
+    sums = [part_sum(data.part(*border)) if isinstance(engine, Kept) else "" for border in cut]
     tasks = [
         Task(
             "neurocompile.verbs.sharded:shard",
-            {**common, "border": border, **source_of(data, border)},
-            key_of(name, options, part_sum(data.part(*border))) if isinstance(engine, Kept) else "",
+            {**common, "border": border, **source_of(data, border, known)},
+            key_of(name, options, known) if known else "",
             f"samples {border[0]} to {border[1] - 1}",
         )
-        for border in cut
+        for border, known in zip(cut, sums)
     ]
     parts, given = [], dict(run.given)
     for (start, stop), found in zip(cut, engine.run(tasks)):

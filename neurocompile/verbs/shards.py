@@ -114,14 +114,22 @@ def program_sum(program: Program) -> str:
     return key_of(program.files())
 
 
-def source_of(data: Data, border: Border) -> dict[str, Any]:
-    """The samples of a shard, as a task is given them: where they are, or themselves."""
+def source_of(data: Data, border: Border, known: str = "") -> dict[str, Any]:
+    """The samples of a shard, as a task is given them: where they are, or themselves.
+
+    Args:
+        data: all samples.
+        border: of the shard.
+        known: its checksum; "": only that of its first and its last sample is looked at where they are read again.
+    """
     start, stop = border
     if isinstance(data, Stored):
         return {
             "folder": data.folder.resolve(),
             "opened": {"chosen": data.chosen, "shapes": data.shapes, "timesteps": data.timesteps},
             "samples": len(data),
+            "known": known,
+            "ends": _ends(data, border),
         }
     return {"arrays": {name: _frames(x[start:stop]) for name, x in data.inputs.items()}}
 
@@ -135,16 +143,26 @@ def part_of(source: Mapping[str, Any], border: Border, timesteps: int) -> Data:
     if "arrays" in source:
         return Data({name: _in_time(x, timesteps) for name, x in source["arrays"].items()})
     stored = held("data", str(source["folder"]), lambda: reopened(source["folder"], **source["opened"]))
+    what, fix = "a worker sees other data under this name", "put the same where every worker sees it"
     if len(stored) != source["samples"]:
-        what, fix = "a worker sees other data under this name", "put the same where every worker sees it"
         actual, limit = f"{len(stored):,} samples", f"{source['samples']:,}"
         raise BadInput(Problem(what, str(source["folder"]), actual, limit, fix))
-    return stored.part(*border)
+    part = stored.part(*border)
+    if source["known"] != part_sum(part) if source["known"] else source["ends"] != _ends(stored, border):
+        actual = f"other values in samples {border[0]:,} to {border[1] - 1:,}"
+        raise BadInput(Problem(what, str(source["folder"]), actual, fix=fix))
+    return part
 
 
 def part_sum(data: Data) -> str:
     """The checksum of some samples."""
     return key_of({name: _frames(x) for name, x in data.inputs.items()})
+
+
+def _ends(data: Data, border: Border) -> str:
+    """The checksum of the first and the last sample of a shard."""
+    start, stop = border
+    return key_of([part_sum(data.part(at, at + 1)) for at in (start, stop - 1)])
 
 
 def _frames(x: Array) -> Array:

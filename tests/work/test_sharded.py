@@ -161,17 +161,25 @@ def test_nc1_without_its_clock(folder: Path, small: None) -> None:
     assert printed(*common, "--workers", 1) == printed(*common, "--workers", 2)
 
 
-def test_other_data_on_a_worker(folder: Path, small: None, tmp_path: Path) -> None:
-    """The same name, and other files: told by the number of samples."""
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("other", ["fewer", "another", "one value in the middle"])
+def test_other_data_on_a_worker(other: str, kept: bool, folder: Path, small: None, tmp_path: Path) -> None:
+    """The same name, and other files: told by the number of samples, by those at the ends, or by all where results
+    are kept."""
     from neurocompile.data import load_data
     from neurocompile.errors import BadInput
-    from neurocompile.verbs.shards import part_of, source_of
+    from neurocompile.verbs.shards import part_of, part_sum, source_of
 
     (tmp_path / "data").mkdir()
     np.save(tmp_path / "data" / "x.npy", np.zeros((300, STEPS, *SHAPE)))
     data = load_data(tmp_path / "data", {"input": SHAPE}, STEPS)
-    source = source_of(data, (0, 128))
-    np.save(tmp_path / "data" / "x.npy", np.zeros((200, STEPS, *SHAPE)))
+    source = source_of(data, (0, 128), part_sum(data.part(0, 128)) if kept else "")
+    x = np.full((200 if other == "fewer" else 300, STEPS, *SHAPE), float(other == "another"))
+    x[64] += 1
+    np.save(tmp_path / "data" / "x.npy", x)
+    if other.startswith("one") and not kept:
+        part_of(source, (0, 128), STEPS)
+        return
     with pytest.raises(BadInput, match="other data"):
         part_of(source, (0, 128), STEPS)
 

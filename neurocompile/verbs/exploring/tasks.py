@@ -207,9 +207,10 @@ class Samples:
     def part(self, border: Border) -> tuple[dict[str, Any], str]:
         """The samples from one to another, and what stands for them in a key."""
         if border not in self._parts:
-            source = source_of(self.data, border)
+            known = part_sum(self.data.part(*border))
+            source = source_of(self.data, border, known)
             source |= {"arrays": Shared(source["arrays"])} if "arrays" in source else {}
-            self._parts[border] = source, part_sum(self.data.part(*border))
+            self._parts[border] = source, known
         return self._parts[border]
 
 
