@@ -97,7 +97,14 @@ class _Building:
             return w.cast(x, np.float32, f"{x.name}.real")
         return integers(w, graph, name, x)
 
-    def region_of_step(self, w: Writer, region: HostRegion, value: Callable[[str], Value], inputs: Mapping[str, Value], done: dict[str, Value]) -> Value:
+    def region_of_step(
+        self,
+        w: Writer,
+        region: HostRegion,
+        value: Callable[[str], Value],
+        inputs: Mapping[str, Value],
+        done: dict[str, Value],
+    ) -> Value:
         """What a region gives in one step, in real numbers."""
         if region.name not in done:
             given = []
@@ -110,7 +117,7 @@ class _Building:
                 else:
                     op: Any = self.graph[read.source].op
                     given.append(read_at_once(w, op, value(read.source), f"{read.source}.real", self.real))
-            done[region.name] = w.cast(computed(w, region, given, each_step=True), self.real)
+            done[region.name] = w.cast(computed(w, region, given), self.real)
         return done[region.name]
 
 
@@ -155,9 +162,7 @@ class _Step(_Building):
 
 
 class _Scan(_Building):
-    def __init__(
-        self, program: Program, arithmetic: Arithmetics, told: Told, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, program: Program, arithmetic: Arithmetics, told: Told, tell: Callable[[str], None]) -> None:
         super().__init__(program, arithmetic, tell)
         self.told = told
         self.found = Built(onnx.ModelProto())
@@ -261,7 +266,7 @@ class _Scan(_Building):
                 name = self.w.node("Gather", [value.name, first], f"{read.source}.first", axis=1)
                 value = Value(name, value.dtype, (value.shape[0], *value.shape[2:]))
             given.append(value)
-        self.known[region.name] = self.w.cast(computed(self.w, region, given), self.real)
+        self.known[region.name] = self.w.cast(computed(self.w, region, given, self.program.timesteps), self.real)
 
     def _output_of(self, region: HostRegion) -> None:
         """The output of the network that a region gives, and how its steps are read."""

@@ -229,5 +229,3 @@ class _Body:
 
 
 _ROUNDED = {"nearest": "to the nearest (a half up)", "floor": "down", "zero": "towards zero"}
-
-

@@ -26,18 +26,17 @@ def region_problems(region: HostRegion) -> list[Problem]:
     return []
 
 
-def computed(w: Writer, region: HostRegion, values: Sequence[Value], each_step: bool = False) -> Value:
+def computed(w: Writer, region: HostRegion, values: Sequence[Value], timesteps: int = 0) -> Value:
     """What a region makes of values ``[N, (T,) *shape]``, in its own precision.
 
     Args:
         w: where it is written.
         region: in question.
         values: one for each that it reads.
-        each_step: these are ``[N, *shape]``, of one step, and so is the result.
+        timesteps: T; 0: the values are ``[N, *shape]``, of one step, and so is the result.
     """
     stem = f"{w.prefix}{region.name}"
-    samples, steps = values[0].shape[0], values[0].shape[1] if region.timed else 0
-    flat = region.per_step and not each_step
+    flat = region.per_step and timesteps > 0
     given = []
     for k, value in enumerate(values):
         value = w.cast(value, region.precision, f"{stem}.given{k}")
@@ -51,7 +50,7 @@ def computed(w: Writer, region: HostRegion, values: Sequence[Value], each_step: 
     w.nodes.extend(model.graph.node)
     w.constants.extend(model.graph.initializer)
     name = model.graph.output[0].name
-    shape = (samples, *region.shape) if each_step or not region.timed else (samples, steps, *region.shape)
+    shape = (values[0].shape[0], *((timesteps,) if timesteps and region.timed else ()), *region.shape)
     if flat:
         name = w.node("Reshape", [name, w.constant("shape", [-1, *shape[1:]], np.int64)], f"{stem}.over_time")
     return Value(name, np.dtype(region.precision), shape)

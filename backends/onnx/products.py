@@ -52,7 +52,9 @@ class Products:
                 if not of_weight.any() and weight.any():
                     continue
                 name = f"{node.name}.weight" if j == 0 else f"{node.name}.weight.high{j}"
-                each = self._product(op, of_x, name, of_weight, f"{node.name}.{'conv' if weight.ndim > 2 else 'matmul'}", doc)
+                each = self._product(
+                    op, of_x, name, of_weight, f"{node.name}.{'conv' if weight.ndim > 2 else 'matmul'}", doc
+                )
                 each = self.w.cast(each, np.int64 if wide else np.int32)
                 parts.append(self._times(each, 256 ** (i + j)))
         total = parts[0]
@@ -141,9 +143,9 @@ class Products:
         w, (batch, channels, *size) = self.w, x.shape
         within = [n for each in size for n in (each, 1)]
         name = w.node("Reshape", [x.name, w.constant("shape", [0, channels, *within], np.int64)], f"{x.name}.columns")
-        ends = [0, 0, *(n for s in stride for n in (0, s - 1))]
-        pads = w.constant("pads", [0] * len(ends) + ends, np.int64)
-        name = w.node("Pad", [name, pads, w.constant("0", 0, x.dtype)], f"{x.name}.spaced")
+        first = np.zeros([n for s in stride for n in (1, s)])
+        first[(0,) * first.ndim] = 1
+        name = w.node("Mul", [name, w.constant("first", first, x.dtype)], f"{x.name}.spaced")
         full = [n * s for n, s in zip(size, stride)]
         name = w.node("Reshape", [name, w.constant("shape", [0, channels, *full], np.int64)], f"{x.name}.spread")
         wide = Value(name, x.dtype, (batch, channels, *full))
@@ -188,5 +190,3 @@ def _as_conv(op: Any, x: Value) -> Any:
     channels = int(x.shape[1])
     ones = np.ones((channels, 1, *op.kernel), np.int64)
     return Conv(ones, None, op.stride, op.padding, (1,) * len(op.kernel), channels)
-
-

@@ -90,7 +90,9 @@ class Writer:
     ) -> None:
         """A node with several outputs, whose names are known."""
         self.nodes.append(
-            helper.make_node(kind, list(inputs), list(outputs), stem, doc_string=doc or None, domain=domain, **attributes)
+            helper.make_node(
+                kind, list(inputs), list(outputs), stem, doc_string=doc or None, domain=domain, **attributes
+            )
         )
 
     def node(
