@@ -200,7 +200,8 @@ def export(
         bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
         chips=chips, encode=encode,
         emit=None if emit is None else _several(emit), integers=integers,
-        approximate=approximate, onnx_arithmetic=onnx_arithmetic, onnx_reals=onnx_reals, stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
+        approximate=approximate, onnx_arithmetic=onnx_arithmetic, onnx_reals=onnx_reals,
+        stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
         validate=validate, print_ir_after=print_ir_after,
     )  # fmt: skip
     return run(request)

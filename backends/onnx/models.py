@@ -15,7 +15,7 @@ from neurocompile.backends.onnx.network import BATCH, Network, State, Step
 from neurocompile.backends.onnx.ranges import Ranges
 from neurocompile.backends.onnx.writing import DOMAIN, IR_VERSION, OPSET, Value, Writer
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Array, Input, Output
+from neurocompile.ir.ops import Output
 
 __all__ = [
     "Told",

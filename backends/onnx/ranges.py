@@ -32,8 +32,8 @@ def type_for(low: float, high: float) -> Any:
 class Ranges:
     """Of an integer graph: the type of each event and current, the reach of what layers hear, and what is too large.
 
-    ``count`` is how many bytes with a sign an event has. ``partial`` is, for each node with weights (or a SumPool), the largest sum of sizes of its products: no partial sum
-    in any order is larger.
+    ``count`` is how many bytes with a sign an event has. ``partial`` is, for each node with weights (or a SumPool), the
+    largest sum of sizes of its products: no partial sum in any order is larger.
     """
 
     types: dict[str, Any]
