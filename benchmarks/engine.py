@@ -1,4 +1,4 @@
-"""The engine beside SpikingJelly, PyTorch and ONNX Runtime, all on this machine in one interleaved run, and beneath the roof.
+"""The engine beside SpikingJelly, PyTorch and ONNX Runtime, in one interleaved run here, and beneath the roof.
 
 ``python -m benchmarks.engine [--json] [--quick] [--seed S] [--repeats N] [--plot FILE.png]``; docs/engine.md holds what
 it printed. The engine counts every synaptic operation while it is timed; it cannot do without.
