@@ -194,7 +194,10 @@ def _running(opened: Sequence[Opened]) -> bool:
 def _runner_stages(
     integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine
 ) -> list[Pair | Stage]:
-    """A stage for each that runs the program, or would; "backend" stands for the target's own if it has none."""
+    """A stage for each that runs the program, or would; "backend" stands for the target's own if it has none.
+
+    What runs any program comes last.
+    """
     stages: list[Pair | Stage] = []
     if all(runner.of_any for runner, _ in opened):
         stages = [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
@@ -202,7 +205,7 @@ def _runner_stages(
         Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)
         else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor, examine)
-        for runner, executor in opened
+        for runner, executor in sorted(opened, key=lambda each: each[0].of_any)
     ]
 
 

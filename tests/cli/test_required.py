@@ -63,8 +63,8 @@ def test_what_ran_on_a_few_samples_is_told_where_it_stands(nc1: Path, model: Pat
     given = nc1, "--data", data.path, "--reference", model, "--backend-samples", "2"
     assert _unmet(0, *given, "--require", "rtl", "--require", "lowering") == {}
     body = done("validate", *given, "--json").json
-    assert body["summary"] == "proved: lowering, quantization, rtl (2 of 12 samples)"
-    assert [stage["samples_run"] for stage in body["stages"]] == [12, 12, 2]
+    assert body["summary"] == "proved: lowering, quantization, rtl (2 of 12 samples), onnx (2 of 12 samples)"
+    assert [stage["samples_run"] for stage in body["stages"]] == [12, 12, 2, 2]
     assert body["samples"] == 12
     (row,) = (line for line in done("validate", *given).out.splitlines() if line.startswith(" rtl  "))
     assert "2 of 12" in row
