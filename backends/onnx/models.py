@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-import neurocompile
+from neurocompile import __version__
 from neurocompile.backends.onnx.network import BATCH, Network, State, Step
 from neurocompile.backends.onnx.ranges import Ranges
 from neurocompile.backends.onnx.writing import DOMAIN, IR_VERSION, OPSET, Value, Writer
@@ -190,7 +190,7 @@ def model_of(
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
         ir_version=IR_VERSION,
         producer_name="neurocompile",
-        producer_version=neurocompile.__version__,
+        producer_version=__version__,
         doc_string=doc,
     )
     helper.set_model_props(model, {key: value for key, value in about.items() if key != "description"})

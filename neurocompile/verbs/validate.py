@@ -171,12 +171,15 @@ def validate_program(
         planned.append(Pair("lowering", real, reference, rule, examine=RealsExamined(program, reference.graph)))
     planned.append(Pair("quantization", integers, real, Faithful(order)))
     examine = IntegersExamined(program)
-    planned += _runner_stages(integers, order, target, opened, examine)
+    own, others = ([each for each in opened if each[0].of_any is any_] for any_ in (False, True))
+    missing = Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")
+    planned += _runner_stages(integers, order, target, own, examine) or [missing]
     brought = None if recorded is None else bring(recorded, program, data)
     if brought is not None:
         spikes = brought.recorded.spikes
         pair = Pair("recorded", integers, Replay(spikes), Recorded(order), examine=examine)
         planned.append(pair if spikes else brought.stage(target))
+    planned += _runner_stages(integers, order, target, others, examine)
     planned += _absent(required, planned, target)
     stages = compare_pairs(planned, target, data, progress)
     if brought is not None:
@@ -194,18 +197,12 @@ def _running(opened: Sequence[Opened]) -> bool:
 def _runner_stages(
     integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine
 ) -> list[Pair | Stage]:
-    """A stage for each that runs the program, or would; "backend" stands for the target's own if it has none.
-
-    What runs any program comes last.
-    """
-    stages: list[Pair | Stage] = []
-    if all(runner.of_any for runner, _ in opened):
-        stages = [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
-    return stages + [
+    """A stage for each that runs the program, or would."""
+    return [
         Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)
         else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor, examine)
-        for runner, executor in sorted(opened, key=lambda each: each[0].of_any)
+        for runner, executor in opened
     ]
 
 
