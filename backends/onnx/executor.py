@@ -89,7 +89,10 @@ class OnnxExecutor:
         wanted = [name for names in kinds.values() for name in names.values()]
         given = _given(session, inputs)
         results = dict(zip(wanted, session.run(wanted, given))) if wanted else {}
-        return Trace(**{kind: {layer: results[name] for layer, name in names.items()} for kind, names in kinds.items()})
+        told: dict[str, Any] = {
+            kind: {layer: results[name] for layer, name in names.items()} for kind, names in kinds.items()
+        }
+        return Trace(**told)
 
     def _by_steps(self, built: Built, session: _Session, inputs: Mapping[str, Array], membranes: bool) -> Trace:
         samples, timesteps = next(iter(inputs.values())).shape[:2]
@@ -107,7 +110,7 @@ class OnnxExecutor:
             for name, result in results.items():
                 found[name].append(result)
             states = {state.now.name: results[state.after.name] for state in built.states}
-        told = {
+        told: dict[str, Any] = {
             kind: {layer: np.stack(found[name], axis=1) for layer, name in names.items()}
             for kind, names in kinds.items()
         }

@@ -50,10 +50,10 @@ def computed(w: Writer, region: HostRegion, values: Sequence[Value], timesteps: 
     w.nodes.extend(model.graph.node)
     w.constants.extend(model.graph.initializer)
     name = model.graph.output[0].name
-    shape = (values[0].shape[0], *((timesteps,) if timesteps and region.timed else ()), *region.shape)
+    own = (*((timesteps,) if timesteps and region.timed else ()), *region.shape)
     if flat:
-        name = w.node("Reshape", [name, w.constant("shape", [-1, *shape[1:]], np.int64)], f"{stem}.over_time")
-    return Value(name, np.dtype(region.precision), shape)
+        name = w.node("Reshape", [name, w.constant("shape", [-1, *own], np.int64)], f"{stem}.over_time")
+    return Value(name, np.dtype(region.precision), (values[0].shape[0], *own))
 
 
 def _model_of(region: HostRegion) -> onnx.ModelProto:

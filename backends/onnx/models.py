@@ -87,7 +87,8 @@ def scan(
         what it gave, and what else was wanted, both ``[T, N, *shape]``.
     """
     timesteps = scanned[0][0].shape[0]
-    turn, others = Turn(), {}
+    turn = Turn()
+    others: dict[str, Value] = {}
     wanted: list[tuple[dict[str, Value], str, str, Value]] = []
     wanted += [(turn.outputs, name, f"{name}.steps", value) for name, value in step.outputs.items()]
     for name, value in step.spikes.items():

@@ -216,9 +216,9 @@ class Writing:
         x, padding = cropped(w, x, op.padding)
         # There is no MaxPool of int32; float64 has all whole numbers up to 2**53.
         x = x if x.dtype in (np.int8, np.float32) else w.cast(x, np.float64)
-        pads = [a for a, _ in padding] + [b for _, b in padding]
-        sizes = {"kernel_shape": list(op.kernel), "strides": list(op.stride), "dilations": list(op.dilation)}
-        name = w.node("MaxPool", [x.name], f"{node.name}.max", doc=self.told(node), pads=pads, **sizes)
+        sizes: dict[str, Any] = {"pads": [a for a, _ in padding] + [b for _, b in padding]}
+        sizes |= {"kernel_shape": list(op.kernel), "strides": list(op.stride), "dilations": list(op.dilation)}
+        name = w.node("MaxPool", [x.name], f"{node.name}.max", doc=self.told(node), **sizes)
         return w.cast(Value(name, x.dtype, x.shape), dtype, node.name)
 
     def _moved(self, node: Node, op: Op, inputs: list[Value]) -> Value:
@@ -253,7 +253,8 @@ class Writing:
     # -- states --------------------------------------------------------------------------------------------------------
 
     def _neurons(self, node: Node, op: Neuron | Integrator, x: Value) -> Value:
-        w, shape, name = self.w, (BATCH, *self.graph.edges[node.name].shape), node.name
+        w, own, name = self.w, self.graph.edges[node.name].shape, node.name
+        shape: tuple[int | str, ...] = (BATCH, *own)
         unit = unit_of(op, self.network.arithmetic, 0 if self.ranges is None else self.ranges.reach[name])
         dtype = np.dtype(unit.kind.dtype)
         fires = isinstance(op, Neuron)
@@ -267,11 +268,11 @@ class Writing:
         told = f"{unit.kind.equation}{self._scale(name)}\n{self.told(node)}"
         w.call(self.network.functions.named(unit), read, outputs, f"{name}.neuron", domain=DOMAIN, doc=told)
         for (kind, state), next_name in zip(states.items(), after):
-            rest = np.broadcast_to(unit.states[kind], shape[1:])
+            rest = np.broadcast_to(unit.states[kind], own)
             self.step.states.append(State(state, w.known(next_name, dtype, shape), rest))
         self.step.membranes[name] = w.known(h, dtype, shape)
         self.step.potentials[name] = self.step.states[-len(after)].after
-        if not fires:
+        if not isinstance(op, Neuron):
             return self.step.membranes[name]
         self.step.spikes[name] = w.known(spikes, np.int8, shape)
         return self._worth(node, op, self.step.spikes[name])

@@ -116,7 +116,7 @@ class Products:
         }
         total = self.w.node("ConvInteger" if whole else "Conv", [x.name, given], stem, doc=doc, **attributes)
         size = (
-            (n + a + b - d * (k - 1) - 1) // s + 1
+            (int(n) + a + b - d * (k - 1) - 1) // s + 1
             for n, (a, b), d, k, s in zip(x.shape[2:], padding, op.dilation, weight.shape[2:], op.stride)
         )
         return Value(total, np.dtype(np.int32 if whole else np.float32), (x.shape[0], len(weight), *size))
@@ -125,7 +125,7 @@ class Products:
         """A convolution of the event with zeros between its rows, with the kernel turned round."""
         inputs, outputs, *kernel = weight.shape
         grouped = weight.reshape(op.groups, inputs // op.groups, outputs, *kernel)
-        turned = np.flip(np.moveaxis(grouped, 1, 2), range(3, weight.ndim + 1))
+        turned = np.flip(np.moveaxis(grouped, 1, 2), tuple(range(3, weight.ndim + 1)))
         spread = self._spread(x, op.stride)
         padding = tuple(
             (d * (k - 1) - p, d * (k - 1) - p + extra)
