@@ -96,7 +96,9 @@ def test_what_a_host_computes_in_turns_and_in_a_loop(tmp_path: Path) -> None:
     np.testing.assert_allclose(reals.outputs["output"], wanted.outputs["output"], atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "part"), [("fsvae", "sample"), ("sddpm-tsm", "denoiser")])
+@pytest.mark.parametrize(
+    ("name", "part"), [("fsvae", "sample"), pytest.param("sddpm-tsm", "denoiser", marks=pytest.mark.slow)]
+)
 def test_trained_generators(name: str, part: str) -> None:
     """Host regions of trained networks: in loops, over time, and many of them; gains of single steps."""
     program = compiled(GENERATORS[name].parts()[part])
