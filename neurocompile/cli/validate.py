@@ -48,7 +48,7 @@ _COMPARED = (
         multiple=True,
         metavar="STAGE=NUMBER",
         help="What a stage may find and pass (repeatable): lowering=1e-9 (of outputs), quantization=0.5 (points of "
-        "accuracy), recorded, lava, rtl=0 (percent of the spikes).",
+        "accuracy), recorded, lava, rtl, onnx=0 (percent of the spikes).",
     ),
     click.option(
         "--require",

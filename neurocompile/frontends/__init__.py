@@ -21,7 +21,11 @@ _LAST = "pytorch"
 
 FRONTENDS: Table[Frontend] = Table(
     "neurocompile.frontends",
-    {"nir": "neurocompile.frontends.nir:frontend", _LAST: "neurocompile.frontends.pytorch:frontend"},
+    {
+        "nir": "neurocompile.frontends.nir:frontend",
+        "onnx": "neurocompile.frontends.onnx:frontend",
+        _LAST: "neurocompile.frontends.pytorch:frontend",
+    },
 )
 """All frontends by name."""
 

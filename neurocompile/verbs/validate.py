@@ -42,6 +42,7 @@ EXECUTORS: Table[Runner] = Table(
     {
         "lava": "neurocompile.backends.lava.executor:LAVA",
         "rtl": "neurocompile.backends.rtl.executor:RTL",
+        "onnx": "neurocompile.backends.onnx.runner:ONNX",
     },
 )
 """What runs programs besides the simulator, by name."""
@@ -65,14 +66,16 @@ class ValidateRequest(ModelOptions, RecordingOptions, WorkOptions):
         labels: of the samples, if any; an npz file has its own.
         hardware: run on Loihi itself, where the machine has one.
         time_limit_s: that one run of another tool may take before it is killed.
-        backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4).
+        backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4,
+            ONNX Runtime 16).
         lava_python: Python 3.10 with Lava, or its environment; None: the one that is found.
         tolerance: ``STAGE=NUMBER``: how much a stage may find. Of lowering, outputs may differ by this part of the
             largest (1e-9); of quantization, accuracy may fall by so many points (0.5), or, without labels, F1 of the
             spikes lack so many percent; of all others, so many spikes may differ, in percent of those expected (0).
         workers, scheduler, cache: who compares model, folded graph and integers; the rest is compared in this process
             (:class:`neurocompile.verbs.shards.WorkOptions`).
-        require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl).
+        require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl,
+            onnx).
         trust: also run a bundle that is not what this package writes.
     """
 
@@ -142,7 +145,8 @@ def not_opened(program: Program, why: str = "") -> list[Opened]:
         program: compiled.
         why: it does not; "": it does later, and says where.
     """
-    runners = [EXECUTORS[name] for name in target_of(program).backends if name in EXECUTORS]
+    named = target_of(program).backends
+    runners = [EXECUTORS[name] for name in EXECUTORS if name in named or (why and EXECUTORS[name].of_any)]
     hosted = "parts of this network are computed by the host" if program.integer.hosts else ""
     return [(runner, why or ("" if runner.hosts else hosted) or runner.later) for runner in runners]
 
@@ -186,13 +190,16 @@ def validate_program(
         _check_reference(program, reference)
     usual = usual_stages(program, reference, integers, real, allowed)
     examine = IntegersExamined(program)
-    others = _runner_stages(integers, order, target, opened, examine, allowed)
+    own, for_all = ([each for each in opened if each[0].of_any is any_] for any_ in (False, True))
+    missing = Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")
+    others = _runner_stages(integers, order, target, own, examine, allowed) or [missing]
     brought = None if recorded is None else bring(recorded, program, data)
     if brought is not None:
         spikes = brought.recorded.spikes
         as_told = Recorded(order, allowed.get("recorded", 0.0))
         pair = Pair("recorded", integers, Replay(spikes), as_told, examine=examine)
         others.append(pair if spikes else brought.stage(target))
+    others += _runner_stages(integers, order, target, for_all, examine, allowed)
     others += _absent(required, [*usual, *others], target)
     if engine is None:
         stages = compare_pairs([*usual, *others], target, data, progress)
@@ -208,20 +215,19 @@ def validate_program(
 
 
 def _running(opened: Sequence[Opened]) -> bool:
-    return any(not isinstance(executor, str) for _, executor in opened)
+    """Whether the target's own is among what runs: what runs any program is asked for, or runs beside others."""
+    return any(not (isinstance(executor, str) or runner.of_any) for runner, executor in opened)
 
 
 def _runner_stages(
     integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine,
     allowed: Mapping[str, float],
 ) -> list[Pair | Stage]:  # fmt: skip
-    """A stage for each that runs the program, or would; "backend" stands for them where there are none."""
+    """A stage for each that runs the program, or would."""
 
     def rule(runner: Runner) -> BitExact:
         return BitExact(order, allowed.get(runner.executor or runner.stage, 0.0))
 
-    if not opened:
-        return [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
     return [
         Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)

@@ -238,7 +238,7 @@ def test_validate_where_something_else_runs_it(target: str, model: Path, data: D
     out = exported(model, tmp_path / "out", "--target", target)
     given = "validate", out, "--data", data.path
     report = neurocompile.validate(out, data.path, backend_samples=2, time_limit_s=5000)
-    assert [stage.samples for stage in report.stages] == [0, 0, 2]
+    assert [stage.samples for stage in report.stages] == [0, 0, 2, 2]
     same(report, *given, "--backend-samples", "2", "--time-limit", "5000")
     left_out = neurocompile.validate(out, data.path, reference=model, backend_samples=0)
     same(left_out, *given, "--reference", model, "--backend-samples", "0")

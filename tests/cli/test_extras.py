@@ -239,3 +239,18 @@ def test_architectures_of_sanafe_need_sanafe(package: str, tmp_path: Path) -> No
     (tmp_path / "arch.yaml").write_text("architecture: {}")
     names(command({package}, tmp_path, "targets", "--import-sanafe", "arch.yaml", "-o", "a.toml", "--json"), "sanafe")
     nothing_in(tmp_path, ["arch.yaml"])
+
+
+@pytest.mark.parametrize("package", EXTRAS["onnx"])
+def test_onnx_files_need_onnx(package: str, model: Path, program: Path, data: Data, tmp_path: Path) -> None:
+    """Where it is missing, the stage says so, and all others run."""
+    words = ("export", model, "-o", tmp_path / "out", "--emit", "onnx", "--json")
+    check = ("validate", program, "--data", data.path, "--reference", model, "--json")
+    written, checked = commands({package}, tmp_path, [words, check])
+    if package == "onnx":
+        names(written, "onnx")
+    assert written.returncode == (1 if package == "onnx" else 0)
+    assert checked.returncode == 0
+    stage = next(each for each in json.loads(checked.stdout)["stages"] if each["name"] == "onnx")
+    assert stage["passed"] is None
+    assert "pip install 'neurocompile[onnx]'" in stage["reason"]

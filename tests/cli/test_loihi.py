@@ -20,7 +20,7 @@ from tests.backends.lava.against import need_lava
 from tests.cli.helpers import Data, done, exported, npz, one, pickled, refused, result, run, saved, says, small_net
 
 CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
-STAGES = ["lowering", "quantization", "backend"]
+STAGES = ["lowering", "quantization", "backend", "onnx"]
 
 
 def hard_net() -> nn.Sequential:

@@ -48,7 +48,7 @@ def test_a_tool_that_is_missing(target: str, executor: str, why: str, model: Pat
     out = exported(model, tmp_path / "out", "--target", target)
     given = out, "--data", data.path, "--reference", model
     body = done("validate", *given, "--json").json
-    assert body["summary"].startswith(f"proved: lowering, quantization; not run: {executor} (there is n")
+    assert body["summary"].startswith(f"proved: lowering, quantization, onnx; not run: {executor} (there is n")
     unmet = _unmet(5, *given, "--require", executor)
     assert set(unmet) == {executor}
     assert unmet[executor].startswith("did not run: ")
@@ -63,8 +63,8 @@ def test_what_ran_on_a_few_samples_is_told_where_it_stands(nc1: Path, model: Pat
     given = nc1, "--data", data.path, "--reference", model, "--backend-samples", "2"
     assert _unmet(0, *given, "--require", "rtl", "--require", "lowering") == {}
     body = done("validate", *given, "--json").json
-    assert body["summary"] == "proved: lowering, quantization, rtl (2 of 12 samples)"
-    assert [stage["samples_run"] for stage in body["stages"]] == [12, 12, 2]
+    assert body["summary"] == "proved: lowering, quantization, rtl (2 of 12 samples), onnx (2 of 12 samples)"
+    assert [stage["samples_run"] for stage in body["stages"]] == [12, 12, 2, 2]
     assert body["samples"] == 12
     (row,) = (line for line in done("validate", *given).out.splitlines() if line.startswith(" rtl  "))
     assert "2 of 12" in row
@@ -93,7 +93,7 @@ def test_a_stage_that_fails(program: Path, data: Data, tmp_path: Path) -> None:
     assert _unmet(5, *given, "--require", "recorded") == {"recorded": "did not pass"}
     report = neurocompile.validate(program, data.path, recorded=fired, require="recorded")
     assert (report.passed, report.exit_code, set(report.unmet)) == (False, 5, {"recorded"})
-    assert report.summary.startswith("proved: quantization; failed: recorded; not run: lowering (")
+    assert report.summary.startswith("proved: quantization, onnx; failed: recorded; not run: lowering (")
     fired["3"] = 1 - fired["3"]
     report = neurocompile.validate(program, data.path, recorded=fired, require=["recorded", "quantization"])
     assert (report.passed, report.unmet, report.required) == (True, {}, ("recorded", "quantization"))

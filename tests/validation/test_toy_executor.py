@@ -69,7 +69,7 @@ def test_it_has_a_stage_of_its_own(toy: Path, program: Path, data: Data) -> None
     """Beside the others, on as many samples as it says; alone it is enough to validate."""
     code, body = _validated(toy, program, "--data", data.path)
     assert code == 0
-    assert _names(body) == ["lowering", "quantization", "toy"]
+    assert _names(body) == ["lowering", "quantization", "toy", "onnx"]
     stage = body["stages"][2]
     assert (stage["against"], stage["passed"], stage["samples"]) == ("plain Python", True, 5)
     assert (stage["compared"], stage["mismatches"]) == (5 * STEPS * 9, 0)
@@ -111,4 +111,4 @@ def test_what_it_does_not_run(toy: Path, model: Path, data: Data, tmp_path: Path
 
 def test_none_of_it_is_seen_without_the_package(program: Path, model: Path, data: Data, tmp_path: Path) -> None:
     _, body = _validated(tmp_path, program, "--reference", model, "--data", data.path)
-    assert _names(body) == ["lowering", "quantization", "backend"]
+    assert _names(body) == ["lowering", "quantization", "backend", "onnx"]

@@ -1,0 +1,176 @@
+"""An .onnx file as a model: read within limits, lowered, and run by the onnx package's reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel, UsageError
+from neurocompile.files import content_of
+from neurocompile.frontends.base import Settings
+from neurocompile.frontends.onnx.lowering import lowered
+from neurocompile.ir.graph import Graph
+from neurocompile.ir.interpret import interpret, read_out
+from neurocompile.ir.ops import Array, Output, Read
+from neurocompile.ir.trace import Trace
+
+__all__ = ["OnnxModel", "load"]
+
+_MOST = 1 << 31
+"""Bytes of a file: more, protobuf does not take."""
+_CLOSE = 1e-9
+"""How far what the graph gives may be from what the file gives, as a part of the largest value."""
+
+
+@dataclass
+class OnnxModel:
+    """A network without neurons (:class:`neurocompile.frontends.base.Model`)."""
+
+    source: onnx.ModelProto
+    graph: Graph
+    input_shapes: dict[str, tuple[int, ...]]
+    timesteps: int
+    read: Read
+    alone: bool
+    example: dict[str, Array] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    name: str = "the .onnx file, by the reference evaluator of the onnx package, float64"
+
+    def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
+        """Run the file itself, each step as a sample of its own, in float64; there are no membranes."""
+        samples, steps = next(iter(inputs.values())).shape[:2]
+        flat = {
+            name: np.asarray(inputs[name], np.float64).reshape(-1, *shape) for name, shape in self.input_shapes.items()
+        }
+        evaluator = ReferenceEvaluator(self.source)
+        size = 1 if self.alone else samples * steps
+        parts = [
+            evaluator.run(None, {name: x[start : start + size] for name, x in flat.items()})
+            for start in range(0, samples * steps, size)
+        ]
+        whole = [np.concatenate(values).reshape(samples, steps, *values[0].shape[1:]) for values in zip(*parts)]
+        names = ["output" if not k else f"output.{k + 1}" for k in range(len(whole))]
+        return Trace(outputs={name: read_out(Output(self.read), value) for name, value in zip(names, whole)})
+
+
+def load(path: Path, settings: Settings) -> OnnxModel:
+    """Read an .onnx file.
+
+    Args:
+        path: of the file.
+        settings: the number of steps (else 1), how outputs are read over time (else their mean).
+
+    Raises:
+        BadInput: for a file that is damaged, or wants to read others.
+        UsageError: for what such a file says itself.
+        UnsupportedModel: with every input and node that has no place in a graph.
+        NotTheSame: if the graph does not compute what the file does.
+    """
+    given = {"--layout": settings.layout, "--arch": settings.arch, "--input-shape": settings.input_shape}
+    told = [
+        Problem("an .onnx file says this itself", option, str(value), fix=f"leave out {option}")
+        for option, value in given.items()
+        if value is not None
+    ]
+    if told:
+        raise UsageError(told)
+    source = _read(path)
+    inputs, alone = _inputs(source, str(path))
+    steps = settings.timesteps or (settings.otherwise[1] if settings.otherwise else 1)
+    read = settings.readout or "mean"
+    graph = lowered(source, inputs, settings.carries or "real", read)
+    model = OnnxModel(_in_doubles(source), graph, inputs, steps, read, alone)
+    _check_same(model, settings.carries == "spikes", str(path))
+    return model
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    content = content_of(path, _MOST)
+    fix = "write the file again, weights in it"
+    try:
+        source = onnx.load_model_from_string(content)
+        outside = [each.name for each in source.graph.initializer if each.external_data or each.data_location]
+        # A tensor of a node could be elsewhere, too.
+        tensors = [each.t for node in source.graph.node for each in node.attribute if each.HasField("t")]
+        outside += [each.name for each in tensors if each.external_data or each.data_location]
+        if not outside:
+            onnx.checker.check_model(source)
+    except Exception as error:  # protobuf's, the checker's: whatever a damaged file makes of them
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput(Problem(f"this is no ONNX model: {first}", str(path), fix=fix)) from error
+    if outside:
+        what = "this ONNX model wants to read other files; nothing was read"
+        raise BadInput(Problem(what, str(path), ", ".join(outside[:5]), fix=fix))
+    wrong = [
+        Problem("a weight is no number (NaN or infinite)", f"{path}: {each.name}", fix="train it again")
+        for each in source.graph.initializer
+        if (value := numpy_helper.to_array(each)).dtype.kind == "f" and not np.isfinite(value).all()
+    ]
+    if wrong:
+        raise BadInput(wrong)
+    return source
+
+
+def _inputs(source: onnx.ModelProto, where: str) -> tuple[dict[str, tuple[int, ...]], bool]:
+    """Shapes without the batch, and whether samples can only be given one at a time."""
+    constants = {each.name for each in source.graph.initializer}
+    found: dict[str, tuple[int, ...]] = {}
+    alone, problems = False, []
+    for each in source.graph.input:
+        if each.name in constants:
+            continue
+        dims = each.type.tensor_type.shape.dim
+        batch, *shape = dims or [None]
+        known = batch is not None and all(dim.dim_value > 0 for dim in shape) and len(shape) > 0
+        if not known or (batch is not None and batch.dim_value > 1):
+            told = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
+            what, limit = "the shape of this input is not known", "a batch of any size (or 1), and numbers"
+            problems.append(Problem(what, f"{where}: {each.name}", f"[{told}]", limit, "export it with fixed sizes"))
+            continue
+        found[each.name] = tuple(dim.dim_value for dim in shape)
+        alone = alone or (batch is not None and batch.dim_value == 1)
+    if not found and not problems:
+        problems = [Problem("this network has no input", where, fix="export it again")]
+    if problems:
+        raise UnsupportedModel(problems)
+    return found, alone
+
+
+def _in_doubles(source: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with all its constants in float64, as the evaluator computes in what it is given."""
+    double = onnx.ModelProto()
+    double.CopyFrom(source)
+    for each in double.graph.initializer:
+        if (value := numpy_helper.to_array(each)).dtype.kind == "f":
+            each.CopyFrom(numpy_helper.from_array(value.astype(np.float64), each.name))
+    for node in double.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t") and (value := numpy_helper.to_array(attribute.t)).dtype.kind == "f":
+                attribute.t.CopyFrom(numpy_helper.from_array(value.astype(np.float64)))
+    return double
+
+
+def _check_same(model: OnnxModel, spikes: bool, where: str) -> None:
+    """The graph gives what the file gives, on noise.
+
+    Raises:
+        NotTheSame: if it does not.
+    """
+    numbers = np.random.default_rng(0)
+    steps = min(model.timesteps, 2)
+    x: dict[str, Any] = {name: numbers.normal(size=(2, steps, *s)) for name, s in model.input_shapes.items()}
+    x = {name: (value > 0).astype(float) for name, value in x.items()} if spikes else x
+    wanted = model.run(x).outputs
+    found = interpret(model.graph, x, steps).outputs
+    for name, value in wanted.items():
+        far = float(np.abs(found[name] - value).max(initial=0)) / max(float(np.abs(value).max(initial=0)), 1e-30)
+        if found[name].shape != value.shape or far > _CLOSE:
+            what = "the graph of this file does not compute what the file computes"
+            raise NotTheSame(Problem(what, f"{where}: {name}", f"{far:.3g}", f"{_CLOSE:g}", "tell its makers"))
