@@ -13,6 +13,8 @@ __all__ = ["Guide"]
 
 FRESH = 0.5
 """This share of recipes are seeds of their own."""
+SHARES = {"integers": 3, "small": 3, "reals": 5, "deep": 1.5, "torch": 2, "hosted": 0.4, "nc1": 1, "netx": 0.6}
+"""How often a source is asked at first: what is dear (the host's parts are exported to ONNX) less often."""
 KEPT = 4
 """So many recipes are kept of each thing that was reached."""
 EDITS = 3
@@ -41,7 +43,7 @@ class Guide:
 
     def _source(self) -> str:
         """Sources that told something new are asked more often; none is forgotten."""
-        weights = [0.25 + (1 + self.news[name]) / (1 + self.tried[name]) for name in self.sources]
+        weights = [SHARES[name] * (0.25 + (1 + self.news[name]) / (1 + self.tried[name])) for name in self.sources]
         return self.source.choices(self.sources, weights)[0]
 
     def _rare(self) -> str:

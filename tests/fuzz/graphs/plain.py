@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def written(case: Case, executor: str, said: list[str]) -> str:
             inputs = case.inputs
         body |= {"inputs": {name: _plain(x) for name, x in inputs.items()}}
         body |= {"nodes": [_node(node) for node in case.graph]}
-    return _joined(json.dumps(body, indent=1)) + "\n"
+    return _lines(body)
 
 
 def read(path: Path) -> tuple[Case, str]:
@@ -65,11 +64,12 @@ def _plain(value: Any) -> Any:
         default = {f.name: f for f in fields(value)}
         told = {name: getattr(value, name) for name in default if not _is_default(default[name], getattr(value, name))}
         return {"is": type(value).__name__, **{name: _plain(each) for name, each in told.items()}}
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.floating):
+        value = np.asarray(value)
         return {"shape": list(value.shape), "type": value.dtype.name, "values": value.reshape(-1).tolist()}
     if isinstance(value, tuple):
         return {"tuple": [_plain(each) for each in value]}
-    return value.item() if isinstance(value, np.generic) else value
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _is_default(field: Any, value: Any) -> bool:
@@ -90,6 +90,13 @@ def _value(plain: Any) -> Any:
     return np.asarray(plain["values"], plain["type"]).reshape(plain["shape"])
 
 
-def _joined(text: str) -> str:
-    """Lists of numbers on one line each."""
-    return re.sub(r'\[\s+([^\[\]{}"]*?)\s+\]', lambda found: f"[{' '.join(found[1].split())}]", text)
+def _lines(body: dict[str, Any]) -> str:
+    """One line for each key, and for each node."""
+    told = []
+    for key, value in body.items():
+        if isinstance(value, list) and value:
+            each = ",\n  ".join(json.dumps(item) for item in value)
+            told.append(f'"{key}": [\n  {each}\n ]')
+        else:
+            told.append(f'"{key}": {json.dumps(value)}')
+    return "{\n " + ",\n ".join(told) + "\n}\n"
