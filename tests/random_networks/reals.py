@@ -99,9 +99,10 @@ class _Build(DeepBuild):
         self.add(name, self.neuron(shape), fed)
         self.calibrate(name)
         self.events.append(name)
-        if self.chance(15):
-            self.events.append(self.add("summed", Add(), *(self.pick(self.events) for _ in range(1)), name)
-                               if self.chance(30) and self.shapes[self.events[-2]] == shape else self.event(name))  # fmt: skip
+        alike = [event for event in self.events[:-1] if self.shapes[event] == shape]
+        if alike and self.chance(20):
+            self.mark("Add of events")
+            self.events.append(self.add("summed", Add(), self.pick(alike), name))
 
     def joined(self, fed: str, other: str) -> str:
         if self.shapes[fed] != self.shapes[other]:
