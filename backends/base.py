@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from neurocompile.backends.wanted import USUAL, Wanted
+from neurocompile.backends.wanted import CHOICES, USUAL, Wanted
 from neurocompile.errors import DoesNotFit, Problem, UsageError, naming_lines
 from neurocompile.program import Program
 from neurocompile.registry import Table
@@ -22,12 +22,15 @@ EMITTERS: Table[Emitter] = Table(
         "lava": "neurocompile.backends.lava:bundle_files",
         "netx": "neurocompile.backends.netx:net_files",
         "nir": "neurocompile.backends.nir:nir_files",
+        "onnx": "neurocompile.backends.onnx:onnx_files",
         "rtl": "neurocompile.backends.rtl:bundle_files",
     },
 )
 """What ``--emit`` takes."""
-OF_ANY = frozenset({"nir"})
+OF_ANY = frozenset({"nir", "onnx"})
 """Those that say the network, whatever chip it was compiled for."""
+WITH_HOST = frozenset({"onnx"})
+"""Those that say what the host computes, too."""
 
 
 def check_emitters(target: Target, names: Iterable[str], how: Wanted = USUAL) -> tuple[str, ...]:
@@ -49,10 +52,11 @@ def check_emitters(target: Target, names: Iterable[str], how: Wanted = USUAL) ->
             for name in wanted
             if name not in target.backends and name not in OF_ANY
         ]
-    chosen = [option for option in ("integers", "approximate") if getattr(how, option)]
-    if chosen and not OF_ANY & set(wanted):
-        only = " or ".join(sorted(OF_ANY))
-        problems += [Problem(f"only --emit {only} has this choice", f"--{option}") for option in chosen]
+    problems += [
+        Problem(f"only --emit {CHOICES[option]} has this choice", f"--{option.replace('_', '-')}")
+        for option in how.chosen
+        if CHOICES[option] not in wanted
+    ]
     if problems:
         raise UsageError(problems)
     return wanted
@@ -72,10 +76,11 @@ def emitted_files(program: Program, names: Iterable[str], wanted: Wanted = USUAL
         DoesNotFit: for what a backend cannot express.
     """
     names = tuple(names)
-    if program.integer.hosts and names:
+    without = [name for name in names if name not in WITH_HOST]
+    if program.integer.hosts and without:
         what = "parts of this network are computed by the host, and such a bundle has no host"
         fix = "leave it out: `neurocompile simulate` runs chip and host in turns"
-        raise DoesNotFit(Problem(what, ", ".join(program.integer.hosts), f"--emit {','.join(names)}", fix=fix))
+        raise DoesNotFit(Problem(what, ", ".join(program.integer.hosts), f"--emit {','.join(without)}", fix=fix))
     found: dict[str, bytes] = {}
     with naming_lines(program.lines):
         for name in names:

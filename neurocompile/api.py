@@ -160,6 +160,8 @@ def export(
     emit: Sequence[str] | None = None,
     integers: bool = False,
     approximate: bool = False,
+    onnx_arithmetic: Literal["int", "float32"] = "int",
+    onnx_reals: bool = False,
     stock_only: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -176,6 +178,8 @@ def export(
         emit: backends to write files for; None: the target's.
         integers: for a .nir file: the program's integers, in the target's units, instead of the folded reals.
         approximate: for a .nir file: what NIR cannot say is written as near as can be, with a warning.
+        onnx_arithmetic: for .onnx files: products as integers, or in float32 where that is proved exact.
+        onnx_reals: for .onnx files: the folded reals as well, in float32.
         stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
         overwrite: replace the folder if it is a program.
         dry_run: compile and report, but write nothing; what does not fit is in the report's ``errors``.
@@ -196,7 +200,8 @@ def export(
         bits=bits, per_channel=per_channel, scale=scale, input_bits=input_bits, calibrate=_given(calibrate),
         chips=chips, encode=encode,
         emit=None if emit is None else _several(emit), integers=integers,
-        approximate=approximate, stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
+        approximate=approximate, onnx_arithmetic=onnx_arithmetic, onnx_reals=onnx_reals,
+        stock_only=stock_only, overwrite=overwrite, dry_run=dry_run,
         validate=validate, print_ir_after=print_ir_after,
     )  # fmt: skip
     return run(request)

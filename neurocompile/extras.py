@@ -16,6 +16,7 @@ __all__ = ["EXTRAS", "needing", "require"]
 EXTRAS = {
     "torch": ("torch", "spikingjelly"),
     "host": ("onnx", "onnxruntime", "onnxscript"),
+    "onnx": ("onnx", "onnxruntime"),
     "data": ("sklearn",),
     "nir": ("h5py",),
     "netx": ("h5py",),
@@ -29,6 +30,7 @@ EXTRAS = {
 _FOR = {
     "torch": "reading and making PyTorch models",
     "host": "what the host computes of a network (docs/host.md)",
+    "onnx": "writing .onnx files, and running them (docs/onnx.md)",
     "data": "the demo's handwritten digits",
     "nir": "reading and writing .nir files",
     "netx": "lava-dl's .net files",

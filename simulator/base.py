@@ -71,6 +71,7 @@ class Runner:
         executor: what a person calls it, where that is not the stage's name.
         later: what `export` says of it, which runs nothing.
         hosts: whether it runs programs of which a host computes parts.
+        of_any: whether it runs programs for any chip, and stands for none of them.
     """
 
     stage: str
@@ -79,3 +80,4 @@ class Runner:
     executor: str = ""
     later: str = ""
     hosts: bool = False
+    of_any: bool = False

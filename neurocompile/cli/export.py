@@ -32,9 +32,12 @@ def _names(context: click.Context, option: click.Parameter, given: str | None) -
 @click.option("--encode", type=click.Choice(["graded", "host"]),
               help="How real inputs reach a chip: as graded spikes, or as spikes that the host makes.")  # fmt: skip
 @click.option("--emit", metavar="NAME,NAME", callback=_names,
-              help="Backends to write files for: lava, netx, rtl, nir (default: the target's).")  # fmt: skip
+              help="Backends to write files for: lava, netx, rtl, nir, onnx (default: the target's).")  # fmt: skip
 @click.option("--integers", is_flag=True, help="Into .nir: the program's integers instead of the folded reals.")
 @click.option("--approximate", is_flag=True, help="Into .nir: what it cannot say, as near as can be, with a warning.")
+@click.option("--onnx-arithmetic", type=click.Choice(["int", "float32"]), default="int", show_default=True,
+              help="Into .onnx: products as integers, or in float32 where that is proved exact.")  # fmt: skip
+@click.option("--onnx-reals", is_flag=True, help="Into .onnx: the folded reals as well, in float32.")
 @click.option("--stock-only", is_flag=True, help="Refuse layers that Lava's own processes (and Loihi) cannot do.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder if it is a program.")
 @click.option("--dry-run", is_flag=True, help="Compile and report, but write nothing.")

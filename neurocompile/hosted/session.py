@@ -15,7 +15,7 @@ from neurocompile.hosted.worker import MEMORY, SECONDS, Refusal, the_worker
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
 
-__all__ = ["HostSession", "sessions"]
+__all__ = ["HostSession", "checked_model", "sessions"]
 
 _FIX = "export the model again"
 _TYPES = {"float64": "tensor(double)", "float32": "tensor(float)"}
@@ -39,8 +39,7 @@ class HostSession:
         with needing(region.name):
             if find_spec("onnxruntime") is None:  # another process imports it
                 raise ModuleNotFoundError("onnxruntime", name="onnxruntime")
-            import onnx
-        self._check_model(onnx)
+            checked_model(region)
         self._key = hashlib.sha256(region.model).hexdigest()
         try:
             sides = the_worker().open(self._key, region.model)
@@ -58,24 +57,6 @@ class HostSession:
             if other is not None:
                 what = f"the ONNX of this host region has {side} of another type"
                 raise BadInput(Problem(what, region.name, other, kind, _FIX))
-
-    def _check_model(self, onnx: Any) -> None:
-        """Refuse what would read other files, and loops, which may never end."""
-        region = self.region
-        try:
-            model = onnx.load_model_from_string(region.model)
-            outside = [x.name for x in _parts(model) if getattr(x, "data_location", None) == onnx.TensorProto.EXTERNAL]
-            loops = [x.op_type for x in _parts(model) if getattr(x, "op_type", "") in ("Loop", "Scan")]
-        except Exception as error:
-            what = f"ONNX Runtime does not take this host region: {_first_line(error)}"
-            raise BadInput(Problem(what, region.name, fix=_FIX)) from error
-        if outside:  # a program could read any file of the machine that it is run on
-            what = "the ONNX of this host region wants to read other files; nothing was read"
-            raise BadInput(Problem(what, region.name, ", ".join(outside[:5]), "weights in the model itself", _FIX))
-        if loops:
-            what = "the ONNX of this host region has loops, of which nobody knows when they end"
-            fix = "write the steps one by one in forward, and export the model again"
-            raise BadInput(Problem(what, region.name, ", ".join(sorted(set(loops))), fix=fix))
 
     def __call__(self, values: Sequence[Array]) -> Array:
         """The result ``[N, (T,) *shape]`` in float64, for one array for each read ``[N, (T,) *shape]``.
@@ -110,6 +91,31 @@ class HostSession:
         more = {"memory": f"allow it more: {MEMORY}=8192 (MiB)", "time": f"allow it more: {SECONDS}=3600"}
         fix = more.get(refusal.kind, _FIX)
         return BadInput(Problem(f"{what}: {refusal.text}", self.region.name, actual, fix=fix))
+
+
+def checked_model(region: HostRegion) -> Any:
+    """The ONNX of a region, which reads no other files, and has no loops, which may never end.
+
+    Raises:
+        BadInput: for one that does, or that is none.
+    """
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(region.model)
+        outside = [x.name for x in _parts(model) if getattr(x, "data_location", None) == onnx.TensorProto.EXTERNAL]
+        loops = [x.op_type for x in _parts(model) if getattr(x, "op_type", "") in ("Loop", "Scan")]
+    except Exception as error:
+        what = f"ONNX Runtime does not take this host region: {_first_line(error)}"
+        raise BadInput(Problem(what, region.name, fix=_FIX)) from error
+    if outside:  # a program could read any file of the machine that it is run on
+        what = "the ONNX of this host region wants to read other files; nothing was read"
+        raise BadInput(Problem(what, region.name, ", ".join(outside[:5]), "weights in the model itself", _FIX))
+    if loops:
+        what = "the ONNX of this host region has loops, of which nobody knows when they end"
+        fix = "write the steps one by one in forward, and export the model again"
+        raise BadInput(Problem(what, region.name, ", ".join(sorted(set(loops))), fix=fix))
+    return model
 
 
 def _first_line(error: Exception) -> str:

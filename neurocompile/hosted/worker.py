@@ -76,12 +76,21 @@ class Worker:
         Raises:
             Refusal: if it cannot be run on them, or not within the limits.
         """
+        (result,) = self.run_all(key, model, given)
+        return result
+
+    def run_all(self, key: str, model: bytes, given: Sequence[Array]) -> list[Array]:
+        """The same of a model with any number of outputs, in their order.
+
+        Raises:
+            Refusal: if it cannot be run on them, or not within the limits.
+        """
         with self._lock:
             if key not in self._held:  # the process was ended since
                 self._ask({"do": "open", "key": key}, [np.frombuffer(model, np.uint8)])
                 self._held.add(key)
-            _, (result,) = self._ask({"do": "run", "key": key}, given)
-            return result
+            _, results = self._ask({"do": "run", "key": key}, given)
+            return results
 
     def close(self) -> None:
         """End the process."""

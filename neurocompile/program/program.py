@@ -94,7 +94,7 @@ class Program:
 
     def files(self, more: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
         """The content of the folder, by file name, ``more`` files of the target among them."""
-        arrays: dict[str, Array] = {}
+        arrays, numbers = self._plain_arrays()
         body: dict[str, Any] = {
             "format": FORMAT,
             "version": self._version,
@@ -103,10 +103,7 @@ class Program:
             "timesteps": self.timesteps,
             "settings": self.settings,
             "notes": list(self.notes),
-            "real": graph_to_json(self.real, "real", arrays),
-            "integer": graph_to_json(self.integer, "integer", arrays),
-            "units": {name: array_to_json(unit, f"units/{name}", arrays) for name, unit in self.units.items()},
-            "example": {name: array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
+            **numbers,
         }
         body |= {name: value for name, value in (("lines", self.lines), ("chip", self.chip)) if value}
         graphs = f"real\n----\n{self.real}\n\ninteger, for {self.target}\n-------\n{self.integer}\n"
@@ -119,6 +116,21 @@ class Program:
         body["sha256"]["program.json"] = digest_of(body)
         text = json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
         return {"program.json": text.encode(), **files}
+
+    @property
+    def arrays_sum(self) -> str:
+        """The checksum of every array of the program, as its folder says it of ``arrays.npz``."""
+        return sum_of(pack_arrays(self._plain_arrays()[0]))
+
+    def _plain_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """All arrays by name, and what of program.json names them."""
+        arrays: dict[str, Array] = {}
+        return arrays, {
+            "real": graph_to_json(self.real, "real", arrays),
+            "integer": graph_to_json(self.integer, "integer", arrays),
+            "units": {name: array_to_json(unit, f"units/{name}", arrays) for name, unit in self.units.items()},
+            "example": {name: array_to_json(x, f"example/{name}", arrays) for name, x in self.example.items()},
+        }
 
     @property
     def _version(self) -> int:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class ExportRequest(CompileRequest):
         emit: backends to write files for; None: the target's.
         integers: for --emit nir: the program's integers, in the target's units, instead of the folded reals.
         approximate: for --emit nir: what NIR cannot say is written as near as can be, with a warning.
+        onnx_arithmetic: for --emit onnx: products as integers, or in float32 where that is proved exact.
+        onnx_reals: for --emit onnx: the folded reals as well, in float32.
         stock_only: refuse layers that Lava's own processes (and Loihi) cannot do.
         overwrite: replace the folder if it is a program.
         dry_run: compile and report, but write nothing.
@@ -56,6 +58,8 @@ class ExportRequest(CompileRequest):
     emit: tuple[str, ...] | None = None
     integers: bool = False
     approximate: bool = False
+    onnx_arithmetic: Literal["int", "float32"] = "int"
+    onnx_reals: bool = False
     stock_only: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -72,7 +76,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> ExportRe
     """
     target = load_target(request.target)
     losses: list[str] = []
-    wanted = Wanted(request.integers, request.approximate, losses.append)
+    wanted = Wanted(
+        request.integers, request.approximate, request.onnx_arithmetic, request.onnx_reals, tell=losses.append
+    )
     emit = check_emitters(target, target.emits if request.emit is None else request.emit, wanted)
     printed = _printer(request.print_ir_after)
     out = None if request.dry_run else _folder(request)

@@ -37,6 +37,7 @@ EXECUTORS: Table[Runner] = Table(
     {
         "lava": "neurocompile.backends.lava.executor:LAVA",
         "rtl": "neurocompile.backends.rtl.executor:RTL",
+        "onnx": "neurocompile.backends.onnx.runner:ONNX",
     },
 )
 """What runs programs besides the simulator, by name."""
@@ -60,9 +61,11 @@ class ValidateRequest(ModelOptions, RecordingOptions):
         labels: of the samples, if any; an npz file has its own.
         hardware: run on Loihi itself, where the machine has one.
         time_limit_s: that one run of another tool may take before it is killed.
-        backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4).
+        backend_samples: how many samples other tools run, at most; None: as many as each says (Lava 128, the RTL 4,
+            ONNX Runtime 16).
         lava_python: Python 3.10 with Lava, or its environment; None: the one that is found.
-        require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl).
+        require: stages that have to run and to pass: lowering, quantization, recorded, or an executor (lava, rtl,
+            onnx).
         trust: also run a bundle that is not what this package writes.
     """
 
@@ -124,7 +127,8 @@ def not_opened(program: Program, why: str = "") -> list[Opened]:
         program: compiled.
         why: it does not; "": it does later, and says where.
     """
-    runners = [EXECUTORS[name] for name in target_of(program).backends if name in EXECUTORS]
+    named = target_of(program).backends
+    runners = [EXECUTORS[name] for name in EXECUTORS if name in named or (why and EXECUTORS[name].of_any)]
     hosted = "parts of this network are computed by the host" if program.integer.hosts else ""
     return [(runner, why or ("" if runner.hosts else hosted) or runner.later) for runner in runners]
 
@@ -183,16 +187,18 @@ def validate_program(
 
 
 def _running(opened: Sequence[Opened]) -> bool:
-    return any(not isinstance(executor, str) for _, executor in opened)
+    """Whether the target's own is among what runs: what runs any program is asked for, or runs beside others."""
+    return any(not (isinstance(executor, str) or runner.of_any) for runner, executor in opened)
 
 
 def _runner_stages(
     integers: Executor, order: tuple[str, ...], target: str, opened: Sequence[Opened], examine: Examine
 ) -> list[Pair | Stage]:
-    """A stage for each that runs the program, or would; "backend" stands for them where there are none."""
-    if not opened:
-        return [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
-    return [
+    """A stage for each that runs the program, or would; "backend" stands for the target's own if it has none."""
+    stages: list[Pair | Stage] = []
+    if all(runner.of_any for runner, _ in opened):
+        stages = [Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")]
+    return stages + [
         Stage(runner.stage, target, "", reason=executor, executor=runner.executor)
         if isinstance(executor, str)
         else Pair(runner.stage, integers, executor, BitExact(order), runner.samples, runner.executor, examine)
