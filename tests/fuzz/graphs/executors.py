@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurocompile.backends.onnx.executor import OnnxExecutor
 from neurocompile.errors import DoesNotFit
 from neurocompile.hosted import Hosted, Stage
 from neurocompile.ir import Graph
@@ -27,6 +28,7 @@ from tests.simulator.engine_sweep import Compared, compare, streamed
 
 __all__ = ["EXECUTORS", "FAST", "Check", "in_integers", "reference_of", "same"]
 
+TOLD = ("spikes", "membranes", "potentials", "outputs")
 Check = Callable[[Case], Compared | None]
 Chip = Callable[[Graph, Mapping[str, Array]], Trace]
 
@@ -185,6 +187,22 @@ def nir(case: Case) -> Compared | None:
     return joined(done) if done else None
 
 
+def onnx(form: Any, arithmetic: Any) -> Check:
+    """ONNX Runtime with a program's file: one step, or all of them; in bytes, or in float32 where that is exact."""
+
+    def run(case: Case) -> Compared | None:
+        if case.program is None:
+            return None
+        try:
+            executor = OnnxExecutor(case.program, form, arithmetic)
+        except DoesNotFit:
+            return None
+        found = executor.run(case.inputs, membranes=True)
+        return same(case.of(reference_of), found, f"{form}, {arithmetic}", TOLD)
+
+    return run
+
+
 def lava(case: Case) -> Compared | None:
     """Lava's fixed-point processes, in one process for all cases."""
     from tests.fuzz.graphs.chips import in_lava
@@ -207,11 +225,12 @@ def rtl(case: Case) -> Compared | None:
 
 
 EXECUTORS: dict[str, Check] = {
-    "pytorch": pytorch, "oracle": oracle, "reference": reference, "engine": engine, "nir": nir, "lava": lava,
-    "netx": netx, "rtl": rtl,
+    "pytorch": pytorch, "oracle": oracle, "reference": reference, "engine": engine,
+    "onnx-step": onnx("step", "int"), "onnx-scan": onnx("scan", "int"), "onnx-float": onnx("scan", "float32"),
+    "nir": nir, "lava": lava, "netx": netx, "rtl": rtl,
 }  # fmt: skip
 """By the names that ``--executors`` takes, in the order in which they run."""
-FAST = ("pytorch", "oracle", "reference", "engine", "nir")
+FAST = ("pytorch", "oracle", "reference", "engine", "onnx-step", "onnx-scan", "onnx-float", "nir")
 """Those that start no other program."""
 
 
