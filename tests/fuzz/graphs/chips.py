@@ -20,15 +20,18 @@ from neurocompile.backends.rtl.executor import read_log
 from neurocompile.backends.rtl.runner import build, run
 from neurocompile.errors import NeurocompileError
 from neurocompile.ir.trace import Trace
-from neurocompile.targets import target_of
+from neurocompile.ir.ops import Integrator
+from neurocompile.simulator.timing.events import EventClock, OnCores
+from neurocompile.targets import load_events, target_of
 from tests.backends.lava.against import Worker
 from tests.backends.netx.lava import run_in_lava
 from tests.fuzz.graphs.cases import Case
-from tests.fuzz.graphs.executors import reference_of, same, whole_of
+from tests.fuzz.graphs.executors import named, reference_of, same, whole_of
 from tests.random_networks.nc1 import random_chip
+from tests.simulator import async_reference
 from tests.simulator.engine_sweep import Compared
 
-__all__ = ["in_lava", "in_netx", "in_rtl"]
+__all__ = ["by_events", "in_lava", "in_netx", "in_rtl"]
 
 SECONDS = 300.0
 """No network that is drawn takes Lava so long."""
@@ -115,3 +118,53 @@ def in_rtl(case: Case) -> Compared | None:
         done.mismatches["moments"] += wrong
         done.where.append(f"rtl: {wrong} moments differ: {tally.first}")
     return done
+
+
+def by_events(case: Case) -> Compared | None:
+    """When every message of the first sample left, arrived and was done, and when each core was idle."""
+    program = case.program
+    if program is None or program.integer.hosts or target_of(program).clock != "events":
+        return None
+    try:
+        clock = EventClock(program, keep=True)
+    except NeurocompileError:
+        return None
+    known, whole = case.of(reference_of), case.of(whole_of)
+    clock.take({name: x[:1] for name, x in whole.items()}, {name: x[:1] for name, x in known.spikes.items()})
+    found, mapped = clock.first, clock.mapped
+    assert found is not None
+    if len(found.events) > 3000:  # plain Python takes its time
+        return None
+    target = target_of(program)
+    events, done, start = target.events or load_events(target.timed_as or target.name), Compared(), 0
+    everyone = set(range(mapped.chip.neurons))
+    for step in range(mapped.steps):
+        fired = _fired(mapped, known, whole, step)
+        expected = async_reference.by_links(mapped.chip, events, async_reference.plan(mapped.chip, events, fired, everyone))
+        messages = sorted(
+            (m.neuron, m.axon, *(start + each for each in (m.ready, m.entered, m.arrived, m.taken, m.done)))
+            for m in expected.messages
+        )
+        done.hold("moments", f"messages of step {step}", _rows(sorted(map(tuple, found.events[found.events[:, 0] == step, 1:].tolist()))), _rows(messages))
+        done.hold("moments", f"when step {step} is quiet", int(found.quiet[step]), start + expected.quiet)
+        done.hold("moments", f"idle cores of step {step}", found.idle[step], [start + each for each in expected.idle])
+        start += expected.quiet + found.barrier
+    return named("events", done)
+
+
+def _rows(rows: list[tuple[int, ...]]) -> np.ndarray:
+    return np.asarray(rows, np.int64).reshape(-1, 7)
+
+
+def _fired(mapped: OnCores, known: Trace, whole: dict[str, np.ndarray], step: int) -> set[int]:
+    """Which neurons of the chip fire in one of its steps, by their numbers there."""
+    found: list[int] = []
+    for name, population in mapped.netlist.populations.items():
+        t = step - population.depth
+        if isinstance(population.op, Integrator) or not 0 <= t < mapped.netlist.timesteps:
+            continue
+        fired = known.spikes.get(population.layer)
+        values = whole[population.layer][0] if fired is None else fired[0]
+        values = values[t if len(values) > 1 else 0]
+        found += (mapped.first[name] + np.flatnonzero(values.reshape(-1))).tolist()
+    return set(mapped.chip.number[found].tolist())

@@ -68,8 +68,7 @@ def same(known: Trace, found: Trace, who: str, kinds: tuple[str, ...]) -> Compar
     done = Compared()
     for kind in kinds:
         done.hold_all(kind, getattr(found, kind), getattr(known, kind))
-    done.where = [f"{who}: {line}" for line in done.where]
-    return done
+    return named(who, done)
 
 
 def joined(parts: list[Compared]) -> Compared:
@@ -151,27 +150,36 @@ def reference(case: Case) -> Compared | None:
 
 
 def engine(case: Case) -> Compared | None:
-    """Every instruction set that this machine has, one of them also as a stream."""
+    """Every instruction set that this machine has: with membranes, without (which runs other loops), and as a stream."""
     program = case.program
     if program is None:
         return None
     known, done = case.of(reference_of), []
     isas = Engine.isas()
     for isa in isas:
-        def run(graph: Graph, whole: Mapping[str, Array], isa: str = isa) -> Trace:
-            return Engine(graph, program.arithmetic, isa=isa).run(whole, membranes=True)
+        made: dict[int, Engine] = {}
+        for membranes in (True, False):
 
-        found = compare(in_integers(case, run), known)
-        found.where = [f"{isa}: {line}" for line in found.where]
-        done.append(found)
-    if not program.integer.hosts and case.samples > 1 and (isas):
+            def run(graph: Graph, whole: Mapping[str, Array], isa: str = isa, membranes: bool = membranes) -> Trace:
+                engine = made.setdefault(id(graph), Engine(graph, program.arithmetic, isa=isa))
+                return engine.run(whole, membranes=membranes, threads=1 if membranes else 2)
+
+            ran = in_integers(case, run)
+            if not membranes:
+                ran.membranes, ran.potentials = known.membranes, known.potentials
+            done.append(named(f"{isa}{', membranes' * membranes}", compare(ran, known)))
+    if not program.integer.hosts and case.samples > 1:
         isa = isas[case.drawn % len(isas)]
         alone, whole = Engine(program.integer, program.arithmetic, isa=isa), case.of(whole_of)
         ran = alone.run(whole, membranes=True, stream=alone.stream(case.timesteps))
-        found = compare(ran, streamed(program.integer, program.arithmetic, whole))
-        found.where = [f"{isa} as a stream: {line}" for line in found.where]
-        done.append(found)
+        done.append(named(f"{isa}, a stream", compare(ran, streamed(program.integer, program.arithmetic, whole))))
     return joined(done)
+
+
+def named(who: str, done: Compared) -> Compared:
+    """With its name before all that differs."""
+    done.where = [f"{who}: {line}" for line in done.where]
+    return done
 
 
 # -- backends ----------------------------------------------------------------------------------------------------------
@@ -217,6 +225,13 @@ def netx(case: Case) -> Compared | None:
     return in_netx(case)
 
 
+def events(case: Case) -> Compared | None:
+    """The clock of asynchronous chips against plain Python that looks everywhere all the time."""
+    from tests.fuzz.graphs.chips import by_events
+
+    return by_events(case)
+
+
 def rtl(case: Case) -> Compared | None:
     """The RTL: spikes, membranes, and every cycle of the timing simulator."""
     from tests.fuzz.graphs.chips import in_rtl
@@ -227,10 +242,10 @@ def rtl(case: Case) -> Compared | None:
 EXECUTORS: dict[str, Check] = {
     "pytorch": pytorch, "oracle": oracle, "reference": reference, "engine": engine,
     "onnx-step": onnx("step", "int"), "onnx-scan": onnx("scan", "int"), "onnx-float": onnx("scan", "float32"),
-    "nir": nir, "lava": lava, "netx": netx, "rtl": rtl,
+    "nir": nir, "events": events, "lava": lava, "netx": netx, "rtl": rtl,
 }  # fmt: skip
 """By the names that ``--executors`` takes, in the order in which they run."""
-FAST = ("pytorch", "oracle", "reference", "engine", "onnx-step", "onnx-scan", "onnx-float", "nir")
+FAST = ("pytorch", "oracle", "reference", "engine", "onnx-step", "onnx-scan", "onnx-float", "nir", "events")
 """Those that start no other program."""
 
 
