@@ -153,9 +153,10 @@ $(DOCS_STAMP): $(STAMP)
 	$(PY) $(PIP_INSTALL) -c constraints-dev.txt -e '.[all,dev,docs]'
 	touch $@
 
-# The pictures of README and of the gallery; wants Chromium.
+# The pictures of README, of the gallery and of docs/onnx.md; wants Chromium.
 pictures: setup
 	$(PY) docs/gallery.py build/gallery --pictures docs/images
+	$(PY) docs/onnx_picture.py docs/images/netron.png
 
 # Every network of the papers, measured: half an hour.
 zoo: setup

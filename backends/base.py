@@ -53,7 +53,11 @@ def check_emitters(target: Target, names: Iterable[str], how: Wanted = USUAL) ->
             if name not in target.backends and name not in OF_ANY
         ]
     problems += [
-        Problem(f"only --emit {CHOICES[option]} has this choice", f"--{option.replace('_', '-')}")
+        Problem(
+            f"only --emit {CHOICES[option]} has this choice",
+            f"--{option.replace('_', '-')}",
+            fix=f"add --emit {CHOICES[option]}, or leave it out",
+        )
         for option in how.chosen
         if CHOICES[option] not in wanted
     ]

@@ -1,4 +1,4 @@
-"""The engine beside SpikingJelly and PyTorch, all on this machine in one interleaved run, and beneath the roof.
+"""The engine beside SpikingJelly, PyTorch and ONNX Runtime, all on this machine in one interleaved run, and beneath the roof.
 
 ``python -m benchmarks.engine [--json] [--quick] [--seed S] [--repeats N] [--plot FILE.png]``; docs/engine.md holds what
 it printed. The engine counts every synaptic operation while it is timed; it cannot do without.
@@ -20,9 +20,11 @@ from typing import Any
 
 import click
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 
+from benchmarks import onnx_runtime
 from benchmarks.networks import TIMESTEPS, build, calibrate, compiled, images, integers
 from benchmarks.peers import KINDS, Peer, peers
 from benchmarks.roof import layer_rows, measure_roof, summary
@@ -79,7 +81,8 @@ def machine(isa: str) -> dict[str, Any]:
     if info.exists():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].split(":", 1)[1].strip() if lines else model
-    return {"cpu": model, "isa": isa, "torch": torch.__version__, "python": platform.python_version()}
+    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    return {"cpu": model, "isa": isa, **versions, "python": platform.python_version()}
 
 
 def prepare(name: str, seed: int) -> Setup:
@@ -179,6 +182,7 @@ def measure(
     contenders: dict[str, Callable[[int], Any]] = {"engine": ours}
     for kind, peer in found.items():
         contenders[kind] = partial(_call, peer, given)
+    contenders |= onnx_runtime.contenders(setup.program, threads, onnx_runtime.given(setup.program, given))
     contest = interleaved(contenders, repeats, budget)
     counts = [run.counts for run in contest.results["engine"]]
     sops = statistics.mean(float(each.total("sops").sum()) for each in counts)
@@ -192,6 +196,8 @@ def measure(
     torch_ms = {kind: contest.ms(kind) for kind in TORCH if kind in found}
     best = min(torch_ms, key=lambda kind: torch_ms[kind])
     spikingjelly_ms = contest.ms("spikingjelly")
+    onnx_ms = {kind: contest.ms(kind) for kind in onnx_runtime.KINDS}
+    best_onnx = min(onnx_ms, key=lambda kind: onnx_ms[kind])
     gsop = sops / engine_ms / 1e6
     return {
         "network": setup.name,
@@ -208,6 +214,10 @@ def measure(
         "best_torch_ms": torch_ms[best],
         "best_torch_ms_range": contest.ms_range(best),
         "torch_ms": torch_ms,
+        "best_onnx": best_onnx,
+        "best_onnx_ms_range": contest.ms_range(best_onnx),
+        "onnx_ms": onnx_ms,
+        "ratio_to_best_onnx": onnx_ms[best_onnx] / engine_ms,
         "ratio_to_best_torch": torch_ms[best] / engine_ms,
         "ratio_to_eager": torch_ms["eager"] / engine_ms,
         "ratio_to_spikingjelly": spikingjelly_ms / engine_ms,
@@ -335,6 +345,11 @@ def _print(found: dict[str, Any]) -> None:
         ordered = sorted(row["torch_ms"].items(), key=lambda item: item[1])
         ways = ", ".join(f"{kind} {ms:.2f}" for kind, ms in ordered)
         print(f"{row['network']:16} batch {row['batch']:2}, threads {row['threads']}: {ways}")
+    print("\nONNX Runtime, median ms; how many times as fast as the fastest the engine is")
+    for row in found["rows"]:
+        ways = ", ".join(f"{kind.removeprefix('onnx ')} {ms:.2f}" for kind, ms in row["onnx_ms"].items())
+        where = f"{row['network']:16} batch {row['batch']:2}, threads {row['threads']}"
+        print(f"{where}: {ways}; {row['ratio_to_best_onnx']:.2f}x")
     if not found["layers"]:
         return
     print("\nlayers, batch 16, one thread")
@@ -399,7 +414,7 @@ def _plot(found: dict[str, Any], file: Path) -> None:
 @click.option("--repeats", default=0, help="Rounds (24, or 9 with --quick); slow rows have fewer, but at least 5.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the ratios into this file.")
 def main(as_json: bool, quick: bool, seed: int, repeats: int, plot: Path | None) -> None:
-    """Time the engine, SpikingJelly and torch in turn; then each layer."""
+    """Time the engine, SpikingJelly, torch and ONNX Runtime in turn; then each layer."""
     found = collect(quick, seed, repeats or (9 if quick else 24))
     if plot is not None:
         _plot(found, plot)

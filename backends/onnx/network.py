@@ -264,7 +264,7 @@ class Writing:
         after = [w.fresh(f"{name}.{kind}.next") for kind in unit.states]
         outputs = [spikes, h, *after] if fires else [h, *after]
         read = [w.cast(x, dtype).name, *(state.name for state in states.values()), *given]
-        told = f"{self.told(node)}\n{unit.kind.equation}{self._scale(name)}"
+        told = f"{unit.kind.equation}{self._scale(name)}\n{self.told(node)}"
         w.call(self.network.functions.named(unit), read, outputs, f"{name}.neuron", domain=DOMAIN, doc=told)
         for (kind, state), next_name in zip(states.items(), after):
             rest = np.broadcast_to(unit.states[kind], shape[1:])

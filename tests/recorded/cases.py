@@ -336,6 +336,16 @@ for name in ("dsr-vgg-digits-if", "dsr-vgg-digits-lif", "dsr-vgg11-digits-events
         "export m.pt --target loihi --chips 99 --dry-run --no-validate --json",
     )
 
+case(
+    "onnx",
+    m.copied("m.pt", "checkpoints/digits.pt"),
+    "demo --write-data d.npz",
+    *both("export m.pt --emit onnx --onnx-arithmetic float32 --onnx-reals -o out --overwrite --no-validate"),
+    "export m.pt --emit onnx --onnx-arithmetic int -o whole --no-validate --json",
+    "validate out --data d.npz --backend-samples 4 --require onnx --json",
+    "export m.pt --emit nir --onnx-reals -o none --json",
+)
+
 # -- networks of which the host computes parts -------------------------------------------------------------------------
 
 case(

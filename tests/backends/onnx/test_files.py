@@ -97,10 +97,10 @@ def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
 def test_wide_weights_are_the_sum_of_their_bytes(bits: int) -> None:
     numbers = np.random.default_rng(bits)
     end = 1 << (bits - 1)
-    weight = np.concatenate([numbers.integers(-end, end, 500), [-end, end - 1, 0, 127, 128, -128, -129]])
+    weight = np.concatenate([numbers.integers(-end, end, 500), [-end, end - 1, 0, 127, -128]])
     parts = bytes_of(weight)
     assert all(part.dtype == np.int8 for part in parts)
-    assert len(parts) == (1 if bits == 8 else 3 if bits == 16 else 2)  # 32,767 is 128 * 256 - 1
+    assert len(parts) == (1 if bits == 8 else 3 if bits == 16 else 2)  # 32,767 is 128 * 256 - 1: no byte
     np.testing.assert_array_equal(sum(256**k * part.astype(int) for k, part in enumerate(parts)), weight)
 
 
@@ -149,7 +149,7 @@ def test_float32_is_told_where_it_would_not_be_exact() -> None:
     nodes = [
         Node("x", events),
         Node("fc", Linear(weight), ("x",)),
-        Node("n", whole_neuron(10_000_000, 1 << 16), ("fc",)),
+        Node("n", whole_neuron(8_000_000, 1 << 16), ("fc",)),
         Node("small", Linear(np.array([[3, -5]])), ("n",)),
         Node("out", Integrator(*(np.asarray(k) for k in (1 << 16, 1, 0))), ("small",)),
         Node("output", Output("sum"), ("out",)),
