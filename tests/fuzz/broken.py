@@ -25,12 +25,27 @@ from typing import Any
 
 import click
 
-from tests.fuzz.graphs.executors import FAST
 from tests.fuzz.graphs.fuzzing import Fuzzer, Settings
-from tests.fuzz.graphs.guide import SHARES
 from tests.fuzz.rules import RULES, Rule
 
 __all__ = ["broken", "taken"]
+
+_REAL, _WHOLE = ("reals", "deep", "torch"), ("integers", "small", "reals", "netx")
+AREAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "passes": (("pytorch", "oracle"), _REAL),
+    "quantization": (("reference",), _REAL),
+    "reference": (("pytorch", "oracle", "reference", "engine"), (*_WHOLE, "torch")),
+    "engine": (("reference", "engine"), _WHOLE),
+    "kernels": (("reference", "engine"), _WHOLE),
+    "onnx": (("reference", "onnx-step", "onnx-scan"), _WHOLE),
+    "nir": (("oracle", "nir"), _REAL),
+    "lava": (("reference", "lava"), ("deep",)),
+    "netx": (("reference", "netx"), ("netx",)),
+    "rtl": (("reference", "rtl"), ("nc1",)),
+    "cycles": (("reference", "rtl"), ("nc1",)),
+    "events": (("reference", "events"), ("deep",)),
+}
+"""By area, the executors that can tell, and the sources of what they run: the others would only take time."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +93,10 @@ def _alike(one: CodeType, other: CodeType) -> bool:
 
 
 def _plain(code: CodeType) -> list[Any]:
-    return [(each.co_code, each.co_names, _plain(each)) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return [
+        (each.co_code, each.co_names, _plain(each)) if isinstance(each, CodeType) else repr(each)
+        for each in code.co_consts
+    ]
 
 
 def _functions(module: Any) -> Iterator[FunctionType]:
@@ -89,7 +107,12 @@ def _functions(module: Any) -> Iterator[FunctionType]:
             yield value
         elif isinstance(value, type):
             for each in vars(value).values():
-                inner = getattr(each, "__func__", None) or getattr(each, "fget", None) or getattr(each, "func", None) or each
+                inner = (
+                    getattr(each, "__func__", None)
+                    or getattr(each, "fget", None)
+                    or getattr(each, "func", None)
+                    or each
+                )
                 if isinstance(inner, FunctionType):
                     yield inner
 
@@ -131,7 +154,7 @@ def _compiled(rule: Rule, folder: Path) -> Any:
 def taken(rule: Rule, most: int, seed: int) -> dict[str, Any]:
     """How many graphs it took until something disagreed (None: it survived), and who told."""
     started = time.perf_counter()
-    settings = Settings(seed, rule.executors or FAST, rule.sources or tuple(SHARES), watched=0)
+    settings = Settings(seed, *AREAS[rule.area], watched=0)
     fuzzer = Fuzzer(settings)
     with broken(rule):
         while not fuzzer.tally.found and fuzzer.tally.graphs < most:

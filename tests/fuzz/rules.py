@@ -9,23 +9,16 @@ __all__ = ["RULES", "Rule"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A text that occurs once in a module's source, or in a folder of C++, and what replaces it.
-
-    ``executors`` and ``sources`` are what is run to find it; the fast ones and all, if nothing is said.
-    """
+    """A text that occurs once in a module's source, or in a folder of C++, and what replaces it."""
 
     area: str
     name: str
     where: str
     old: str
     new: str
-    executors: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
 
 
 _P, _Q, _S, _B = "neurocompile.passes", "neurocompile.quantization", "neurocompile.simulator", "neurocompile.backends"
-_RTL = (("reference", "rtl"), ("nc1",))
-_LAVA = (("reference", "lava"), ("deep", "netx"))
 
 RULES: tuple[Rule, ...] = (
     # -- passes
@@ -93,14 +86,14 @@ RULES: tuple[Rule, ...] = (
          "return (0.0 if op.negative_threshold is None else -1.0), 1.0"),
     # -- the engine's kernels
     Rule("kernels", "a half is not added before a shift", "simulator/engine/native",
-         "kept = Simd::right(Simd::add32(v, half), u.decay_shift);", "kept = Simd::right(v, u.decay_shift);", ("reference", "engine")),
+         "kept = Simd::right(Simd::add32(v, half), u.decay_shift);", "kept = Simd::right(v, u.decay_shift);"),
     Rule("kernels", "what a soft reset leaves may leave its register", "simulator/engine/native",
-         "            if constexpr (overflows) v = held(v, u.least, u.most, over);\n", "", ("reference", "engine")),
+         "            if constexpr (overflows) v = held(v, u.least, u.most, over);\n", ""),
     Rule("kernels", "no comparison is flipped", "simulator/engine/native",
-         "Simd::greater(Simd::xor32(h, flip), threshold)", "Simd::greater(h, threshold)", ("reference", "engine")),
+         "Simd::greater(Simd::xor32(h, flip), threshold)", "Simd::greater(h, threshold)"),
     Rule("kernels", "membranes do not stay between pieces", "simulator/engine/native",
          "if (u.membrane) Simd::store32(u.membrane + own, v);", "if (u.membrane) Simd::store32(u.membrane + own, h);",
-         ("reference", "engine")),
+         ),
     # -- backends
     Rule("onnx", "a shift rounds down", f"{_B}.onnx.functions", 'self._node("Div", divisor, self._number(2))',
          'self._node("Div", divisor, self._number(4))'),
@@ -113,25 +106,22 @@ RULES: tuple[Rule, ...] = (
     Rule("nir", "a leak has the wrong sign", f"{_B}.nir.network", '"v_leak": bias / (1 - decay)',
          '"v_leak": -bias / (1 - decay)'),
     Rule("nir", "a gain stays out of r", f"{_B}.nir.network", '"r": gain * tau / DT', '"r": tau / DT'),
-    Rule("lava", "a layer starts a step early", f"{_B}.lava.plan", "synapse.delay - 1\n    alike", "synapse.delay - 1 + (synapse.delay > 0)\n    alike",
-         *_LAVA),
-    Rule("lava", "kernels are not flipped", f"{_B}.lava.bundle", "weight[:, :, ::-1, ::-1]", "weight[:, :, ::-1, :]",
-         *_LAVA),
+    Rule("lava", "a layer starts a step early", f"{_B}.lava.plan", "synapse.delay - 1\n    alike", "synapse.delay - 1 + (synapse.delay > 0)\n    alike"),
+    Rule("lava", "kernels are not flipped", f"{_B}.lava.bundle", "weight[:, :, ::-1, ::-1]", "weight[:, :, ::-1, :]"),
     Rule("lava", "weights keep their lowest bit", f"{_B}.lava.bundle", "return mantissas * 2, exponent",
-         "return mantissas * 2 + 2, exponent", *_LAVA),
+         "return mantissas * 2 + 2, exponent"),
     Rule("netx", "weights are shifted once more", f"{_B}.netx.layers", "op.weight << further for",
-         "op.weight << (further + 1) for", ("reference", "netx"), ("netx",)),
+         "op.weight << (further + 1) for"),
     Rule("rtl", "a soft reset takes what a hard one leaves", f"{_B}.rtl.image", 'op.amount if op.reset == "by" else op.v_reset',
-         "op.v_reset", *_RTL),
-    Rule("rtl", "strict thresholds are none", f"{_B}.rtl.image", "np.where(flip, -1, 1) if op.strict else 0", "0", *_RTL),
+         "op.v_reset"),
+    Rule("rtl", "strict thresholds are none", f"{_B}.rtl.image", "np.where(flip, -1, 1) if op.strict else 0", "0"),
     # -- clocks
     Rule("cycles", "an event of no word takes none", f"{_S}.timing.nc1", "words.append(routes.axon_words[chip.axons_of(core)])",
-         "words.append(np.maximum(routes.axon_words[chip.axons_of(core)] - 1, 0))", *_RTL),
+         "words.append(np.maximum(routes.axon_words[chip.axons_of(core)] - 1, 0))"),
     Rule("cycles", "the host sends to the next core", "neurocompile.targets.nc1.chip",
          "step = sample * self.steps + t + self.netlist.populations[name].depth",
-         "step = sample * self.steps + t", *_RTL),
+         "step = sample * self.steps + t"),
     Rule("events", "a spike is sent a step late", f"{_S}.timing.events",
-         "steps.append(sample * mapped.steps + t + population.depth)", "steps.append(sample * mapped.steps + t)",
-         ("reference", "events"), ("deep",)),
+         "steps.append(sample * mapped.steps + t + population.depth)", "steps.append(sample * mapped.steps + t)"),
 )  # fmt: skip
 """In the order of the way of the data."""

@@ -16,7 +16,6 @@ import numpy as np
 
 from neurocompile.ir.ops import (
     Add,
-    Array,
     Concat,
     Delay,
     Gain,
@@ -128,14 +127,18 @@ class _Build(DeepBuild):
                 op = MaxPool(kernel, self.several(rank, 1, 2, 2), pads, self.several(rank, 1, 1, 2))
             case "sum" if rank:
                 kernel = self.several(rank, 1, 2, 2, 3)
-                pads = tuple((self.whole(0, k - 1), self.whole(0, k - 1)) if self.chance(30) else (0, 0) for k in kernel)
+                pads = tuple(
+                    (self.whole(0, k - 1), self.whole(0, k - 1)) if self.chance(30) else (0, 0) for k in kernel
+                )
                 op = SumPool(kernel, self.several(rank, 1, 2, 2), pads)
             case "up" if rank:
                 op = Upsample(self.several(rank, 1, 2, 2, 3))
             case "delay":
                 op = Delay(shape, self.pick((1, 1, 2)))
             case "reshape":
-                op = Reshape(self.pick(((prod(shape),), (1, prod(shape)), shape[::-1], (prod(shape[:1]), prod(shape[1:])))))
+                op = Reshape(
+                    self.pick(((prod(shape),), (1, prod(shape)), shape[::-1], (prod(shape[:1]), prod(shape[1:]))))
+                )
             case "concat":
                 axis = self.whole(0, rank)
                 others = [n for n in (self.currents if currents else self.events)
@@ -182,7 +185,9 @@ class _Build(DeepBuild):
         rank = len(shape) - 1
         if wanted is not None:
             if shape == wanted and self.chance(50):
-                return self.add("skip", Scale(self.numbers.normal(size=self.pick(sizes(shape))), np.asarray(0.0)), event)
+                return self.add(
+                    "skip", Scale(self.numbers.normal(size=self.pick(sizes(shape))), np.asarray(0.0)), event
+                )
             return self.shaped("unflat", self.linear("far", event, prod(wanted)), wanted)
         kind = self.pick(("linear", "conv", "conv", "transposed", "scale"))
         if kind == "scale":
@@ -240,6 +245,9 @@ class _Build(DeepBuild):
 
         def norm(on: Any) -> MembraneNorm:
             gamma = numbers.normal(size=each) * 0.4 + self.pick((1.0, 1.0, 0.3))
+            if self.chance(30):
+                self.mark("gamma: zero")
+                gamma = np.where(numbers.random(each) < 0.3, 0.0, gamma)
             beta, mean = numbers.normal(size=each) * 0.2, numbers.normal(size=each) * 0.2
             return MembraneNorm(gamma, beta, mean, numbers.uniform(0.5, 1.5, each), on)
 

@@ -286,11 +286,7 @@ def _shaped(
         tried = dict(nodes)
         notes = []
         for name, node in nodes.items():
-            if (
-                isinstance(node, Port)
-                and node.shape is not None
-                and (short := _short(node.shape, ones)) != node.shape
-            ):
+            if isinstance(node, Port) and node.shape is not None and (short := _short(node.shape, ones)) != node.shape:
                 tried[name] = replace(node, shape=short)
                 if node.kind == "Input":
                     notes.append(f"{name}: its shape {list(node.shape)} is taken without batch and time: {list(short)}")

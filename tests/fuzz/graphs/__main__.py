@@ -28,7 +28,9 @@ def _names(given: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
 @click.option("--sources", default=",".join(SOURCES), show_default=True, help="What graphs are made of.")
 @click.option("--hours", type=float, help="Stop after so long.")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Go on where this folder stopped.")
-@click.option("--found", type=click.Path(file_okay=False, path_type=Path), help="Where what disagrees is written, small.")
+@click.option(
+    "--found", type=click.Path(file_okay=False, path_type=Path), help="Where what disagrees is written, small."
+)
 @click.option("--watched", default=4, show_default=True, help="Trace lines in one of so many graphs; 0: in none.")
 @click.option("--json", "as_json", is_flag=True)
 def main(

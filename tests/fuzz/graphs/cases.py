@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from neurocompile.arithmetic import Arithmetic
 from neurocompile.compiler import Options, compile_graph

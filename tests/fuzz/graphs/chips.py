@@ -19,8 +19,8 @@ from neurocompile.backends.rtl.bundle import foresee, run_files
 from neurocompile.backends.rtl.executor import read_log
 from neurocompile.backends.rtl.runner import build, run
 from neurocompile.errors import NeurocompileError
-from neurocompile.ir.trace import Trace
 from neurocompile.ir.ops import Integrator
+from neurocompile.ir.trace import Trace
 from neurocompile.simulator.timing.events import EventClock, OnCores
 from neurocompile.targets import load_events, target_of
 from tests.backends.lava.against import Worker
@@ -141,12 +141,19 @@ def by_events(case: Case) -> Compared | None:
     everyone = set(range(mapped.chip.neurons))
     for step in range(mapped.steps):
         fired = _fired(mapped, known, whole, step)
-        expected = async_reference.by_links(mapped.chip, events, async_reference.plan(mapped.chip, events, fired, everyone))
+        expected = async_reference.by_links(
+            mapped.chip, events, async_reference.plan(mapped.chip, events, fired, everyone)
+        )
         messages = sorted(
             (m.neuron, m.axon, *(start + each for each in (m.ready, m.entered, m.arrived, m.taken, m.done)))
             for m in expected.messages
         )
-        done.hold("moments", f"messages of step {step}", _rows(sorted(map(tuple, found.events[found.events[:, 0] == step, 1:].tolist()))), _rows(messages))
+        done.hold(
+            "moments",
+            f"messages of step {step}",
+            _rows(sorted(map(tuple, found.events[found.events[:, 0] == step, 1:].tolist()))),
+            _rows(messages),
+        )
         done.hold("moments", f"when step {step} is quiet", int(found.quiet[step]), start + expected.quiet)
         done.hold("moments", f"idle cores of step {step}", found.idle[step], [start + each for each in expected.idle])
         start += expected.quiet + found.barrier

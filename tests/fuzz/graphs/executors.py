@@ -17,7 +17,7 @@ from neurocompile.backends.onnx.executor import OnnxExecutor
 from neurocompile.errors import DoesNotFit
 from neurocompile.hosted import Hosted, Stage
 from neurocompile.ir import Graph
-from neurocompile.ir.ops import Array, Neuron
+from neurocompile.ir.ops import Array
 from neurocompile.ir.trace import Trace
 from neurocompile.simulator.engine import Engine
 from neurocompile.simulator.reference import simulate_integers
@@ -247,5 +247,3 @@ EXECUTORS: dict[str, Check] = {
 """By the names that ``--executors`` takes, in the order in which they run."""
 FAST = ("pytorch", "oracle", "reference", "engine", "onnx-step", "onnx-scan", "onnx-float", "nir", "events")
 """Those that start no other program."""
-
-

@@ -13,7 +13,7 @@ from neurocompile.ir import Graph, interpret
 from neurocompile.ir.ops import Input, Neuron
 from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
-from tests.fuzz.graphs.alike import margins_of, ran
+from tests.fuzz.graphs.alike import margins_of
 from tests.fuzz.graphs.cases import Case
 from tests.simulator.engine_sweep import Compared
 
@@ -55,9 +55,7 @@ def _lost(program: Program) -> bool:
     return any("PRECISION LOST" in note or "clipped" in note for note in program.notes)
 
 
-def _layer(
-    done: Compared, program: Program, name: str, op: Neuron, known: Trace, found: Trace, share: float
-) -> None:
+def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace, found: Trace, share: float) -> None:
     h, ours = known.membranes[name], found.membranes[name] * program.units[name]
     if _rewritten(program, name):  # shifted, and negated where flipped: the distance from the threshold stays
         integer = program.integer[name].op
@@ -65,14 +63,19 @@ def _layer(
         finite = np.isfinite(op.threshold)
         h = np.where(finite, np.abs(h - np.where(finite, op.threshold, 0)), 0)
         ours = np.where(finite, np.abs(ours - integer.threshold * program.units[name]), 0)
-    reach = max(float(np.abs(known.membranes[name]).max()), float(np.abs(op.threshold).max(initial=0, where=np.isfinite(op.threshold))))
+    reach = max(
+        float(np.abs(known.membranes[name]).max()),
+        float(np.abs(op.threshold).max(initial=0, where=np.isfinite(op.threshold))),
+    )
     near = margins_of(op, known.membranes[name])
     for sample in range(len(h)):
         same = _same_until(known, found, sample)
         steps = min(same + 1, h.shape[1])  # in the step of the first difference only the layer that differs first
         done.values["membranes"] += h[sample, :same].size
         if same and (off := float(np.abs(h[sample, :same] - ours[sample, :same]).max())) > share * reach:
-            done.where.append(f"faithful: sample {sample}, {name} is off by {off / reach:.3g} of its reach, not {share}")
+            done.where.append(
+                f"faithful: sample {sample}, {name} is off by {off / reach:.3g} of its reach, not {share}"
+            )
             return
         if steps > same and _first(known, found, sample, same) == name:
             differs = known.spikes[name][sample, same] != found.spikes[name][sample, same]

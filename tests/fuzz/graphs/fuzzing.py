@@ -54,7 +54,9 @@ class Settings:
     shrink_s: float = 60.0
 
 
-def checked(case: Case, executors: Sequence[str], seconds: Counter[str] | None = None) -> dict[str, tuple[int, list[str]]]:
+def checked(
+    case: Case, executors: Sequence[str], seconds: Counter[str] | None = None
+) -> dict[str, tuple[int, list[str]]]:
     """For each executor that applies, how many values it compared and what differs (an error is something that does)."""
     found: dict[str, tuple[int, list[str]]] = {}
     for name in executors:
@@ -225,7 +227,9 @@ class Fuzzer:
             "values_compared": {name: t.compared[name] for name in self.settings.executors},
             "graphs_by_source": dict(sorted(t.made_from.items())),
             "seconds": {name: round(value, 1) for name, value in t.seconds.items()},
-            "graphs_per_second": {n: round(t.ran[n] / t.seconds[n], 2) for n in self.settings.executors if t.seconds[n]},
+            "graphs_per_second": {
+                n: round(t.ran[n] / t.seconds[n], 2) for n in self.settings.executors if t.seconds[n]
+            },
             "share_calibrated": round(t.calibrated / max(t.graphs, 1), 3),
             "thrown_back": dict(sorted(t.thrown_back.items())),
             "refused": dict(t.refused.most_common()),

@@ -51,7 +51,9 @@ def read(path: Path) -> tuple[Case, str]:
         arithmetic = Arithmetic(**{**given, "lif": Lif(**given["lif"]) if given["lif"] else None})
         case = of_integers(graph, arithmetic, inputs, body["target"])
     else:
-        case = compiled(Case("", inputs, body["timesteps"], real=graph), Plan(body["target"], Options(**body["options"])))
+        case = compiled(
+            Case("", inputs, body["timesteps"], real=graph), Plan(body["target"], Options(**body["options"]))
+        )
     return replace(case, recipe=""), body["executor"]
 
 

@@ -163,7 +163,9 @@ def _lines(file: Path) -> set[int]:
         code = waiting.pop()
         waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
         if code.co_flags & inspect.CO_OPTIMIZED:
-            found |= {number for _, _, number in code.co_lines() if number is not None and number != code.co_firstlineno}
+            found |= {
+                number for _, _, number in code.co_lines() if number is not None and number != code.co_firstlineno
+            }
     return found
 
 

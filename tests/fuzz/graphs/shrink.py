@@ -83,7 +83,12 @@ def _plans(case: Case) -> Iterator[Case | None]:
     for field in fields(Options):
         plain = getattr(Options(), field.name)
         if getattr(case.plan.options, field.name) != plain:
-            yield _again(case, case.graph, case.inputs, replace(case.plan, options=replace(case.plan.options, **{field.name: plain})))
+            yield _again(
+                case,
+                case.graph,
+                case.inputs,
+                replace(case.plan, options=replace(case.plan.options, **{field.name: plain})),
+            )
     if case.plan.target != "generic":
         yield _again(case, case.graph, case.inputs, Plan("generic", replace(case.plan.options, encode=None)))
 
