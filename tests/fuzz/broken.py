@@ -1,6 +1,6 @@
 """Rules broken on purpose, one at a time: ``python -m tests.fuzz.broken --json [--rule NAME] [--most 2000]``.
 
-How many graphs does the fuzzer take to find each? In Python the changed source is compiled and the code of the functions
+How many graphs does the fuzzer take to find each? In Python the changed source is compiled, and the code of functions
 that differ is put into those that there are, whoever holds them; C++ is compiled anew, into a folder that is then gone.
 """
 
@@ -171,19 +171,23 @@ def taken(rule: Rule, most: int, seed: int) -> dict[str, Any]:
 @click.option("--rule", "names", multiple=True, help="Only these, by a part of their name or their area.")
 @click.option("--most", default=2000, show_default=True, help="After so many graphs a rule has survived.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="A file to which each line is added when it is known.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file with a line for each rule: what it has is not run."
+)
 @click.option("--json", "as_json", is_flag=True)
 def main(names: tuple[str, ...], most: int, seed: int, out: Path | None, as_json: bool) -> None:
     import torch
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    told = [json.loads(line) for line in out.read_text().splitlines()] if out is not None and out.exists() else []
+    known = {row["rule"]: row for row in told}
     for rule in RULES:
         if names and not any(name == rule.area or name in rule.name for name in names):
             continue
-        rows.append(taken(rule, most, seed))
-        if out is not None:
+        rows.append(known.get(rule.name) or taken(rule, most, seed))
+        if out is not None and rule.name not in known:
             with out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
         print(f"{rows[-1]['graphs'] or 'SURVIVED':>8} {rule.area}: {rule.name}", file=sys.stderr, flush=True)

@@ -13,11 +13,14 @@ import numpy as np
 __all__ = ["altered_hdf5"]
 
 _NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-300, 1e300, np.nan, np.inf, -np.inf, 2.0**63, -(2.0**31), 3.0)
-_SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (1, 1), (3, 0), (1,) * 8, (2, 3, 4), (300, 300), (2,) * 12)
+_SHAPES: tuple[tuple[int, ...], ...] = (
+    (), (0,), (1,), (2,), (1, 1), (3, 0), (1,) * 8, (2, 3, 4), (300, 300), (2,) * 12,
+)  # fmt: skip
 _TYPES = ("f8", "f4", "f2", "i8", "i1", "u1", "u8", "c16", "?", ">f8", "S4")
 _WORDS = (
-    "", "x", "LIF", "IF", "LI", "CubaLIF", "CubaLI", "Affine", "Linear", "Conv1d", "Conv2d", "Scale", "Flatten", "SumPool2d",
-    "AvgPool2d", "Delay", "Threshold", "Input", "Output", "NIRGraph", "../x", "a/b", "\x1b[31m", "[bold]x[/]", "é\u202e", "a" * 3000,
+    "", "x", "LIF", "IF", "LI", "CubaLIF", "CubaLI", "Affine", "Linear", "Conv1d", "Conv2d", "Scale", "Flatten",
+    "SumPool2d", "AvgPool2d", "Delay", "Threshold", "Input", "Output", "NIRGraph", "../x", "a/b", "\x1b[31m", "[bold]x[/]",
+    "é\u202e", "a" * 3000,
 )  # fmt: skip
 
 
@@ -114,7 +117,8 @@ def _link(file: h5py.File, draw: random.Random) -> None:
     name = draw.choice(_all(file, h5py.Dataset) + _all(file, h5py.Group))
     links = (
         h5py.SoftLink("/"), h5py.SoftLink(f"/{name}"), h5py.SoftLink("/nothing"),
-        h5py.ExternalLink("/etc/passwd", "/"), h5py.ExternalLink("RAN.nir", "/node"), file["/"], file[name.split("/")[0]],
+        h5py.ExternalLink("/etc/passwd", "/"), h5py.ExternalLink("RAN.nir", "/node"), file["/"],
+        file[name.split("/")[0]],
     )  # fmt: skip
     del file[name]
     file[name] = draw.choice(links)

@@ -159,7 +159,7 @@ class _Build(DeepBuild):
         return self.add(kind, op, name)
 
     def altered(self, fed: str) -> str:
-        """What happens to a current on its way: a scale with a shift, gains of steps, another layer, or what moves it."""
+        """What happens to a current on its way: a scale with a shift, gains of steps, another layer, a move."""
         shape = self.shapes[fed]
         match self.pick(("scale", "scale", "gain", "moved", "moved", "weights")):
             case "scale":
@@ -191,7 +191,9 @@ class _Build(DeepBuild):
             return self.shaped("unflat", self.linear("far", event, prod(wanted)), wanted)
         kind = self.pick(("linear", "conv", "conv", "transposed", "scale"))
         if kind == "scale":
-            return self.add("scale", Scale(self.numbers.normal(size=self.pick(sizes(shape)))), event)
+            size = self.pick(sizes(shape))
+            shift = self.numbers.normal(size=size) * 0.2 if self.chance(30) else np.asarray(0.0)
+            return self.add("scale", Scale(self.numbers.normal(size=size), shift), event)
         if kind != "linear" and rank:
             groups = self.pick([g for g in range(1, shape[0] + 1) if shape[0] % g == 0])
             kernel, stride = self.several(rank, 1, 2, 3), self.several(rank, 1, 1, 2)
@@ -255,12 +257,18 @@ class _Build(DeepBuild):
         by = replace(plain, reset="by", amount=numbers.uniform(0.4, 1.2, each))
         kinds: dict[str, Callable[[], Neuron]] = {
             "norm of the comparison": lambda: replace(plain, norm=norm("compare")),
-            "norm of the membrane": lambda: replace(plain, norm=norm("membrane"), v_reset=np.asarray(self.pick((0.0, -0.2)))),
+            "norm of the membrane": lambda: replace(
+                plain, norm=norm("membrane"), v_reset=np.asarray(self.pick((0.0, -0.2)))
+            ),
             "norm, soft reset": lambda: replace(by, norm=norm(self.pick(("compare", "membrane")))),
-            "several spikes": lambda: replace(by, max_spikes=self.pick((2, 3, 127)), amount=numbers.uniform(0.3, 1.0, each)),
+            "several spikes": lambda: replace(
+                by, max_spikes=self.pick((2, 3, 127)), amount=numbers.uniform(0.3, 1.0, each)
+            ),
             "keep": lambda: replace(by, keep=numbers.uniform(0.2, 1.1, channel)),
             "amplitude": lambda: replace(plain, amplitude=numbers.uniform(0.4, 1.6, self.pick(((), channel)))),
-            "gain": lambda: replace(plain, gain=numbers.uniform(0.3, 1.5, each), v_reset=numbers.normal(size=each) * 0.2),
+            "gain": lambda: replace(
+                plain, gain=numbers.uniform(0.3, 1.5, each), v_reset=numbers.normal(size=each) * 0.2
+            ),
             "signed, soft": lambda: replace(by, negative_threshold=np.asarray(-0.8)),
             "none": lambda: replace(plain, reset="none", flip=numbers.random(each) < 0.3),
             "current": lambda: replace(
@@ -268,7 +276,9 @@ class _Build(DeepBuild):
             ),
             "refractory, soft": lambda: replace(by, refractory=self.pick((1, 2, -1))),
             "no decay": lambda: replace(by, decay=np.asarray(0.0)),
-            "flipped per neuron": lambda: replace(plain, flip=numbers.random(each) < 0.3, v_init=numbers.normal(size=each) * 0.2),
+            "flipped per neuron": lambda: replace(
+                plain, flip=numbers.random(each) < 0.3, v_init=numbers.normal(size=each) * 0.2
+            ),
         }  # fmt: skip
         kind = self.pick(tuple(kinds))
         self.mark(f"neuron: {kind}")

@@ -150,18 +150,24 @@ def reference(case: Case) -> Compared | None:
 
 
 def engine(case: Case) -> Compared | None:
-    """Every instruction set that this machine has: with membranes, without (which runs other loops), and as a stream."""
+    """Every instruction set of this machine: with membranes, without (which runs other loops), and as a stream."""
     program = case.program
     if program is None:
         return None
     known, done = case.of(reference_of), []
     isas = Engine.isas()
     for isa in isas:
-        made: dict[int, Engine] = {}
+        whole_engine = None if program.integer.hosts else Engine(program.integer, program.arithmetic, isa=isa)
         for membranes in (True, False):
 
-            def run(graph: Graph, whole: Mapping[str, Array], isa: str = isa, membranes: bool = membranes) -> Trace:
-                engine = made.setdefault(id(graph), Engine(graph, program.arithmetic, isa=isa))
+            def run(
+                graph: Graph,
+                whole: Mapping[str, Array],
+                isa: str = isa,
+                membranes: bool = membranes,
+                planned: Engine | None = whole_engine,
+            ) -> Trace:
+                engine = planned or Engine(graph, program.arithmetic, isa=isa)
                 return engine.run(whole, membranes=membranes, threads=1 if membranes else 2)
 
             ran = in_integers(case, run)

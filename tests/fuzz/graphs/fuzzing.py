@@ -57,7 +57,7 @@ class Settings:
 def checked(
     case: Case, executors: Sequence[str], seconds: Counter[str] | None = None
 ) -> dict[str, tuple[int, list[str]]]:
-    """For each executor that applies, how many values it compared and what differs (an error is something that does)."""
+    """For each executor that applies, how many values it compared and what differs (an error does)."""
     found: dict[str, tuple[int, list[str]]] = {}
     for name in executors:
         clock = time.process_time if name in FAST else time.perf_counter  # the others are processes of their own

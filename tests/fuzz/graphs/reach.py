@@ -34,15 +34,17 @@ WATCHED = {
 
 
 def words_of(case: Case) -> set[str]:
-    """What a case is, in words: operations, kinds of neurons, the arithmetic, the target, how the engine computes it."""
+    """What a case is, in words: operations, neurons, the arithmetic, the target, how the engine computes it."""
     found = {f"word: {word}" for word in case.words}
     graph = case.graph
     found |= {f"op: {type(node.op).__name__} of {_given(case, node.name)}" for node in graph}
     for node in graph.of(Neuron):
         op: Any = node.op
-        found.add(f"neuron: {op.reset}{', several' * (op.max_spikes > 1)}{', signed' * (op.negative_threshold is not None)}"
-                  f"{', refractory' * bool(op.refractory)}{', deaf' * op.deaf}{', strict' * op.strict}"
-                  f"{', norm' * (op.norm is not None)}")  # fmt: skip
+        more = {
+            "several": op.max_spikes > 1, "signed": op.negative_threshold is not None, "refractory": op.refractory,
+            "deaf": op.deaf, "strict": op.strict, "norm": op.norm is not None,
+        }  # fmt: skip
+        found.add(f"neuron: {', '.join([op.reset, *(word for word, there in more.items() if there)])}")
     found |= {f"host: {region.kind}" for region in graph.hosts.values()}
     if case.program is not None:
         arithmetic = case.program.arithmetic

@@ -12,7 +12,7 @@ __all__ = ["Recipe", "Tape"]
 class Recipe:
     """What a case is made of: its source, a seed, and places from which on other seeds are read.
 
-    As text: ``integers/17``, or ``integers/17@120:993``, that is the first 120 choices of seed 17 and then those of 993.
+    As text: ``integers/17``, or ``integers/17@120:993``, the first 120 choices of seed 17, then those of 993.
     """
 
     source: str
