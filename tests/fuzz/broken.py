@@ -171,9 +171,7 @@ def taken(rule: Rule, most: int, seed: int) -> dict[str, Any]:
 @click.option("--rule", "names", multiple=True, help="Only these, by a part of their name or their area.")
 @click.option("--most", default=2000, show_default=True, help="After so many graphs a rule has survived.")
 @click.option("--seed", default=0, show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="A file with a line for each rule: what it has is not run."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="A file, a line a rule: what it has is not run again.")
 @click.option("--json", "as_json", is_flag=True)
 def main(names: tuple[str, ...], most: int, seed: int, out: Path | None, as_json: bool) -> None:
     import torch

@@ -19,8 +19,8 @@ _SHAPES: tuple[tuple[int, ...], ...] = (
 _TYPES = ("f8", "f4", "f2", "i8", "i1", "u1", "u8", "c16", "?", ">f8", "S4")
 _WORDS = (
     "", "x", "LIF", "IF", "LI", "CubaLIF", "CubaLI", "Affine", "Linear", "Conv1d", "Conv2d", "Scale", "Flatten",
-    "SumPool2d", "AvgPool2d", "Delay", "Threshold", "Input", "Output", "NIRGraph", "../x", "a/b", "\x1b[31m", "[bold]x[/]",
-    "é\u202e", "a" * 3000,
+    "SumPool2d", "AvgPool2d", "Delay", "Threshold", "Input", "Output", "NIRGraph", "../x", "a/b", "\x1b[31m",
+    "[bold]x[/]", "é\u202e", "a" * 3000,
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Integers held against the reals that they stand for, as far as rounding can explain what differs.
 
 Up to the first step in which a sample's spikes differ, each membrane times its unit is the real membrane, but for a
-share of what the layer reaches; and a spike may differ only where the real membrane is as near to its threshold. Nothing that
-was proved not to overflow does.
+share of what the layer reaches; and a spike may differ only where the real membrane is as near to its threshold.
+Nothing that was proved not to overflow does.
 """
 
 from __future__ import annotations
