@@ -32,7 +32,7 @@ def altered_hdf5(content: bytes, draw: random.Random) -> bytes:
             way = draw.choice(_WAYS)
             try:
                 way(file, draw)
-            except (KeyError, ValueError, TypeError, OSError, RuntimeError, OverflowError):
+            except (LookupError, ValueError, TypeError, OSError, RuntimeError, OverflowError, StopIteration):
                 continue  # such a change cannot be had here
     return buffer.getvalue()
 
