@@ -137,6 +137,9 @@ def _compiled(rule: Rule, folder: Path) -> Any:
     sources = {file.name: file.read_text() for file in (ROOT / rule.where).iterdir() if file.suffix in (".h", ".cpp")}
     assert sum(text.count(rule.old) for text in sources.values()) == 1, rule.name
     for name, text in sources.items():
+        # Its classes are its own, beside those of the engine that is loaded.
+        for own in ("Stream", "Engine"):
+            text = text.replace(f'(m, "{own}")', f'(m, "{own}", py::module_local())')
         (folder / name).write_text(text.replace(rule.old, rule.new))
     made = folder / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
     include = [f"-I{path}" for path in (pybind11.get_include(), sysconfig.get_paths()["include"])]
