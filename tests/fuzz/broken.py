@@ -6,7 +6,6 @@ that differ is put into those that there are, whoever holds them; C++ is compile
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import os
@@ -17,7 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -52,13 +51,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def broken(rule: Rule) -> Iterator[None]:
-    """The rule is broken inside, and whole again behind."""
-    with _in_cpp(rule) if "/" in rule.where else _in_python(rule):
-        yield
-
-
-@contextmanager
-def _in_python(rule: Rule) -> Iterator[None]:
+    """A rule of Python is broken inside, and whole again behind."""
     module = import_module(rule.where)
     source = inspect.getsource(module)
     assert source.count(rule.old) == 1, f"{rule.name}: {source.count(rule.old)} times in {rule.where}: {rule.old}"
@@ -117,49 +110,58 @@ def _functions(module: Any) -> Iterator[FunctionType]:
                     yield inner
 
 
-@contextmanager
-def _in_cpp(rule: Rule) -> Iterator[None]:
-    from neurocompile.simulator.engine import engine
-
-    before = engine._native
-    with tempfile.TemporaryDirectory() as folder:
-        engine._native = _compiled(rule, Path(folder))
-        try:
-            yield
-        finally:
-            engine._native = before
-
-
-def _compiled(rule: Rule, folder: Path) -> Any:
-    """The engine's kernels with one line changed; only what is compiled for any machine, which is soon done."""
+def _compiled(rule: Rule, folder: Path) -> None:
+    """The engine with one line of its C++ changed, as a module in a folder."""
     import pybind11
 
     sources = {file.name: file.read_text() for file in (ROOT / rule.where).iterdir() if file.suffix in (".h", ".cpp")}
     assert sum(text.count(rule.old) for text in sources.values()) == 1, rule.name
     for name, text in sources.items():
-        # Its classes are its own, beside those of the engine that is loaded.
-        for own in ("Stream", "Engine"):
-            text = text.replace(f'(m, "{own}")', f'(m, "{own}", py::module_local())')
         (folder / name).write_text(text.replace(rule.old, rule.new))
     made = folder / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
     include = [f"-I{path}" for path in (pybind11.get_include(), sysconfig.get_paths()["include"])]
     files = [str(folder / name) for name in sorted(sources) if name.endswith(".cpp")]
     flags = ["-O1", "-std=c++17", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden"]
     subprocess.run([os.environ.get("CXX", "g++"), *flags, *include, *files, "-o", str(made)], check=True)
-    spec = importlib.util.spec_from_file_location("_native", made)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def taken(rule: Rule, most: int, seed: int) -> dict[str, Any]:
     """How many graphs it took until something disagreed (None: it survived), and who told."""
+    return _taken_in_cpp(rule, most, seed) if "/" in rule.where else _taken(rule, broken(rule), most, seed)
+
+
+def _taken_in_cpp(rule: Rule, most: int, seed: int) -> dict[str, Any]:
+    """The same in a process of its own, which has another engine from the start."""
+    with tempfile.TemporaryDirectory() as folder:
+        _compiled(rule, Path(folder))
+        command = [sys.executable, "-c", _OTHER_ENGINE, folder, rule.name, str(most), str(seed)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+_OTHER_ENGINE = """
+import importlib.util, json, sys, sysconfig, warnings
+warnings.simplefilter("ignore")
+folder, name, most, seed = sys.argv[1:]
+file = f"{folder}/_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+spec = importlib.util.spec_from_file_location("_native", file)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+sys.modules["neurocompile.simulator.engine._native"] = module
+from contextlib import nullcontext
+from tests.fuzz.broken import RULES, _taken
+from neurocompile.simulator.engine import engine
+assert engine._native is module
+print(json.dumps(_taken(next(r for r in RULES if r.name == name), nullcontext(), int(most), int(seed))))
+"""
+
+
+def _taken(rule: Rule, breaking: AbstractContextManager[None], most: int, seed: int) -> dict[str, Any]:
     started = time.perf_counter()
     settings = Settings(seed, *AREAS[rule.area], watched=0)
     fuzzer = Fuzzer(settings)
-    with broken(rule):
+    with breaking:
         while not fuzzer.tally.found and fuzzer.tally.graphs < most:
             fuzzer.one()
     found = fuzzer.tally.found[0] if fuzzer.tally.found else None

@@ -372,7 +372,7 @@ def _taken_shape(node: Node) -> Shape | None:
 
 
 def _bare(shape: Shape) -> Shape:
-    return _short(shape, False) if shape else shape
+    return _short(shape, "of vectors") if shape else shape
 
 
 def _given_shape(name: str, node: Node, given: Shape) -> Shape:
