@@ -59,6 +59,12 @@ test: setup
 test-all: setup
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Random graphs through every executor for so many hours; it goes on where build/fuzz stopped (docs/fuzzing.md).
+HOURS ?= 1
+.PHONY: fuzz
+fuzz: setup
+	$(PY) -m tests.fuzz.graphs --hours $(HOURS) --count 100000000 --state build/fuzz
+
 # The engine built with sanitizers, in a folder of its own; its tests and a sweep must run clean in it.
 SANITIZED := build/sanitized
 test-sanitized: setup

@@ -39,6 +39,7 @@ from neurocompile.program import Program
 __all__ = ["DT", "Network", "network_of"]
 
 DT = 1e-4
+_FURTHEST = float(np.finfo(np.float32).max) / 2
 Fields = dict[str, Any]
 
 
@@ -307,7 +308,9 @@ class _Making:
         ):
             if wrong:
                 self.refuse(node.name, what, fix, instead=instead)
-        spikes = {"v_threshold": _full(op.threshold, shape), "v_reset": _full(op.v_reset, shape)}
+        # Of a neuron that never (or always) fires it is infinite, which readers refuse.
+        threshold = np.clip(_full(op.threshold, shape), -_FURTHEST, _FURTHEST)
+        spikes = {"v_threshold": threshold, "v_reset": _full(op.v_reset, shape)}
         current = op.current_decay if np.any(op.current_decay) else None
         found = self._membrane(node, shape, op.decay, op.gain, op.bias, current, spikes)
         if np.all(op.amplitude == 1):

@@ -57,7 +57,7 @@ def _known(op: Neuron, shape: tuple[int, ...]) -> tuple[Neuron, Array]:
         op, factor = replace(op, gain=wanted), gain / wanted
     else:
         factor = np.ones(shape)
-    if _alike(threshold) or (threshold <= 0).any():
+    if _alike(threshold) or (threshold <= 0).any() or not np.isfinite(threshold).all():
         return op, factor
     told = {name: getattr(op, name) / threshold for name in ("threshold", "bias", "v_reset", "v_init")}
     return replace(op, **told), factor / threshold

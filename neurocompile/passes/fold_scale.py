@@ -169,7 +169,8 @@ def _down(graph: Graph, node: Node) -> tuple[Graph, str] | None:
         if taken is None:
             return None
         op, behind = taken
-        inputs = tuple(node.inputs[0] if name == node.name else name for name in reader.inputs)
+        current = changed.get(reader.name) or reader  # it may read another reader, behind which a scale stands now
+        inputs = tuple(node.inputs[0] if name == node.name else name for name in current.inputs)
         changed[reader.name] = Node(reader.name, op, inputs)
         if behind is not None:
             name = graph.fresh(f"{reader.name}.scale")

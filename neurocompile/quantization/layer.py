@@ -158,7 +158,7 @@ class _Weights:
         scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
         floor = _least_scales(layer, self.parts, self.groups, len(scale), choices)
         self.coarsened = (scale < floor) & (not self.for_chip)
-        self.scale = np.where(self.coarsened, floor, scale)
+        self.floor, self.scale = floor, np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
 
     def _chosen_exponents(self) -> list[int]:
@@ -249,16 +249,19 @@ class _Weights:
     def _scales(self, coarser: int, shift: int) -> tuple[Array, Array]:
         """The scale of each group, and whether its weights are exact in it.
 
-        On a chip whose thresholds and biases move in steps of (half) a weight, weights that lie on a grid take many
-        steps of a finer one: they stay exact, and the others gain. In a population it is the one that meets the
-        threshold best.
+        On a chip whose thresholds and biases move in steps of (half) a weight, and behind a Gain, whose products are
+        rounded to such steps, weights that lie on a grid take many steps of a finer one: they stay exact, and the
+        others gain. In a population it is the one that meets the threshold best.
         """
         lif, scale = self.lif, self.scale * 2.0**coarser
-        if lif is None:
+        if lif is None and not self.layer.gains:
             return scale, self.exact & (coarser == 0)
         finest = np.where(self.exact, self.choices.largest // self._grid_steps(), 1) >> coarser
+        if lif is None:  # biases and resets have to fit all the same
+            fitting = np.divide(self.scale, self.floor, out=np.full(len(scale), np.inf), where=self.floor > 0)
+            finest = np.minimum(finest, np.maximum(np.minimum(fitting, self.choices.largest), 1).astype(np.int64))
         exact = self.exact & (finest > 0)
-        if not self.common:
+        if lif is None or not self.common:
             return np.where(exact, self.scale / np.maximum(finest, 1), scale), exact
         if not exact.any():
             unit = aligned_unit(self.layer.op, scale[0] / 2.0**shift, lif)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ def bases(folder: Path) -> list[Base]:
     found = [Base("model", folder / name, of_model) for name in ("m.pt", "hosted.pt")]
     found += [Base("model", file, of_model) for file in sorted(DATA.glob("model-v1*.pt"))]
     found.append(Base("model", folder / "pickled.pt", tuple(f"{each} {PICKLED}" for each in of_model)))
+    found += _of_nir(folder)
     for program in programs:
         data = folder / "x.npz"
         own = ["inspect {} --json"]
@@ -89,3 +91,25 @@ def bases(folder: Path) -> list[Base]:
         f"simulate {folder / 'generic'} --data {folder / 'x.npz'} --price-as {{}} --json",
     )  # fmt: skip
     return found + [Base("target", file, of_target) for file in sorted(folder.glob("*.toml"))]
+
+
+_NIR = (
+    "norse-lif-100", "norse-box-100", "snntorch-leaky-none-late-0.9", "snntorch-recurrent-zero-once", "sinabs-conv-iaf",
+    "rockpool-lif-0.02-0.01", "spikingjelly-lif-whole",
+)  # fmt: skip
+"""Files of other frameworks."""
+
+
+def _of_nir(folder: Path) -> list[Base]:
+    """Files in NIR: of other frameworks, and one that is written here."""
+    found, dialects = [], json.loads((DATA / "nir" / "dialects.json").read_text())
+    for name in _NIR:
+        dialect = dialects[name]
+        told = f"--dialect {dialect} --timesteps 3 --json"
+        commands = (
+            f"export {{}} {told} --dry-run --no-validate", f"inspect {{}} {told}", f"check {{}} {told} --target loihi",
+        )  # fmt: skip
+        found.append(Base("nir", DATA / "nir" / f"{name}.nir", commands))
+    neurocompile.export(folder / "m.pt", out=folder / "as-nir", emit="nir", approximate=True)
+    own = ("export {} --timesteps 3 --json --dry-run --no-validate", "inspect {} --timesteps 3 --json")
+    return [*found, Base("nir", folder / "as-nir" / "nir" / "network.nir", own)]

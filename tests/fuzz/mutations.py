@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neurocompile.program.plain import digest_of, sum_of
+from tests.fuzz.hdf5 import altered_hdf5
 
 __all__ = ["altered"]
 
@@ -38,6 +39,8 @@ def altered(source: Path, target: Path, draw: random.Random) -> str:
         ways += [_array] * 3
     if source.suffix == ".toml":
         ways += [_toml] * 3
+    if source.suffix == ".nir":
+        ways += [altered_hdf5] * 4
     way = draw.choice(ways)
     target.write_bytes(way(content, draw))
     return way.__name__.lstrip("_")

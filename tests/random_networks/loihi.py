@@ -18,7 +18,7 @@ from neurocompile.ir.ops import Array, Concat, Gain, Input, Integrator, Neuron, 
 from tests.random_networks.choices import Shape
 from tests.random_networks.graphs import Build, Drawn, sizes
 
-__all__ = ["deep_network"]
+__all__ = ["DeepBuild", "deep_network"]
 
 
 def deep_network(source: random.Random, *, mixed: bool = False) -> Drawn:
@@ -28,7 +28,7 @@ def deep_network(source: random.Random, *, mixed: bool = False) -> Drawn:
         source: of everything that is drawn.
         mixed: its input is real, and most layers hear it beside spikes.
     """
-    b = _Build(source, np.random.default_rng(source.getrandbits(32)))
+    b = DeepBuild(source, np.random.default_rng(source.getrandbits(32)))
     b.mixed = mixed
     steps, samples = b.whole(3, 6), b.whole(2, 3)
     image = (b.whole(1, 3), b.whole(4, 6), b.whole(4, 6))
@@ -50,7 +50,9 @@ def deep_network(source: random.Random, *, mixed: bool = False) -> Drawn:
     return Drawn(b.graph(), b.inputs, frozenset(b.cases))
 
 
-class _Build(Build):
+class DeepBuild(Build):
+    """Layers upon layers, each calibrated when it is there."""
+
     mixed = False
 
     def weights(self, shape: Shape, fan_in: int, scale: float | None = None) -> Array:

@@ -278,18 +278,15 @@ def _shaped(
 ) -> tuple[dict[str, Shape], dict[str, Node], list[str]]:
     """The shape of every node, with what of a file's habits makes them fit.
 
-    An Input may say batch and time ([1, N], [1, 1, N]); a Flatten may count the batch among its axes.
+    An Input may say batch and time ([1, N], [1, 1, N]), or have a channel alone; a Flatten may count the batch among
+    its axes.
     """
     first: _Misfit | None = None
-    for stripped, batched in product((False, True), (False, True)):
+    for ones, batched in product(("of vectors", "one", "none"), (False, True)):
         tried = dict(nodes)
         notes = []
         for name, node in nodes.items():
-            if (
-                isinstance(node, Port)
-                and node.shape is not None
-                and (short := _short(node.shape, stripped)) != node.shape
-            ):
+            if isinstance(node, Port) and node.shape is not None and (short := _short(node.shape, ones)) != node.shape:
                 tried[name] = replace(node, shape=short)
                 if node.kind == "Input":
                     notes.append(f"{name}: its shape {list(node.shape)} is taken without batch and time: {list(short)}")
@@ -305,14 +302,16 @@ def _shaped(
     raise BadInput(Problem(what, f"{where}: {name}", actual, limit, "see what leads to it"))
 
 
-def _short(shape: Shape, stripped: bool) -> Shape:
-    """A shape without leading ones: always where a vector is left, else if it is asked for (one of them)."""
+def _short(shape: Shape, ones: str) -> Shape:
+    """A shape without leading ones: all of them where a vector is left, else ("one") the first; "none": as it is."""
     bare = shape
+    if ones == "none":
+        return shape
     while len(bare) > 1 and bare[0] == 1:
         bare = bare[1:]
     if len(bare) == 1:
         return bare
-    return shape[1:] if stripped and shape[0] == 1 else shape
+    return shape[1:] if ones == "one" and shape[0] == 1 else shape
 
 
 def _propagated(nodes: Mapping[str, Node], sources: Mapping[str, Sequence[str]]) -> dict[str, Shape]:
@@ -373,7 +372,7 @@ def _taken_shape(node: Node) -> Shape | None:
 
 
 def _bare(shape: Shape) -> Shape:
-    return _short(shape, False) if shape else shape
+    return _short(shape, "of vectors") if shape else shape
 
 
 def _given_shape(name: str, node: Node, given: Shape) -> Shape:

@@ -279,6 +279,8 @@ def _cell(kind: Kind) -> Callable[[_Fields], Cell]:
             found |= {"tau_syn": fields.positive("tau_syn"), "w_in": fields.numbers("w_in", 1.0)}
         if spikes:
             found |= {"v_threshold": fields.numbers("v_threshold"), "v_reset": fields.numbers("v_reset", 0.0)}
+        # Ones before a vector say nothing: batch and time, as some write them.
+        found = {name: x.reshape(-1) if x.ndim > 1 and x.size == x.shape[-1] else x for name, x in found.items()}
         sizes = {name: value.shape for name, value in found.items()}
         try:
             np.broadcast_shapes(*sizes.values())

@@ -236,3 +236,14 @@ def test_options_of_nir_are_none_of_torchs(tmp_path: Path) -> None:
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)).eval(), tmp_path / "m.pt")
     with pytest.raises(UsageError, match="this is for"):
         load_model(tmp_path / "m.pt", input_shape=(2,), timesteps=3, dialect="norse")
+
+
+def test_ones_before_the_parameters_of_neurons(tmp_path: Path) -> None:
+    """Found by the file fuzzer: they were taken for more axes of the layer, and the proof broke."""
+    plain, wide = (lif(), lif())
+    wide.r, wide.tau = wide.r.reshape(1, 1, -1), wide.tau[None]
+    models = [
+        load_model(chain(tmp_path / f"{k}.nir", affine(), cell), timesteps=4, dialect="snntorch")
+        for k, cell in enumerate((plain, wide))
+    ]
+    assert models[0].graph.same_as(models[1].graph)
