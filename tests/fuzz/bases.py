@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.targets.reading import toml_of
+from tests.fuzz.onnxfile import network
 
 DATA = Path(__file__).parents[1] / "data"
 SHAPE, STEPS = (4,), 3
@@ -71,6 +72,7 @@ def bases(folder: Path) -> list[Base]:
     found += [Base("model", file, of_model) for file in sorted(DATA.glob("model-v1*.pt"))]
     found.append(Base("model", folder / "pickled.pt", tuple(f"{each} {PICKLED}" for each in of_model)))
     found += _of_nir(folder)
+    found += _of_onnx(folder)
     for program in programs:
         data = folder / "x.npz"
         own = ["inspect {} --json"]
@@ -91,6 +93,17 @@ def bases(folder: Path) -> list[Base]:
         f"simulate {folder / 'generic'} --data {folder / 'x.npz'} --price-as {{}} --json",
     )  # fmt: skip
     return found + [Base("target", file, of_target) for file in sorted(folder.glob("*.toml"))]
+
+
+def _of_onnx(folder: Path) -> list[Base]:
+    """Plain networks, and a program's own file, which is none."""
+    plain = ("export {} --dry-run --json --no-validate", "inspect {} --json", "check {} --json --target loihi")
+    found = []
+    for rank in range(3):
+        (folder / f"plain{rank}.onnx").write_bytes(network(rank))
+        found.append(Base("onnx", folder / f"plain{rank}.onnx", plain))
+    neurocompile.export(folder / "m.pt", out=folder / "as-onnx", emit="onnx")
+    return [*found, Base("onnx", folder / "as-onnx" / "onnx" / "step.onnx", plain)]
 
 
 _NIR = (

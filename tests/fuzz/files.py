@@ -51,7 +51,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.files", description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", help="only these: model, nir, program, data, recording, target")
+    parser.add_argument("--kind", help="only these: model, nir, onnx, program, data, recording, target")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="a folder for the files of what was found")
     given = parser.parse_args()

@@ -15,6 +15,7 @@ from typing import Any
 
 from neurocompile.program.plain import digest_of, sum_of
 from tests.fuzz.hdf5 import altered_hdf5
+from tests.fuzz.onnxfile import altered_onnx
 
 __all__ = ["altered"]
 
@@ -41,6 +42,8 @@ def altered(source: Path, target: Path, draw: random.Random) -> str:
         ways += [_toml] * 3
     if source.suffix == ".nir":
         ways += [altered_hdf5] * 4
+    if source.suffix == ".onnx":
+        ways += [altered_onnx] * 4
     way = draw.choice(ways)
     target.write_bytes(way(content, draw))
     return way.__name__.lstrip("_")

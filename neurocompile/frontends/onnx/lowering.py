@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from neurocompile.errors import Problem, UnsupportedModel
+from neurocompile.frontends.onnx.tensors import value_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import (
     Add,
@@ -35,10 +36,17 @@ from neurocompile.ir.ops import (
     SumPool,
 )
 from neurocompile.ir.shapes import output_shape
+from neurocompile.printable import printable
 
 __all__ = ["lowered"]
 
 Shape = tuple[int, ...]
+
+_MOST = 1 << 24
+"""Numbers of a value, of one sample: far more than networks for chips have, and no more than fits into memory."""
+
+_EPSILON = float(np.float32(1e-5))
+"""Of a BatchNormalization that says none: attributes are float32."""
 
 
 class _No(Exception):
@@ -60,11 +68,19 @@ def lowered(model: onnx.ModelProto, inputs: dict[str, Shape], carries: Any, read
     lowering = _Lowering(model)
     ends = (0.0, 1.0) if carries == "spikes" else (-np.inf, np.inf)
     for name, shape in inputs.items():
-        lowering.given(name, name, Input(shape, carries, low=ends[0], high=ends[1]), shape=shape)
+        try:
+            lowering.given(name, name, Input(shape, carries, low=ends[0], high=ends[1]), shape=shape)
+        except _No as error:
+            fix = "give it in parts"
+            raise UnsupportedModel(Problem(f"an input is too large: {error}", printable(name), fix=fix)) from error
     for node in model.graph.node:
         lowering.take(node)
     if lowering.problems:
         raise UnsupportedModel(lowering.problems)
+    unknown = [printable(each.name) for each in model.graph.output if each.name not in lowering.names]
+    if unknown:
+        what, fix = "an output is given by no node", "export it again"
+        raise UnsupportedModel([Problem(what, name, fix=fix) for name in unknown])
     for number, output in enumerate(model.graph.output):
         name = "output" if not number else f"output.{number + 1}"
         source = lowering.names[output.name]
@@ -75,7 +91,7 @@ def lowered(model: onnx.ModelProto, inputs: dict[str, Shape], carries: Any, read
 
 class _Lowering:
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+        self.constants = {each.name: value_of(each) for each in model.graph.initializer}
         self.nodes: dict[str, Node] = {}
         self.shapes: dict[str, Shape] = {}
         self.names: dict[str, str] = {}  # the node that gives a value of the file
@@ -87,7 +103,10 @@ class _Lowering:
         name = next(n for k in range(1, 1_000_000) if (n := stem if k == 1 else f"{stem}.{k}") not in self.nodes)
         shapes = [self.shapes[each] for each in inputs]
         same = isinstance(op, Integrator | Output)
-        self.shapes[name] = shape if shape is not None else shapes[0] if same else output_shape(op, shapes)
+        made = shape if shape is not None else shapes[0] if same else output_shape(op, shapes)
+        if prod(made) > _MOST:
+            raise _No(f"it gives {prod(made):,} numbers a sample, and {_MOST:,} are the most")
+        self.shapes[name] = made
         self.nodes[name] = Node(name, op, inputs)
         return name
 
@@ -142,7 +161,7 @@ def _stem(node: onnx.NodeProto) -> str:
 def _constant(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
     if set(attributes) != {"value"}:
         raise _No("it is no tensor")
-    to.constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+    to.constants[node.output[0]] = value_of(attributes["value"])
 
 
 def _same(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
@@ -181,15 +200,21 @@ def _geometry(node: onnx.NodeProto, attributes: dict[str, Any], rank: int) -> tu
         raise _No("it rounds sizes up (ceil_mode)")
     if rank not in (1, 2):
         raise _No(f"it has {rank} axes: 1 or 2 are known")
-    pads = attributes.get("pads", [0] * 2 * rank)
-    padding = tuple((pads[k], pads[k + rank]) for k in range(rank))
-    ones = [1] * rank
-    return tuple(attributes.get("strides", ones)), padding, tuple(attributes.get("dilations", ones))
+    usual = {"pads": [0] * 2 * rank, "strides": [1] * rank, "dilations": [1] * rank}
+    given = {name: list(attributes.get(name, value)) for name, value in usual.items()}
+    for name, value in given.items():
+        least = 0 if name == "pads" else 1
+        if len(value) != len(usual[name]) or min(value) < least:
+            raise _No(f"its {name} are {value[:8]}: {len(usual[name])} numbers from {least} on are wanted")
+    padding = tuple((given["pads"][k], given["pads"][k + rank]) for k in range(rank))
+    return tuple(given["strides"]), padding, tuple(given["dilations"])
 
 
 def _conv(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
     source, weight = to.value(node.input[0]), _need(to.constant(node, 1), "weights")
     rank = weight.ndim - 2
+    if list(attributes.get("kernel_shape", weight.shape[2:])) != list(weight.shape[2:]):
+        raise _No(f"its kernel is said to be {attributes['kernel_shape']}, and is {list(weight.shape[2:])}")
     stride, padding, dilation = _geometry(node, attributes, rank)
     bias = to.constant(node, 2)
     bias = None if bias is None else bias.reshape(-1, *(1,) * rank)
@@ -209,7 +234,10 @@ def _norm(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> No
         raise _No("it is in training mode")
     source = to.value(node.input[0])
     gamma, beta, mean, var = (_need(to.constant(node, k), "parameters") for k in (1, 2, 3, 4))
-    scale = gamma / np.sqrt(var + attributes.get("epsilon", 1e-5))
+    spread = var + attributes.get("epsilon", _EPSILON)
+    if np.any(spread <= 0):
+        raise _No("a variance of it is below zero")
+    scale = gamma / np.sqrt(spread)
     shape = (-1, *(1,) * (len(to.shapes[source]) - 1))
     op = Scale(scale.reshape(shape), (beta - mean * scale).reshape(shape))
     to.given(node.output[0], _stem(node), op, source)
@@ -247,6 +275,8 @@ def _pool(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> No
     size = to.shapes[source][1:]
     whole = node.op_type == "GlobalAveragePool"
     kernel = tuple(size if whole else attributes["kernel_shape"])
+    if len(kernel) != len(size) or min(kernel, default=1) < 1:
+        raise _No(f"its kernel is {list(kernel)}, for {len(size)} axes")
     stride, padding, dilation = _geometry(node, {} if whole else attributes, len(kernel))
     if node.op_type == "MaxPool":
         if len(node.output) > 1:

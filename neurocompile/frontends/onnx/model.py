@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel,
 from neurocompile.files import content_of
 from neurocompile.frontends.base import Settings
 from neurocompile.frontends.onnx.lowering import lowered
+from neurocompile.frontends.onnx.tensors import all_tensors, value_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import interpret, read_out
 from neurocompile.ir.ops import Array, Output, Read
 from neurocompile.ir.trace import Trace
+from neurocompile.printable import printable
 
 __all__ = ["OnnxModel", "load"]
 
@@ -41,6 +44,7 @@ class OnnxModel:
     alone: bool
     example: dict[str, Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    where: str = "the .onnx file"
     name: str = "the .onnx file, by the reference evaluator of the onnx package, float64"
 
     def run(self, inputs: Mapping[str, Array], *, membranes: bool = False) -> Trace:
@@ -51,10 +55,18 @@ class OnnxModel:
         }
         evaluator = ReferenceEvaluator(self.source)
         size = 1 if self.alone else samples * steps
-        parts = [
-            evaluator.run(None, {name: x[start : start + size] for name, x in flat.items()})
-            for start in range(0, samples * steps, size)
-        ]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what is no number is told below
+                parts = [
+                    evaluator.run(None, {name: x[start : start + size] for name, x in flat.items()})
+                    for start in range(0, samples * steps, size)
+                ]
+        except Exception as error:  # whatever the evaluator's own code makes of a file that contradicts itself
+            said = printable(f"{type(error).__name__}: {error}".splitlines()[0])[:200]
+            what = f"the reference evaluator cannot run this file: {said}"
+            fix = "hold it against onnx.reference.ReferenceEvaluator, and write it again"
+            raise BadInput(Problem(what, self.where, fix=fix)) from error
         whole = [np.concatenate(values).reshape(samples, steps, *values[0].shape[1:]) for values in zip(*parts)]
         names = ["output" if not k else f"output.{k + 1}" for k in range(len(whole))]
         return Trace(outputs={name: read_out(Output(self.read), value) for name, value in zip(names, whole)})
@@ -86,7 +98,7 @@ def load(path: Path, settings: Settings) -> OnnxModel:
     steps = settings.timesteps or (settings.otherwise[1] if settings.otherwise else 1)
     read = settings.readout or "mean"
     graph = lowered(source, inputs, settings.carries or "real", read)
-    model = OnnxModel(_in_doubles(source), graph, inputs, steps, read, alone)
+    model = OnnxModel(_in_doubles(source), graph, inputs, steps, read, alone, where=str(path))
     _check_same(model, settings.carries == "spikes", str(path))
     return model
 
@@ -96,10 +108,9 @@ def _read(path: Path) -> onnx.ModelProto:
     fix = "write the file again, weights in it"
     try:
         source = onnx.load_model_from_string(content)
-        outside = [each.name for each in source.graph.initializer if each.external_data or each.data_location]
-        # A tensor of a node could be elsewhere, too.
-        tensors = [each.t for node in source.graph.node for each in node.attribute if each.HasField("t")]
-        outside += [each.name for each in tensors if each.external_data or each.data_location]
+        outside = [each.name for each in all_tensors(source) if each.external_data or each.data_location]
+        if any(isinstance(name, bytes) for name in _names(source)):  # what protobuf makes of no UTF-8
+            raise ValueError("a name in it is no text")
         if not outside:
             onnx.checker.check_model(source)
     except Exception as error:  # protobuf's, the checker's: whatever a damaged file makes of them
@@ -108,14 +119,29 @@ def _read(path: Path) -> onnx.ModelProto:
     if outside:
         what = "this ONNX model wants to read other files; nothing was read"
         raise BadInput(Problem(what, str(path), ", ".join(outside[:5]), fix=fix))
-    wrong = [
-        Problem("a weight is no number (NaN or infinite)", f"{path}: {each.name}", fix="train it again")
-        for each in source.graph.initializer
-        if (value := numpy_helper.to_array(each)).dtype.kind == "f" and not np.isfinite(value).all()
-    ]
+    wrong = []
+    for each in all_tensors(source):
+        where = f"{path}: {printable(each.name)}"
+        try:
+            value = value_of(each)
+        except ValueError as error:
+            wrong.append(Problem(f"a tensor is damaged: {error}", where, fix=fix))
+            continue
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            wrong.append(Problem("a weight is no number (NaN or infinite)", where, fix="train it again"))
     if wrong:
         raise BadInput(wrong)
     return source
+
+
+def _names(source: onnx.ModelProto) -> Iterator[str | bytes]:
+    """All that something is called."""
+    graph = source.graph
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (each.name for each in node.attribute)
+    yield from (each.name for each in (*graph.initializer, *graph.input, *graph.output))
+    yield from (dim.dim_param for each in graph.input for dim in each.type.tensor_type.shape.dim)
 
 
 def _inputs(source: onnx.ModelProto, where: str) -> tuple[dict[str, tuple[int, ...]], bool]:
@@ -148,11 +174,11 @@ def _in_doubles(source: onnx.ModelProto) -> onnx.ModelProto:
     double = onnx.ModelProto()
     double.CopyFrom(source)
     for each in double.graph.initializer:
-        if (value := numpy_helper.to_array(each)).dtype.kind == "f":
+        if (value := value_of(each)).dtype.kind == "f":
             each.CopyFrom(numpy_helper.from_array(value.astype(np.float64), each.name))
     for node in double.graph.node:
         for attribute in node.attribute:
-            if attribute.HasField("t") and (value := numpy_helper.to_array(attribute.t)).dtype.kind == "f":
+            if attribute.HasField("t") and (value := value_of(attribute.t)).dtype.kind == "f":
                 attribute.t.CopyFrom(numpy_helper.from_array(value.astype(np.float64)))
     return double
 
@@ -168,6 +194,10 @@ def _check_same(model: OnnxModel, spikes: bool, where: str) -> None:
     x: dict[str, Any] = {name: numbers.normal(size=(2, steps, *s)) for name, s in model.input_shapes.items()}
     x = {name: (value > 0).astype(float) for name, value in x.items()} if spikes else x
     wanted = model.run(x).outputs
+    infinite = [name for name, value in wanted.items() if not np.isfinite(value).all()]
+    if infinite:
+        what, fix = "the network makes NaN or infinite values of small numbers", "look at its weights and variances"
+        raise BadInput(Problem(what, where, ", ".join(infinite), fix=fix))
     found = interpret(model.graph, x, steps).outputs
     for name, value in wanted.items():
         far = float(np.abs(found[name] - value).max(initial=0)) / max(float(np.abs(value).max(initial=0)), 1e-30)

@@ -183,3 +183,63 @@ def test_damaged_files_are_refused(file: Path, tmp_path_factory: pytest.TempPath
     path.write_bytes(bytes(content[: data.draw(st.integers(20, len(content)))]))
     with contextlib.suppress(BadInput, UnsupportedModel, UsageError):
         load_model(path)
+
+
+# -- found by altered files --------------------------------------------------------------------------------------------
+
+
+def norm(var: float) -> onnx.ModelProto:
+    """A batch norm that says no epsilon."""
+    names = ("gamma", "beta", "mean", "var")
+    values = {**{name: np.ones(2, np.float32) for name in names}, "var": np.full(2, var, np.float32)}
+    return made(helper.make_node("BatchNormalization", ["x", *names], ["y"], "bn"), shape=("N", 2, 3), **values)
+
+
+def test_an_epsilon_that_is_not_said_is_a_float32(tmp_path: Path) -> None:
+    onnx.save(norm(0.0), tmp_path / "n.onnx")
+    (scale,) = [node.op for node in load_model(tmp_path / "n.onnx").graph if isinstance(node.op, Scale)]
+    assert np.ravel(scale.scale)[0] == 1 / np.sqrt(float(np.float32(1e-5)))
+
+
+def test_a_variance_below_zero(tmp_path: Path) -> None:
+    onnx.save(norm(-1.0), tmp_path / "n.onnx")
+    with pytest.raises(UnsupportedModel, match="variance"):
+        load_model(tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize(("dims", "said"), [([2**40], "holds 12 numbers"), ([-3, -4], "holds 12 numbers"), ([], "12")])
+def test_a_weight_that_says_another_shape_than_it_has(dims: list[int], said: str, tmp_path: Path) -> None:
+    model = made(helper.make_node("MatMul", ["x", "w"], ["y"]), w=np.ones((4, 3), np.float32))
+    del model.graph.initializer[0].dims[:]
+    model.graph.initializer[0].dims.extend(dims)
+    (tmp_path / "w.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BadInput, match=f"ONNX model|{said}"):
+        load_model(tmp_path / "w.onnx")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [({"pads": [1]}, "pads"), ({"strides": [0, 1]}, "strides"), ({"dilations": [1, 1, 1]}, "dilations"),
+     ({"kernel_shape": [2, 2]}, "kernel"), ({"pads": [2**20] * 4}, "numbers a sample")],
+)  # fmt: skip
+def test_attributes_that_cannot_be(attributes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], "conv", **attributes)
+    model = made(conv, shape=("N", 1, 5, 5), w=np.ones((2, 1, 3, 3), np.float32))
+    (tmp_path / "c.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises((UnsupportedModel, BadInput), match=said):
+        load_model(tmp_path / "c.onnx")
+
+
+def test_a_network_of_values_that_are_none(tmp_path: Path) -> None:
+    """Weights of which each is a number, and no sum is."""
+    most = np.full((4, 3), 1.7e308)
+    onnx.save(made(helper.make_node("MatMul", ["x", "w"], ["y"]), w=most), tmp_path / "m.onnx")
+    with pytest.raises(BadInput, match="infinite"):
+        load_model(tmp_path / "m.onnx")
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    model = made(helper.make_node("MatMul", ["x", "weight"], ["y"]), weight=np.ones((4, 3), np.float32))
+    (tmp_path / "n.onnx").write_bytes(model.SerializeToString().replace(b"weight", b"w\xff\xfeght"))
+    with pytest.raises(BadInput):
+        load_model(tmp_path / "n.onnx")
