@@ -296,8 +296,10 @@ class _Making:
         assert isinstance(op, Neuron)
         soft = "train it with a hard reset (in SpikingJelly v_reset=0.0), or emit for Lava"
         to = "a hard reset, to 0, for all who do not look into the metadata"
+        other = "a reset that subtracts another amount than the threshold"
         for wrong, what, fix, instead in (
-            (op.reset == "by", "a reset that subtracts from the membrane", soft, to),
+            (_reset(op) == "soft", "a reset that subtracts from the membrane", soft, to),
+            (op.reset == "by" and _reset(op) != "soft", other, soft, "a hard reset, to 0"),
             (op.reset == "none", "a neuron without a reset", "let it reset", to),
             (bool(np.any(op.flip)), "a neuron that fires below its threshold", "negate its weights", ""),
             (op.negative_threshold is not None, "negative spikes", "", "none"),

@@ -103,12 +103,8 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
     core = np.concatenate([core, core[soft], np.repeat(np.arange(len(placed.cores)), halos)])
     turn = np.concatenate([2 * np.arange(neurons) + 1, 2 * soft, np.full(halos.sum(), 2 * neurons)])
     wide, place = _on_mesh(placed, _events_of(target).mesh)
-    pre, post = (
-        np.concatenate([np.zeros(0, np.int64), *parts])
-        for parts in zip(
-            *((first[each.source] + each.pre, first[each.target] + each.post) for each in netlist.projections)
-        )
-    )
+    pre = np.concatenate([empty, *(first[each.source] + each.pre for each in netlist.projections)])
+    post = np.concatenate([empty, *(first[each.target] + each.post for each in netlist.projections)])
     pre = np.append(pre, np.repeat(soft, weights))
     post = np.append(post, np.repeat(neurons + np.arange(len(soft)), weights))
     found = [

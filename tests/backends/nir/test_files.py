@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from neurocompile.backends.wanted import Wanted
 from neurocompile.errors import DoesNotFit
 from neurocompile.frontends import load_model
 from neurocompile.frontends.nir.hdf5 import read_nir
+from neurocompile.ir.ops import Neuron
 from neurocompile.program import Program
 from tests.cli.helpers import done, one, refused
 from tests.frontends.nir.files import affine, chain, lif
@@ -214,6 +216,24 @@ def test_approximate_files_say_what_they_are_to_those_who_look(name: str, tmp_pa
     for layer_, spikes in neurocompile.simulate(program, x, real=True).spikes.items():
         assert spikes.any()
         assert np.array_equal(fired[layer_], spikes)
+
+
+def test_a_reset_by_another_amount_is_lost_for_all() -> None:
+    """No reading of a file has it: nobody is told that the metadata would say it."""
+    x = np.random.default_rng(0).random((10, STEPS, 4))
+    program = neurocompile.compile(
+        _multi(_two_layers(LOST["a soft reset"])), input_shape=(4,), timesteps=STEPS, calibrate=x
+    )
+    layers = {node.name: node for node in program.real.of(Neuron)}
+    changed: dict[str, Any] = {}
+    for name, node in layers.items():
+        assert isinstance(node.op, Neuron)
+        changed[name] = replace(node, op=replace(node.op, amount=2 * node.op.threshold))
+    other = replace(program, real=program.real.rewritten(changed))
+    said: list[str] = []
+    nir_files(other, Wanted(approximate=True, tell=said.append))
+    assert len(said) == len(layers)
+    assert all("another amount" in line and "metadata" not in line for line in said)
 
 
 def test_several_spikes_a_step_and_back(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def _may_overflow(program: Program) -> bool:
 
 def _lost(program: Program) -> bool:
     """Whether the log says that some weights could not be kept as the width promises."""
-    return any("PRECISION LOST" in note or "clipped" in note for note in program.notes)
+    words = ("PRECISION LOST", "clipped", "made coarser")
+    return any(word in note for note in program.notes for word in words)
 
 
 def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace, found: Trace, share: float) -> None:

@@ -33,7 +33,7 @@ def nir_reals(case: Case) -> Compared | None:
         content = nir_files(program, Wanted(approximate=True, tell=said.append))["network.nir"]
     except DoesNotFit:
         return None
-    if not all("hard reset" in line for line in said):  # which this project's reader finds in the metadata
+    if not all("look into the metadata" in line for line in said):  # as this project's reader does
         return None
     found = _read_back(content, case.inputs, case.timesteps)
     known = alike.recorded(program.real, interpret(program.real, case.inputs, case.timesteps, membranes=True))
