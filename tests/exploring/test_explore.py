@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,7 @@ def test_halving_tells_what_it_drops_and_keeps_the_winner(model: Path, data: Pat
     from neurocompile.verbs.networks import DEMOS
 
     x, y = DEMOS["digits"].data()
-    asked: dict[str, Any] = {
-        "bits": (2, 4, 6, 8), "targets": ("anp-i", "truenorth"), "scale": ("max", "percentile"), "timing": False,
-    }  # fmt: skip
+    asked: dict[str, Any] = {"bits": (2, 4, 6, 8), "targets": ("generic", "truenorth"), "timing": False}
     whole = neurocompile.explore(CHECKPOINT, x, y, **asked)
     halved = neurocompile.explore(CHECKPOINT, x, y, halving=True, **asked)
     assert halved.halving is not None
@@ -146,14 +145,18 @@ def test_halving_tells_what_it_drops_and_keeps_the_winner(model: Path, data: Pat
     best = max(whole.points, key=lambda point: point.accuracy)
     assert best.name not in dropped
     assert halved.choice == whole.choice
-    assert all(halved[name] == whole[name] for name in whole.front if name not in dropped)
+    for point in halved.points:  # in whatever order samples were run
+        assert point == whole[point.name]
+        assert np.array_equal(point.right, whole[point.name].right)
     for each in halved.halving.dropped:
         assert each.accuracy < each.accuracy_by
         assert each.p < halved.halving.level
         assert whole[each.point].accuracy < best.accuracy
     assert halved.halving.samples_run == sum(
-        size * alive for size, alive in zip((57, 113, 450), _alive(halved), strict=True)
+        new * alive for new, alive in zip((57, 113 - 57, 450 - 113), _alive(halved), strict=True)
     )
+    assert halved.halving.samples_without == 450 * len(whole.points)
+    assert halved.stages["samples"] == halved.halving.samples_run / 2, "both chips compute alike"
 
 
 def _alive(report: ExploreReport) -> list[int]:
@@ -162,6 +165,21 @@ def _alive(report: ExploreReport) -> list[int]:
     lost = [sum(each.samples == size for each in report.halving.dropped) for size in report.halving.rounds]
     everything = len(report.points) + sum(lost)
     return [everything, everything - lost[0], len(report.points)]
+
+
+def test_no_sample_is_run_twice_but_on_a_clock_that_remembers(model: Path, data: Path) -> None:
+    """Where nothing is dropped, the figures are those without, but for the order in which energies are summed."""
+    request = ExploreRequest(model=model, data=data, bits=(6, 8), targets=("loihi", "nc1"))
+    whole, halved = (explore(replace(request, halving=halving)) for halving in (False, True))
+    assert halved.halving is not None
+    assert (halved.halving.rounds, halved.halving.dropped) == ((24,), ())
+    assert halved.stages["samples"] == halved.halving.samples_run == 2 * 96 + 2 * (24 + 96)
+    for point in halved.points:
+        assert np.array_equal(point.right, whole[point.name].right)
+        assert point.run.totals == whole[point.name].run.totals
+        if point.target == "loihi":
+            assert point.latency_ns == whole[point.name].latency_ns
+            assert point.energy_pj == pytest.approx(whole[point.name].energy_pj, 1e-12)
 
 
 def test_too_few_samples_to_drop_anything(model: Path) -> None:
