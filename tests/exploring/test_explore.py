@@ -135,7 +135,7 @@ def test_halving_tells_what_it_drops_and_keeps_the_winner(model: Path, data: Pat
     from neurocompile.verbs.networks import DEMOS
 
     x, y = DEMOS["digits"].data()
-    asked: dict[str, Any] = {"bits": (2, 4, 6, 8), "targets": ("generic", "truenorth"), "timing": False}
+    asked: dict[str, Any] = {"bits": (2, 4, 6, 8), "targets": "generic", "timing": False}
     whole = neurocompile.explore(CHECKPOINT, x, y, **asked)
     halved = neurocompile.explore(CHECKPOINT, x, y, halving=True, **asked)
     assert halved.halving is not None
@@ -156,7 +156,7 @@ def test_halving_tells_what_it_drops_and_keeps_the_winner(model: Path, data: Pat
         new * alive for new, alive in zip((57, 113 - 57, 450 - 113), _alive(halved), strict=True)
     )
     assert halved.halving.samples_without == 450 * len(whole.points)
-    assert halved.stages["samples"] == halved.halving.samples_run / 2, "both chips compute alike"
+    assert halved.stages["samples"] == halved.halving.samples_run
 
 
 def _alive(report: ExploreReport) -> list[int]:

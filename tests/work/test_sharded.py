@@ -52,9 +52,8 @@ def printed(*arguments: object) -> str:
 
 def ways(folder: Path, local: str, hand: str) -> dict[str, tuple[object, ...]]:
     return {
-        "workers 2": ("--workers", 2), "cache": ("--workers", 1, "--cache", folder),
-        "cache again": ("--workers", 2, "--cache", folder), "local": ("--scheduler", local),
-        "by hand": ("--scheduler", hand),
+        "workers 2": ("--workers", 2, "--cache", folder), "what is kept": ("--workers", 1, "--cache", folder),
+        "local": ("--scheduler", local), "by hand": ("--scheduler", hand),
     }  # fmt: skip
 
 
