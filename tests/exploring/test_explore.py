@@ -182,6 +182,23 @@ def test_no_sample_is_run_twice_but_on_a_clock_that_remembers(model: Path, data:
             assert point.energy_pj == pytest.approx(whole[point.name].energy_pj, 1e-12)
 
 
+def test_data_that_are_too_large_to_be_held(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((70, 4)))
+    np.save(tmp_path / "y.npy", np.zeros(70, int))
+    asked = ["explore", model, "--data", tmp_path, "--bits", "3,4,8", "--targets", "anp-i"]
+    monkeypatch.setattr("neurocompile.verbs.exploring.picked._MOST_BYTES", 70 * 4 * 8)
+    assert done(*asked, "--halving", "--json").json["halving"]["rounds"] == [18]
+    monkeypatch.setattr("neurocompile.verbs.exploring.picked._MOST_BYTES", 70 * 4 * 8 - 1)
+    done(*asked)
+    for option in ("--mixed", "--halving"):
+        (error,) = refused(6, *asked, option)
+        assert (
+            error["what"] == f"samples from all over the data are picked, which holds all of them in memory ({option})"
+        )
+        assert error["where"] == str(tmp_path)
+        assert error["fix"] == f"give fewer samples, or leave out {option}"
+
+
 def test_too_few_samples_to_drop_anything(model: Path) -> None:
     x = np.random.default_rng(0).random((20, 4))
     report = neurocompile.explore(model, x, np.zeros(20, int), bits=(2, 8), targets="anp-i", halving=True)
