@@ -58,9 +58,9 @@ def ways(folder: Path, local: str, hand: str) -> dict[str, tuple[object, ...]]:
 
 
 def test_the_same_data_in_any_files(folder: Path, local: str, small: None) -> None:
-    common = ["simulate", folder / "generic", "--workers", 1, "--data"]
-    whole = printed(*common, folder / "x.npz")
-    assert all(printed(*common, folder / name) == whole for name in ("npy", "parts"))
+    common = ["simulate", folder / "generic", "--data"]
+    whole = printed(*common, folder / "x.npz", "--workers", 1)
+    assert all(printed(*common, folder / name, "--workers", 1) == whole for name in ("npy", "parts"))
     assert printed(*common, folder / "parts", "--scheduler", local) == whole
 
 
