@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,12 @@ class Stored(Data):
 
     def __len__(self) -> int:
         return min(self._columns[key].shape[0] for key in self.chosen.values())
+
+    @property
+    def bytes(self) -> int:
+        """What its inputs would take in memory, frames that repeat once."""
+        columns = [self._columns[key] for key in self.chosen.values()]
+        return sum(prod(x.shape) * x.dtype.itemsize for x in columns)
 
     def rows(self, name: str, start: int, stop: int) -> Array:
         """Some samples of an input, ``[n, T, *shape]``."""

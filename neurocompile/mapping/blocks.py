@@ -311,13 +311,13 @@ class _Work:
 
     def _inside(self, layer: Layer, intervals: Sequence[Sequence[Interval]], halo: tuple[bool, ...]) -> Needs:
         """What boxes need whoever reads them."""
-        silicon = self.silicon
+        silicon, bits = self.silicon, self.silicon.bits_of(layer.name)
         neurons = outer([np.array([stop - start for start, stop in along]) for along in intervals])
         if silicon.format is None:
-            memory = layer.memory_bytes(intervals, silicon.weight_bits)
+            memory = layer.memory_bytes(intervals, bits)
             return {"neurons": neurons, "synapse memory": memory}
         region = layer.region(intervals, halo)
-        words, _ = layer.words(intervals, region, halo, silicon.format, silicon.weight_bits, silicon.axons.shared)
+        words, _ = layer.words(intervals, region, halo, silicon.format, bits, silicon.axons.shared)
         memory = words * (silicon.format.word_bits // 8)
         compartments = np.broadcast_to(layer.compartments * region.compartments, neurons.shape)
         return {"neurons": neurons, "synapse memory": memory, "compartments": compartments}

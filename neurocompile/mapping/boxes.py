@@ -65,6 +65,7 @@ __all__ = ["cut_boxes"]
 def cut_boxes(
     graph: Graph, limits: Limits, target: str, *, weight_bits: int, host: frozenset[str] = frozenset(),
     placement: str = "snake", soft_resets: Mapping[str, SoftReset] | None = None,
+    widths: Mapping[str, int] | None = None,
 ) -> Placed:  # fmt: skip
     """Cut an integer graph in synaptic form into boxes, on as many chips as it takes.
 
@@ -79,6 +80,7 @@ def cut_boxes(
             emit arrives over input axons.
         placement: of :data:`neurocompile.mapping.placement.PLACEMENTS`.
         soft_resets: the layers whose neurons are made of two compartments, where limits say how lists lie in memory.
+        widths: bits of a stored weight of the layers that have others than ``weight_bits``.
 
     Raises:
         DoesNotFit: if a layer's connections follow no axes and are too many to be listed.
@@ -88,7 +90,7 @@ def cut_boxes(
     if unknown:
         raise ValueError(f"not in the graph: {', '.join(unknown)}")
     bounds = bounds_of(limits, weight_bits)
-    silicon = silicon_of(limits, weight_bits)
+    silicon = replace(silicon_of(limits, weight_bits), widths=dict(widths or {}))
     network = layers_of(graph, host, silicon.format, soft_resets)
     ways = [silicon]
     if limits.population_atoms is not None and not limits.kernels_once:
@@ -259,9 +261,10 @@ def _placed(
 def _profiles(graph: Graph, cut: Cut, silicon: Silicon) -> Profiles:
     """What a core has to have once for the blocks of a layer.
 
-    Sets of weights take one format if they are kept alike, with the same exponent: the least that weights fit with.
+    Sets of weights take one format if they are kept alike, in one width, with the same exponent: the least that weights
+    fit with.
     """
-    encodings = _encodings(cut, silicon)
+    encodings, bits = _encodings(cut, silicon), silicon.bits_of(cut.layer.name)
     formats: set[Hashable] = set()
     synapses = form_of(graph).layers[cut.layer.name].synapses
     waits = {each.name: each.delayed for each in cut.layer.lists}
@@ -271,8 +274,8 @@ def _profiles(graph: Graph, cut: Cut, silicon: Silicon) -> Profiles:
         if encoding in (None, "run-length") or not np.issubdtype(weight.dtype, np.integer):
             formats.add(synapse.name)
         else:
-            exponent = max(0, int(np.abs(weight).max(initial=0)).bit_length() - (silicon.weight_bits - 1))
-            formats.add((encoding, exponent, waits.get(synapse.name, False), cut.layer.compartments))
+            exponent = max(0, int(np.abs(weight).max(initial=0)).bit_length() - (bits - 1))
+            formats.add((encoding, bits, exponent, waits.get(synapse.name, False), cut.layer.compartments))
     return profiles_of(graph[cut.layer.name].op, frozenset(formats), cut.layer.soft_reset)
 
 
@@ -285,7 +288,7 @@ def _encodings(cut: Cut, silicon: Silicon) -> dict[str, str]:
     shared = silicon.axons.shared
     bits = silicon.format.index_bits if cut.index_bits is None else cut.index_bits
     format = replace(silicon.format, index_bits=bits)
-    _, chosen = cut.layer.words(first, region, cut.halo, format, silicon.weight_bits, shared)
+    _, chosen = cut.layer.words(first, region, cut.halo, format, silicon.bits_of(cut.layer.name), shared)
     return {each.name: ENCODINGS[int(kind.flat[0])] for each, kind in zip(cut.layer.lists, chosen)}
 
 

@@ -59,7 +59,8 @@ class Cut:
             return self
         bits = int(silicon.format.index(np.array([compartments]))[0])
         wide, region = replace(silicon.format, index_bits=bits), self.layer.region(self.intervals, self.halo)
-        words, _ = self.layer.words(self.intervals, region, self.halo, wide, silicon.weight_bits, silicon.axons.shared)
+        bits_of_weight, shared = silicon.bits_of(self.layer.name), silicon.axons.shared
+        words, _ = self.layer.words(self.intervals, region, self.halo, wide, bits_of_weight, shared)
         return replace(self, needs={**self.needs, "synapse memory": words * (wide.word_bits // 8)}, index_bits=bits)
 
 
@@ -80,7 +81,7 @@ class Silicon:
     """How a core keeps synapses: word by word in a ``format``, or (None) as entries alone; and its axons.
 
     With ``halos`` blocks may have compartments beyond their borders. An axon that leaves its chip takes ``leaving``
-    slots more.
+    slots more. Weights have ``weight_bits``, but for the layers that ``widths`` names.
     """
 
     weight_bits: int
@@ -88,3 +89,8 @@ class Silicon:
     axons: Axons = Axons()
     halos: bool = False
     leaving: int = 0
+    widths: Mapping[str, int] = field(default_factory=dict)
+
+    def bits_of(self, layer: str) -> int:
+        """Of a weight of a layer."""
+        return self.widths.get(layer, self.weight_bits)

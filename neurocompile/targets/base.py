@@ -224,6 +224,7 @@ class Family:
         return cut_boxes(
             chip_graph(program), target.limits, target.name, weight_bits=weight_bits, host=host,
             placement=placement or "snake", soft_resets={} if own is None else soft_resets(program.integer, own, host),
+            widths={} if own is None else program.settings.get("layer_bits"),
         )  # fmt: skip
 
 

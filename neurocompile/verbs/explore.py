@@ -18,11 +18,12 @@ from neurocompile.reports.explore import ExploreReport, Illegal, Mixed, Wanted
 from neurocompile.typed import Count, Positive, Range
 from neurocompile.verbs.compile import CompileRequest, calibration_of
 from neurocompile.verbs.exploring.front import chosen, front_of
-from neurocompile.verbs.exploring.halving import every, halved
+from neurocompile.verbs.exploring.halving import halved
 from neurocompile.verbs.exploring.mixed import beside, designs_of, search
+from neurocompile.verbs.exploring.picked import check_size, every
 from neurocompile.verbs.exploring.space import USUAL, Names, Space, chips, space_of
 from neurocompile.verbs.exploring.sweep import Sweep
-from neurocompile.verbs.exploring.tasks import Network, name_of
+from neurocompile.verbs.exploring.tasks import Network, Samples, name_of
 from neurocompile.verbs.given import Inputs, SourceOptions, check_carried, data_of, model_of
 from neurocompile.verbs.progress import Progress, silent
 from neurocompile.verbs.shards import WorkOptions, working
@@ -97,7 +98,8 @@ def explore(
 
     Raises:
         UsageError: for targets that do not exist, files that do, or nothing to choose from.
-        BadInput: for a model or data that cannot be read, or data without labels.
+        BadInput: for a model or data that cannot be read, data without labels, or too large to be held in memory with
+            ``mixed`` or ``halving``.
         UnsupportedModel: for a model that nothing can be made of.
         DoesNotFit: if no design is legal, with everything that is in the way.
     """
@@ -134,9 +136,9 @@ def _explored(request: ExploreRequest, sweep: Sweep, space: Space, data: Data) -
         designs, illegal = [*designs, *more], [*illegal, *unfit]
     halving = None
     if request.halving:
-        designs, wrong, halving = halved(sweep, designs, data)
-        illegal += wrong
-    points, wrong = sweep.points(designs, data)
+        points, wrong, halving = halved(sweep, designs, data)
+    else:
+        points, wrong = sweep.points(designs, Samples(data))
     illegal += wrong
     if not points:
         raise _nothing(illegal)
@@ -192,6 +194,9 @@ def _labelled(request: ExploreRequest, model: Model) -> Data:
     if data.labels is None:
         what, fix = "there are no labels, and points are compared by accuracy", "add y [N] to the file, or give y"
         raise BadInput(Problem(what, data.where, "no y", "a whole number a sample", fix))
+    for option in ("mixed", "halving"):
+        if getattr(request, option):
+            check_size(data, f"--{option}")
     if request.mixed and len(data) < 2:
         what, fix = "one sample cannot be divided into those to choose on and those to report on", "give more"
         raise BadInput(Problem(what, data.where, "1 sample", "2 or more", fix))

@@ -127,6 +127,7 @@ class Cluster:
             except Exception as error:  # of connections, addresses, and what else listens there
                 said = (str(error).splitlines() or [type(error).__name__])[0]
                 if time.monotonic() >= until or isinstance(error, ValueError):
+                    said = f"nothing answers, {patience_s:g} s long" if isinstance(error, OSError) else said
                     what = f"there is no Dask scheduler: {said}"
                     raise ToolFailed(Problem(what, f"--scheduler {self.address}", fix=_FIX)) from error
                 time.sleep(0.5)

@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
     """Of this package (and a checksum of its source, as versions in development share a number), Python and NumPy."""
     return {
         "neurocompile": __version__,
-        "its source": _source(),
+        "neurocompile's source": _source(),
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "NumPy": np.__version__,
     }

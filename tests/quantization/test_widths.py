@@ -14,6 +14,7 @@ import neurocompile
 from neurocompile.errors import UsageError
 from neurocompile.ir.form import form_of
 from neurocompile.program import program_from
+from neurocompile.targets import load_target
 from tests.backends.lava.against import need_lava
 from tests.cli.helpers import done, refused, saved, small_net
 
@@ -27,7 +28,7 @@ def largest(program: neurocompile.Program) -> dict[str, int]:
     return {name: max(int(np.abs(each).max()) for each in some) for name, some in weights.items()}
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.lists(st.integers(2, 8), min_size=2, max_size=2), st.sampled_from(["generic", "nc1"]), st.integers(0, 9))
 def test_no_weight_is_wider_and_the_engine_is_the_reference(widths: list[int], target: str, seed: int) -> None:
     bits = {"0": widths[0], "3": widths[1]}
@@ -41,19 +42,24 @@ def test_no_weight_is_wider_and_the_engine_is_the_reference(widths: list[int], t
     assert program_from(program.files()).files() == program.files()
 
 
-def test_all_layers_in_one_width_are_that_width() -> None:
+@pytest.mark.parametrize(
+    ("target", "width"),
+    [
+        ("generic", 4), ("loihi", 6), pytest.param("generic", 6, marks=pytest.mark.slow),
+        pytest.param("loihi", 4, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_all_layers_in_one_width_are_that_width(target: str, width: int) -> None:
     """Said by layer or at once, it is the same network of integers, below and above the widths that data choose."""
     names = ("conv1", "conv2", "conv3", "fc4", "fc5")
-    for target in ("generic", "loihi"):
-        for width in (4, 6):
-            each = neurocompile.compile(CHECKPOINT, target, bits=dict.fromkeys(names, width))
-            once = neurocompile.compile(CHECKPOINT, target, bits=width)
-            assert str(each.integer) == str(once.integer)
-            assert all(np.array_equal(each.units[name], once.units[name]) for name in once.units)
-            mine, its = (form_of(program.integer).layers for program in (each, once))
-            for name in its:
-                for a, b in zip(mine[name].synapses, its[name].synapses, strict=True):
-                    assert np.array_equal(a.op.weight, b.op.weight)
+    each = neurocompile.compile(CHECKPOINT, target, bits=dict.fromkeys(names, width))
+    once = neurocompile.compile(CHECKPOINT, target, bits=width)
+    assert str(each.integer) == str(once.integer)
+    assert all(np.array_equal(each.units[name], once.units[name]) for name in once.units)
+    mine, its = (form_of(program.integer).layers for program in (each, once))
+    for name in its:
+        for a, b in zip(mine[name].synapses, its[name].synapses, strict=True):
+            assert np.array_equal(a.op.weight, b.op.weight)
 
 
 def test_layers_without_a_width_have_the_targets() -> None:
@@ -67,18 +73,39 @@ def test_layers_without_a_width_have_the_targets() -> None:
     assert more - less == 16 * 32 * 9 * 5 // 8
 
 
-def test_export_writes_them_and_lava_agrees(tmp_path: Path) -> None:
-    bits = "conv1=8,conv2=4,conv3=3,fc4=2,fc5=6"
-    body = done("export", CHECKPOINT, "-o", tmp_path / "out", "--target", "loihi", "--bits", bits, "--no-validate",
+def test_cores_hold_each_layer_in_its_own_width() -> None:
+    """A layer's lists of synapses are as long as where all layers have that width."""
+
+    def held(bits: Any) -> tuple[dict[str, int | None], int]:
+        program = neurocompile.compile(CHECKPOINT, "loihi", bits=bits)
+        placed = load_target("loihi").place(program)
+        assert placed is not None
+        memory = sum(core.needs["synapse memory"] for core in placed.cores)
+        return {layer.layer: layer.synapse_bytes for layer in placed.layers}, memory
+
+    narrow, wide = held(2), held(8)
+    mixed = held({"conv2": 8, "conv3": 2, "fc4": 8, "fc5": 2})
+    of = {"neuron2": wide, "neuron3": narrow, "neuron4": wide, "output.integrator": narrow}
+    assert mixed[0] == {name: whose[0][name] for name, whose in of.items()}
+    assert narrow[1] < mixed[1] < wide[1]
+
+
+@pytest.mark.parametrize("network", ["small", pytest.param("digits", marks=pytest.mark.slow)])
+def test_export_writes_them_and_lava_agrees(network: str, tmp_path: Path) -> None:
+    model, bits, layer = {
+        "small": (saved(small_net(), tmp_path / "m.pt"), "0=8,3=2", "3"),
+        "digits": (CHECKPOINT, "conv1=8,conv2=4,conv3=3,fc4=2,fc5=6", "neuron4"),
+    }[network]
+    body = done("export", model, "-o", tmp_path / "out", "--target", "loihi", "--bits", bits, "--no-validate",
                 "--json").json  # fmt: skip
     assert body["weight_bits"] == 8
-    assert body["layer_bits"]["neuron4"] == 2
+    assert body["layer_bits"][layer] == 2
     program = neurocompile.load(tmp_path / "out")
     assert program.settings["layer_bits"] == body["layer_bits"]
-    again = done("export", CHECKPOINT, "-o", tmp_path / "again", "--target", "loihi", "--bits", bits, "--no-validate")
+    again = done("export", model, "-o", tmp_path / "again", "--target", "loihi", "--bits", bits, "--no-validate")
     assert "2- to 8-bit weights" in again.out
     need_lava()
-    validation = neurocompile.validate(tmp_path / "out", reference=CHECKPOINT, backend_samples=2)
+    validation = neurocompile.validate(tmp_path / "out", reference=model, backend_samples=2)
     lava = validation.stages[2]
     assert lava.passed
     assert lava.membranes_compared > 0

@@ -1,59 +1,74 @@
-"""Points that are beaten on few samples get no more: successive halving, with a test before anything is dropped.
+"""Points that are beaten on few samples get no more, with a test before anything is dropped.
 
-Each round has twice the samples of the one before it, evenly spread over the data, and drops at most half of the
-points. A point is dropped where another takes no more energy and time, and has more of the same samples right by more
-than chance: McNemar's exact test, at a level of 5 % divided by all comparisons that could drop it, so that in at most
-one sweep of twenty any point is dropped that is no worse on all data.
+There are two rounds, after an eighth and a quarter of the samples, evenly spread over the data; each drops at most half
+of the points, and what is left goes on with the other samples. A point is dropped where another takes no more energy
+and time, and has more of the same samples right by more than chance: McNemar's exact test, at a level of 5 % divided by
+all comparisons that could drop one (Bonferroni). So the chance that any point is dropped for one that is no more
+accurate, where samples are as good as drawn at random, is 5 % a sweep at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from neurocompile.data import Data
+from neurocompile.ir.ops import Array
 from neurocompile.recordings.outputs import SIGNIFICANT
 from neurocompile.reports.explore import Dropped, Halving, Illegal, Point
 from neurocompile.verbs.exploring.front import beats, mcnemar
+from neurocompile.verbs.exploring.picked import picked
 from neurocompile.verbs.exploring.space import Design
 from neurocompile.verbs.exploring.sweep import Sweep
+from neurocompile.verbs.exploring.tasks import Samples, in_one_piece
 
-__all__ = ["every", "halved"]
+__all__ = ["halved", "lost", "rounds_of"]
 
 _SHARES = (8, 4)
 _FEWEST = 16
 """Samples of a round: fewer tell nothing."""
 
 
-def halved(sweep: Sweep, designs: Sequence[Design], data: Data) -> tuple[list[Design], list[Illegal], Halving]:
-    """The designs that are left for all of the data, what turned out illegal, and what was dropped."""
+def halved(sweep: Sweep, designs: Sequence[Design], data: Data) -> tuple[list[Point], list[Illegal], Halving]:
+    """The points that are left on all of the data, what turned out illegal, and what was dropped."""
+    order, stops = rounds_of(len(data))
+    samples = Samples(picked(data, order) if stops else data, stops)
     left, illegal, dropped = list(designs), list[Illegal](), list[Dropped]()
-    rounds = [share for share in _SHARES if len(data) // share >= _FEWEST]
-    level = SIGNIFICANT / max(1, len(rounds) * len(left) * (len(left) - 1))
-    ran = 0
-    for share in rounds:
-        part = every(data, share)
-        ran += len(part) * len(left)
-        points, wrong = sweep.points(left, part)
+    level = SIGNIFICANT / max(1, len(stops) * len(left) * (len(left) - 1))
+    begun = ran = 0
+    for stop in stops:
+        ran += _new(sweep, left, begun, stop)
+        points, wrong = sweep.points(left, samples, stop)
         illegal += wrong
-        lost = _lost(points, level, len(part))[: len(points) // 2]
-        dropped += lost
-        gone = {each.point for each in lost}
-        there = {point.name for point in points}
-        left = [design for design in left if design.name in there and design.name not in gone]
-    note = "" if rounds else f"{len(data)} samples are too few: a round has {_FEWEST} at least"
-    ran += len(data) * len(left)
-    sizes = tuple(len(every(data, share)) for share in rounds)
-    return left, illegal, Halving(sizes, level, tuple(dropped), ran, len(data) * len(designs), note)
+        beaten = lost(points, level, stop)[: len(points) // 2]
+        dropped += beaten
+        there = {point.name for point in points} - {each.point for each in beaten}
+        left = [design for design in left if design.name in there]
+        begun = stop
+    ran += _new(sweep, left, begun, len(data))
+    points, wrong = sweep.points(left, samples)
+    back = np.argsort(order)
+    points = [replace(point, right=point.right[back]) for point in points]
+    note = "" if stops else f"{len(data)} samples are too few: a round has {_FEWEST} at least"
+    return points, illegal + wrong, Halving(stops, level, tuple(dropped), ran, len(data) * len(designs), note)
 
 
-def every(data: Data, step: int, first: int = 0) -> Data:
-    """One sample of so many, from the first on."""
-    data = data.part(0, len(data))  # in memory, if it was not
-    labels = None if data.labels is None else data.labels[first::step]
-    return Data({name: x[first::step] for name, x in data.inputs.items()}, labels, data.where)
+def rounds_of(samples: int) -> tuple[Array, tuple[int, ...]]:
+    """The samples in the order in which they are run, and after how many of them each round ends."""
+    shares = [share for share in _SHARES if samples // share >= _FEWEST]
+    number = np.arange(samples)
+    first = np.select([number % share == 0 for share in shares], range(len(shares)), len(shares)) if shares else number
+    return np.argsort(first, kind="stable"), tuple(-(-samples // share) for share in shares)
 
 
-def _lost(points: Sequence[Point], level: float, samples: int) -> list[Dropped]:
+def _new(sweep: Sweep, designs: Sequence[Design], begun: int, stop: int) -> int:
+    """The samples of a round: those that are new, or all where the chip's clock wants them in one piece."""
+    return sum(stop if in_one_piece(design.target, sweep.timing) else stop - begun for design in designs)
+
+
+def lost(points: Sequence[Point], level: float, samples: int) -> list[Dropped]:
     """The points that others beat by more than chance, the worst first."""
     found = []
     for point in points:

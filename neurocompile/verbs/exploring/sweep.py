@@ -63,6 +63,7 @@ class Sweep:
         timing: as for ``simulate``.
         made: what was compiled, by build.
         stages: how many tasks of each kind there were.
+        known: what runs that are gone on with did so far, by task.
     """
 
     network: Network
@@ -74,6 +75,7 @@ class Sweep:
     timing: bool | None
     made: dict[Build, Compiled] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=lambda: {"compilations": 0, "runs": 0, "samples": 0})
+    known: dict[str, Any] = field(default_factory=dict)
 
     def options(self, build: Build, bits: Any = None) -> Options:
         """What the compiler is told."""
@@ -114,24 +116,30 @@ class Sweep:
         made = self.made[design.build]
         return made.fits[design.target.name].problems if made.fits else made.problems
 
-    def points(self, designs: Sequence[Design], data: Data) -> tuple[list[Point], list[Illegal]]:
-        """What designs that compile and fit do with some data, and those whose cores nothing times so."""
-        samples, shards = Samples(data), list[list[Task]]()
+    def points(
+        self, designs: Sequence[Design], samples: Samples, upto: int | None = None
+    ) -> tuple[list[Point], list[Illegal]]:  # fmt: skip
+        """What designs that compile and fit do with samples ``upto`` one (None: all), and those whose cores nothing
+        times so."""
+        shards, data = list[list[Task]](), samples.data.part(0, len(samples.data) if upto is None else upto)
         for design in designs:
             made = self.made[design.build]
             assert made.program is not None
-            check_labels(made.program, data)
+            check_labels(made.program, samples.data)
             shards.append(
                 running(
-                    made.program, made.key, samples, target=design.target, timing=self.timing,
+                    made.program, made.key, samples, len(data), target=design.target, timing=self.timing,
                     placement=None if design.placement == USUAL else design.placement, what=design.name,
                 )
             )  # fmt: skip
-        runs = len({tuple(task.key for task in tasks) for tasks in shards})
-        self.stages["runs"] += runs
-        self.stages["samples"] += runs * len(data)
+        new = {task.key: task for tasks in shards for task in tasks if task.key not in self.known}
+        self.stages["runs"] += len({tasks[0].key for tasks in shards} & new.keys())
+        self.stages["samples"] += sum(stop - start for start, stop in (t.arguments["border"] for t in new.values()))
+        results = self.known | dict(zip(new, self.done("simulating", list(new.values())), strict=True))
+        if samples.stops:
+            self.known = results
         points, illegal = [], []
-        for design, ran in zip(designs, self._ran(shards), strict=True):
+        for design, ran in zip(designs, self._ran(shards, results), strict=True):
             if ran.timing is None and design.placement != USUAL:
                 fix = f"add {USUAL} to --placement" + ("" if self.timing is None else ", or leave out --no-timing")
                 problem = Problem(f"it was not timed: {ran.untimed}", "--placement", design.placement, fix=fix)
@@ -140,10 +148,9 @@ class Sweep:
                 points.append(self._point(design, ran, data))
         return points, illegal
 
-    def _ran(self, shards: Sequence[Sequence[Task]]) -> list[Ran]:
+    def _ran(self, shards: Sequence[Sequence[Task]], results: Mapping[str, Any]) -> list[Ran]:
         """What each design did, its shards joined."""
-        results = iter(self.done("simulating", [task for tasks in shards for task in tasks]))
-        parts = [[_made(next(results)) for _ in tasks] for tasks in shards]
+        parts = [[_made(results[task.key]) for task in tasks] for tasks in shards]
         cut = [number for number, some in enumerate(parts) if some[0].taken is not None]
         sums = [
             timing_of(shards[number], [part.taken for part in parts[number]], shards[number][0].what) for number in cut

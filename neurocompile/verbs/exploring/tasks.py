@@ -34,8 +34,8 @@ from neurocompile.verbs.shards import Border, part_of, part_sum, source_of
 from neurocompile.work import Shared, Task, key_of
 
 __all__ = [
-    "Compiled", "Fitted", "Network", "Ran", "Samples", "compiling", "joined_runs", "keyed", "name_of", "program_for",
-    "running", "sensing", "timing_of",
+    "Compiled", "Fitted", "Network", "Ran", "Samples", "compiling", "in_one_piece", "joined_runs", "keyed", "name_of",
+    "program_for", "running", "sensing", "timing_of",
 ]  # fmt: skip
 
 
@@ -198,10 +198,15 @@ def _fitted(program: Program, target: Target, chips: int) -> Fitted:
 
 
 class Samples:
-    """Data as tasks take them, part by part; what many take is sent once."""
+    """Data as tasks take them, part by part; what many take is sent once.
 
-    def __init__(self, data: Data) -> None:
-        self.data = data
+    Args:
+        data: all of them.
+        stops: where a shard ends in any case: runs of the samples before it are gone on with, not begun anew.
+    """
+
+    def __init__(self, data: Data, stops: Sequence[int] = ()) -> None:
+        self.data, self.stops = data, tuple(stops)
         self._parts: dict[Border, tuple[dict[str, Any], str]] = {}
 
     def part(self, border: Border) -> tuple[dict[str, Any], str]:
@@ -215,23 +220,29 @@ class Samples:
 
 
 def running(
-    program: Program, key: str, samples: Samples, *, target: Target, placement: str | None, timing: bool | None,
-    what: str,
+    program: Program, key: str, samples: Samples, upto: int, *, target: Target, placement: str | None,
+    timing: bool | None, what: str,
 ) -> list[Task]:  # fmt: skip
-    """The tasks of a run, one for each shard of the samples; each result makes a :class:`Ran`.
+    """The tasks of a run of the samples ``upto`` one, a task for each shard; each result makes a :class:`Ran`.
 
     Where a target has no clock, or is not to be timed, the key names none: what another's program of the same integers
     did stands for it. A clock that remembers one sample in the next has all of them in one task.
     """
-    timed = bool(target.clock) and timing is not False
+    timed = _timed(target, timing)
     events = load_target(target.timed_as) if timed and target.timed_as else None
     clock = [replace(target, description=""), events, placement, timing] if timed else []
-    count = len(samples.data)
-    whole = timed and not issubclass(cast(type, CLOCKS[target.clock]), Cuttable)
-    borders = [(0, count)] if whole else in_integers(program, count, timed)
+    borders, alone = [(0, upto)], in_one_piece(target, timing)
+    if not alone:
+        ends = [*(stop for stop in samples.stops if stop < upto), upto]
+        borders = [
+            (first + start, first + stop)
+            for first, end in zip([0, *ends], ends)
+            for start, stop in in_integers(program, end - first, timed)
+        ]
+    alone |= len(borders) == 1 and not samples.stops
     common = {
         "program": Shared(program_for(program, target)), "placement": placement if timed else None,
-        "timing": timing if timed else False, "whole": len(borders) == 1,
+        "timing": timing if timed else False, "whole": alone,
     }  # fmt: skip
     tasks = []
     for border in borders:
@@ -240,6 +251,15 @@ def running(
         arguments = {**common, "border": border, **source}
         tasks.append(Task(f"{__name__}:ran", arguments, keyed("ran", key, part_key, clock, common["whole"]), name))
     return tasks
+
+
+def in_one_piece(target: Target, timing: bool | None) -> bool:
+    """Whether a clock remembers one sample in the next."""
+    return _timed(target, timing) and not issubclass(cast(type, CLOCKS[target.clock]), Cuttable)
+
+
+def _timed(target: Target, timing: bool | None) -> bool:
+    return bool(target.clock) and timing is not False
 
 
 def ran(
