@@ -142,8 +142,11 @@ def part_of(source: Mapping[str, Any], border: Border, timesteps: int) -> Data:
     """
     if "arrays" in source:
         return Data({name: _in_time(x, timesteps) for name, x in source["arrays"].items()})
-    stored = held("data", str(source["folder"]), lambda: reopened(source["folder"], **source["opened"]))
     what, fix = "a worker sees other data under this name", "put the same where every worker sees it"
+    try:
+        stored = held("data", str(source["folder"]), lambda: reopened(source["folder"], **source["opened"]))
+    except BadInput as error:
+        raise BadInput(Problem(what, str(source["folder"]), error.problems[0].what, fix=fix)) from error
     if len(stored) != source["samples"]:
         actual, limit = f"{len(stored):,} samples", f"{source['samples']:,}"
         raise BadInput(Problem(what, str(source["folder"]), actual, limit, fix))

@@ -165,7 +165,7 @@ def test_nc1_without_its_clock(folder: Path, local: str, small: None) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("other", ["fewer", "another", "one value in the middle"])
+@pytest.mark.parametrize("other", ["none", "fewer", "another", "one value in the middle"])
 def test_other_data_on_a_worker(other: str, kept: bool, folder: Path, small: None, tmp_path: Path) -> None:
     """The same name, and other files: told by the number of samples, by those at the ends, or by all where results
     are kept."""
@@ -180,6 +180,8 @@ def test_other_data_on_a_worker(other: str, kept: bool, folder: Path, small: Non
     x = np.full((200 if other == "fewer" else 300, STEPS, *SHAPE), float(other == "another"))
     x[64] += 1
     np.save(tmp_path / "data" / "x.npy", x)
+    if other == "none":
+        (tmp_path / "data" / "x.npy").unlink()
     if other.startswith("one") and not kept:
         part_of(source, (0, 128), STEPS)
         return
