@@ -27,6 +27,7 @@ NOT_RUN = {
     "host.md": "a network of the reader's with parts for a host; tests/test_hosted.py has some",
     "loihi.md": "any model; STEPS has the demo's",
     "nc1.md": "any model; STEPS has the demo's",
+    "onnx.md": "any model; tests/backends/onnx/test_files.py runs what the page does with the files",
     "nir.md": "files of other programs; tests/frontends/nir and tests/models/test_nir_digits.py have some",
     "recordings.md": "any program, and what a chip recorded of it",
     "targets.md": "an architecture of SANA-FE's; tests/targets/test_sanafe.py has some",

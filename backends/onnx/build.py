@@ -109,11 +109,11 @@ class _Building:
         if region.name not in done:
             given = []
             for read in region.reads:
-                if read.kind == "host":
+                if read.source in inputs:
+                    given.append(inputs[read.source])
+                elif read.kind == "host":
                     other = self.graph.hosts[read.source]
                     given.append(self.region_of_step(w, other, value, inputs, done))
-                elif read.kind == "input":
-                    given.append(inputs[read.source])
                 else:
                     op: Any = self.graph[read.source].op
                     given.append(read_at_once(w, op, value(read.source), f"{read.source}.real", self.real))
@@ -205,8 +205,9 @@ class _Scan(_Building):
                 given[node.name] = Value(body.fresh(node.name), outside.dtype, outside.shape[1:])
                 scanned.append((outside, given[node.name]))
         inputs: dict[str, Value] = {}
-        for name in dict.fromkeys(r.source for region in loop.values() for r in region.reads if r.kind == "input"):
-            x = self.inputs[name]
+        reads = dict.fromkeys(read.source for region in loop.values() for read in region.reads)
+        for name in [each for each in reads if each not in loop and each not in graph]:  # given, or of an earlier turn
+            x = self.known[name]
             outside = time_first(w, x, f"{name}.real.steps")
             inputs[name] = Value(body.fresh(f"{name}.real"), x.dtype, outside.shape[1:])
             scanned.append((outside, inputs[name]))

@@ -216,10 +216,30 @@ class Writing:
         x, padding = cropped(w, x, op.padding)
         # There is no MaxPool of int32; float64 has all whole numbers up to 2**53.
         x = x if x.dtype in (np.int8, np.float32) else w.cast(x, np.float64)
+        if any(n >= size for pair, size in zip(padding, op.kernel) for n in pair):  # which ONNX Runtime refuses
+            x, padding = self._bordered(node.name, x, padding), ((0, 0),) * len(padding)
         sizes: dict[str, Any] = {"pads": [a for a, _ in padding] + [b for _, b in padding]}
         sizes |= {"kernel_shape": list(op.kernel), "strides": list(op.stride), "dilations": list(op.dilation)}
         name = w.node("MaxPool", [x.name], f"{node.name}.max", doc=self.told(node), **sizes)
         return w.cast(Value(name, x.dtype, x.shape), dtype, node.name)
+
+    def _bordered(self, stem: str, x: Value, padding: tuple[tuple[int, int], ...]) -> Value:
+        """An event between rows of the least that there is, which no maximum takes."""
+        w, least = self.w, np.iinfo(x.dtype).min if x.dtype.kind == "i" else -np.inf
+        zero, low = w.constant("0", 0, x.dtype), w.constant("least", least, x.dtype)
+        for axis, counts in enumerate(padding, start=2):
+            joined = [x.name]
+            for count, side in zip(counts, ("before", "behind")):
+                if not count:
+                    continue
+                copies = w.constant("copies", np.zeros(count), np.int64)
+                row = w.node("Gather", [x.name, copies], f"{stem}.{side}", axis=axis)
+                same = w.node("Equal", [row, row], f"{stem}.{side}.all")
+                border = w.node("Where", [same, low, zero], f"{stem}.{side}.least")
+                joined = [border, *joined] if side == "before" else [*joined, border]
+            size = (*x.shape[:axis], int(x.shape[axis]) + sum(counts), *x.shape[axis + 1 :])
+            x = Value(w.node("Concat", joined, f"{stem}.bordered", axis=axis), x.dtype, size)
+        return x
 
     def _moved(self, node: Node, op: Op, inputs: list[Value]) -> Value:
         """What adds, joins, copies or rearranges numbers."""

@@ -193,13 +193,13 @@ def validate_program(
     own, for_all = ([each for each in opened if each[0].of_any is any_] for any_ in (False, True))
     missing = Stage("backend", target, "", reason=f"target {target} has no executor besides the simulator")
     others = _runner_stages(integers, order, target, own, examine, allowed) or [missing]
+    others += _runner_stages(integers, order, target, for_all, examine, allowed)
     brought = None if recorded is None else bring(recorded, program, data)
     if brought is not None:
         spikes = brought.recorded.spikes
         as_told = Recorded(order, allowed.get("recorded", 0.0))
         pair = Pair("recorded", integers, Replay(spikes), as_told, examine=examine)
         others.append(pair if spikes else brought.stage(target))
-    others += _runner_stages(integers, order, target, for_all, examine, allowed)
     others += _absent(required, [*usual, *others], target)
     if engine is None:
         stages = compare_pairs([*usual, *others], target, data, progress)

@@ -26,7 +26,7 @@ def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def planted(folder: Path) -> list[Base]:
         made = whole(folder)
-        monkeypatch.setattr("neurocompile.data.read_arrays", careless)
+        monkeypatch.setattr("neurocompile.data.stored.read_arrays", careless)
         return made
 
     monkeypatch.setattr(files, "bases", planted)

@@ -112,7 +112,7 @@ def test_on_the_command_line_and_in_the_chip(
          *(["--stock-only"] if target == "loihi" else []), "-o", out)  # fmt: skip
     body = result("validate", out, "--reference", file, *dialect, "--data", tmp_path / "x.npz",
                   "--backend-samples", 4, "--require", "lowering", "--require", stage)  # fmt: skip
-    lowering, _, backend = body["stages"]
+    lowering, _, backend, *_ = body["stages"]
     assert (lowering["mismatches"], lowering["ties"], lowering["compared"]) == (0, 0, 450 * 16 * 58)
     assert stage in (backend["name"], backend["executor"])
     assert (backend["mismatches"], backend["membrane_mismatches"]) == (0, 0)

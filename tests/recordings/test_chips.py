@@ -27,7 +27,7 @@ SAMPLES = 4
 
 def fired(program: Program, x: Any) -> Mapping[str, Any]:
     """Spikes of what runs the program besides the simulator."""
-    ((_, executor),) = opened_for(program, RunnerSettings(samples=SAMPLES))
+    (_, executor), *_ = opened_for(program, RunnerSettings(samples=SAMPLES))
     assert not isinstance(executor, str), executor
     run: Executor = executor
     spikes: Mapping[str, Any] = run.run(data_of(x, program.input_shapes, program.timesteps).inputs).spikes
