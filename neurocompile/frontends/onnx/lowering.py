@@ -217,8 +217,11 @@ def _conv(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> No
         raise _No(f"its kernel is said to be {attributes['kernel_shape']}, and is {list(weight.shape[2:])}")
     stride, padding, dilation = _geometry(node, attributes, rank)
     bias = to.constant(node, 2)
-    bias = None if bias is None else bias.reshape(-1, *(1,) * rank)
     groups = attributes.get("group", 1)
+    channels = len(weight) if node.op_type == "Conv" else weight.shape[1] * groups
+    if bias is not None and bias.shape != (channels,):
+        raise _No(f"its bias is {bias.shape}, for {channels} channels")
+    bias = None if bias is None else bias.reshape(-1, *(1,) * rank)
     if node.op_type == "Conv":
         op: Op = Conv(weight, bias, stride, padding, dilation, groups)
     else:
@@ -234,6 +237,10 @@ def _norm(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> No
         raise _No("it is in training mode")
     source = to.value(node.input[0])
     gamma, beta, mean, var = (_need(to.constant(node, k), "parameters") for k in (1, 2, 3, 4))
+    channels = to.shapes[source][0]
+    sizes = [each.shape for each in (gamma, beta, mean, var)]
+    if any(size != (channels,) for size in sizes):
+        raise _No(f"its parameters are {sizes}, for {channels} channels")
     spread = var + attributes.get("epsilon", _EPSILON)
     if np.any(spread <= 0):
         raise _No("a variance of it is below zero")

@@ -14,6 +14,8 @@ from neurocompile.backends.onnx.build import has_step
 from neurocompile.backends.onnx.executor import OnnxExecutor
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data
+from neurocompile.ir import Graph, Node
+from neurocompile.ir.ops import Conv, Input, MaxPool, Neuron, Output
 from neurocompile.models.generators import GENERATORS, compiled
 from neurocompile.models.measurement import lowered
 from neurocompile.models.zoo import ZOO
@@ -183,3 +185,19 @@ def test_data_of_validate(tmp_path: Path) -> None:
     inputs = {name: 3 * x - 1 for name, x in example(program).items()}
     assert IntegerExecutor(program).run(inputs).clipped > 0
     held(program, Data(inputs, None, "outside").inputs)
+
+
+def test_a_padding_as_large_as_the_kernel() -> None:
+    """ONNX Runtime refuses such pools (dilated ones, and those that round sizes up): they are padded before."""
+    r = np.random.default_rng(0)
+    x = r.integers(0, 2, (5, 6, 2, 9)).astype(np.float64)
+    nodes = [
+        Node("x", Input((2, 9), "spikes", low=0, high=1)),
+        Node("max", MaxPool((2,), (2,), ((1, 2),), (2,)), ("x",)),
+        Node("conv", Conv(r.normal(size=(3, 2, 2)), None, (1,), ((0, 0),), (1,)), ("max",)),
+        Node("n", Neuron(np.asarray(0.8)), ("conv",)),
+        Node("output", Output(), ("n",)),
+    ]
+    program = compile_graph(Graph(nodes), "generic", 6, Options(), calibration={"x": x})
+    assert program.integer.of(MaxPool)
+    assert held(program, {"x": x}).fired[0] > 0.02

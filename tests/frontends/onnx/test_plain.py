@@ -230,6 +230,19 @@ def test_attributes_that_cannot_be(attributes: dict[str, Any], said: str, tmp_pa
         load_model(tmp_path / "c.onnx")
 
 
+def test_numbers_for_other_channels(tmp_path: Path) -> None:
+    names = ("gamma", "beta", "mean", "var")
+    node = helper.make_node("BatchNormalization", ["x", *names], ["y"], "bn")
+    onnx.save(made(node, shape=("N", 3, 2), **{name: np.ones(4, np.float32) for name in names}), tmp_path / "n.onnx")
+    with pytest.raises((UnsupportedModel, BadInput), match="channels"):
+        load_model(tmp_path / "n.onnx")
+    conv = helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv")
+    weights = {"w": np.ones((2, 1, 3, 3), np.float32), "b": np.ones(5, np.float32)}
+    onnx.save(made(conv, shape=("N", 1, 5, 5), **weights), tmp_path / "c.onnx")
+    with pytest.raises((UnsupportedModel, BadInput), match="bias"):
+        load_model(tmp_path / "c.onnx")
+
+
 def test_a_network_of_values_that_are_none(tmp_path: Path) -> None:
     """Weights of which each is a number, and no sum is."""
     most = np.full((4, 3), 1.7e308)
