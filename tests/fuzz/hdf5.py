@@ -24,6 +24,12 @@ _WORDS = (
 )  # fmt: skip
 
 
+_NONE = (
+    LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError, OverflowError, StopIteration,
+)  # fmt: skip
+"""What a change raises that there cannot be."""
+
+
 def altered_hdf5(content: bytes, draw: random.Random) -> bytes:
     """The same file with one thing in it, or a few, otherwise; h5py writes what stays legal HDF5."""
     buffer = io.BytesIO(content)
@@ -32,7 +38,16 @@ def altered_hdf5(content: bytes, draw: random.Random) -> bytes:
             way = draw.choice(_WAYS)
             try:
                 way(file, draw)
-            except (LookupError, ValueError, TypeError, OSError, RuntimeError, OverflowError, StopIteration):
+            except (
+                LookupError,
+                ValueError,
+                TypeError,
+                OSError,
+                RuntimeError,
+                OverflowError,
+                StopIteration,
+                AttributeError,
+            ):
                 continue  # such a change cannot be had here
     return buffer.getvalue()
 
