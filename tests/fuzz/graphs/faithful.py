@@ -58,9 +58,10 @@ def _lost(program: Program) -> bool:
 
 def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace, found: Trace, share: float) -> None:
     h, ours = known.membranes[name], found.membranes[name] * program.units[name]
-    if _rewritten(program, name):  # shifted, and negated where flipped: the distance from the threshold stays
-        integer = program.integer[name].op
-        assert isinstance(integer, Neuron)
+    integer = program.integer[name].op
+    assert isinstance(integer, Neuron)
+    moved = not np.allclose(integer.threshold * program.units[name], op.threshold, rtol=share, atol=0)
+    if moved or _rewritten(program, name):  # shifted, and negated where flipped: the distance from the threshold stays
         finite = np.isfinite(op.threshold)
         h = np.where(finite, np.abs(h - np.where(finite, op.threshold, 0)), 0)
         ours = np.where(finite, np.abs(ours - integer.threshold * program.units[name]), 0)
