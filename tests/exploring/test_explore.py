@@ -266,6 +266,7 @@ def test_no_legal_point(model: Path, data: Path) -> None:
 
 def test_bad_input(model: Path, data: Path, tmp_path: Path) -> None:
     errors = refused(2, "explore", model, "--data", data, "--targets", "lohi,anp-i,anp-x")
+    assert {error["where"] for error in errors} == {"--targets"}
     assert [error["actual"] for error in errors] == ["lohi", "anp-x"]
     with np.load(data) as arrays:
         bare = npz(tmp_path / "bare.npz", x=arrays["x"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from neurocompile.errors import BadInput, Problem, UsageError
@@ -83,7 +83,7 @@ def chips(names: Sequence[str]) -> list[Target]:
         try:
             found.append(load_target(name))
         except UsageError as error:
-            unknown += error.problems
+            unknown += [replace(problem, where="--targets") for problem in error.problems]
         except BadInput as error:
             faults += error.problems
     if unknown:
