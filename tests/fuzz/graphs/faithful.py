@@ -31,6 +31,8 @@ def faithful(case: Case, found: Trace) -> Compared:
     done.values["overflows"] += 1
     if found.overflows and not _may_overflow(program):
         done.where.append(f"faithful: {found.overflows} overflows where none can be")
+    if found.overflows and _may_saturate(program):
+        return done  # a membrane at the end of its register is no longer the real one
     bits = int(program.settings.get("bits", 0))
     share = max((part for at, part in SHARE.items() if at <= bits), key=lambda part: -part, default=None)
     if share is None or program.real.hosts or program.settings.get("encode") == "host" or _lost(program):
@@ -47,7 +49,11 @@ def faithful(case: Case, found: Trace) -> Compared:
 def _may_overflow(program: Program) -> bool:
     """Whether it was told; more spikes than a neuron has in a step are counted there, too."""
     several = any(node.op.max_spikes > 1 for node in program.integer.of(Neuron) if isinstance(node.op, Neuron))
-    return several or any("may saturate" in note for note in program.notes)
+    return several or _may_saturate(program)
+
+
+def _may_saturate(program: Program) -> bool:
+    return any("may saturate" in note for note in program.notes)
 
 
 def _lost(program: Program) -> bool:

@@ -8,6 +8,7 @@ engine's plan chose for it.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ class Reach:
         self.ran[self._names[code]] += 1
         if not left:
             return None
-        missed = self.missed[code.co_filename]
+        missed = self.missed[os.path.realpath(code.co_filename)]
 
         def line(frame: FrameType, event: str, _: Any) -> Any:
             if event == "line":
@@ -113,10 +114,11 @@ class Reach:
         return line
 
     def _new(self, code: CodeType) -> set[int] | None:
-        if code.co_filename not in self.folders or code.co_name == "<module>":
+        file = os.path.realpath(code.co_filename)
+        if file not in self.folders or code.co_name == "<module>":
             return None
-        self._names[code] = f"ran: {Path(code.co_filename).stem}.{code.co_qualname}"
-        return {number for _, _, number in code.co_lines() if number is not None} & self.missed[code.co_filename]
+        self._names[code] = f"ran: {Path(file).stem}.{code.co_qualname}"
+        return {number for _, _, number in code.co_lines() if number is not None} & self.missed[file]
 
     def percent(self) -> dict[str, float]:
         """Of the lines within functions, by folder."""
