@@ -21,6 +21,8 @@ __all__ = ["SHARE", "faithful", "form"]
 
 SHARE = {8: 0.3, 12: 0.04, 16: 0.006}
 """By bits of weight: how far a membrane may be off, as a share of what its layer reaches; fewer bits say nothing."""
+FAR = 100
+"""A threshold so many times what the membranes of a layer reach is out of reach."""
 
 
 def faithful(case: Case, found: Trace) -> Compared:
@@ -66,14 +68,14 @@ def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace
     h, ours = known.membranes[name], found.membranes[name] * program.units[name]
     integer = program.integer[name].op
     assert isinstance(integer, Neuron)
+    reachable = np.abs(op.threshold) < FAR * np.abs(h).max()  # beyond, an integer only says: never, or always
     moved = not np.allclose(integer.threshold * program.units[name], op.threshold, rtol=share, atol=0)
     if moved or _rewritten(program, name):  # shifted, and negated where flipped: the distance from the threshold stays
-        finite = np.isfinite(op.threshold)
-        h = np.where(finite, np.abs(h - np.where(finite, op.threshold, 0)), 0)
-        ours = np.where(finite, np.abs(ours - integer.threshold * program.units[name]), 0)
+        h = np.where(reachable, np.abs(h - np.where(reachable, op.threshold, 0)), 0)
+        ours = np.where(reachable, np.abs(ours - integer.threshold * program.units[name]), 0)
     reach = max(
         float(np.abs(known.membranes[name]).max()),
-        float(np.abs(op.threshold).max(initial=0, where=np.isfinite(op.threshold))),
+        float(np.abs(op.threshold).max(initial=0, where=reachable)),
     )
     near = margins_of(op, known.membranes[name])
     for sample in range(len(h)):
