@@ -108,7 +108,7 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
 
     Raises:
         DoesNotFit: for loops that are shorter than their synapses, for max-pools of numbers, and for gains that differ
-            from step to step.
+            from step to step; and where nothing is left for the chip.
     """
     form = form_of(graph)
     layers = [node.name for node in graph.of(Neuron, Integrator, MaxPool) if node.name not in host]
@@ -132,10 +132,16 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
     populations: dict[str, Population] = {}
     read_by_chip = {wire.source for wire in wires}
     for node in graph.of(Input, Neuron, Integrator, MaxPool):
-        if host and isinstance(node.op, Input | MaxPool) and node.name in given and node.name not in read_by_chip:
-            continue
+        if host and not isinstance(node.op, Neuron) and node.name in given and node.name not in read_by_chip:
+            continue  # the host keeps it to itself
         op: Any = RELAY if isinstance(node.op, MaxPool) else None if node.name in given else node.op
         populations[node.name] = Population(node.name, node.name, graph.edges[node.name].shape, depths[node.name], op)
+    if not populations:
+        read = ", ".join(node.name for node in graph.of(Output))
+        what = "no layer of this network runs on the chip: the host computes what its outputs read"
+        raise DoesNotFit(
+            [Problem(what, read, fix="let an output read a layer of neurons that fire, or a layer behind one")]
+        )
     projections: list[Projection] = []
     for wire in wires:
         wait = depths[wire.target] - depths[wire.source] + wire.delay - 1

@@ -230,7 +230,8 @@ def _into_neuron(graph: Graph, node: Node, reader: Node) -> Taken | None:
     scale: Any = node.op
     op: Any = reader.op
     if not np.any(op.current_decay) and not op.deaf:
-        return replace(op, gain=op.gain * scale.scale, bias=op.bias + op.gain * scale.shift), None
+        bias = op.bias + op.gain * (op.input_bias + scale.shift)
+        return replace(op, gain=op.gain * scale.scale, input_bias=np.zeros(()), bias=bias), None
     if np.any(scale.scale == 0):
         return None
     # i = scale * j: the current is kept in units of what comes in.

@@ -68,7 +68,8 @@ class Synapses:
 
     Raises:
         DoesNotFit: for max-pooling of currents, layers behind a membrane readout, loops of currents, delayed biases,
-            matrices above ``largest_matrix`` numbers, and max-pooling of sums where events are not summed.
+            matrices above ``largest_matrix`` numbers, max-pooling of padding alone, and of sums where events are not
+            summed.
     """
 
     largest_matrix: int = 1 << 27
@@ -87,6 +88,12 @@ class Synapses:
                 if graph.edges[node.name].is_event
                 and not isinstance(graph[node.inputs[0]].op, Neuron | Input | MaxPool)
             ]  # fmt: skip
+        problems += [
+            Problem("some of its windows see nothing but padding, and give minus infinity", node.name,
+                    f"padding {list(node.op.padding)}, dilation {list(node.op.dilation)}", "", "pad less")
+            for node in graph.of(MaxPool)
+            if isinstance(node.op, MaxPool) and _sees_padding_alone(node.op, graph.edges[node.inputs[0]].shape)
+        ]  # fmt: skip
         changed: dict[str, Node | None] = {}
         for node in graph.of(Neuron, Integrator):
             try:
@@ -112,6 +119,10 @@ _INSTEAD = (
     "pool the spikes behind the neuron instead, or take AvgPool, and train again; or put it into a module whose class "
     "is marked with @neurocompile.host: a host computes it then"
 )
+
+
+def _sees_padding_alone(op: MaxPool, shape: tuple[int, ...]) -> bool:
+    return not np.isfinite(apply(op, [np.zeros((1, *shape))])).all()
 
 
 class _Stuck(Exception):

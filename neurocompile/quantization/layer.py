@@ -41,6 +41,8 @@ _REST = 16
 _HOST_BITS = 16
 # A row of weights of which the largest has fewer steps than this, or than half of what few bits have, has lost much.
 _FEW_STEPS = 8
+# Rounding that takes more than this share of a neuron's current has lost much.
+_MUCH = 0.25
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def fit_layer(
         made = weights.with_scale(coarser, shift)
         best = _checked(weights, made, shift, events)
         if not best.problems:
-            said = [made.said, *weights.losses(made)]
+            said = [made.said, *(weights.losses(made) or weights.rounding(made))]
             if coarser:
                 left = choices.bits - coarser
                 said.append(f"in {left} of their bits, so that nothing can overflow and biases fit")
@@ -305,6 +307,33 @@ class _Weights:
                 )
         return said
 
+    def rounding(self, made: _Made) -> list[str]:
+        """Which neurons lose much of their current though their rows have steps: what reaches far has small weights.
+
+        So it is where numbers of many steps, whose unit went into the weights, stand beside spikes.
+        """
+        largest, said = self.choices.largest, []
+        for part, group, exponent in zip(self.parts, self.groups, self.exponents):
+            event = self.events[part.synapse.event]
+            reach = np.maximum(np.abs(event.low), np.abs(event.high))[None]
+            if reach.max(initial=0.0) <= 1:  # alike
+                continue
+            exact = part.rows / (made.scale[group][:, None] * 2.0**exponent)
+            off = exact - np.clip(np.rint(exact), -largest, largest)
+            lost, whole = (apply(part.with_rows(np.abs(rows)).op, [reach])[0] for rows in (off, exact))
+            share = np.divide(lost, whole, out=np.zeros(whole.shape), where=whole > 0)
+            if (many := share > max(_MUCH, 2 / largest)).any():
+                said.append(
+                    f"PRECISION LOST: {part.synapse.name}: rounding its weights takes up to {share.max():.0%} of the "
+                    f"current of {int(many.sum())} of {many.size} neurons, for what reaches furthest (up to "
+                    f"{int(reach.max())}) has the smallest weights: {self._mend_reach()}"
+                )
+        return said
+
+    def _mend_reach(self) -> str:
+        most = self.choices.arithmetic.weight_bits_max
+        return f"use fewer --input-bits, more --bits (up to {most}), or read real-valued inputs in a layer of their own"
+
     def _mend(self, within: float) -> str:
         """What would leave such weights more steps; ``within`` is how much larger others of the same source are."""
         arithmetic = self.choices.arithmetic
@@ -453,12 +482,26 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
     if reach.magnitude >= most:
         limit = most, arithmetic.state_bits
         return _overflow(node, unit, "membrane", reach, *limit, timesteps)
+    if (taken := _subtracted(node.op, op, unit, reach)) is not None and taken.magnitude > arithmetic.state_max:
+        limit = arithmetic.state_max, arithmetic.state_bits
+        return _overflow(node, unit, "soft reset", taken, *limit, timesteps)
     if weights.silicon and isinstance(op, Neuron) and op.reset == "by":
         x = currents[layer.current].low * 2.0**shift
         for what, reached, most in _of_compartments(op, x, reach, arithmetic):
             if reached.magnitude > most:
                 return _overflow(node, unit, what, reached, most, arithmetic.state_bits, timesteps)
     return Fitted([*made.nodes, replace(node, op=op)], unit, [], log)
+
+
+def _subtracted(real: Any, op: Any, unit: Array, reach: Interval) -> Interval | None:
+    """What a soft reset takes, in steps of the membrane and as a real, from the neurons that can fire."""
+    if not isinstance(op, Neuron) or op.reset != "by":
+        return None
+    fires = np.where(op.flip, reach.low <= op.threshold, reach.high >= op.threshold)
+    if op.negative_threshold is not None:
+        fires |= reach.low <= op.negative_threshold
+    steps = np.where(fires, np.rint(np.abs(real.amount) / unit), 0.0)
+    return Interval(-steps, steps)
 
 
 def _of_compartments(

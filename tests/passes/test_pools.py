@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from neurocompile.compiler import Options, compile_graph
+from neurocompile.errors import DoesNotFit
 from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.form import form_of
 from neurocompile.ir.ops import (
@@ -17,6 +18,7 @@ from neurocompile.ir.ops import (
     Input,
     Integrator,
     Linear,
+    MaxPool,
     Neuron,
     Op,
     Output,
@@ -255,3 +257,17 @@ def test_a_tiled_stem_takes_the_cores_of_one_kernel() -> None:
 
     weight = np.random.default_rng(0).integers(-99, 99, size=(64, 16, 3, 3))
     assert cores(64) <= cores(65)
+
+
+def test_windows_of_padding_alone_are_refused() -> None:
+    """torch gives minus infinity there; no integer is that."""
+    graph = Graph(
+        [
+            Node("x", Input((1, 1), "spikes")),
+            Node("pool", MaxPool((2,), (1,), ((1, 1),), (2,)), ("x",)),
+            Node("n", Neuron(np.asarray(1.0)), ("pool",)),
+            Node("output", Output("sum"), ("n",)),
+        ]
+    )
+    with pytest.raises(DoesNotFit, match="see nothing but padding"):
+        compile_graph(graph, "generic", 2, Options())

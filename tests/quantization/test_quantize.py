@@ -15,7 +15,7 @@ from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.form import form_of
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Add, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
+from neurocompile.ir.ops import Add, Concat, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
 from neurocompile.passes.synapses import Synapses
 from neurocompile.quantization import chosen_method, event_ranges, membrane_bounds, quantize
 from neurocompile.quantization.bounds import _pushed, bounded_spikes, current_ranges
@@ -309,3 +309,27 @@ def test_the_default_is_recorded_and_said() -> None:
     wide = of(Options(bits=8), calibration=x)
     assert wide.settings["method"] == "max"
     assert not [note for note in wide.notes if "auto" in note]
+
+
+@pytest.mark.parametrize(("input_bits", "lost"), [(12, True), (2, False)])
+def test_numbers_beside_spikes_in_one_layer_say_what_rounding_takes(input_bits: int, lost: bool) -> None:
+    """The unit of a number of 12 bits goes into its weights; beside those of spikes nothing is left of them."""
+    rng = np.random.default_rng(0)
+    graph = Graph(
+        [
+            Node("x", Input((2,))),
+            Node("s", Input((2,), "spikes")),
+            Node("both", Concat(0), ("x", "s")),
+            Node("fc", Linear(rng.uniform(-2, 2, (3, 4))), ("both",)),
+            Node("n", Neuron(np.asarray(1.0)), ("fc",)),
+            Node("output", Output("sum"), ("n",)),
+        ]
+    )
+    inputs = {"x": rng.random((2, 4, 2)), "s": (rng.random((2, 4, 2)) < 0.5).astype(float)}
+    options = Options(bits=8, input_bits=input_bits, per_channel=False)
+    program = compile_graph(graph, "generic", 4, options, calibration=inputs)
+    notes = [note for note in program.notes if "PRECISION LOST" in note]
+    assert bool(notes) == lost
+    if lost:
+        assert "of the current of 3 of 3 neurons" in notes[0]
+        assert "--input-bits" in notes[0]

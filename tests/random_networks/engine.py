@@ -719,7 +719,13 @@ class _Build(IntegerBuild):
         if not plain and op.reset == "to" and not op.refractory and self.chance(25):
             op = replace(op, deaf=True)
         if not plain and not np.any(op.flip) and not op.refractory and self.chance(30):
-            op = replace(op, max_spikes=r.choice((2, 3, 7, 127)), amount=np.abs(maybe(90)) + 1)
+            each = r.choice((s, s, s / 8, s / 64))  # the smaller, the more spikes in a step
+            op = replace(op, max_spikes=r.choice((2, 3, 7, 127)), amount=np.abs(maybe(90, each)) + 1)
+        if plain and self.chance(8):  # a bias that takes the membrane to an end of its register, and no further
+            end = r.choice((1, 1, -1)) * (most - int(r.choice((0, 1, 3)) * s))
+            op = replace(op, bias=np.asarray(end), flip=np.asarray(False), reset=r.choice(("to", op.reset)))
+        if plain and self.chance(15):
+            op = replace(op, decay=np.asarray(self.one >> r.randint(1, min(6, self.arithmetic.decay_fraction))))
         if op.reset == "to" and self.chance(3):
             op = replace(op, v_reset=np.asarray(r.choice((most, -most, most + 2, -most - 2))))
         self.change(name, **vars(op))

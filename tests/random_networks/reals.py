@@ -87,6 +87,8 @@ class _Build(DeepBuild):
             fed = self.pick(self.currents)
         for _ in range(self.pick((0, 0, 0, 1, 2))):
             fed = self.joined(fed, self.current(self.event(), self.shapes[fed]))
+        if self.chance(15):
+            fed = self.altered_and_moved(fed)
         for _ in range(self.pick((0, 0, 1, 1, 2))):
             fed = self.altered(fed)
         shape = self.shapes[fed]
@@ -178,6 +180,36 @@ class _Build(DeepBuild):
                 self.mark("weights upon currents")
                 return self.current(fed)
         return self.moved(fed, currents=True)
+
+    def altered_and_moved(self, fed: str) -> str:
+        """What must go past what stands behind it: a scale past a Concat or a MaxPool, gains of steps past a Delay."""
+        numbers, shape = self.numbers, self.shapes[fed]
+        match self.pick(("concat", "max", "delay")):
+            case "concat" if prod(shape) * 2 <= LARGEST:
+                other = self.current(self.event(), shape)
+                if self.shapes[other] == shape:
+                    self.mark("a scale, then Concat")
+                    scale = Scale(numbers.uniform(-0.4, 1.5, self.pick(sizes(shape))), numbers.normal(size=shape) * 0.3)
+                    parts = [self.add("norm", scale, fed), other]
+                    self.source.shuffle(parts)
+                    return self.add("cat", Concat(0), *parts)
+            case "max":
+                event = self.event()
+                shape = self.shapes[event]
+                if len(shape) > 1 and min(shape[1:]) > 1:
+                    self.mark("a scale, then MaxPool")
+                    channel = sizes(shape)[1]
+                    low = -0.4 if self.chance(20) else 0.3
+                    scale = Scale(numbers.uniform(low, 1.5, channel), numbers.normal(size=channel) * 0.3)
+                    rank = len(shape) - 1
+                    largest = MaxPool((2,) * rank, self.several(rank, 1, 2), ((0, 0),) * rank, (1,) * rank)
+                    return self.add("largest", largest, self.add("norm", scale, event))
+            case "delay":
+                self.mark("Gain, then Delay")
+                steps = next(iter(self.inputs.values())).shape[1]
+                gained = self.add("gain", Gain(numbers.uniform(-0.5, 2.0, steps), np.asarray(0.0)), fed)
+                return self.add("delay", Delay(shape, self.pick((1, 1, 2))), gained)
+        return fed
 
     def current(self, event: str, wanted: Shape | None = None) -> str:
         """Weights; for a shape that is wanted, or for any."""

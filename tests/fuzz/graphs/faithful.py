@@ -68,14 +68,16 @@ def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace
     h, ours = known.membranes[name], found.membranes[name] * program.units[name]
     integer = program.integer[name].op
     assert isinstance(integer, Neuron)
-    reachable = np.abs(op.threshold) < FAR * np.abs(h).max()  # beyond, an integer only says: never, or always
+    # Out of reach, or at the end of the register, an integer only says: never, or always.
+    within = np.abs(integer.threshold) < program.arithmetic.state_max
+    reachable = within & (np.abs(op.threshold) < FAR * np.abs(h).max())
     moved = not np.allclose(integer.threshold * program.units[name], op.threshold, rtol=share, atol=0)
     if moved or _rewritten(program, name):  # shifted, and negated where flipped: the distance from the threshold stays
         h = np.where(reachable, np.abs(h - np.where(reachable, op.threshold, 0)), 0)
         ours = np.where(reachable, np.abs(ours - integer.threshold * program.units[name]), 0)
     reach = max(
         float(np.abs(known.membranes[name]).max()),
-        float(np.abs(op.threshold).max(initial=0, where=reachable)),
+        float(np.where(reachable, np.abs(op.threshold), 0).max(initial=0)),
     )
     near = margins_of(op, known.membranes[name])
     for sample in range(len(h)):
