@@ -198,7 +198,8 @@ class _Planner:
         """
         needed: set[str] = set()
         waiting = [*(node.name for node in self.graph.of(Input, Output)), *form_of(self.graph).counted]
-        while waiting:
+        # Synapses are counted at events that no sum may read: their weights see only padding.
+        while waiting or (waiting := [event for _, event in self.fans if event not in needed]):
             name = waiting.pop()
             if name in needed:
                 continue
