@@ -37,6 +37,8 @@ __all__ = ["Choices", "Fitted", "fit_layer"]
 
 # So many thresholds below its reset a membrane may saturate.
 _REST = 16
+# So many times what biases and resets reach a membrane's range has to be.
+_ROOM = 4.0
 # The host has wider words than the chip.
 _HOST_BITS = 16
 # A row of weights of which the largest has fewer steps than this, or than half of what few bits have, has lost much.
@@ -159,6 +161,9 @@ class _Weights:
         error = None if seen is None else _membrane_error(layer, self.parts, self.exponents, seen)
         scale, self.exact = group_scales(rows, self.groups, choices.bits, choices.method, error)
         floor = _least_scales(layer, self.parts, self.groups, len(scale), choices)
+        # Weights of nothing have no scale of their own: what else moves the membrane is taken for the largest of them.
+        reach = floor * choices.arithmetic.state_max / _ROOM
+        scale = np.where(_silent(self.parts, self.groups, len(scale)) & (reach > 0), reach / choices.largest, scale)
         self.coarsened = (scale < floor) & (not self.for_chip)
         self.floor, self.scale = floor, np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
@@ -408,7 +413,16 @@ def _least_scales(layer: Layer, parts: Sequence[Rows], groups: Sequence[Array], 
     for part, group in zip(parts, groups):
         met = part.reaches >= 0
         np.maximum.at(floor, group[part.reaches[met]], reach[met])
-    return floor * 4.0 / choices.arithmetic.state_max
+    return floor * _ROOM / choices.arithmetic.state_max
+
+
+def _silent(parts: Sequence[Rows], groups: Sequence[Array], count: int) -> Array:
+    """Which groups have no weight but 0."""
+    tops = np.zeros(count)
+    for part, group in zip(parts, groups):
+        np.maximum.at(tops, group, np.abs(part.rows).max(1, initial=0.0))
+    silent: Array = tops == 0
+    return silent
 
 
 def _geometric(ratio: Array, terms: int) -> Array:

@@ -333,3 +333,27 @@ def test_numbers_beside_spikes_in_one_layer_say_what_rounding_takes(input_bits: 
     if lost:
         assert "of the current of 3 of 3 neurons" in notes[0]
         assert "--input-bits" in notes[0]
+
+
+def test_a_channel_without_weights_keeps_its_bias() -> None:
+    """What a pruned channel (or a gamma of 0) has left moves in steps of its own, however small it is."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(4, 6))
+    weight[1] = 0
+    bias = np.asarray([0.1, 0.0031, -0.2, 0.05])
+    graph = Graph(
+        [
+            Node("x", Input((6,), "spikes")),
+            Node("fc", Linear(weight), ("x",)),
+            Node("n", Neuron(np.asarray([1.0, 0.01, 1.0, 1.0]), bias=bias), ("fc",)),
+            Node("output", Output("sequence"), ("n",)),
+        ]
+    )
+    x = (rng.random((3, 16, 6)) < 0.4).astype(float)
+    program = compile_graph(graph, "generic", 16, Options(bits=8), calibration={"x": x})
+    known = interpret(program.real, {"x": x}, 16, membranes=True)
+    found = simulate_integers(program.integer, program.arithmetic, program.integers({"x": x})[0], membranes=True)
+    assert known.spikes["n"][:, :, 1].mean() == 0.25
+    np.testing.assert_array_equal(found.spikes["n"][:, :, 1], known.spikes["n"][:, :, 1])
+    off = np.abs(found.membranes["n"] * program.units["n"] - known.membranes["n"])[:, :, 1]
+    assert off.max() < 0.01 / 1000
