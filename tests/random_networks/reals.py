@@ -199,7 +199,7 @@ class _Build(DeepBuild):
                 if len(shape) > 1 and min(shape[1:]) > 1:
                     self.mark("a scale, then MaxPool")
                     channel = sizes(shape)[1]
-                    low = -0.4 if self.chance(20) else 0.3
+                    low = -0.4 if self.chance(40) else 0.3
                     scale = Scale(numbers.uniform(low, 1.5, channel), numbers.normal(size=channel) * 0.3)
                     rank = len(shape) - 1
                     largest = MaxPool((2,) * rank, self.several(rank, 1, 2), ((0, 0),) * rank, (1,) * rank)
