@@ -101,6 +101,15 @@ def stored_in(op: Any, reads: tuple[int, ...], gives: tuple[int, ...]) -> int:
 
 def _real_elements(graph: Graph) -> dict[str, Array]:
     """Which elements of each event are real numbers rather than spikes."""
+    found: dict[str, Array] = {}
+    while True:  # a delay may stand before what it reads
+        before, found = found, _told_real(graph, found)
+        if before and all(np.array_equal(each, before[name]) for name, each in found.items()):
+            return found
+
+
+def _told_real(graph: Graph, before: Mapping[str, Array]) -> dict[str, Array]:
+    """The same, where of what a delay reads this is known ``before``."""
     real: dict[str, Array] = {}
     for node in graph:
         edge = graph.edges[node.name]
@@ -111,7 +120,8 @@ def _real_elements(graph: Graph) -> dict[str, Array]:
         elif isinstance(node.op, Neuron) or edge.carries == "spikes":
             real[node.name] = np.zeros(edge.shape, bool)
         elif isinstance(node.op, Delay):
-            real[node.name] = np.ones(edge.shape, bool)
+            nothing = np.zeros(edge.shape, bool)
+            real[node.name] = real.get(node.inputs[0], before.get(node.inputs[0], nothing))
         else:
             inputs = [real[name][None].astype(np.float64) for name in node.inputs]
             real[node.name] = apply(node.op, inputs)[0] > 0

@@ -14,9 +14,9 @@ from torch import nn
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.errors import DoesNotFit
 from neurocompile.frontends.pytorch.model import TorchModel
-from neurocompile.ir import Graph
+from neurocompile.ir import Graph, Node
 from neurocompile.ir.form import form_of
-from neurocompile.ir.ops import Neuron
+from neurocompile.ir.ops import Concat, Delay, Input, Linear, Neuron, Output
 from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
 from neurocompile.quantization import Method
@@ -141,3 +141,25 @@ def test_concatenated_currents_are_scaled_by_every_method(method: Method) -> Non
     program = compile_graph(model.graph, "generic", 3, Options(method=method), calibration={"x": x})
     inputs, _ = program.integers({"x": x})
     check_bounds(program, simulate_integers(program.integer, program.arithmetic, inputs, membranes=True))
+
+
+def test_only_the_numbers_among_spikes_that_are_delayed_cost_multiplications() -> None:
+    """Behind a delay an element is what it was: 2 synapses of the number multiply at every step, the spikes' add."""
+    arithmetic = arithmetic_of()
+    graph = Graph(
+        [
+            Node("x", Input((1,), "real", low=-3, high=3)),
+            Node("s", Input((3,), "spikes", low=0, high=1)),
+            Node("both", Concat(0), ("s", "x")),
+            Node("later", Delay((4,), 1), ("both",)),
+            Node("fc", Linear(np.arange(1, 9).reshape(2, 4)), ("later",)),
+            Node("n", whole_neuron(5, 1 << arithmetic.decay_fraction), ("fc",)),
+            Node("output", Output("sequence"), ("n",)),
+        ]
+    )
+    inputs = {"x": np.ones((1, 4, 1), np.int64), "s": np.asarray([[[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]])}
+    counts = simulate_integers(graph, arithmetic, inputs).counts.layers["n"]
+    assert counts.macs.tolist() == [4 * 2]
+    assert counts.sops.tolist() == [3 * 2]
+    walked = walk(graph, arithmetic, {name: x[0] for name, x in inputs.items()}).counts["n"]
+    assert (walked["macs"], walked["sops"]) == (8, 6)

@@ -39,6 +39,7 @@ def faithful(case: Case, found: Trace) -> Compared:
     share = max((part for at, part in SHARE.items() if at <= bits), key=lambda part: -part, default=None)
     if share is None or program.real.hosts or program.settings.get("encode") == "host" or _lost(program):
         return done
+    share *= _of_wide_inputs(program)
     inputs = {name: program.integers_of(name, x)[0] * program.inputs[name].unit for name, x in case.inputs.items()}
     known = interpret(program.real, inputs, case.timesteps, membranes=True)
     for node in program.real.of(Neuron):
@@ -62,6 +63,12 @@ def _lost(program: Program) -> bool:
     """Whether the log says that some weights could not be kept as the width promises."""
     words = ("PRECISION LOST", "clipped", "made coarser")
     return any(word in note for note in program.notes for word in words)
+
+
+def _of_wide_inputs(program: Program) -> float:
+    """Beside spikes, numbers of more than 8 bits have weights that much smaller, in the same steps."""
+    highs = [abs(node.op.high) for node in program.integer.of(Input) if isinstance(node.op, Input)]
+    return max(1.0, max(highs, default=0) / 255)
 
 
 def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace, found: Trace, share: float) -> None:
