@@ -43,6 +43,8 @@ _ROOM = 4.0
 _HOST_BITS = 16
 # A row of weights of which the largest has fewer steps than this, or than half of what few bits have, has lost much.
 _FEW_STEPS = 8
+# A step of weights on a grid has so many bits of the membrane below it, if it can.
+_FINE_BITS = 8
 # Rounding that takes more than this share of a neuron's current has lost much.
 _MUCH = 0.25
 
@@ -102,6 +104,12 @@ def fit_layer(
         made = weights.with_scale(coarser, shift)
         best = _checked(weights, made, shift, events)
         if not best.problems:
+            for finer in weights.finer(coarser, shift):
+                made_finer = weights.with_scale(coarser, shift, finer)
+                found = _checked(weights, made_finer, shift, events)
+                if not found.problems:
+                    made, best = made_finer, found
+                    break
             said = [made.said, *(weights.losses(made) or weights.rounding(made))]
             if coarser:
                 left = choices.bits - coarser
@@ -163,10 +171,12 @@ class _Weights:
         floor = _least_scales(layer, self.parts, self.groups, len(scale), choices)
         # Weights of nothing have no scale of their own: what else moves the membrane is taken for the largest of them.
         reach = floor * choices.arithmetic.state_max / _ROOM
-        scale = np.where(_silent(self.parts, self.groups, len(scale)) & (reach > 0), reach / choices.largest, scale)
+        silent = _silent(self.parts, self.groups, len(scale))
+        scale = np.where(silent & (reach > 0), reach / choices.largest, scale)
         self.coarsened = (scale < floor) & (not self.for_chip)
         self.floor, self.scale = floor, np.where(self.coarsened, floor, scale)
         self.exact &= ~self.coarsened
+        self.divisible = np.where(self.exact & ~silent, choices.largest // self._grid_steps(), 1)
 
     def _chosen_exponents(self) -> list[int]:
         """By how many bits the weights of each source are shifted left."""
@@ -193,10 +203,19 @@ class _Weights:
         for coarser in range(bits - 1):
             yield from ((coarser, shift) for shift in reversed(shifts))
 
-    def with_scale(self, coarser: int, shift: int) -> _Made:
-        """The synapses in integers."""
+    def finer(self, coarser: int, shift: int) -> Iterator[int]:
+        """Into how many parts the step of weights on a grid may be cut, finest first, where a shift leaves few.
+
+        Beside sources of many steps a shift is small; biases, thresholds and leaks would have the steps of a weight.
+        """
+        most = int(self.divisible.max(initial=1))
+        if self.lif is None and not self.layer.gains and not coarser:
+            yield from (1 << k for k in range(_FINE_BITS - shift, 0, -1) if 1 << k <= 2 * most)
+
+    def with_scale(self, coarser: int, shift: int, finer: int = 1) -> _Made:
+        """The synapses in integers; steps of weights on a grid in so many parts at most."""
         largest = self.choices.largest
-        scale, exact = self._scales(coarser, shift)
+        scale, exact = self._scales(coarser, shift, finer)
         nodes, clipped = [], 0
         for part, group, exponent in zip(self.parts, self.groups, self.exponents):
             whole = np.rint(part.rows / (scale[group][:, None] * 2.0**exponent))
@@ -253,7 +272,7 @@ class _Weights:
         said = f"{len(nodes)} gains with {min(fractions)} bits behind the point or more, off by at most {off:.2g}"
         return nodes, f"{said}, what they give rounded to steps of a weight"
 
-    def _scales(self, coarser: int, shift: int) -> tuple[Array, Array]:
+    def _scales(self, coarser: int, shift: int, finer: int) -> tuple[Array, Array]:
         """The scale of each group, and whether its weights are exact in it.
 
         On a chip whose thresholds and biases move in steps of (half) a weight, and behind a Gain, whose products are
@@ -262,7 +281,7 @@ class _Weights:
         """
         lif, scale = self.lif, self.scale * 2.0**coarser
         if lif is None and not self.layer.gains:
-            return scale, self.exact & (coarser == 0)
+            return scale / np.minimum(finer, self.divisible), self.exact & (coarser == 0)
         finest = np.where(self.exact, self.choices.largest // self._grid_steps(), 1) >> coarser
         if lif is None:  # biases and resets have to fit all the same
             fitting = np.divide(self.scale, self.floor, out=np.full(len(scale), np.inf), where=self.floor > 0)

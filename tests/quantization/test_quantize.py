@@ -15,7 +15,19 @@ from neurocompile.ir import Graph, Node, interpret
 from neurocompile.ir.arrays import uniform_grid
 from neurocompile.ir.form import form_of
 from neurocompile.ir.kernels import apply
-from neurocompile.ir.ops import Add, Concat, Conv, ConvTranspose, Input, Integrator, Linear, Neuron, Output, Reshape
+from neurocompile.ir.ops import (
+    Add,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Input,
+    Integrator,
+    Linear,
+    Neuron,
+    Output,
+    Reshape,
+    Scale,
+)
 from neurocompile.passes.synapses import Synapses
 from neurocompile.quantization import chosen_method, event_ranges, membrane_bounds, quantize
 from neurocompile.quantization.bounds import _pushed, bounded_spikes, current_ranges
@@ -357,3 +369,31 @@ def test_a_channel_without_weights_keeps_its_bias() -> None:
     np.testing.assert_array_equal(found.spikes["n"][:, :, 1], known.spikes["n"][:, :, 1])
     off = np.abs(found.membranes["n"] * program.units["n"] - known.membranes["n"])[:, :, 1]
     assert off.max() < 0.01 / 1000
+
+
+def test_weights_on_a_grid_are_no_step_of_a_membrane_beside_wide_inputs() -> None:
+    """Inputs of 16 bits leave no shift; a neuron with one weight still has a bias, a threshold and a leak."""
+    rng = np.random.default_rng(0)
+    graph = Graph(
+        [
+            Node("x", Input((6,))),
+            Node("s", Input((2,), "spikes")),
+            Node("fc", Linear(rng.normal(size=(3, 6))), ("x",)),
+            Node("scale", Scale(np.asarray([2.0, -1.5])), ("s",)),
+            Node("both", Concat(0), ("fc", "scale")),
+            Node("n", Neuron(np.asarray(1.7), decay=np.asarray(0.4), bias=np.asarray(0.3)), ("both",)),
+            Node("output", Output("sequence"), ("n",)),
+        ]
+    )
+    inputs = {"x": rng.uniform(-1, 1, (3, 12, 6)), "s": (rng.random((3, 12, 2)) < 0.5).astype(float)}
+    options = Options(bits=16, input_bits=16, method="max")
+    program = compile_graph(graph, "generic", 12, options, calibration=inputs)
+    exact = {name: program.integers(inputs)[0][name] * program.inputs[name].unit for name in inputs}
+    known = interpret(program.real, exact, 12, membranes=True)
+    found = simulate_integers(program.integer, program.arithmetic, program.integers(inputs)[0], membranes=True)
+    for channel in (3, 4):
+        off = np.abs(found.membranes["n"] * program.units["n"] - known.membranes["n"])[:, :, channel]
+        assert off.max() < 0.02, channel
+        np.testing.assert_array_equal(found.spikes["n"][:, :, channel], known.spikes["n"][:, :, channel])
+    (line,) = [note for note in program.notes if note.startswith("quantize: n: 16-bit")]
+    assert "2 on their own grid and kept exactly" in line
