@@ -23,11 +23,11 @@ def pool() -> Pool:
     return Pool(SEED, with_digits=False)
 
 
-@pytest.fixture(scope="module")
-def slice_(pool: Pool) -> Found:
-    """Every kind that needs no tool, once."""
+@pytest.fixture(scope="module", params=[3, pytest.param(1, marks=pytest.mark.slow)])
+def slice_(pool: Pool, request: pytest.FixtureRequest) -> Found:
+    """One kind of three (or every kind) that needs no tool, once."""
     kinds = [replace(kind, cases=0) for kind in KINDS.values() if not kind.needs]
-    return run(pool, kinds, networks=1, count_healthy=20, skipped={})
+    return run(pool, kinds[:: request.param], networks=1, count_healthy=20 // request.param, skipped={})
 
 
 # -- what is planted ---------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_there_are_enough_kinds() -> None:
 def test_every_kind_can_be_planted(slice_: Found) -> None:
     assert not [failure for failure in slice_.failures if failure["what"] == "too few networks"]
     assert slice_.total("cases") == len(slice_.kinds)
-    assert slice_.healthy == 20
+    assert slice_.healthy in (6, 20)
 
 
 def test_the_same_seed_plants_the_same() -> None:

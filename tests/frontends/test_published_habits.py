@@ -259,7 +259,7 @@ class Embedded(nn.Module):
         return self.out(self.act(torch.add(h, e)).flatten(2)).mean(0)
 
 
-@pytest.mark.parametrize("side", [4, T])  # as many rows as there are steps, too
+@pytest.mark.parametrize("side", [pytest.param(4, marks=pytest.mark.slow), T])  # as many rows as there are steps, too
 def test_a_whole_number_that_is_embedded_and_added_everywhere(side: int, tmp_path: Path) -> None:
     net = made(lambda: Embedded(side))
     x, t = torch.randn(N, 2, side, side), torch.randint(10, (N,))

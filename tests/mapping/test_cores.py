@@ -435,6 +435,7 @@ def test_a_resnet20_fits_two_loihi_chips() -> None:
     assert (last.chip, last.tile, last.core) == (0, (0, 3), 3)
 
 
+@pytest.mark.slow
 def test_a_resnet20_eight_times_as_wide() -> None:
     mapping = plan_cores(resnet20((128, 256, 512)), load_target("loihi"), weight_bits=8)
     assert len(mapping.cores) <= 2500

@@ -87,7 +87,12 @@ def _mapped(name: str) -> Placed:
 
 
 @pytest.mark.parametrize(
-    ("name", "cores"), [("mpbn-resnet18-digits", 2), ("mpbn-resnet34-digits", 4), ("mpbn-vgg-digits", 3)]
+    ("name", "cores"),
+    [
+        ("mpbn-resnet18-digits", 2),
+        pytest.param("mpbn-resnet34-digits", 4, marks=pytest.mark.slow),
+        pytest.param("mpbn-vgg-digits", 3, marks=pytest.mark.slow),
+    ],
 )
 def test_deep_small_networks_take_few_cores(name: str, cores: int) -> None:
     assert len(_mapped(name).cores) <= cores

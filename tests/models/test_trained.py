@@ -108,7 +108,8 @@ def test_codes_are_drawn_as_the_record_says() -> None:
     assert mean_squared_error(expected, program(tokens, t)) < 0.1 * expected.var()
 
 
-@pytest.mark.parametrize("name", [pytest.param("sddpm", marks=pytest.mark.slow), "sddpm-tsm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sddpm", "sddpm-tsm"])
 def test_the_noise_that_the_diffusion_of_images_predicts(name: str) -> None:
     """On noisy held-out digits: PyTorch tells most of the noise, the program tells hardly less of it."""
     x = digit_images(8)[1][:40] * 2 - 1
