@@ -43,7 +43,7 @@ _ROOM = 4.0
 _HOST_BITS = 16
 # A row of weights of which the largest has fewer steps than this, or than half of what few bits have, has lost much.
 _FEW_STEPS = 8
-# A step of weights on a grid has so many bits of the membrane below it, if it can.
+# A step of weights on a grid has so many bits of the membrane below it, if it can, or as many as other weights have.
 _FINE_BITS = 8
 # Rounding that takes more than this share of a neuron's current has lost much.
 _MUCH = 0.25
@@ -210,7 +210,8 @@ class _Weights:
         """
         most = int(self.divisible.max(initial=1))
         if self.lif is None and not self.layer.gains and not coarser:
-            yield from (1 << k for k in range(_FINE_BITS - shift, 0, -1) if 1 << k <= 2 * most)
+            below = max(_FINE_BITS, self.choices.bits)
+            yield from (1 << k for k in range(below - shift, 0, -1) if 1 << k <= 2 * most)
 
     def with_scale(self, coarser: int, shift: int, finer: int = 1) -> _Made:
         """The synapses in integers; steps of weights on a grid in so many parts at most."""
