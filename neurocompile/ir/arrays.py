@@ -26,9 +26,10 @@ def uniform_grid(values: Array, largest: int) -> float | None:
     parts = np.arange(1, largest + 1)
     # A few of the values rule out most grids; those that are left must hold them all.
     for few in (distinct[:4], distinct):
-        steps = few[:, None] * (parts / top)
-        whole = np.rint(steps)
-        parts = parts[np.all(np.abs(steps - whole) <= _ON_GRID * whole, axis=0)]
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of what there is lie on no grid
+            steps = few[:, None] * (parts / top)
+            whole = np.rint(steps)
+            parts = parts[np.all(np.abs(steps - whole) <= _ON_GRID * whole, axis=0)]
     return top / int(parts[0]) if parts.size else None
 
 

@@ -90,7 +90,7 @@ def _threshold(threshold: Array, op: Neuron, unit: Array, flip: Array) -> Array:
 
 
 def _steps(threshold: Array, unit: Array) -> Array:
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # beyond all numbers is out of reach
         value = threshold / unit
         near = np.rint(value)
         return np.where(np.abs(value - near) <= _WHOLE * np.maximum(1.0, np.abs(near)), near, value)

@@ -15,6 +15,7 @@ from neurocompile.errors import BadInput, Problem, UsageError
 from neurocompile.frontends.base import Reading
 from neurocompile.frontends.nir.network import Network
 from neurocompile.frontends.nir.nodes import Cell
+from neurocompile.printable import printable
 
 __all__ = ["DIALECTS", "Dialect", "reading_of", "told", "weighed"]
 
@@ -109,7 +110,11 @@ def told(reading: Reading, metadata: object = None) -> Dialect | None:
     if name is None and not parts:
         return None
     if name is not None and name not in DIALECTS:
-        raise UsageError(Problem("there is no such dialect", "--dialect", name, ", ".join(DIALECTS), "see docs/nir.md"))
+        asked = reading.dialect is not None
+        where, refused = ("--dialect", UsageError) if asked else ("metadata: dialect", BadInput)
+        raise refused(
+            Problem("there is no such dialect", where, printable(name), ", ".join(DIALECTS), "see docs/nir.md")
+        )
     base = DIALECTS[name or "text"]
     if "reset" in parts and parts["reset"] != base.reset:
         base = replace(base, twice=False)

@@ -6,11 +6,13 @@ may hold anything; what it declares is held against its size before memory is ta
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import h5py
 import numpy as np
@@ -27,6 +29,7 @@ Found = TypeVar("Found")
 DEPTH = 16
 NODES = 100_000
 _SMALL = 64 << 20
+_HEAP = b"GCOL\x01\x00\x00\x00"
 _RATIO = 200
 _MEMORY = 128 << 20  # beside what the file holds
 _FIX = "write the file again, or copy it again: it may be cut short"
@@ -81,6 +84,7 @@ def _read(path: Path, take: Callable[[_Reader, h5py.File], Found]) -> Found:
     with opened(path) as file:
         size = path.stat().st_size
         try:
+            _check_heaps(file)
             with _bounded(_MEMORY + 2 * max(_SMALL, _RATIO * size)), h5py.File(file, "r") as root:
                 return take(_Reader(size), root)
         except _Refused as refused:
@@ -99,6 +103,36 @@ def _read(path: Path, take: Callable[[_Reader, h5py.File], Found]) -> Found:
         ) as error:
             what = f"this cannot be read as HDF5: {printable(str(error).splitlines()[0] if str(error) else '')[:200]}"
             raise BadInput(Problem(what, str(path), fix=_FIX)) from error
+
+
+def _check_heaps(file: BinaryIO) -> None:
+    """Walk every heap of texts as HDF5 does, which goes round for ever where an object of no size stands in one.
+
+    (File Format Specification 3.0, III.E: a global heap collection and its objects.)
+    """
+    file.seek(0, 2)
+    if not file.tell():
+        return
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as held:
+        start = held.find(_HEAP)
+        while start >= 0:
+            if start % 8 == 0 and start + 16 <= len(held):
+                _check_heap(held, start)
+            start = held.find(_HEAP, start + 1)
+    file.seek(0)
+
+
+def _check_heap(held: mmap, start: int) -> None:
+    (size,) = struct.unpack_from("<Q", held, start + 8)
+    end, place = start + size, start + 16
+    if end > len(held):
+        return  # HDF5 says so itself
+    while place + 16 <= end:
+        number, _, _, size = struct.unpack_from("<HHIQ", held, place)
+        step = 16 + (size + 7) // 8 * 8 if number else size
+        if step < 16 or place + step > end:
+            raise _Refused("a heap of its texts is damaged", f": byte {place:,}")
+        place += step
 
 
 @contextmanager

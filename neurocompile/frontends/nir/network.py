@@ -145,6 +145,10 @@ def _collect(
             near = ", ".join(map(printable, sorted(raw.nodes)[:12]))
             problems.append(Problem(what, f"{where}: {printable(prefix + name)}", printable(name), near,
                                     "name a node of the same graph"))  # fmt: skip
+        for port, kind, way in ((source, "Output", "leaves"), (target, "Input", "enters")):
+            if not prefix and port in raw.nodes and raw.nodes[port].kind == kind:
+                what = f"the edge {printable(source)} -> {printable(target)} {way} the network's {kind.lower()}"
+                problems.append(Problem(what, f"{where}: {printable(port)}", fix="leave it out, or name another node"))
         if not lost and (source, target) in seen:
             what = f"the edge {printable(source)} -> {printable(target)} is there twice"
             problems.append(Problem(what, where, fix="leave one out; for twice the weight, double the weight"))

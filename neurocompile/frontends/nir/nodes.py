@@ -193,7 +193,7 @@ class _Fields:
         if name not in self.fields:
             return None
         found = np.atleast_1d(self.numbers(name)).ravel()
-        if not 0 < found.size <= 8 or (found % 1).any() or (found < 1).any() or found.prod() > 1 << 31:
+        if not 0 < found.size <= 8 or (found % 1).any() or (found < 1).any() or np.log2(found).sum() > 31:
             raise _Wrong(f"{name} is none", np.array2string(found, threshold=8), "one to eight sizes")
         return tuple(int(n) for n in found)
 

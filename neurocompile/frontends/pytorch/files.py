@@ -188,6 +188,9 @@ def load(path: Path, settings: Settings) -> TorchModel:
         UsageError: if the shape or the number of steps is not known.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
+    if path.suffix == ".nir":
+        what = "this is no .nir file: it does not begin as HDF5 does"
+        raise BadInput(Problem(what, str(path), fix="write the file again, or copy it again: it may be cut short"))
     _check_of_torch(settings)
     found = unpickle(path, settings.trust)
     if isinstance(found, dict) and found.get("format") == FORMAT:

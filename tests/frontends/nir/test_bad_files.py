@@ -105,6 +105,17 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda f: edges(f, [("input", "n0"), ("n0", "n1"), ("n0", "n1"), ("n1", "output")]), "is there twice",
     ),
     "a node that nothing leads to": (lambda f: edges(f, [("input", "n0"), ("n1", "output")]), "no edge leads|leads"),
+    "an edge into an input": (
+        lambda f: edges(f, [("input", "n0"), ("n0", "n1"), ("n1", "output"), ("n1", "input")]),
+        "n1 -> input enters the network's input",
+    ),
+    "an edge out of an output": (
+        lambda f: edges(f, [("input", "n0"), ("n0", "n1"), ("n1", "output"), ("output", "n0")]),
+        "output -> n0 leaves the network's output",
+    ),
+    "a shape beyond all numbers": (
+        lambda f: put(f, "node/nodes/input/shape", np.array([1e300, 1e300])), "shape is none",
+    ),
     "edges that are no pairs": (lambda f: put(f, "node/edges", np.ones(3)), "no pairs of names"),
     "a shape that is none": (lambda f: put(f, "node/nodes/input/shape", np.array([2.5])), "shape is none"),
     "complex weights": (lambda f: put(f, "node/nodes/n0/weight", np.ones((N, N), complex)), "no numbers"),
@@ -152,6 +163,28 @@ def test_a_cycle_in_which_nothing_fires(tmp_path: Path) -> None:
     changed(path, lambda held: edges(held, pairs))
     with pytest.raises(UnsupportedModel, match="a cycle in which nothing fires or waits"):
         load(path)
+
+
+def test_a_heap_in_which_hdf5_goes_round_for_ever(file: Path) -> None:
+    """A collection of texts whose first object is none, and has no size."""
+    held = bytearray(file.read_bytes())
+    start = held.index(b"GCOL")
+    held[start + 16 : start + 32] = bytes(16)
+    file.write_bytes(held)
+    with pytest.raises(BadInput, match="a heap of its texts is damaged"):
+        load(file)
+
+
+def test_a_file_that_is_no_hdf5_at_all(file: Path) -> None:
+    file.write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="does not begin as HDF5 does"):
+        load(file)
+
+
+def test_a_dialect_that_a_file_names(file: Path) -> None:
+    changed(file, lambda f: put(f, "node/metadata/dialect", "mine"))
+    with pytest.raises(BadInput, match="there is no such dialect"):
+        load_model(file, timesteps=5)
 
 
 def test_a_file_that_is_cut_short(file: Path) -> None:
