@@ -137,10 +137,10 @@ def netlist_of(graph: Graph, timesteps: int, *, relays: bool = True, host: froze
         op: Any = RELAY if isinstance(node.op, MaxPool) else None if node.name in given else node.op
         populations[node.name] = Population(node.name, node.name, graph.edges[node.name].shape, depths[node.name], op)
     if not populations:
-        read = ", ".join(node.name for node in graph.of(Output))
+        names = ", ".join(node.name for node in graph.of(Output))
         what = "no layer of this network runs on the chip: the host computes what its outputs read"
         raise DoesNotFit(
-            [Problem(what, read, fix="let an output read a layer of neurons that fire, or a layer behind one")]
+            [Problem(what, names, fix="let an output read a layer of neurons that fire, or a layer behind one")]
         )
     projections: list[Projection] = []
     for wire in wires:
