@@ -101,11 +101,11 @@ def stored_in(op: Any, reads: tuple[int, ...], gives: tuple[int, ...]) -> int:
 
 def _real_elements(graph: Graph) -> dict[str, Array]:
     """Which elements of each event are real numbers rather than spikes."""
-    found: dict[str, Array] = {}
-    while True:  # a delay may stand before what it reads
+    found, again = _told_real(graph, {}), True
+    while again:  # a delay may stand before what it reads
         before, found = found, _told_real(graph, found)
-        if before and all(np.array_equal(each, before[name]) for name, each in found.items()):
-            return found
+        again = any(not np.array_equal(each, before[name]) for name, each in found.items())
+    return found
 
 
 def _told_real(graph: Graph, before: Mapping[str, Array]) -> dict[str, Array]:
