@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -134,8 +135,7 @@ def _collect(
         problems += wrong
         if made is not None:
             nodes[whole] = replace(made, kind="border") if isinstance(made, Port) and prefix else made
-    seen: set[tuple[str, str]] = set()
-    for source, target in raw.edges:
+    for (source, target), times in Counter(raw.edges).items():
         ends = _end(source, raw, ports, "Output", prefix), _end(target, raw, ports, "Input", prefix)
         lost = [name for name, end in zip((source, target), ends) if end is None]
         for name in lost:
@@ -149,10 +149,10 @@ def _collect(
             if not prefix and port in raw.nodes and raw.nodes[port].kind == kind:
                 what = f"the edge {printable(source)} -> {printable(target)} {way} the network's {kind.lower()}"
                 problems.append(Problem(what, f"{where}: {printable(port)}", fix="leave it out, or name another node"))
-        if not lost and (source, target) in seen:
-            what = f"the edge {printable(source)} -> {printable(target)} is there twice"
-            problems.append(Problem(what, where, fix="leave one out; for twice the weight, double the weight"))
-        seen.add((source, target))
+        if not lost and times > 1:
+            often = "twice" if times == 2 else f"{times:,} times"
+            what = f"the edge {printable(source)} -> {printable(target)} is there {often}"
+            problems.append(Problem(what, where, fix="keep one; for twice the weight, double the weight"))
         if not lost:
             edges.append((str(ends[0]), str(ends[1])))
 
