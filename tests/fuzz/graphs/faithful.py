@@ -39,7 +39,7 @@ def faithful(case: Case, found: Trace) -> Compared:
     share = max((part for at, part in SHARE.items() if at <= bits), key=lambda part: -part, default=None)
     if share is None or program.real.hosts or program.settings.get("encode") == "host" or _lost(program):
         return done
-    share *= _of_wide_inputs(program)
+    share = min(share * _of_wide_inputs(program), SHARE[8])  # gross errors show all the same
     inputs = {name: program.integers_of(name, x)[0] * program.inputs[name].unit for name, x in case.inputs.items()}
     known = interpret(program.real, inputs, case.timesteps, membranes=True)
     for node in program.real.of(Neuron):
