@@ -38,7 +38,7 @@ AREAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kernels": (("reference", "engine"), _WHOLE),
     "onnx": (("reference", "onnx-step", "onnx-scan"), _WHOLE),
     "nir": (("oracle", "nir"), _REAL),
-    "lava": (("reference", "lava"), ("deep",)),
+    "lava": (("reference", "lava"), ("loihi",)),
     "netx": (("reference", "netx"), ("netx",)),
     "rtl": (("reference", "rtl"), ("nc1",)),
     "cycles": (("reference", "rtl"), ("nc1",)),

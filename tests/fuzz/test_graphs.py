@@ -54,7 +54,7 @@ def test_ten_minutes() -> None:
     """Of FAST, and some through Lava, netx and the RTL."""
     for executors, sources, count in (
         (FAST, tuple(SOURCES), 900),
-        (("reference", "lava", "netx"), ("deep", "netx"), 20),
+        (("reference", "lava", "netx"), ("loihi", "netx"), 20),
         (("reference", "rtl"), ("nc1",), 20),
     ):
         fuzzer = Fuzzer(Settings(1000, executors, sources, watched=0))

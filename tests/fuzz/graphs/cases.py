@@ -193,6 +193,13 @@ def _of_graph(drawn: Drawn, tape: Tape) -> Case:
     return _any_target(Case("", drawn.inputs, drawn.timesteps, real=drawn.graph, words=drawn.cases), tape)
 
 
+def _for_loihi(tape: Tape) -> Case:
+    """For a Loihi, and for nothing else: what Lava runs."""
+    drawn = loihi.deep_network(tape, mixed=tape.random() < 0.3)
+    case = Case("", drawn.inputs, drawn.timesteps, real=drawn.graph, words=drawn.cases)
+    return compiled(case, _plan(tape, ("loihi", "loihi2")))
+
+
 def _of_network(network: modules.Network, tape: Tape) -> Case:
     model = lowered(network)
     inputs = dict(network.inputs)
@@ -206,6 +213,7 @@ SOURCES: dict[str, Callable[[Tape], Case]] = {
     "small": _small,
     "reals": lambda tape: _of_graph(reals.random_real_graph(tape), tape),
     "deep": lambda tape: _of_graph(loihi.deep_network(tape, mixed=tape.random() < 0.3), tape),
+    "loihi": _for_loihi,
     "torch": lambda tape: _of_network(modules.random_network(tape, tape.choice(modules.WANTED)), tape),
     "hosted": lambda tape: _of_network(hosted.random_hosted_network(tape), tape),
     "nc1": _nc1,

@@ -13,7 +13,8 @@ __all__ = ["Guide"]
 
 FRESH = 0.5
 """This share of recipes are seeds of their own."""
-SHARES = {"integers": 3, "small": 3, "reals": 5, "deep": 1.5, "torch": 2, "hosted": 0.4, "nc1": 1, "netx": 0.6}
+SHARES = {"integers": 3, "small": 3, "reals": 5, "deep": 1.2, "loihi": 0.4, "torch": 2, "hosted": 0.4, "nc1": 1,
+          "netx": 0.6}  # fmt: skip
 """How often a source is asked at first: what is dear (the host's parts are exported to ONNX) less often."""
 KEPT = 4
 """So many recipes are kept of each thing that was reached."""
