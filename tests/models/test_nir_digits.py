@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import neurocompile
+from neurocompile.backends.onnx.executor import OnnxExecutor
 from neurocompile.frontends import load_model
 from neurocompile.ir.ops import Array
 from neurocompile.models import train_nir
 from neurocompile.models.handwriting import ORDER, digits_spikes, load_digits_split
 from tests.backends.lava.against import need_lava
+from tests.backends.onnx.against import Compared, compare
 from tests.backends.rtl.test_rtl import need
 from tests.cli.helpers import done, result
 from tests.cli.test_extras import python
@@ -91,6 +93,22 @@ def test_so_does_its_program_and_the_integers_tell_digits_as_well(name: str, tar
     assert real.accuracy == pytest.approx(facts(name)["accuracy"], abs=1e-6)
     assert real.accuracy - found.accuracy <= 0.005
     assert found.overflows == found.clipped == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_runtime_fires_as_its_program_and_its_reals_as_the_framework(name: str) -> None:
+    """All 450 digits: as a step and as a Scan, both arithmetics; then the graph in float32, but for what is near a tie."""
+    x, y = held_out()
+    program = neurocompile.compile(train_nir.CHECKPOINTS / f"{name}.nir", carries="spikes", **told(name))
+    (given,) = program.inputs
+    found = Compared()
+    compare(program, {given: x}, found)
+    assert (found.wrong, found.compared["spikes"]) == ([], 4 * 450 * 16 * 58)
+    reals = OnnxExecutor(program, arithmetic="reals").run({given: x})
+    for layer, spikes in recorded(name).items():
+        assert np.mean(reals.spikes[layer] != spikes) < 1e-3, layer
+    (out,) = reals.outputs.values()
+    assert np.mean(out.argmax(1) == y) == pytest.approx(facts(name)["accuracy"], abs=0.005)
 
 
 @pytest.mark.parametrize("target", TARGETS)
