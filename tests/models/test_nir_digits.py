@@ -97,7 +97,7 @@ def test_so_does_its_program_and_the_integers_tell_digits_as_well(name: str, tar
 
 @pytest.mark.parametrize("name", NAMES)
 def test_onnx_runtime_fires_as_its_program_and_its_reals_as_the_framework(name: str) -> None:
-    """All 450 digits: as a step and as a Scan, both arithmetics; then the graph in float32, but for what is near a tie."""
+    """All 450 digits: as step and Scan, in both arithmetics; then the graph in float32, but for what is near a tie."""
     x, y = held_out()
     program = neurocompile.compile(train_nir.CHECKPOINTS / f"{name}.nir", carries="spikes", **told(name))
     (given,) = program.inputs
