@@ -615,8 +615,10 @@ def _beyond_registers(node: Node, op: Any, arithmetic: Arithmetic, written: Inte
 def _overflow(node: Node, unit: Array, what: str, reach: Interval, most: int, bits: int, timesteps: int) -> Fitted:
     size = np.maximum(np.abs(reach.low), np.abs(reach.high))
     worst = [int(i) for i in np.unravel_index(np.argmax(size), size.shape)]
+    factor = reach.magnitude / most
+    by = f"a factor of {factor:.3g}" if factor >= 1.01 else "less than 1 %"
     problem = Problem(
-        f"its {what} could overflow within {timesteps} steps, by a factor of {reach.magnitude / most:.3g}",
+        f"its {what} could overflow within {timesteps} steps, by {by}",
         f"{node.name}{worst}",
         f"+-{reach.magnitude}",
         f"+-{most} ({bits} bits)",

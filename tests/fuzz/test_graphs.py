@@ -13,7 +13,7 @@ import torch
 from tests.fuzz.broken import broken, taken
 from tests.fuzz.graphs.cases import SOURCES, made
 from tests.fuzz.graphs.executors import EXECUTORS, FAST
-from tests.fuzz.graphs.fuzzing import FOUND, Fuzzer, Settings, checked
+from tests.fuzz.graphs.fuzzing import FOUND, Fuzzer, Settings, checked, fails_alike
 from tests.fuzz.graphs.plain import read, written
 from tests.fuzz.graphs.reach import Reach
 from tests.fuzz.graphs.shrink import shrunk
@@ -112,6 +112,23 @@ def test_what_disagrees_is_made_small_and_read_back(tmp_path: Path) -> None:
         assert checked(again, ["oracle"])["oracle"] == checked(small, ["oracle"])["oracle"]
     again, _ = read(tmp_path / "case.json")
     assert not checked(again, ["oracle"])["oracle"][1]
+
+
+def test_what_gets_small_fails_as_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that an executor cannot run at all is none that differs."""
+    case = made(Recipe("small", 7))
+
+    def raising(kind: type[Exception]) -> list[str]:
+        def fail(case: object) -> None:
+            raise kind("line\nline")
+
+        monkeypatch.setitem(EXECUTORS, "oracle", fail)
+        return checked(case, ["oracle"])["oracle"][1]
+
+    differs, one, other = ["int: n: 3 of 4 spikes"], raising(TypeError), raising(ValueError)
+    assert one == ["raised TypeError: line"]
+    assert [fails_alike(said, differs) for said in (differs, one, [])] == [True, False, False]
+    assert [fails_alike(said, one) for said in (differs, one, other, [])] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("name", ["a soft reset takes half", "the mean of a norm is left out of the threshold"])

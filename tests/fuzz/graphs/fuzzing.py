@@ -65,13 +65,29 @@ def checked(
         try:
             done = EXECUTORS[name](case)
         except Exception as error:
-            found[name] = 0, [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"]
+            found[name] = 0, [_raised(error)]
         else:
             if done is not None:
                 found[name] = sum(done.values.values()), done.where
         if seconds is not None:
             seconds[name] += clock() - started
     return found
+
+
+def fails_alike(said: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether a smaller case still fails as the first one did: that it differs, or raises the same kind of error."""
+    return bool(said) and _kind(said) == _kind(wanted)
+
+
+def _raised(error: Exception) -> str:
+    return f"{_RAISED}{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _kind(said: Sequence[str]) -> str:
+    return said[0].partition(":")[0] if said[0].startswith(_RAISED) else ""
+
+
+_RAISED = "raised "
 
 
 @dataclass
@@ -131,7 +147,7 @@ class Fuzzer:
         try:
             case = made(recipe)
         except Exception as error:
-            self._found(None, recipe, "compile", [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"])
+            self._found(None, recipe, "compile", [_raised(error)])
             self.tally.graphs += 1
             return None
         self.tally.seconds["drawing"] += time.process_time() - started
@@ -167,7 +183,7 @@ class Fuzzer:
         if case is not None and self.settings.folder is not None:
 
             def fails(candidate: Case) -> bool:
-                return bool(checked(candidate, [executor]).get(executor, (0, []))[1])
+                return fails_alike(checked(candidate, [executor]).get(executor, (0, []))[1], said)
 
             small = shrunk(case, fails, self.settings.shrink_s)
             again = checked(small, [executor]).get(executor, (0, said))[1] or said
