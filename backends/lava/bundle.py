@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurocompile.backends.lava.arrays import Arrays
-from neurocompile.backends.lava.currents import host_current, host_pools
+from neurocompile.backends.lava.currents import host_current, windows_of
 from neurocompile.backends.lava.layout import lava_order, lava_shape, rank_of
 from neurocompile.backends.lava.network import NetworkSource, Way, ends_of
 from neurocompile.backends.lava.plan import Plan, Population, SynapseLayer, plan_of
@@ -60,7 +60,7 @@ def bundle_files(program: Program, samples: Mapping[str, Array] | None = None) -
         "latency": plan.latency,
         "streams": plan.streams,
         "inputs": {name: _input(op) for name, op in program.inputs.items()},
-        "pooled": host_pools(program, arrays),
+        "pooled": windows_of(program, arrays),
         "layers": about,
         "outputs": [_output(program, node.name, arrays) for node in program.integer.of(Output)],
     }

@@ -12,9 +12,10 @@ from neurocompile.backends.lava.arrays import Arrays
 from neurocompile.backends.lava.layout import lava_order, rank_of
 from neurocompile.ir.form import Layer, Synapse, form_of
 from neurocompile.ir.ops import WEIGHT_OPS, Array, Gain, MaxPool
+from neurocompile.mapping.host import host_pools
 from neurocompile.program import Program
 
-__all__ = ["host_current", "host_pools"]
+__all__ = ["host_current", "windows_of"]
 
 Term = dict[str, Any]
 
@@ -85,12 +86,12 @@ class _Current:
         return numbers.ravel()
 
 
-def host_pools(program: Program, arrays: Arrays) -> list[dict[str, Any]]:
-    """The max-pools of real-valued inputs, each with the places of its windows ``[outputs, window]``, -1 outside."""
-    graph = program.integer
+def windows_of(program: Program, arrays: Arrays) -> list[dict[str, Any]]:
+    """The max-pools that the host computes, each with the places of its windows ``[outputs, window]``, -1 outside."""
+    graph, by_host = program.integer, host_pools(program)
     found = []
     for name, (source, delay) in form_of(graph).pools.items():
-        if graph.edges[name].carries != "real":
+        if name not in by_host:
             continue
         op: Any = graph[name].op
         assert isinstance(op, MaxPool)

@@ -14,7 +14,7 @@ from neurocompile.ir.form import form_of
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.ops import Array, Conv, Input, Integrator, MaxPool, Neuron
 from neurocompile.mapping.depths import Hop, layer_depths
-from neurocompile.mapping.host import chip_graph, host_layers, written_layers
+from neurocompile.mapping.host import chip_graph, host_layers, host_pools, written_layers
 from neurocompile.program import Program
 from neurocompile.quantization.bounds import Interval, event_ranges, written_range
 from neurocompile.quantization.silicon import Registers, Shortfall, registers_of, shortfalls
@@ -169,7 +169,8 @@ def plan_of(program: Program) -> Plan:
     """
     graph = chip_graph(program)
     layers, host = form_of(graph).layers, host_layers(program)
-    pools = {name: origin for name, origin in form_of(graph).pools.items() if graph.edges[name].carries != "real"}
+    by_host = host_pools(program)
+    pools = {name: origin for name, origin in form_of(graph).pools.items() if name not in by_host}
     on_chip = [layer for name, layer in layers.items() if name not in host]
     hops = [Hop(each.source, layer.name, 1, each.delay) for layer in on_chip for each in layer.synapses]
     hops += [Hop(source, name, 0, delay) for name, (source, delay) in pools.items()]

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from neurocompile import __version__
 from neurocompile.backends.onnx.network import BATCH, Network, State, Step
 from neurocompile.backends.onnx.ranges import Ranges
 from neurocompile.backends.onnx.writing import DOMAIN, IR_VERSION, OPSET, Value, Writer
 from neurocompile.ir.graph import Graph
-from neurocompile.ir.ops import Output
+from neurocompile.ir.ops import Array, Output
 
 __all__ = [
     "Told",
@@ -160,7 +160,10 @@ def read_over_time(w: Writer, op: Output, steps: Value, name: str, dtype: Any = 
         return Value(w.node("Mul", [turned.name, unit], name), np.dtype(dtype), turned.shape)
     match op.read:
         case "mean" | "sum":
-            value = w.node("ReduceSum", [value, axis], f"{name}.sum", keepdims=0)
+            if steps.dtype.kind == "i":  # exact in any order
+                value = w.node("ReduceSum", [value, axis], f"{name}.sum", keepdims=0)
+            else:
+                value = _summed(w, Value(value, np.dtype(dtype), steps.shape), f"{name}.sum")
             if op.read == "mean":
                 value = w.node("Div", [value, w.constant("timesteps", timesteps, dtype)], f"{name}.mean")
         case "last":
@@ -173,11 +176,31 @@ def read_over_time(w: Writer, op: Output, steps: Value, name: str, dtype: Any = 
             sizes = [w.node("Abs", [each], f"{each}.size") for each in (high, low)]
             value = w.node("Where", [w.node("Greater", sizes, f"{name}.above"), high, low], f"{name}.largest")
         case "weighted":
-            weights = np.asarray(op.weights).reshape(-1, *(1,) * len(shape))
-            value = w.node("Mul", [value, w.constant(f"{name}.weights", weights, dtype)], f"{name}.weighted")
-            value = w.node("ReduceSum", [value, axis], f"{name}.sum", keepdims=0)
+            value = _summed(w, Value(value, np.dtype(dtype), steps.shape), f"{name}.sum", op.weights)
     unit = w.constant(f"{name}.unit", op.unit, dtype)
     return Value(w.node("Mul", [value, unit], name), np.dtype(dtype), shape)
+
+
+def _summed(w: Writer, steps: Value, name: str, weights: Array | None = None) -> str:
+    """The sum over T of reals ``[T, N, *shape]``, one step after the other, as :func:`read_out` adds them.
+
+    In what order ReduceSum adds, and whether it rounds between a product and its sum, is the runtime's choice.
+    """
+    dtype, shape = steps.dtype, steps.shape[1:]
+    body = Writer(f"{name}/")
+    before, now = (Value(body.fresh(stem), dtype, shape) for stem in ("before", "now"))
+    scanned, inside, term = [steps.name], [now], now.name
+    if weights is not None:
+        weight = Value(body.fresh("weight"), dtype, ())
+        scanned.append(w.named(f"{name}.weights", np.asarray(weights).astype(dtype)))
+        inside.append(weight)
+        term = body.node("Mul", [now.name, weight.name], "weighted")
+    after = Value(body.node("Add", [before.name, term], "after"), dtype, shape)
+    graph = body.graph("sum", [before, *inside], [after], "a sum over time, step by step")
+    first = w.node("Gather", [steps.name, w.constant("0", 0, np.int64)], f"{name}.one", axis=0)
+    zero = numpy_helper.from_array(np.zeros(1, dtype), "zero")
+    start = w.node("ConstantOfShape", [w.node("Shape", [first], f"{name}.shape")], f"{name}.start", value=zero)
+    return w.node("Scan", [start, *scanned], name, body=graph, num_scan_inputs=len(scanned))
 
 
 def model_of(

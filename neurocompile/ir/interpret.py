@@ -148,12 +148,15 @@ def reset(op: Neuron, h: Array, spikes: Array) -> Array:
 
 
 def read_out(op: Output, values: Array) -> Array:
-    """What an output gives for its values ``[N, T, *shape]``."""
+    """What an output gives for its values ``[N, T, *shape]``.
+
+    Sums over time add one step after the other: then all executors give the same float64, whatever library adds.
+    """
     match op.read:
         case "mean":
-            read = values.mean(axis=1)
+            read = _over_time(values) / values.shape[1]
         case "sum":
-            read = values.sum(axis=1)
+            read = _over_time(values)
         case "last":
             read = values[:, -1]
         case "max":
@@ -163,7 +166,14 @@ def read_out(op: Output, values: Array) -> Array:
             read = np.where(np.abs(high) > np.abs(low), high, low)
         case "weighted":
             assert op.weights is not None
-            read = np.tensordot(values, op.weights, (1, 0))
+            read = _over_time(values, op.weights)
         case "sequence":
             read = values
     return np.asarray(read * op.unit)
+
+
+def _over_time(values: Array, weights: Array | None = None) -> Array:
+    total = np.zeros((len(values), *values.shape[2:]))
+    for t in range(values.shape[1]):
+        total = total + (values[:, t] if weights is None else values[:, t] * weights[t])
+    return total

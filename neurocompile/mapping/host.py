@@ -17,7 +17,7 @@ import numpy as np
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.form import Layer, Synapse, form_of
 from neurocompile.ir.graph import Graph, Node
-from neurocompile.ir.ops import STATEFUL_OPS, WEIGHT_OPS, Concat, Gain, Input, Output
+from neurocompile.ir.ops import STATEFUL_OPS, WEIGHT_OPS, Concat, Gain, Input, MaxPool, Output
 
 if TYPE_CHECKING:
     from neurocompile.program import Program
@@ -27,6 +27,7 @@ __all__ = [
     "chip_graph",
     "encoders",
     "host_layers",
+    "host_pools",
     "without_written",
     "written_layers",
     "written_to",
@@ -36,6 +37,13 @@ __all__ = [
 def host_layers(program: Program) -> frozenset[str]:
     """The layers of a Program that the host computes."""
     return encoders(program.integer) if _encodes(program) else frozenset()
+
+
+def host_pools(program: Program) -> frozenset[str]:
+    """The max-pools of a Program that the host computes: those of real-valued inputs, where the chip is sent none."""
+    graph = program.integer
+    real = frozenset(node.name for node in graph.of(MaxPool) if graph.edges[node.name].carries == "real")
+    return real if _encodes(program) else frozenset()
 
 
 def written_layers(program: Program) -> frozenset[str]:

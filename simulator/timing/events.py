@@ -12,7 +12,7 @@ from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.ir.ops import Array, Integrator, MaxPool
 from neurocompile.ir.placed import Placed
 from neurocompile.mapping.halos import halo_writes
-from neurocompile.mapping.host import chip_graph, host_layers
+from neurocompile.mapping.host import chip_graph, host_layers, host_pools
 from neurocompile.mapping.netlist import Netlist, netlist_of
 from neurocompile.mapping.placement import PLACEMENTS
 from neurocompile.program import Program
@@ -74,8 +74,7 @@ def on_cores(program: Program, placement: str | None = None) -> OnCores:
         UsageError: if nothing is known of the events of the target.
     """
     graph, target = chip_graph(program), target_of(program)
-    of_inputs = [node.name for node in graph.of(MaxPool) if graph.edges[node.name].carries == "real"]
-    host = host_layers(program).union(of_inputs if program.settings.get("encode") == "host" else ())
+    host = host_layers(program) | host_pools(program)
     if pools := [node.name for node in graph.of(MaxPool) if node.name not in host]:
         what = f"no core of {target.name} does a max-pool"
         raise DoesNotFit(Problem(what, ", ".join(pools), fix="use average pooling"))

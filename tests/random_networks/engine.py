@@ -149,8 +149,7 @@ class _Build(IntegerBuild):
         self.inputs = samples(self.r, graph, batch, steps)
         for node in graph.of(Output):
             if node.op.read == "weighted":
-                # Sums of such are exact in any order.
-                self.change(node.name, weights=self.numbers.integers(-64, 65, steps) / 64)
+                self.change(node.name, weights=self.numbers.normal(size=steps))
         self.tune()
         done = self.drawn(self.edge)
         assert all(np.isfinite(out).all() for out in done.known.outputs.values())

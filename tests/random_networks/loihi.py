@@ -152,7 +152,10 @@ class DeepBuild(Build):
         decay = self.pick((0.0, 0.0, 0.5, 1.0))
         self.mark(f"readout: decay {decay}")
         read = self.add("read", Integrator(np.asarray(decay)), out)
-        self.add("output", Output(self.pick(("mean", "sum", "last", "max"))), read)
+        how = self.pick(("mean", "sum", "last", "max", "max-abs", "weighted", "sequence"))
+        steps = next(iter(self.inputs.values())).shape[1]
+        weights = self.numbers.normal(size=steps) if how == "weighted" else None
+        self.add("output", Output(how, weights=weights), read)
 
     # -- synapses ------------------------------------------------------------------------------------------------------
 

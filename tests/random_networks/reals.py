@@ -263,7 +263,7 @@ class _Build(DeepBuild):
                     one |= {"bias": self.numbers.normal(size=size) * 0.2, "gain": self.numbers.uniform(0.3, 2, size)}
                 fed = self.add("readout", Integrator(**one), fed)
             steps = next(iter(self.inputs.values())).shape[1]
-            weights = self.numbers.integers(-8, 9, steps) / 8 if read == "weighted" else None
+            weights = self.numbers.normal(size=steps) if read == "weighted" else None
             unit = np.asarray(self.pick((1.0, 0.5))) if self.chance(30) else np.asarray(1.0)
             self.add(name, Output(read, unit, weights), fed)
 

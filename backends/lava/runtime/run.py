@@ -217,8 +217,8 @@ def _finished(bundle, arrays, found, membranes):
 def read_out(output, y, arrays):
     """What an output gives for the readout's membranes ``[N, T, *shape]``."""
     how = output["read"]
-    if how == "weighted":
-        read = np.tensordot(y, arrays[f"{output['name']}.weights"], (1, 0))
+    if how == "weighted":  # one step after the other, as everywhere: another order would round otherwise
+        read = sum(y[:, t] * weight for t, weight in enumerate(arrays[f"{output['name']}.weights"]))
     elif how == "max-abs":
         high, low = y.max(1), y.min(1)
         read = np.where(np.abs(high) > np.abs(low), high, low)
