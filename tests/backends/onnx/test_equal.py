@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from spikingjelly.activation_based import layer, neuron
+from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.backends.onnx.build import has_step
@@ -15,6 +18,7 @@ from neurocompile.backends.onnx.executor import OnnxExecutor
 from neurocompile.compiler import Options, compile_graph
 from neurocompile.data import Data
 from neurocompile.ir import Graph, Node
+from neurocompile.ir.interpret import read_out
 from neurocompile.ir.ops import Conv, Input, MaxPool, Neuron, Output
 from neurocompile.models.generators import GENERATORS, compiled
 from neurocompile.models.measurement import lowered
@@ -115,6 +119,54 @@ def test_small_networks_of_the_zoo(name: str) -> None:
     model = lowered(network, module, inputs)
     program = compile_graph(model.graph, "generic", network.timesteps, Options(), example=model.example)
     held(program, example(program))
+
+
+@neurocompile.host
+class Squash(nn.Module):
+    """What no chip computes, step by step."""
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        return torch.tanh(x_seq) / 3
+
+
+class Squashed(nn.Module):
+    """The host's numbers are read over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif = layer.Linear(5, 40, step_mode="m"), neuron.LIFNode(step_mode="m", v_threshold=0.3)
+        self.out, self.squash = layer.Linear(40, 7, step_mode="m"), Squash()
+
+    def forward(self, x_seq: Tensor) -> Tensor:
+        squashed: Tensor = self.squash(self.out(self.lif(self.fc(x_seq))))
+        return squashed.mean(0)
+
+
+def test_real_numbers_are_read_over_time_in_one_order(tmp_path: Path) -> None:
+    """Sums of them are rounded: each executor has to add one step after the other, however many samples there are."""
+    torch.manual_seed(0)
+    x = torch.rand(23, 9, 5)
+    neurocompile.save(Squashed().eval(), tmp_path / "m.pt", x, layout="TN")
+    program = neurocompile.compile(tmp_path / "m.pt")
+    (region,) = program.integer.hosts.values()
+    assert (region.timed, region.read) == (True, "mean")
+    inputs = {"x_seq": x.transpose(0, 1).numpy().astype(np.float64)}
+    found = held(program, inputs)
+    assert found.fired[0] > 0.1
+    whole = IntegerExecutor(program).run(inputs).outputs
+    alone = IntegerExecutor(program).run({name: v[4:5] for name, v in inputs.items()}).outputs
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values[4:5], alone[name])
+
+
+def test_what_is_read_of_a_sample_does_not_depend_on_the_others() -> None:
+    r = np.random.default_rng(2)
+    weights, values = r.normal(size=29), r.integers(-(2**20), 2**20, (64, 29, 4, 3)).astype(np.float64)
+    for how in (Output("weighted", weights=weights), Output("mean"), Output("sum")):
+        for x in (values, values / 3):
+            whole = read_out(how, x)
+            each = np.concatenate([read_out(how, x[k : k + 1]) for k in range(64)])
+            np.testing.assert_array_equal(whole, each)
 
 
 def test_reals_fire_as_the_folded_graph_does() -> None:
