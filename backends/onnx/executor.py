@@ -1,15 +1,18 @@
-"""ONNX Runtime as an executor of a program's files."""
+"""ONNX Runtime as an executor of a program's models, built for it or read from its folder."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import onnx
 
 from neurocompile.backends.onnx.build import Arithmetics, Built, built_scan, built_step, graph_of, has_step
+from neurocompile.backends.onnx.files import about
 from neurocompile.backends.onnx.models import Told
 from neurocompile.backends.onnx.network import BATCH
 from neurocompile.backends.onnx.refusals import problems_with
@@ -20,11 +23,19 @@ from neurocompile.ir.ops import Array, Output
 from neurocompile.ir.trace import Trace, joined
 from neurocompile.program import Program
 
-__all__ = ["OnnxExecutor", "session_of"]
+__all__ = ["ModelFile", "OnnxExecutor", "session_of"]
 
 
 _SAMPLES = 16
 """So many are run at once: a Scan holds every step of every layer."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a folder, and what is in it."""
+
+    path: Path
+    content: bytes
 
 
 class OnnxExecutor:
@@ -35,6 +46,8 @@ class OnnxExecutor:
         form: which of the two.
         arithmetic: integers of bytes, float32 where it is exact, or the folded graph in float32.
         threads: of ONNX Runtime.
+        file: what is run instead of a model that is built now; it has to give what that gives, but for a Scan's
+            membranes, which no file has.
 
     Raises:
         DoesNotFit: with everything that the files cannot say.
@@ -46,9 +59,10 @@ class OnnxExecutor:
         form: Literal["scan", "step"] = "scan",
         arithmetic: Arithmetics = "int",
         threads: int = 1,
+        file: ModelFile | None = None,
     ) -> None:
         self.program, self.form, self.arithmetic, self._threads = program, form, arithmetic, threads
-        self._graph = graph_of(program, arithmetic)
+        self._graph, self._file = graph_of(program, arithmetic), file
         self._opened: dict[bool, tuple[Built, _Session]] = {}
         problems = problems_with(self._graph, arithmetic)
         if form == "step" and not has_step(self._graph):
@@ -72,16 +86,20 @@ class OnnxExecutor:
         return joined([run(built, session, {name: x[part] for name, x in inputs.items()}, membranes) for part in parts])
 
     def _open(self, membranes: bool) -> tuple[Built, _Session]:
-        key = membranes and self.form == "scan"
+        key = membranes and self.form == "scan" and self._file is None
         if key not in self._opened:
+            said = about(self.program, self.arithmetic)
             if self.form == "step":
-                built = built_step(self.program, self.arithmetic)
+                built = built_step(self.program, self.arithmetic, said)
             else:
-                built = built_scan(self.program, self.arithmetic, Told(membranes=membranes))
-            model = built.model.SerializeToString()
-            # What a host computes may ask for any amount of memory and time.
-            session = _Apart(model) if self._graph.hosts else session_of(model, self._threads)
-            self._opened[key] = built, session
+                built = built_scan(self.program, self.arithmetic, Told(membranes=key), said)
+            model = built.model.SerializeToString(deterministic=True)
+            given = model if self._file is None else self._file.content
+            # What a host computes, and what others wrote, may ask for any amount of memory and time.
+            apart = bool(self._graph.hosts) or given != model
+            where = "" if self._file is None else str(self._file.path)
+            session: _Session = _Apart(given, where) if apart else session_of(given, self._threads)
+            self._opened[key] = built, session if given == model else _Checked(session, built.model, where)
         return self._opened[key]
 
     def _at_once(self, built: Built, session: _Session, inputs: Mapping[str, Array], membranes: bool) -> Trace:
@@ -140,6 +158,9 @@ class _Session(Protocol):
     def get_inputs(self) -> Sequence[Any]:
         """What the model takes, each with name and type."""
 
+    def get_outputs(self) -> Sequence[Any]:
+        """What it gives, likewise."""
+
     def run(self, wanted: Sequence[str], given: Mapping[str, Array]) -> Sequence[Array]:
         """The outputs of these names."""
 
@@ -167,31 +188,77 @@ class _Apart:
         BadInput: if the model cannot be run within the bounds.
     """
 
-    def __init__(self, model: bytes) -> None:
-        self._model, self._key = model, hashlib.sha256(model).hexdigest()
+    def __init__(self, model: bytes, where: str = "") -> None:
+        self._model, self._where, self._key = model, where, hashlib.sha256(model).hexdigest()
         try:
             sides = the_worker().open(self._key, model)
         except Refusal as refusal:
-            raise _failed(refusal) from refusal
+            raise _failed(refusal, where) from refusal
         self._inputs = [_Tensor(*each) for each in sides["inputs"]]
-        self._outputs = [name for name, _ in sides["outputs"]]
+        self._outputs = [_Tensor(*each) for each in sides["outputs"]]
 
     def get_inputs(self) -> Sequence[_Tensor]:
         return self._inputs
+
+    def get_outputs(self) -> Sequence[_Tensor]:
+        return self._outputs
 
     def run(self, wanted: Sequence[str], given: Mapping[str, Array]) -> Sequence[Array]:
         try:
             results = the_worker().run_all(self._key, self._model, [given[each.name] for each in self._inputs])
         except Refusal as refusal:
-            raise _failed(refusal) from refusal
-        found = dict(zip(self._outputs, results))
+            raise _failed(refusal, self._where) from refusal
+        found = dict(zip((each.name for each in self._outputs), results))
         return [found[name] for name in wanted]
 
 
-def _failed(refusal: Refusal) -> BadInput:
+class _Checked:
+    """A session of a file that others may have changed.
+
+    Raises:
+        BadInput: if the file does not take and give what the program's own model does, here or when it runs.
+    """
+
+    def __init__(self, session: _Session, own: onnx.ModelProto, where: str) -> None:
+        self._session, self._where = session, where
+        self._shapes = {
+            each.name: [dim.dim_value or dim.dim_param for dim in each.type.tensor_type.shape.dim]
+            for each in own.graph.output
+        }
+        sides = (session.get_inputs(), own.graph.input, "takes"), (session.get_outputs(), own.graph.output, "gives")
+        for found, wanted, how in sides:
+            names = {each.name for each in found}
+            missing = [each.name for each in wanted if each.name not in names]
+            more = sorted(names - {each.name for each in wanted}) if how == "takes" else []
+            if missing or more:
+                what = f"this file {how} something else than its program"
+                told = [*(f"no {name}" for name in missing), *more]
+                raise BadInput(Problem(what, self._where, ", ".join(told[:5]), fix=_EXPORT))
+
+    def get_inputs(self) -> Sequence[Any]:
+        return self._session.get_inputs()
+
+    def get_outputs(self) -> Sequence[Any]:
+        return self._session.get_outputs()
+
+    def run(self, wanted: Sequence[str], given: Mapping[str, Array]) -> Sequence[Array]:
+        results = self._session.run(wanted, given)
+        for name, result in zip(wanted, results):
+            shape = self._shapes[name]
+            right = len(shape) == result.ndim and all(isinstance(a, str) or a == b for a, b in zip(shape, result.shape))
+            if not right:
+                what = f"this file gives {name} in another shape than its program"
+                raise BadInput(Problem(what, self._where, str(list(result.shape)), str(shape), _EXPORT))
+        return results
+
+
+_EXPORT = "export the program again"
+
+
+def _failed(refusal: Refusal, where: str) -> BadInput:
     more = {"memory": f"allow it more: {MEMORY}=8192 (MiB)", "time": f"allow it more: {SECONDS}=3600"}
-    what = f"ONNX Runtime does not run this network with its host regions: {refusal.text}"
-    return BadInput(Problem(what, fix=more.get(refusal.kind, "export the model again")))
+    what = "ONNX Runtime does not run this " + ("file" if where else "network with its host regions")
+    return BadInput(Problem(f"{what}: {refusal.text}", where, fix=more.get(refusal.kind, _EXPORT)))
 
 
 def _given(session: _Session, inputs: Mapping[str, Array]) -> dict[str, Array]:

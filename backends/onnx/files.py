@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Literal
 
 from neurocompile.backends.wanted import USUAL, Wanted
 from neurocompile.errors import DoesNotFit, Problem
 from neurocompile.extras import needing
 from neurocompile.program import Program
 
-__all__ = ["onnx_files"]
+__all__ = ["about", "arithmetic_of", "onnx_files"]
+
+_COMPUTES: dict[str, Literal["int", "float32", "reals"]] = {
+    "whole numbers, as the chip computes": "int",
+    "whole numbers, as the chip computes; sums of products in float32 where that is proved exact": "float32",
+    "the folded network in float32": "reals",
+}
+"""What a file says that it computes with."""
 
 
 def onnx_files(program: Program, wanted: Wanted = USUAL) -> dict[str, bytes]:
@@ -36,14 +45,14 @@ def onnx_files(program: Program, wanted: Wanted = USUAL) -> dict[str, bytes]:
         problems += [problem for problem in wrong if problem not in problems]
         if wrong:
             continue
-        about = _about(program, arithmetic)
+        said_of_it = about(program, arithmetic)
         told: list[str] = []
-        scan = built_scan(program, arithmetic, about=about, tell=told.append)
+        scan = built_scan(program, arithmetic, about=said_of_it, tell=told.append)
         found[f"{prefix}scan.onnx"] = scan.model.SerializeToString(deterministic=True)
         for said in told:
             wanted.tell(f"ONNX: {said}")
         if has_step(graph):
-            step = built_step(program, arithmetic, about=about)
+            step = built_step(program, arithmetic, about=said_of_it)
             found[f"{prefix}step.onnx"] = step.model.SerializeToString(deterministic=True)
         else:
             regions = ", ".join(name for name, region in graph.hosts.items() if not region.per_step)
@@ -53,7 +62,12 @@ def onnx_files(program: Program, wanted: Wanted = USUAL) -> dict[str, bytes]:
     return found
 
 
-def _about(program: Program, arithmetic: str) -> dict[str, str]:
+def arithmetic_of(properties: Mapping[str, str]) -> Literal["int", "float32", "reals"]:
+    """What a file computes with, by its properties; "int" if they do not say it."""
+    return _COMPUTES.get(properties.get("neurocompile.computes", ""), "int")
+
+
+def about(program: Program, arithmetic: str) -> dict[str, str]:
     """What a reader of the file is told of the whole, and of its numbers."""
     from neurocompile import __version__
 
@@ -62,11 +76,7 @@ def _about(program: Program, arithmetic: str) -> dict[str, str]:
         for name, op in program.inputs.items()
         if name in program.input_shapes
     }
-    computes = {
-        "int": "whole numbers, as the chip computes",
-        "float32": "whole numbers, as the chip computes; sums of products in float32 where that is proved exact",
-        "reals": "the folded network in float32",
-    }[arithmetic]
+    (computes,) = [said for said, each in _COMPUTES.items() if each == arithmetic]
     described = (
         f"A spiking network that neurocompile {__version__} compiled for {program.target}: {computes}. Inputs are real"
         " numbers, one for each step; neurons give what they fire."

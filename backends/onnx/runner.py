@@ -18,8 +18,12 @@ def _open(program: Program, settings: RunnerSettings) -> Executor | str:
     try:
         _check_version()
         from neurocompile.backends.onnx.executor import OnnxExecutor
+        from neurocompile.backends.onnx.folder import OnnxFolder
 
-        return OnnxExecutor(program)
+        files = None if settings.folder is None else settings.folder / "onnx"
+        return (
+            OnnxExecutor(program) if files is None or not (files / "scan.onnx").exists() else OnnxFolder(program, files)
+        )
     except (DoesNotFit, ToolFailed) as error:
         first = error.problems[0]
         return f"{first.where}: {first.what}" if first.where else f"{first.what}; {first.fix}"

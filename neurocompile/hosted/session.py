@@ -103,7 +103,7 @@ def checked_model(region: HostRegion) -> Any:
 
     try:
         model = onnx.load_model_from_string(region.model)
-        outside = [x.name for x in _parts(model) if getattr(x, "data_location", None) == onnx.TensorProto.EXTERNAL]
+        outside = outside_tensors(model)
         loops = [x.op_type for x in _parts(model) if getattr(x, "op_type", "") in ("Loop", "Scan")]
     except Exception as error:
         what = f"ONNX Runtime does not take this host region: {_first_line(error)}"
@@ -116,6 +116,11 @@ def checked_model(region: HostRegion) -> Any:
         fix = "write the steps one by one in forward, and export the model again"
         raise BadInput(Problem(what, region.name, ", ".join(sorted(set(loops))), fix=fix))
     return model
+
+
+def outside_tensors(model: Any) -> list[str]:
+    """The names of an ONNX model's tensors, wherever they stand in it, that are in other files."""
+    return [x.name for x in _parts(model) if getattr(x, "data_location", 0) or getattr(x, "external_data", ())]
 
 
 def _first_line(error: Exception) -> str:
