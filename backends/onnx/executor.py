@@ -221,9 +221,9 @@ class _Checked:
 
     def __init__(self, session: _Session, own: onnx.ModelProto, where: str) -> None:
         self._session, self._where = session, where
-        self._shapes = {
-            each.name: [dim.dim_value or dim.dim_param for dim in each.type.tensor_type.shape.dim]
-            for each in own.graph.output
+        self._first = own.graph.input[0].name  # [N, ...]
+        self._shapes: dict[str, list[int]] = {  # 0: N
+            each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in own.graph.output
         }
         sides = (session.get_inputs(), own.graph.input, "takes"), (session.get_outputs(), own.graph.output, "gives")
         for found, wanted, how in sides:
@@ -244,9 +244,8 @@ class _Checked:
     def run(self, wanted: Sequence[str], given: Mapping[str, Array]) -> Sequence[Array]:
         results = self._session.run(wanted, given)
         for name, result in zip(wanted, results):
-            shape = self._shapes[name]
-            right = len(shape) == result.ndim and all(isinstance(a, str) or a == b for a, b in zip(shape, result.shape))
-            if not right:
+            shape = [n or len(given[self._first]) for n in self._shapes[name]]
+            if list(result.shape) != shape:
                 what = f"this file gives {name} in another shape than its program"
                 raise BadInput(Problem(what, self._where, str(list(result.shape)), str(shape), _EXPORT))
         return results

@@ -96,14 +96,16 @@ def bases(folder: Path) -> list[Base]:
 
 
 def _of_onnx(folder: Path) -> list[Base]:
-    """Plain networks, and a program's own file, which is none."""
+    """Plain networks; a program's own file, which is none; and its folder, whose files are run."""
     plain = ("export {} --dry-run --json --no-validate", "inspect {} --json", "check {} --json --target loihi")
     found = []
     for rank in range(3):
         (folder / f"plain{rank}.onnx").write_bytes(network(rank))
         found.append(Base("onnx", folder / f"plain{rank}.onnx", plain))
     neurocompile.export(folder / "m.pt", out=folder / "as-onnx", emit="onnx")
-    return [*found, Base("onnx", folder / "as-onnx" / "onnx" / "step.onnx", plain)]
+    found.append(Base("onnx", folder / "as-onnx" / "onnx" / "step.onnx", plain))
+    ran = f"validate {{}} --data {folder / 'x.npz'} --recorded {folder / 'fired.npz'} --require onnx --json"
+    return [*found, *[Base("onnx", folder / "as-onnx", (ran,))] * 2]
 
 
 _NIR = (

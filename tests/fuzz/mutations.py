@@ -188,9 +188,14 @@ def _pickle(content: bytes, draw: random.Random) -> bytes:
 
 def _program(source: Path, target: Path, draw: random.Random) -> str:
     files = {str(file.relative_to(source)): file.read_bytes() for file in source.rglob("*") if file.is_file()}
-    way = draw.choice(("json", "json", "json", "arrays", "bytes", "host", "text"))
+    models = sorted(name for name in files if name.startswith("onnx/"))
+    ways = ("json", "json", "json", "arrays", "bytes", "host", "text") if not models else ("onnx",) * 8 + ("bytes",)
+    way = draw.choice(ways)
     host = [name for name in files if name.startswith("host/")]
-    if way == "arrays":
+    if way == "onnx":
+        name = draw.choice(models)
+        files[name] = draw.choice((altered_onnx, altered_onnx, altered_onnx, _bytes))(files[name], draw)
+    elif way == "arrays":
         files["arrays.npz"] = _archive(files["arrays.npz"], draw)
     elif way == "host" and host:
         files[draw.choice(host)] = _bytes(files[host[0]], draw)
