@@ -46,20 +46,22 @@ def _worker() -> Worker:
 
 
 def in_lava(case: Case) -> Compared | None:
-    """Spikes, membranes after the reset and outputs."""
+    """Spikes, membranes after the reset and outputs; of one sample, where each is a run of its own."""
     program = case.program
     # What is drawn as integers has weights and biases that no compiler gives a chip of this kind.
     if program is None or case.integer or program.integer.hosts or "lava" not in target_of(program).backends:
         return None
     try:
-        plan_of(program)
+        ran = slice(None if plan_of(program).streams else 1)
     except NeurocompileError:
         return None
-    found, known = _worker().run(program, case.of(whole_of)), case.of(reference_of)
+    found = _worker().run(program, {name: x[ran] for name, x in case.of(whole_of).items()})
+    known: Trace = case.of(reference_of)
     kinds = {kind: {name.partition("/")[2]: x for name, x in found.items() if name.startswith(kind)}
              for kind in ("spikes", "membranes", "outputs")}  # fmt: skip
     return same(
-        Trace(spikes=known.spikes, potentials=known.potentials, outputs=known.outputs),
+        Trace(**{kind: {name: x[ran] for name, x in getattr(known, kind).items()}
+                 for kind in ("spikes", "potentials", "outputs")}),
         Trace(spikes={n: kinds["spikes"][n] for n in known.spikes if n in kinds["spikes"]},
               potentials={n: kinds["membranes"][n] for n in known.potentials if n in kinds["membranes"]},
               outputs=kinds["outputs"]),
