@@ -80,8 +80,9 @@ def _layer(done: Compared, program: Program, name: str, op: Neuron, known: Trace
     reachable = within & (np.abs(op.threshold) < FAR * np.abs(h).max())
     moved = not np.allclose(integer.threshold * program.units[name], op.threshold, rtol=share, atol=0)
     if moved or _rewritten(program, name):  # shifted, and negated where flipped: the distance from the threshold stays
-        h = np.where(reachable, np.abs(h - np.where(reachable, op.threshold, 0)), 0)
-        ours = np.where(reachable, np.abs(ours - integer.threshold * program.units[name]), 0)
+        h = np.abs(h - np.where(reachable, op.threshold, 0))
+        ours = np.abs(ours - integer.threshold * program.units[name])
+    h, ours = np.where(reachable, h, 0), np.where(reachable, ours, 0)
     reach = max(
         float(np.abs(known.membranes[name]).max()),
         float(np.where(reachable, np.abs(op.threshold), 0).max(initial=0)),
