@@ -298,6 +298,27 @@ def _pool(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> No
     to.given(node.output[0], _stem(node), Scale(np.asarray(1 / prod(kernel))), total)
 
 
+def _reduced(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+    """Sums and means over axes of an image: pools as large as these."""
+    source = to.value(node.input[0])
+    channels, *size = to.shapes[source]
+    given = attributes["axes"] if "axes" in attributes else to.constant(node, 1)
+    rank = len(size) + 2
+    axes = sorted({int(axis) + rank * (axis < 0) for axis in (() if given is None else np.ravel(given))})
+    if not axes or axes[0] < 2 or axes[-1] >= rank or rank > 4:
+        raise _No(
+            f"it goes over the axes {axes or 'all'} of {rank}: those behind the channels, of one or two, are known"
+        )
+    kernel = tuple(n if k in axes else 1 for k, n in enumerate(size, 2))
+    made = node.output[0], _stem(node)
+    last = to.node(f"{made[1]}.sum", SumPool(kernel, kernel, ((0, 0),) * len(size)), source)
+    if node.op_type == "ReduceMean":
+        last = to.node(f"{made[1]}.mean", Scale(np.asarray(1 / prod(kernel))), last)
+    kept = tuple(1 if k in axes else n for k, n in enumerate(size, 2))
+    left = tuple(n for k, n in enumerate(size, 2) if k not in axes)
+    to.given(*made, Reshape((channels, *(kept if attributes.get("keepdims", 1) else left))), last)
+
+
 def _reshape(to: _Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
     source = to.value(node.input[0])
     size = prod(to.shapes[source])
@@ -333,6 +354,7 @@ _HANDLERS: dict[str, Callable[[_Lowering, onnx.NodeProto, dict[str, Any]], None]
     "BatchNormalization": _norm,
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _elementwise),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "MaxPool"), _pool),
+    **dict.fromkeys(("ReduceMean", "ReduceSum"), _reduced),
     **dict.fromkeys(("Flatten", "Reshape"), _reshape),
     "Concat": _concat,
 }

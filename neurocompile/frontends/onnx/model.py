@@ -157,8 +157,12 @@ def _inputs(source: onnx.ModelProto, where: str) -> tuple[dict[str, tuple[int, .
         known = batch is not None and all(dim.dim_value > 0 for dim in shape) and len(shape) > 0
         if not known or (batch is not None and batch.dim_value > 1):
             told = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
-            what, limit = "the shape of this input is not known", "a batch of any size (or 1), and numbers"
-            problems.append(Problem(what, f"{where}: {each.name}", f"[{told}]", limit, "export it with fixed sizes"))
+            what, fix = "the shape of this input is not known", "export it with fixed sizes"
+            if known and batch is not None:
+                what = f"this input takes {batch.dim_value} samples at a time, no fewer and no more"
+                fix = "export it with one sample as its example, or with a batch of any size (dynamic_axes)"
+            limit = "a batch of any size (or 1), and numbers"
+            problems.append(Problem(what, f"{where}: {each.name}", f"[{told}]", limit, fix))
             continue
         found[each.name] = tuple(dim.dim_value for dim in shape)
         alone = alone or (batch is not None and batch.dim_value == 1)

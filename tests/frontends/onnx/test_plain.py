@@ -105,6 +105,11 @@ CASES: dict[str, tuple[tuple[Any, ...], list[tuple[Any, ...]], dict[str, Any]]] 
     "pools": ((1, 2, 6, 6), [("MaxPool", "x", {"kernel_shape": [2, 2], "strides": [2, 2]}),
               ("AveragePool", "v1", {"kernel_shape": [2, 2], "pads": [1, 1, 0, 0], "count_include_pad": 1}),
               ("GlobalAveragePool", "v2", {})], {}),
+    "means": (("N", 3, 4, 6), [("ReduceMean", "x rows", {"keepdims": 1}), ("ReduceSum", "v1 last", {"keepdims": 0}),
+              ("ReduceMean", "v2 first", {"keepdims": 0})],
+              {"rows": np.array([2]), "last": np.array([-1]), "first": np.array([2])}),
+    "a mean of both axes": (("N", 3, 4, 6), [("ReduceMean", "x both", {"keepdims": 0}), ("Mul", "v1 f", {})],
+                            {"both": np.array([-1, 2]), "f": (3,)}),
     "shapes": (("N", 2, 6), [("Reshape", "x to", {}), ("Concat", "v1 v1", {"axis": -1}), ("Flatten", "v2", {}),
                ("Add", "v3 v3", {})], {"to": np.array([0, 3, -1])}),
 }  # fmt: skip
@@ -143,10 +148,20 @@ def made_without(source: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_inputs_of_unknown_size(tmp_path: Path) -> None:
     node = helper.make_node("Identity", ["x"], ["y"])
-    for shape in (("N", "W"), (8, 4), ("N",)):
+    said = "the shape of this input"
+    for shape, what in ((("N", "W"), said), (("N",), said), ((8, 4), "takes 8 samples at a time")):
         (tmp_path / "m.onnx").write_bytes(made(node, shape=shape).SerializeToString())
-        with pytest.raises(UnsupportedModel, match="shape of this input"):
+        with pytest.raises(UnsupportedModel, match=what):
             load_model(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("axes", [None, [0, 2], [1], [5]])
+def test_means_over_samples_and_channels_are_named(axes: list[int] | None, tmp_path: Path) -> None:
+    node = helper.make_node("ReduceMean", ["x"] if axes is None else ["x", "axes"], ["y"], "mean")
+    constants = {} if axes is None else {"axes": np.array(axes)}
+    (tmp_path / "m.onnx").write_bytes(made(node, shape=("N", 3, 4), **constants).SerializeToString())
+    with pytest.raises(UnsupportedModel, match=r"ReduceMean: it goes over the axes .*those behind the channels"):
+        load_model(tmp_path / "m.onnx")
 
 
 def test_nothing_outside_the_file_is_read(tmp_path: Path) -> None:
