@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from neurocompile import __version__
 from neurocompile.backends.onnx.network import BATCH, Network, State, Step
@@ -198,8 +198,8 @@ def _summed(w: Writer, steps: Value, name: str, weights: Array | None = None) ->
     after = Value(body.node("Add", [before.name, term], "after"), dtype, shape)
     graph = body.graph("sum", [before, *inside], [after], "a sum over time, step by step")
     first = w.node("Gather", [steps.name, w.constant("0", 0, np.int64)], f"{name}.one", axis=0)
-    zero = numpy_helper.from_array(np.zeros(1, dtype), "zero")
-    start = w.node("ConstantOfShape", [w.node("Shape", [first], f"{name}.shape")], f"{name}.start", value=zero)
+    size = w.node("Shape", [first], f"{name}.shape")
+    start = w.node("Expand", [w.constant("zero", 0, dtype), size], f"{name}.start")
     return w.node("Scan", [start, *scanned], name, body=graph, num_scan_inputs=len(scanned))
 
 

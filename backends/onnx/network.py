@@ -226,7 +226,7 @@ class Writing:
     def _bordered(self, stem: str, x: Value, padding: tuple[tuple[int, int], ...]) -> Value:
         """An event between rows of the least that there is, which no maximum takes."""
         w, least = self.w, np.iinfo(x.dtype).min if x.dtype.kind == "i" else -np.inf
-        zero, low = w.constant("0", 0, x.dtype), w.constant("least", least, x.dtype)
+        low = w.constant("least", least, x.dtype)
         for axis, counts in enumerate(padding, start=2):
             joined = [x.name]
             for count, side in zip(counts, ("before", "behind")):
@@ -234,8 +234,8 @@ class Writing:
                     continue
                 copies = w.constant("copies", np.zeros(count), np.int64)
                 row = w.node("Gather", [x.name, copies], f"{stem}.{side}", axis=axis)
-                same = w.node("Equal", [row, row], f"{stem}.{side}.all")
-                border = w.node("Where", [same, low, zero], f"{stem}.{side}.least")
+                size_of = w.node("Shape", [row], f"{stem}.{side}.shape")
+                border = w.node("Expand", [low, size_of], f"{stem}.{side}.least")
                 joined = [border, *joined] if side == "before" else [*joined, border]
             size = (*x.shape[:axis], int(x.shape[axis]) + sum(counts), *x.shape[axis + 1 :])
             x = Value(w.node("Concat", joined, f"{stem}.bordered", axis=axis), x.dtype, size)
