@@ -230,6 +230,7 @@ class _Checked:
             names = {each.name for each in found}
             missing = [each.name for each in wanted if each.name not in names]
             more = sorted(names - {each.name for each in wanted}) if how == "takes" else []
+            more += [f"{each.type} for {each.name}" for each in found if how == "takes" and each.type not in _TYPES]
             if missing or more:
                 what = f"this file {how} something else than its program"
                 told = [*(f"no {name}" for name in missing), *more]

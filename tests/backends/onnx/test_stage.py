@@ -179,10 +179,21 @@ def another_input(model: onnx.ModelProto) -> None:
     model.graph.input.append(onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, [1]))
 
 
+def numbers_without_a_sign(model: onnx.ModelProto) -> None:
+    """And back again, so that the rest of the file is as it was."""
+    (given_,) = model.graph.input
+    given_.type.tensor_type.elem_type = onnx.TensorProto.UINT64
+    for node in model.graph.node:
+        node.input[:] = ["as.before" if name == given_.name else name for name in node.input]
+    back = onnx.helper.make_node("Cast", [given_.name], ["as.before"], to=onnx.TensorProto.DOUBLE)
+    model.graph.node.insert(0, back)
+
+
 FOREIGN: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "outside": (outside, "wants to read other files"),
     "outputs": (without_scores, "this file gives something else than its program"),
     "inputs": (another_input, "this file takes something else than its program"),
+    "types": (numbers_without_a_sign, r"takes something else than its program.*tensor\(uint64\) for x_seq"),
     "graph": (lambda model: setattr(model.graph.output[0], "name", "scores"), "does not run this file"),
     "program": (lambda model: setattr(model.metadata_props[-1], "value", "0" * 64), "was written for another program"),
 }
