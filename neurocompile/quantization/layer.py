@@ -516,6 +516,8 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
     if reach.magnitude >= most:
         limit = most, arithmetic.state_bits
         return _overflow(node, unit, "membrane", reach, *limit, timesteps)
+    if not weights.silicon and (added := _added(node.op, unit, rests)).magnitude > arithmetic.state_max:
+        return _overflow(node, unit, "bias", added, arithmetic.state_max, arithmetic.state_bits, timesteps)
     if (taken := _subtracted(node.op, op, unit, reach)) is not None and taken.magnitude > arithmetic.state_max:
         limit = arithmetic.state_max, arithmetic.state_bits
         return _overflow(node, unit, "soft reset", taken, *limit, timesteps)
@@ -525,6 +527,13 @@ def _checked(weights: _Weights, made: _Made, shift: int, events: Mapping[str, In
             if reached.magnitude > most:
                 return _overflow(node, unit, what, reached, most, arithmetic.state_bits, timesteps)
     return Fitted([*made.nodes, replace(node, op=op)], unit, [], log)
+
+
+def _added(real: Any, unit: Array, rests: bool) -> Interval:
+    """The biases in steps of the membrane, before the register clips them; ``rests``: below, it may."""
+    biases = [np.rint(getattr(real, name, np.zeros(())) / unit) for name in ("bias", "input_bias")]
+    low = np.zeros(unit.shape) if rests else np.minimum.reduce([np.minimum(each, 0.0) for each in biases])
+    return Interval(low, np.maximum.reduce([np.maximum(each, 0.0) for each in biases]))
 
 
 def _subtracted(real: Any, op: Any, unit: Array, reach: Interval) -> Interval | None:

@@ -33,6 +33,7 @@ from neurocompile.quantization import chosen_method, event_ranges, membrane_boun
 from neurocompile.quantization.bounds import _pushed, bounded_spikes, current_ranges
 from neurocompile.quantization.rows import row_groups, rows_of
 from neurocompile.simulator import simulate_integers
+from neurocompile.simulator.execution import IntegerExecutor
 from tests.random_networks.graphs import arithmetic_of, whole_neuron
 
 GENERIC = arithmetic_of()
@@ -397,3 +398,23 @@ def test_weights_on_a_grid_are_no_step_of_a_membrane_beside_wide_inputs() -> Non
         np.testing.assert_array_equal(found.spikes["n"][:, :, channel], known.spikes["n"][:, :, channel])
     (line,) = [note for note in program.notes if note.startswith("quantize: n: 16-bit")]
     assert "2 on their own grid and kept exactly" in line
+
+
+@pytest.mark.parametrize("weight", [-(2.0**-9), -0.01, -0.001])
+@pytest.mark.parametrize("target", ["generic", "async28"])
+def test_a_bias_that_no_register_holds_is_no_smaller_one(target: str, weight: float) -> None:
+    """Its first value keeps the membrane below the end of the register, though the bias alone is beyond it."""
+    x, below = np.ones((1, 1, 1)), np.asarray(-0.25)
+    op = Neuron(np.asarray(1.25), decay=np.asarray(0.375), bias=np.asarray(1.7), v_reset=below, v_init=below)
+    graph = Graph(
+        [
+            Node("x", Input((1,), "spikes")),
+            Node("fc", Linear(np.array([[weight]])), ("x",)),
+            Node("n", op, ("fc",)),
+            Node("output", Output("sum"), ("n",)),
+        ]
+    )
+    program = compile_graph(graph, target, 1, Options(bits=16), calibration={"x": x})
+    whole: Any = program.integer["n"].op
+    np.testing.assert_allclose(whole.bias * program.units["n"], 1.7, rtol=1e-4)
+    assert IntegerExecutor(program).run({"x": x}).outputs["output"] == 1
