@@ -15,7 +15,7 @@ from neurocompile.hosted.worker import MEMORY, SECONDS, Refusal, the_worker
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
 
-__all__ = ["HostSession", "checked_model", "sessions"]
+__all__ = ["HostSession", "checked_model", "outside_tensors", "sessions"]
 
 _FIX = "export the model again"
 _TYPES = {"float64": "tensor(double)", "float32": "tensor(float)"}
