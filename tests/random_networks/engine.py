@@ -117,6 +117,7 @@ class _Build(IntegerBuild):
         self.events: list[str] = []
         self.unread: list[str] = []
         self.bits = 8
+        self.crowds: dict[str, str] = {}
         # As most programs are: neurons without extras, registers that saturate, weights of a byte.
         self.plain = self.chance(45)
         edge = r.random() * 100
@@ -165,6 +166,8 @@ class _Build(IntegerBuild):
         layers: list[str] = []
         for k in range(self.pick((1, 2, 2, 3, 3, 4))):
             layers.append(self.layer(f"n{k}", layers))
+            if not self.plain and self.chance(12):
+                layers.append(self.crowd(layers[-1]))
         self.readouts()
 
     def some_arithmetic(self) -> Arithmetic:
@@ -317,6 +320,12 @@ class _Build(IntegerBuild):
 
     def spikes(self, name: str, fed: str) -> str:
         return self.happens(self.add(name, Neuron(np.asarray(0)), fed), 1, frozenset(("spikes",)))
+
+    def crowd(self, source: str) -> str:
+        """A neuron for each of a layer; several spikes a step of those alone make these registers overflow."""
+        name = f"{source}.crowd"
+        self.crowds[name] = source
+        return self.spikes(name, self.scale(name, source))
 
     def loop(self, fed: str, source: str) -> bool:
         """Let a neuron be fed by what another, or itself, fired before."""
@@ -627,8 +636,7 @@ class _Build(IntegerBuild):
 
     def shift(self, x: Array) -> int:
         """Mostly one that brings the sums some way below the end of the register; now and then beyond, or any."""
-        top = max(1.0, float(np.abs(x).max()))
-        room = np.log2(self.arithmetic.state_max / top)
+        top, room = max(1.0, float(np.abs(x).max())), self.room(x)
         left = self.r.choice((-1, 0, 1)) if self.edge == "overflowing" else self.r.choice((1, 2, 3, 3, 4, 5, 6))
         shift = int(np.clip(np.floor(room - left), -16, 12))
         if self.chance(25) and room > 8:  # small beside the register, as most programs are
@@ -639,6 +647,10 @@ class _Build(IntegerBuild):
         while shift > -16 and top * 2.0**shift > 2.0**36:
             shift -= 1
         return shift
+
+    def room(self, x: Array) -> float:
+        """How many bits the sums are below the end of the register."""
+        return float(np.log2(self.arithmetic.state_max / max(1.0, float(np.abs(x).max()))))
 
     def numbers_near(self, shape: Shape, scale: float) -> Array:
         """Numbers around a scale, for the layer, a channel or a neuron."""
@@ -683,21 +695,24 @@ class _Build(IntegerBuild):
 
     def neuron(self, name: str, x: Array) -> None:
         r, shape = self.r, x.shape[2:]
-        shift = self.shift(x)
+        crowded = name in self.crowds
+        shift = int(np.clip(self.shift(x) if not crowded else self.room(x) + 1, -16, 12))
         s = max(1.0, float(np.abs(x).mean()) * 2.0**shift)
         most = self.arithmetic.state_max
         kinds = ("0", "1", "1", "power", "power", "between", "high", "high", "high", "negative", "above")
+        kinds = ("0", "power") if crowded else kinds
         once = self.arithmetic.current_overflow == "wrap-once"
         current = ("power", "between", "high", *(() if once else ("1", "negative", "above")))
         zero = np.asarray(0)
 
         def maybe(percent: int, scale: float = s) -> Array:
+            percent = percent // 4 if crowded else percent
             return self.numbers_near(shape, scale) if self.chance(percent) else zero
 
         flip = np.asarray(False)
         if self.chance(15):
             flip = np.asarray(self.numbers.random(self.broadcast(shape)) < 0.5)
-        plain = self.plain and self.chance(85)
+        plain = crowded or (self.plain and self.chance(85))
         op = whole_neuron(
             0,
             self.one,
@@ -720,6 +735,9 @@ class _Build(IntegerBuild):
         if not plain and not np.any(op.flip) and not op.refractory and self.chance(30):
             each = r.choice((s, s, s / 8, s / 64))  # the smaller, the more spikes in a step
             op = replace(op, max_spikes=r.choice((2, 3, 7, 127)), amount=np.abs(maybe(90, each)) + 1)
+        if name in self.crowds.values():
+            op = replace(op, flip=np.asarray(False), refractory=0, deaf=False)
+            op = replace(op, max_spikes=r.choice((2, 3, 7, 127)), amount=np.abs(maybe(90, s / 16)) + 1)
         if plain and self.chance(8):  # a bias that takes the membrane to an end of its register, and no further
             end = r.choice((1, 1, -1)) * (most - int(r.choice((0, 1, 3)) * s))
             op = replace(op, bias=np.asarray(end), flip=np.asarray(False), reset=r.choice(("to", op.reset)))

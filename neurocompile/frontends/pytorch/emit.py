@@ -865,6 +865,12 @@ class Emission:
         nodes = [n for n in self.nodes.values() if n.name in wanted or n.name not in given]
         return Graph(nodes, self.hosts.values())
 
+    def two_ways(self) -> tuple[str, ...]:
+        """The layers that fire at ``>=`` and are reset at ``>``, say, where their equation has one of them."""
+        compared = {term.uid for term in self.facts.twins.values()}
+        steps = {name: self.facts.neurons.get(term.uid, ()) for name, term in self.layers.items() if name in self.nodes}
+        return tuple(name for name, known in steps.items() if compared & {t.uid for t in known if t is not None})
+
     def fired(self) -> dict[str, Fired]:
         """Where in the trace each layer of neurons fired."""
         found = {}

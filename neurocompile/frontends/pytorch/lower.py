@@ -28,13 +28,17 @@ __all__ = ["Lowered", "lower"]
 
 @dataclass
 class Lowered:
-    """A graph, where each of its layers fired in the trace, and the axes of each output of forward."""
+    """A graph, where each of its layers fired in the trace, and the axes of each output of forward.
+
+    ``two_ways``: the layers whose membranes forward compares both with ``>=`` and with ``>``; the graph does so once.
+    """
 
     graph: Graph
     fired: dict[str, Fired]
     regions: dict[int, str] = field(default_factory=dict)
     region_axes: dict[str, tuple[tuple[Axes, ...], Axes]] = field(default_factory=dict)
     outputs: list[tuple[tuple[int, ...], tuple[Axes, ...]]] = field(default_factory=list)
+    two_ways: tuple[str, ...] = ()
 
     @property
     def untold(self) -> dict[str, tuple[int, ...]]:
@@ -277,7 +281,7 @@ def _finished(
     if low.problems:
         raise UnsupportedModel(low.problems)
     regions = {out: emission.regions[key] for out, key in low.host_calls.items() if key in emission.regions}
-    return Lowered(emission.graph(), emission.fired(), regions, emission.region_axes, outputs)
+    return Lowered(emission.graph(), emission.fired(), regions, emission.region_axes, outputs, emission.two_ways())
 
 
 def _results(trace: Trace, stepped: bool) -> list[list[int]]:

@@ -313,13 +313,20 @@ def _recorded(live: Live, read: Read | None, carries: Carries | None) -> TorchMo
                 raise
         raise
     made = TorchModel(trace, live.layout, live.timesteps, shapes, read, given, dict(live.example), lowered, None, kinds)
-    made.notes = live.notes
+    made.notes = [*live.notes, *map(_compared_two_ways, lowered.two_ways)]
     made.proof, made.recorded_inputs, made.recording = prove(live, made.replay)
     if trace.random:
         made.example |= _drawn_with_example(live, made)
     for name, module in trace.modules.items():  # what is run later leaves the user's module alone
         trace.leaves[name] = again_of(copy.deepcopy(module))
     return made
+
+
+def _compared_two_ways(layer: str) -> str:
+    return (
+        f"{layer}: its membrane is compared with >= and with >; the network does as one of them says, which is "
+        "the same but where a membrane is exactly its threshold"
+    )
 
 
 def _values(live: Live, trace: Trace, numbers: Sequence[int]) -> Mapping[int, torch.Tensor]:

@@ -11,6 +11,7 @@ import torch
 
 from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel, naming_lines
 from neurocompile.frontends.pytorch.live import FIX_FAULT, Live, flat
+from neurocompile.frontends.pytorch.lower import Lowered
 from neurocompile.frontends.pytorch.places import forward_of, place_of
 from neurocompile.frontends.pytorch.record import Recording
 from neurocompile.frontends.pytorch.replay import Replay
@@ -18,7 +19,7 @@ from neurocompile.frontends.pytorch.symbolic import Listening, SymbolicModel
 from neurocompile.frontends.pytorch.trace import CallFailed, Trace, references, same_bits
 from neurocompile.hosted import run_graph
 from neurocompile.ir import trace as ir_trace
-from neurocompile.ir.compare import Comparison, compare_spikes, near, tolerance_of
+from neurocompile.ir.compare import TIE, Comparison, compare_spikes, near, tolerance_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Neuron
@@ -37,6 +38,9 @@ _SHOWN = {
 _NARROW = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _FIX_HIDDEN = (
     "something in forward bypasses torch or keeps a state that nothing resets: compute with torch, reset states"
+)
+_FIX_TWO_WAYS = (
+    "compare alike for the spike and for what is kept, or move the threshold a little, so that nothing meets it exactly"
 )
 
 
@@ -102,7 +106,7 @@ def _held(live: Live, made: Replay) -> tuple[Comparison, dict[str, Array], ir_tr
         inputs = {**inputs, **drawn}
         recorded[kind] = inputs, expected
         if size <= _LARGE or kind == "example":
-            _same_graph(live, graph, found, inputs, expected, kind)
+            _same_graph(live, made.lowered, found, inputs, expected, kind)
     check_recorded(live, trace, "zeros")
     return found, *recorded["example"]
 
@@ -156,8 +160,9 @@ def _first_difference(
 
 
 def _same_graph(
-    live: Live, graph: Graph, found: Comparison, inputs: Mapping[str, Array], expected: ir_trace.Trace, kind: str
+    live: Live, lowered: Lowered, found: Comparison, inputs: Mapping[str, Array], expected: ir_trace.Trace, kind: str
 ) -> None:
+    graph = lowered.graph
     run = run_graph(graph, inputs, live.timesteps)
     order = [node.name for node in graph.of(Neuron) if node.name in expected.spikes]
     bound = tolerance_of(graph)
@@ -172,17 +177,37 @@ def _same_graph(
     if found.mismatches > before:
         first = found.first
         assert first is not None
+        _check_two_ways(lowered, expected, kind, first.sample)
         what = f"the compiled network does not fire as the live module does, on {_SHOWN[kind]}"
         told = f"{first.actual} at step {first.step}, neuron {list(first.neuron)}"
         raise NotTheSame(Problem(what, first.layer, told, f"{first.expected}", FIX_FAULT))
     for name, values in expected.outputs.items():
         known, given = values[~tied], run.outputs[name][~tied]
         if known.size and not near(known, given, bound):
+            _check_two_ways(lowered, expected, kind)
             what = f"the compiled network does not give what the live module gives, on {_SHOWN[kind]}"
             if known.shape != given.shape:
                 raise NotTheSame(Problem(what, name, f"shape {given.shape[1:]}", f"{known.shape[1:]}", FIX_FAULT))
             worst = float(np.nanmax(np.abs(known - given)))
             raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", FIX_FAULT))
+
+
+def _check_two_ways(lowered: Lowered, expected: ir_trace.Trace, kind: str, sample: int | None = None) -> None:
+    """Where a neuron fires at ``>=`` and is reset at ``>``, a membrane must not be exactly its threshold."""
+    for name in lowered.two_ways:
+        margin = expected.margins.get(name)
+        if margin is None:
+            continue
+        limit = TIE * max(1.0, expected.thresholds.get(name, 1.0))
+        met = np.argwhere(np.abs(margin[slice(sample, None if sample is None else sample + 1)]) <= limit)
+        if len(met):
+            _, step, *where = map(int, met[0])
+            met_at = f"on {_SHOWN[kind]}, step {step}, neuron {where}"
+            what = (
+                f"it compares its membrane with >= and with >, and meets its threshold exactly ({met_at}): there it "
+                "fires without its reset, say, which no equation of a neuron does"
+            )
+            raise UnsupportedModel(Problem(what, name, fix=_FIX_TWO_WAYS))
 
 
 def _check_ties(
