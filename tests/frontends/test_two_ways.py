@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from spikingjelly.activation_based import neuron
+from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from neurocompile.errors import UnsupportedModel
@@ -81,4 +81,27 @@ def test_a_normalized_residual_at_the_threshold() -> None:
     with pytest.raises(UnsupportedModel, match="meets its threshold exactly"):  # 0.5 / 0.5 is 1, the first thing heard
         TorchModel.from_module(network(0.5), (2,), T, example={"x": heard})
     model = TorchModel.from_module(network(0.49), (2,), T, example={"x": heard})
+    assert not model.proof.mismatches
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_normalized_residual_that_hears_the_same_at_every_step(steps: int, gamma: float) -> None:
+    """What a silent neuron keeps holds its input once more: that is what it remembers, not what it hears."""
+
+    class Repeated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.node = neuron.MPBNLIFNode(tau=2.0, decay_input=True, v_reset=-0.5, out_features=3, step_mode="m")
+            self.node.vbn.weight.data[0] = gamma
+            self.node.eval().re_parameterize_v_threshold(normalize_residual=True)
+            last = neuron.LIFNode(step_mode="m", v_threshold=0.3)
+            self.first, self.rest = nn.Linear(5, 3), nn.Sequential(layer.Linear(3, 6, step_mode="m"), last)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.rest(self.node(self.first(x.unsqueeze(0).repeat(steps, 1, 1))))
+
+    torch.manual_seed(0)
+    model = TorchModel.from_module(Repeated().eval(), (5,), steps, layout="N", by_class=False)
+    assert model.proof.compared
     assert not model.proof.mismatches

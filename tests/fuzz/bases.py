@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import neurocompile
 from neurocompile.targets.reading import toml_of
-from tests.fuzz.onnxfile import network
+from tests.fuzz.onnxfile import network, written
 
 DATA = Path(__file__).parents[1] / "data"
 SHAPE, STEPS = (4,), 3
@@ -102,6 +102,8 @@ def _of_onnx(folder: Path) -> list[Base]:
     for rank in range(3):
         (folder / f"plain{rank}.onnx").write_bytes(network(rank))
         found.append(Base("onnx", folder / f"plain{rank}.onnx", plain))
+    (folder / "written.onnx").write_bytes(written())
+    found.append(Base("onnx", folder / "written.onnx", plain))
     neurocompile.export(folder / "m.pt", out=folder / "as-onnx", emit="onnx")
     found.append(Base("onnx", folder / "as-onnx" / "onnx" / "step.onnx", plain))
     ran = f"validate {{}} --data {folder / 'x.npz'} --recorded {folder / 'fired.npz'} --require onnx --json"

@@ -56,6 +56,39 @@ def network(rank: int) -> bytes:
         ]
         weights["to"] = np.array([0, 2, 3], np.int64)
         shape = (4,)
+    return _file(nodes, shape, weights)
+
+
+def written() -> bytes:
+    """A network of an image in the words of exporters: sizes that are computed, parts of values, zeros around them."""
+    r = np.random.default_rng(3)
+    weights = {
+        "pads": np.array([0, 0, 1, 0, 0, 0, 0, 1]), "w": r.normal(size=(4, 2, 3, 3)).astype(np.float32),
+        "from": np.array([1]), "to": np.array([3]), "axes": np.array([1]), "scales": np.array([1, 1, 2, 2], np.float32),
+        "zero": np.array(0), "at": np.array([0]), "rest": np.array([-1]), "half": np.array([64, 64]),
+        "g": r.normal(size=(5, 64)).astype(np.float32), "shape": np.array([1]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["p"], "pad"),
+        helper.make_node("Conv", ["p", "w"], ["c"], "conv", auto_pad="SAME_UPPER", strides=[2, 2]),
+        helper.make_node("Slice", ["c", "from", "to", "axes"], ["s"], "slice"),
+        helper.make_node("Resize", ["s", "", "scales"], ["u"], "up", mode="nearest"),
+        helper.make_node("Transpose", ["u"], ["t"], "turn", perm=[0, 2, 3, 1]),
+        helper.make_node("Shape", ["t"], ["sizes"], "sizes"),
+        helper.make_node("Gather", ["sizes", "zero"], ["n"], "samples"),
+        helper.make_node("Unsqueeze", ["n", "at"], ["m"], "one"),
+        helper.make_node("Concat", ["m", "rest"], ["all"], "both", axis=0),
+        helper.make_node("ConstantOfShape", ["shape"], ["nothing"], "nothing"),
+        helper.make_node("Reshape", ["t", "all"], ["f"], "view"),
+        helper.make_node("Split", ["f", "half"], ["a", "b"], "halves", axis=1),
+        helper.make_node("Sub", ["a", "b"], ["d"], "difference"),
+        helper.make_node("Add", ["d", "nothing"], ["e"], "more"),
+        helper.make_node("Gemm", ["e", "g"], ["y"], "fc", transB=1),
+    ]
+    return _file(nodes, (2, 8, 7), weights)
+
+
+def _file(nodes: list[onnx.NodeProto], shape: tuple[int, ...], weights: dict[str, Any]) -> bytes:
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])
     told = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5])
     tensors = [numpy_helper.from_array(value, name) for name, value in weights.items()]

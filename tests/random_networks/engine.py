@@ -623,7 +623,7 @@ class _Build(IntegerBuild):
             if self.edge or not off:
                 break
             for name in off:
-                self.calibrate(name)
+                self.calibrate(name, self.broadcast(self.shapes[name]))
         for name in neurons:
             self.spread(name)
 
@@ -741,8 +741,11 @@ class _Build(IntegerBuild):
         if plain and self.chance(8):  # a bias that takes the membrane to an end of its register, and no further
             end = r.choice((1, 1, -1)) * (most - int(r.choice((0, 1, 3)) * s))
             op = replace(op, bias=np.asarray(end), flip=np.asarray(False), reset=r.choice(("to", op.reset)))
-        if plain and self.chance(15):
+        shifted = plain and self.chance(20)
+        if shifted:
             op = replace(op, decay=np.asarray(self.one >> r.randint(1, min(6, self.arithmetic.decay_fraction))))
+        if plain and op.reset == "by" and self.chance(10):  # what is left of it leaves the register
+            op = replace(op, amount=np.asarray(r.choice((1, -1)) * (most - int(s))))
         if op.reset == "to" and self.chance(3):
             op = replace(op, v_reset=np.asarray(r.choice((most, -most, most + 2, -most - 2))))
         self.change(name, **vars(op))
@@ -756,16 +759,16 @@ class _Build(IntegerBuild):
             spread = np.abs(below) // 8 + 1
             off = self.numbers.integers(-spread, spread + 1, size) if size else 0
             self.change(name, negative_threshold=np.asarray(below + off).astype(np.int64))
-        self.calibrate(name)
+        # As many thresholds as there can be that are a membrane: of those, the last bit tells.
+        self.calibrate(name, sizes(shape)[1] if shifted else self.broadcast(shape))
 
     def membranes(self, name: str) -> Array:
         return self.simulated(name).membranes[name]
 
-    def calibrate(self, name: str) -> None:
+    def calibrate(self, name: str, size: Shape) -> None:
         """Thresholds between the membranes, a few times: they change with what fires."""
         flip = self.nodes[name].op.flip
         wanted = self.r.uniform(0.08, 0.45)
-        size = self.broadcast(self.shapes[name])
         best: tuple[float, Array] | None = None
         membranes = self.membranes(name)
         for _ in range(6):

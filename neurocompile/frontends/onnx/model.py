@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from neurocompile.errors import BadInput, NotTheSame, Problem, UnsupportedModel, UsageError
 from neurocompile.files import content_of
 from neurocompile.frontends.base import Settings
 from neurocompile.frontends.onnx.lowering import lowered
-from neurocompile.frontends.onnx.tensors import all_tensors, value_of
+from neurocompile.frontends.onnx.tensors import FLOATS, all_tensors, value_of
 from neurocompile.ir.graph import Graph
 from neurocompile.ir.interpret import interpret, read_out
 from neurocompile.ir.ops import Array, Output, Read
@@ -181,7 +181,11 @@ def _in_doubles(source: onnx.ModelProto) -> onnx.ModelProto:
         if (value := value_of(each)).dtype.kind == "f":
             each.CopyFrom(numpy_helper.from_array(value.astype(np.float64), each.name))
     for node in double.graph.node:
+        if node.op_type == "ConstantOfShape" and not node.attribute:  # a zero in float32
+            node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
         for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
+                attribute.i = onnx.TensorProto.DOUBLE
             if attribute.HasField("t") and (value := value_of(attribute.t)).dtype.kind == "f":
                 attribute.t.CopyFrom(numpy_helper.from_array(value.astype(np.float64)))
     return double

@@ -11,7 +11,10 @@ from onnx import helper, numpy_helper
 
 from neurocompile.ir.ops import Array
 
-__all__ = ["all_tensors", "value_of"]
+__all__ = ["FLOATS", "all_tensors", "value_of"]
+
+FLOATS = frozenset((onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE))
+"""The types of numbers that are computed with in float64 here."""
 
 _SHARED = {1: 4, 2: 4, 3: 4, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}
 """Bytes of a number, by the code of its type: those that weights, sizes and switches have."""

@@ -313,7 +313,7 @@ class _Derivation:
         waiting, seen = [term], set()
         while waiting:
             top = waiting.pop()
-            if top.uid in left and top.uid not in self.steps[1].new:
+            if top.uid in left:
                 return True
             if top.uid in seen:
                 continue

@@ -19,7 +19,7 @@ import neurocompile
 from neurocompile.backends.onnx.executor import session_of
 from neurocompile.errors import BadInput, UnsupportedModel, UsageError
 from neurocompile.frontends import load_model
-from neurocompile.frontends.onnx import lowering
+from neurocompile.frontends.onnx import operations
 from neurocompile.ir import interpret
 from neurocompile.ir.ops import Conv, Linear, Scale, SumPool
 from tests.cli.helpers import done, refused, run
@@ -183,7 +183,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
 
 
 def test_a_lowering_that_differs_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lowering, "Scale", lambda scale, *shift: Scale(scale * 1.001, *shift))
+    monkeypatch.setattr(operations, "Scale", lambda scale, *shift: Scale(scale * 1.001, *shift))
     with pytest.raises(neurocompile.errors.NotTheSame):
         load_model(file)
 
