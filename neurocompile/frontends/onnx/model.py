@@ -184,6 +184,9 @@ def _in_doubles(source: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type == "ConstantOfShape" and not node.attribute:  # a zero in float32
             node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
         for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                numbers = np.asarray(helper.get_attribute_value(attribute), np.float64)
+                attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(numbers)))
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
                 attribute.i = onnx.TensorProto.DOUBLE
             if attribute.HasField("t") and (value := value_of(attribute.t)).dtype.kind == "f":
