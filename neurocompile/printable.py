@@ -5,7 +5,7 @@ This is the one place where that is decided: messages, graphs and every line of 
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["first_line", "printable"]
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -23,3 +23,9 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(
         each if each.isprintable() or each in keep else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of what another program's error says, where it says anything; else of what kind it is."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return printable(lines[0])[:most]

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnx
 
 from neurocompile.backends.onnx.build import has_step
 from neurocompile.backends.onnx.executor import ModelFile, OnnxExecutor
 from neurocompile.backends.onnx.files import arithmetic_of
 from neurocompile.errors import BadInput, Problem
 from neurocompile.files import content_of
-from neurocompile.hosted.session import outside_tensors
+from neurocompile.files.onnxmodel import onnx_model
 from neurocompile.ir.ops import Array
 from neurocompile.ir.trace import Trace
 from neurocompile.program import Program
@@ -73,16 +72,8 @@ class OnnxFolder:
 def _opened(program: Program, folder: Path, form: Literal["scan", "step"]) -> OnnxExecutor:
     path = folder / f"{form}.onnx"
     content = content_of(path, _MOST)
-    try:
-        model = onnx.load_model_from_string(content)
-        outside = outside_tensors(model)
-        properties = {each.key: each.value for each in model.metadata_props}
-    except Exception as error:  # protobuf's: whatever a damaged file makes of it
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadInput(Problem(f"this is no ONNX model: {first}", str(path), fix=_FIX)) from error
-    if outside:
-        what = "this ONNX model wants to read other files; nothing was read"
-        raise BadInput(Problem(what, str(path), ", ".join(outside[:5]), fix=_FIX))
+    model = onnx_model(content, str(path), _FIX)
+    properties = {each.key: each.value for each in model.metadata_props}
     made_of = properties.get("neurocompile.arrays_sha256", program.arrays_sum)
     if made_of != program.arrays_sum:
         what = "this file was written for another program"

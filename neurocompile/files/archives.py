@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO, BinaryIO
 
 from neurocompile.errors import BadInput, Problem
+from neurocompile.printable import first_line
 
 __all__ = ["DAMAGED", "FREE_BYTES", "Archive"]
 
@@ -105,5 +106,4 @@ class Archive:
             return stream.read()
 
     def _damaged(self, error: Exception) -> BadInput:
-        said = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        return BadInput(Problem(f"the archive cannot be read: {said}", self._where, fix=self._fix))
+        return BadInput(Problem(f"the archive cannot be read: {first_line(error)}", self._where, fix=self._fix))

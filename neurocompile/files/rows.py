@@ -16,6 +16,7 @@ from neurocompile.extras import needing
 from neurocompile.files.arrays import header_of, read_arrays, shapes_of
 from neurocompile.files.reading import opened
 from neurocompile.ir.ops import Array
+from neurocompile.printable import first_line
 
 __all__ = ["NpyRows", "PartRows", "ZarrRows", "rows_below"]
 
@@ -120,7 +121,7 @@ class ZarrRows:
         try:
             return np.asarray(self._array[rows])
         except Exception as error:  # whatever codecs say of damaged chunks
-            what = f"it cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
+            what = f"it cannot be read: {first_line(error)}"
             raise BadInput(Problem(what, self._where, fix="write it again")) from error
 
 
@@ -165,7 +166,7 @@ def _of_zarr(folder: Path) -> dict[str, Any]:
         root = zarr.open(store=str(folder), mode="r")
         arrays = {"x": root} if isinstance(root, zarr.Array) else dict(sorted(root.arrays()))
     except Exception as error:
-        what = f"this is no zarr: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        what = f"this is no zarr: {first_line(error)}"
         raise BadInput(Problem(what, str(folder), fix="write it again")) from error
     problems = []
     for name, array in arrays.items():

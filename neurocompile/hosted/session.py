@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from neurocompile.errors import BadInput, Problem
 from neurocompile.extras import needing
+from neurocompile.files.onnxmodel import onnx_model, parts_of
 from neurocompile.hosted.worker import MEMORY, SECONDS, Refusal, the_worker
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
 
-__all__ = ["HostSession", "checked_model", "outside_tensors", "sessions"]
+__all__ = ["HostSession", "checked_model", "sessions"]
 
 _FIX = "export the model again"
 _TYPES = {"float64": "tensor(double)", "float32": "tensor(float)"}
@@ -99,43 +100,13 @@ def checked_model(region: HostRegion) -> Any:
     Raises:
         BadInput: for one that does, or that is none.
     """
-    import onnx
-
-    try:
-        model = onnx.load_model_from_string(region.model)
-        outside = outside_tensors(model)
-        loops = [x.op_type for x in _parts(model) if getattr(x, "op_type", "") in ("Loop", "Scan")]
-    except Exception as error:
-        what = f"ONNX Runtime does not take this host region: {_first_line(error)}"
-        raise BadInput(Problem(what, region.name, fix=_FIX)) from error
-    if outside:  # a program could read any file of the machine that it is run on
-        what = "the ONNX of this host region wants to read other files; nothing was read"
-        raise BadInput(Problem(what, region.name, ", ".join(outside[:5]), "weights in the model itself", _FIX))
+    model = onnx_model(region.model, region.name, _FIX, "the ONNX of this host region")
+    loops = {x.op_type for x in parts_of(model) if getattr(x, "op_type", "") in ("Loop", "Scan")}
     if loops:
         what = "the ONNX of this host region has loops, of which nobody knows when they end"
         fix = "write the steps one by one in forward, and export the model again"
-        raise BadInput(Problem(what, region.name, ", ".join(sorted(set(loops))), fix=fix))
+        raise BadInput(Problem(what, region.name, ", ".join(sorted(loops)), fix=fix))
     return model
-
-
-def outside_tensors(model: Any) -> list[str]:
-    """The names of an ONNX model's tensors, wherever they stand in it, that are in other files."""
-    return [x.name for x in _parts(model) if getattr(x, "data_location", 0) or getattr(x, "external_data", ())]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _parts(message: Any) -> Iterator[Any]:
-    """All messages within a model, wherever they stand: tensors, operations."""
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for part in [value] if hasattr(value, "ListFields") else value:
-            if hasattr(part, "ListFields"):
-                yield part
-                yield from _parts(part)
 
 
 def sessions(regions: Iterable[HostRegion], timesteps: int) -> dict[str, HostSession]:

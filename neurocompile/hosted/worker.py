@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from neurocompile.ir.ops import Array
+from neurocompile.printable import first_line
 
 __all__ = ["MEMORY", "SECONDS", "Refusal", "Worker", "serve", "the_worker"]
 
@@ -239,10 +240,9 @@ def _done(
 
 
 def _refused(error: Exception, question: dict[str, Any]) -> dict[str, str]:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     memory = any(word in str(error) for word in ("bad_alloc", "allocate memory", "Failed to allocate", "BFCArena"))
     kind = "memory" if memory else "model" if question["do"] == "open" else "run"
-    return {"refused": kind, "text": text[:500]}
+    return {"refused": kind, "text": first_line(error, 500)}
 
 
 def _address_space() -> int:

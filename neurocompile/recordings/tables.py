@@ -18,7 +18,7 @@ import numpy as np
 from neurocompile.extras import needing
 from neurocompile.files import opened
 from neurocompile.ir.ops import Array
-from neurocompile.printable import printable
+from neurocompile.printable import first_line, printable
 from neurocompile.recordings.base import Events, Found, Hints, Reader, bad, check_count
 from neurocompile.recordings.columns import checked, column_of
 
@@ -139,8 +139,9 @@ def _read_parquet(path: Path, hints: Hints) -> Found:
                 for name, values in zip((name for name in names if name), batch.columns):
                     columns[name].append(_plain(name, values, path))
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
-        said = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)[:200]
-        raise bad(f"this cannot be read as Parquet: {said}", path, fix="write it again; copy it whole") from error
+        raise bad(
+            f"this cannot be read as Parquet: {first_line(error)}", path, fix="write it again; copy it whole"
+        ) from error
     return _found(columns, unit or hints.time_unit, str(path))
 
 

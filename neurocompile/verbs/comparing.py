@@ -13,6 +13,7 @@ from neurocompile.data import Data
 from neurocompile.frontends.base import Model
 from neurocompile.ir.compare import Comparison, Divergence, tolerance_of
 from neurocompile.ir.ops import Neuron
+from neurocompile.printable import first_line
 from neurocompile.program import Program
 from neurocompile.reports.validation import Stage
 from neurocompile.simulator.execution import IntegerExecutor, RealExecutor
@@ -60,8 +61,7 @@ def model_whole_because(reference: Model | None) -> str:
     try:
         pickle.dumps(reference, protocol=5)
     except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"the reference cannot be sent to other processes ({said})"
+        return f"the reference cannot be sent to other processes ({first_line(error)})"
     return ""
 
 

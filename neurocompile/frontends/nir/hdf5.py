@@ -20,7 +20,7 @@ import numpy as np
 from neurocompile.errors import BadInput, Problem
 from neurocompile.files import opened
 from neurocompile.ir.ops import Array
-from neurocompile.printable import printable
+from neurocompile.printable import first_line
 
 __all__ = ["Raw", "read_nir", "read_nir_data"]
 
@@ -101,7 +101,7 @@ def _read(path: Path, take: Callable[[_Reader, h5py.File], Found]) -> Found:
             MemoryError,
             OverflowError,
         ) as error:
-            what = f"this cannot be read as HDF5: {printable(str(error).splitlines()[0] if str(error) else '')[:200]}"
+            what = f"this cannot be read as HDF5: {first_line(error)}"
             raise BadInput(Problem(what, str(path), fix=_FIX)) from error
 
 

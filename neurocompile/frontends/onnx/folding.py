@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import prod
 
@@ -10,6 +11,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from neurocompile.ir.ops import Array
+from neurocompile.printable import first_line
 
 __all__ = ["FOLDED", "MOVES", "folded"]
 
@@ -64,6 +66,8 @@ def folded(
     model = onnx.helper.make_model(onnx.helper.make_graph([alone], "folded", shown, told), opset_imports=list(opsets))
     try:
         values = {name: each for name, each in zip(names, inputs) if each is not None}
-        return [np.asarray(each) for each in ReferenceEvaluator(model).run(None, values)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numbers that overflow; what does not fit is told below
+            return [np.asarray(each) for each in ReferenceEvaluator(model).run(None, values)]
     except Exception as error:  # whatever the evaluator's own code makes of constants that do not fit
-        raise ValueError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+        raise ValueError(f"{type(error).__name__}: {first_line(error)}") from error

@@ -100,7 +100,7 @@ def _resized(to: Values, node: onnx.NodeProto, attributes: Attributes) -> None:
     """Every pixel several times: what the nearest one gives, in images that are a whole number of times as large."""
     source = to.value(node.input[0])
     shape = to.shapes[source]
-    old = node.op_type == "Upsample"
+    old = node.op_type == "Upsample" or to.version < 11  # by scales alone, each pixel as often as they say
     scales = to.constant(node, 1 if old else 2)
     sizes = None if old else to.constant(node, 3)
     if sizes is not None and sizes.size:

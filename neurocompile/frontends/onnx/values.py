@@ -32,6 +32,7 @@ class Values:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.constants = {each.name: value_of(each) for each in model.graph.initializer}
         self.opsets = list(model.opset_import)
+        self.version = max((each.version for each in self.opsets if each.domain in ("", "ai.onnx")), default=0)
         self.nodes: dict[str, Node] = {}
         self.shapes: dict[str, Shape] = {}
         self.names: dict[str, str] = {}  # the node that gives a value of the file

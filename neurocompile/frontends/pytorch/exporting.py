@@ -22,6 +22,7 @@ from neurocompile.extras import require
 from neurocompile.hosted.session import HostSession
 from neurocompile.ir.host import HostRegion
 from neurocompile.ir.ops import Array
+from neurocompile.printable import first_line
 
 __all__ = ["Held", "TensorsForNumbers", "exported", "filled", "macs", "moved", "with_places"]
 
@@ -156,8 +157,7 @@ def exported(where: str, region: HostRegion, call: Any, examples: Sequence[torch
         except NeurocompileError as error:
             problem = problem or error.problems[0].what
         except Exception as error:
-            reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-            problem = problem or f"torch.onnx cannot export it: {reason[0]}"
+            problem = problem or f"torch.onnx cannot export it: {first_line(error.__cause__ or error)}"
     what, fix = f"{region.kind} would be a host region, and {problem}", "write it otherwise"
     raise UnsupportedModel(Problem(what, where, fix=fix))
 

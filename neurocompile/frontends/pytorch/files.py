@@ -23,12 +23,13 @@ from neurocompile.frontends.pytorch.axes import LAYOUTS
 from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.layouts import in_order, likely_layouts, separate
 from neurocompile.frontends.pytorch.model import TorchModel, of_symbolic
-from neurocompile.frontends.pytorch.pickles import first_line, unpickle
+from neurocompile.frontends.pytorch.pickles import unpickle
 from neurocompile.frontends.pytorch.plain import FORMAT, VERSION, leaves_of, recording_of, to_plain, trace_of
 from neurocompile.frontends.pytorch.symbolic import SymbolicModel
 from neurocompile.frontends.pytorch.symbolic import plain as version1
 from neurocompile.frontends.pytorch.symbolic.trace import prepare
 from neurocompile.ir.ops import Array, Read
+from neurocompile.printable import first_line
 from neurocompile.typed import as_path
 
 __all__ = ["from_live", "load", "save"]

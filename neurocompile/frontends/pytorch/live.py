@@ -21,6 +21,7 @@ from neurocompile.frontends.pytorch.state import forget
 from neurocompile.frontends.pytorch.trace import Call, same_bits
 from neurocompile.frontends.pytorch.whole import is_whole
 from neurocompile.ir.ops import Array
+from neurocompile.printable import first_line
 
 __all__ = ["FIX_FAULT", "Live", "flat", "tensors_of"]
 
@@ -191,7 +192,7 @@ class Live:
                 raise
             except Exception as error:
                 shapes = ", ".join(str(list(x[0].shape)) for x in self.arranged(inputs).values())
-                what = f"torch cannot run it: {(str(error).splitlines() or [type(error).__name__])[0]}"
+                what = f"torch cannot run it: {first_line(error)}"
                 fix = "check forward; the example or --input-shape (without batch and time); --timesteps and --layout"
                 place = raised_at(error, self.module) or forward_of(self.module)
                 raise BadInput(Problem(what, place, f"input {shapes}", "", fix)) from error

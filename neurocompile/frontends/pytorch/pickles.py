@@ -17,12 +17,13 @@ from torch import nn
 
 from neurocompile.errors import BadInput, Problem, UnsupportedModel
 from neurocompile.files import Archive, content_of, opened
+from neurocompile.printable import first_line
 from neurocompile.vocabulary.mpbn import MPBNLIF, StrictRectangle
 from neurocompile.vocabulary.readout import MembraneReadout, WeightedRate
 from neurocompile.vocabulary.temporal import TemporalGain
 from neurocompile.vocabulary.versions import modernized, of_spikingjelly
 
-__all__ = ["first_line", "unpickle"]
+__all__ = ["unpickle"]
 
 _DAMAGED = "train or save it again, or copy it again: it may be cut short"
 
@@ -88,7 +89,7 @@ def unpickle(path: Path, trust: bool) -> Any:
             raise UnsupportedModel(Problem(what, str(path), fix=fix)) from error
         if not unsafe:
             raise BadInput(
-                Problem(f"cannot be read as a torch file: {first_line(error)}", str(path), fix=_DAMAGED)
+                Problem(f"cannot be read as a torch file: {_torch_said(error)}", str(path), fix=_DAMAGED)
             ) from error
         what = "the file wants to load " + ", ".join(unsafe) + ", which could run anything; nothing was run"
         fix = (
@@ -99,9 +100,9 @@ def unpickle(path: Path, trust: bool) -> Any:
         raise BadInput(Problem(what, str(path), fix=fix)) from error
 
 
-def first_line(error: Exception) -> str:
+def _torch_said(error: Exception) -> str:
     """What an error says first; torch's advice to load a file unsafely is not passed on."""
-    line = (str(error).splitlines() or [type(error).__name__])[0][:200]  # it may cite the file at length
+    line = first_line(error)
     return "it is none, or damaged" if "weights_only" in line else line
 
 

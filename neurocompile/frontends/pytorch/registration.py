@@ -15,6 +15,7 @@ from neurocompile.frontends.pytorch.axes import Layout, from_layout, shown_layou
 from neurocompile.ir.graph import Graph, Node
 from neurocompile.ir.interpret import interpret
 from neurocompile.ir.ops import Array, Input, Integrator, Neuron, Output
+from neurocompile.printable import first_line
 
 __all__ = ["check_equation"]
 
@@ -129,7 +130,7 @@ def _run(module: nn.Module, currents: Array, layout: Layout, place: str) -> Arra
             shapes = {tuple(sent.shape)}
             given = tuple(to_layout(x, layout).shape)
     except Exception as error:
-        what = f"its forward cannot be run on {shown_layout(layout)}: {(str(error).splitlines() or [''])[0]}"
+        what = f"its forward cannot be run on {shown_layout(layout)}: {first_line(error)}"
         fix = "register the layout that it takes; clear its state at the start of forward, or in a method reset()"
         raise UnsupportedModel(Problem(what, place, fix=fix)) from error
     finally:

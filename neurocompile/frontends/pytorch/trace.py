@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from neurocompile.frontends.pytorch.vocabulary import OPERATIONS
+from neurocompile.printable import first_line
 
 __all__ = [
     "Batch",
@@ -66,7 +67,7 @@ class CallFailed(Exception):
 
     def __init__(self, call: Call, error: Exception) -> None:
         self.call = call
-        super().__init__(f"{call.operation}: {(str(error).splitlines() or [type(error).__name__])[0]}")
+        super().__init__(f"{call.operation}: {first_line(error)}")
 
 
 def references(args: Any) -> Iterator[int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurocompile.backends.onnx.executor import session_of
-from neurocompile.errors import UnsupportedModel
+from neurocompile.errors import BadInput, UnsupportedModel
 from neurocompile.frontends import load_model
 from neurocompile.ir import interpret
 from neurocompile.ir.ops import Conv, Linear, SumPool, Upsample
@@ -38,7 +38,15 @@ def conv(channels: int = 4, **settings: Any) -> nn.Module:
     return nn.Conv2d(2, channels, 3, **settings)
 
 
+def normalized() -> nn.Module:
+    norm = nn.BatchNorm2d(2, eps=0.01)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    return nn.Sequential(norm, nn.MaxPool2d(2))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "normalized": normalized,
     "view": lambda: Written(lambda x, fc: fc(x.view(x.size(0), -1)), nn.Linear(128, 5)),
     "reshape": lambda: Written(lambda x, fc: fc(x.reshape(-1, 128)), nn.Linear(128, 5)),
     "flatten the image alone": lambda: nn.Sequential(conv(), nn.Flatten(2), nn.Conv1d(4, 3, 3)),
@@ -85,9 +93,19 @@ def _same(net: nn.Module, path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_torch_wrote_is_what_it_computes(name: str, tmp_path: Path) -> None:
-    how: dict[str, Any] = {"dynamo": False, "input_names": ["x"], "dynamic_axes": {"x": {0: "N"}}}
-    _same(_exported(name, tmp_path / "n.onnx", **how), tmp_path / "n.onnx")
+@pytest.mark.parametrize("opset", [11, 17])
+def test_what_torch_wrote_is_what_it_computes(opset: int, name: str, tmp_path: Path) -> None:
+    _same(_exported(name, tmp_path / "n.onnx", **_WRITER, opset_version=opset), tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+@pytest.mark.parametrize("name", ["normalized", "view", "upsample", "chunks"])
+def test_what_older_versions_wrote(name: str, opset: int, tmp_path: Path) -> None:
+    """Before opset 14 a BatchNormalization did not say whether it trains; the evaluator thinks that it does."""
+    _same(_exported(name, tmp_path / "n.onnx", **_WRITER, opset_version=opset), tmp_path / "n.onnx")
+
+
+_WRITER: dict[str, Any] = {"dynamo": False, "input_names": ["x"], "dynamic_axes": {"x": {0: "N"}}}
 
 
 @pytest.mark.slow
@@ -212,6 +230,23 @@ def test_numbers_that_are_moved_one_by_one_are_stored_ones(tmp_path: Path) -> No
     graph = _same_as_onnxruntime(_file(tmp_path, padded, shape=("N", 3, 4), pads=[0, 0, 1, 0, 0, 2]), 3, 4)
     (around,) = graph.of(SumPool)
     assert (around.op.kernel, around.op.padding) == ((1,), ((1, 2),))
+
+
+def test_a_batch_that_is_written_as_one(tmp_path: Path) -> None:
+    node = helper.make_node("Reshape", ["x", "to"], ["y"], "view")
+    with pytest.raises(UnsupportedModel, match="batch as its first axis"):
+        load_model(_file(tmp_path, node, shape=("N", 3, 4), to=[1, -1]))
+    model = load_model(_file(tmp_path, node, shape=(1, 3, 4), to=[1, -1]))  # a file for one sample at a time
+    assert model.graph.edges["output"].shape == (12,)
+
+
+def test_two_versions_of_the_same_operators(tmp_path: Path) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model = onnx.load(_file(tmp_path, node, shape=("N", 3)))
+    model.opset_import.append(helper.make_opsetid("", 13))
+    (tmp_path / "n.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BadInput, match="two versions"):
+        load_model(tmp_path / "n.onnx")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from neurocompile.frontends.pytorch.checks import check_module
 from neurocompile.frontends.pytorch.onhost import is_host
 from neurocompile.frontends.pytorch.places import user_line
 from neurocompile.frontends.pytorch.symbolic.neurons import NEURONS, READOUTS, is_registered
+from neurocompile.printable import first_line
 from neurocompile.vocabulary.feedback import Feedback
 from neurocompile.vocabulary.temporal import TemporalGain
 
@@ -228,7 +229,7 @@ def run_node(root: Any, node: fx.Node, args: Any, kwargs: Any) -> Any:
                 return node.target(*args, **kwargs)
     except Exception as error:
         shapes = ", ".join(str(list(a.shape)) for a in args if isinstance(a, torch.Tensor))
-        what = f"torch cannot run it: {str(error).splitlines()[0]}"
+        what = f"torch cannot run it: {first_line(error)}"
         fix = "check --input-shape (without batch and time), --timesteps and --layout"
         if node.op == "call_module" and is_registered(root.get_submodule(str(node.target))):
             fix += "; a neuron that keeps its state between calls needs a method reset(), which clears it"
