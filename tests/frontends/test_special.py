@@ -14,6 +14,8 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 from neurocompile.errors import UnsupportedModel
+from neurocompile.frontends.pytorch.model import TorchModel
+from neurocompile.ir.ops import Neuron
 from neurocompile.vocabulary.mpbn import MPBNLIF
 from tests.exactness import Tally, check, lowered
 from tests.random_networks.modules import Network, calibrate, inputs
@@ -371,3 +373,17 @@ def test_a_layer_called_output_is_not_the_network_output() -> None:
     assert "output.layer" in {source for node in graph for source in node.inputs}
     with pytest.raises(UnsupportedModel, match="cannot be called so"):
         lowered(network(neuron.IFNode(step_mode="m")))
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_a_threshold_of_nothing_by_nothing_is_never_reached(steps: int) -> None:
+    """(threshold - beta) / gamma, of a channel whose gamma is 0 and whose beta is the threshold: no number."""
+    node = neuron.MPBNLIFNode(tau=2.0, v_threshold=0.5, v_reset=0.0, out_features=4, step_mode="m").eval()
+    node.vbn.weight.data[0], node.vbn.bias.data[0] = 0.0, 0.5
+    node.re_parameterize_v_threshold()
+    torch.manual_seed(0)
+    net = nn.Sequential(layer.Linear(3, 4, step_mode="m"), node, layer.Linear(4, 2, step_mode="m")).eval()
+    model = TorchModel.from_module(net, (3,), steps, layout="TN", by_class=False)
+    (own,) = model.graph.of(Neuron)
+    assert np.isposinf(np.broadcast_to(own.op.threshold, (4,))[0])
+    assert not model.proof.mismatches

@@ -219,7 +219,10 @@ class Terms:
         return self._make("mul", a.shape, (a, b), None, None, binary=a.binary and b.binary)
 
     def compare(self, x: Term, strict: bool) -> Term:
-        """1 where ``x > 0`` (strict) or ``x >= 0``, else 0."""
+        """1 where ``x > 0`` (strict) or ``x >= 0``, else 0; what is no number (a threshold of 0 / 0) is neither."""
+        if x.kind == "affine" and np.isnan(x.data.constant).any():
+            below = np.where(np.isnan(x.data.constant), -np.inf, x.data.constant)
+            x = self.affine(list(zip(x.args, x.data.coefficients)), below, x.shape)
         if x.kind == "affine" and np.isinf(x.data.constant).all():
             return self.constant(_holds(x.data.constant, strict), x.shape)
         # Of numbers alone: a neuron may hear nothing between two steps, which has to stay a step of it. Another's of
