@@ -53,21 +53,21 @@ def _reshape(to: Values, node: onnx.NodeProto, attributes: Attributes) -> None:
     to.given(node.output[0], stem_of(node), Reshape(tuple(wanted)), source)
 
 
-def axes_of(to: Values, node: onnx.NodeProto, attributes: Attributes, rank: int) -> list[int] | None:
-    """What a node says of axes, counted from the batch's on; None where it says nothing."""
+def axes_of(to: Values, node: onnx.NodeProto, attributes: Attributes) -> list[int]:
+    """The axes that a node names, as it does (below 0: from the last one on); none where it names none."""
     given = attributes["axes"] if "axes" in attributes else to.constant(node, 1)
-    return None if given is None else sorted({int(axis) + rank * (axis < 0) for axis in np.ravel(given)})
+    return [] if given is None else [int(axis) for axis in np.ravel(given)]
 
 
 def _squeezed(to: Values, node: onnx.NodeProto, attributes: Attributes) -> None:
     source = to.value(node.input[0])
     shape = list(to.shapes[source])
     more = node.op_type == "Unsqueeze"
-    axes = axes_of(to, node, attributes, 0)
-    if axes is None:
+    named = axes_of(to, node, attributes)
+    if not named:
         raise No("it says no axes, and the batch may be 1")
-    rank = len(shape) + 1 + (len(axes) if more else 0)
-    axes = sorted({axis + rank * (axis < 0) for axis in axes})
+    rank = len(shape) + 1 + (len(named) if more else 0)
+    axes = sorted({axis + rank * (axis < 0) for axis in named})
     if any(not 1 <= axis < rank for axis in axes):
         raise No(f"it goes over the axes {axes} of {rank}, the batch among them")
     for axis in axes if more else reversed(axes):

@@ -197,18 +197,21 @@ def _pool(to: Values, node: onnx.NodeProto, attributes: Attributes) -> None:
 
 
 def _reduced(to: Values, node: onnx.NodeProto, attributes: Attributes) -> None:
-    """Sums and means over axes of an image: pools as large as these."""
+    """Sums, means and the largest over axes of an image: pools as large as these."""
     source = to.value(node.input[0])
     channels, *size = to.shapes[source]
     rank = len(size) + 2
-    axes = axes_of(to, node, attributes, rank) or []
+    axes = sorted({axis + rank * (axis < 0) for axis in axes_of(to, node, attributes)})
     if not axes or axes[0] < 2 or axes[-1] >= rank or rank > 4:
         raise No(
             f"it goes over the axes {axes or 'all'} of {rank}: those behind the channels, of one or two, are known"
         )
     kernel = tuple(n if k in axes else 1 for k, n in enumerate(size, 2))
     made = node.output[0], stem_of(node)
-    last = to.node(f"{made[1]}.sum", SumPool(kernel, kernel, ((0, 0),) * len(size)), source)
+    none = ((0, 0),) * len(size)
+    largest = MaxPool(kernel, kernel, none, (1,) * len(size))
+    pool, stem = (largest, "largest") if node.op_type == "ReduceMax" else (SumPool(kernel, kernel, none), "sum")
+    last = to.node(f"{made[1]}.{stem}", pool, source)
     if node.op_type == "ReduceMean":
         last = to.node(f"{made[1]}.mean", Scale(np.asarray(1 / prod(kernel))), last)
     kept = tuple(1 if k in axes else n for k, n in enumerate(size, 2))
@@ -227,5 +230,5 @@ COMPUTING = {
     "Neg": _negative,
     "Cast": _cast,
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "MaxPool", "GlobalMaxPool"), _pool),
-    **dict.fromkeys(("ReduceMean", "ReduceSum"), _reduced),
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax"), _reduced),
 }

@@ -18,7 +18,7 @@ __all__ = ["Attributes", "No", "Shape", "Values", "needed", "stem_of"]
 Shape = tuple[int, ...]
 Attributes = dict[str, Any]
 
-MOST = 1 << 24
+_MOST = 1 << 24
 """Numbers of a value, of one sample: far more than networks for chips have, and no more than fits into memory."""
 
 
@@ -43,8 +43,8 @@ class Values:
         shapes = [self.shapes[each] for each in inputs]
         same = isinstance(op, Integrator | Output)
         made = shape if shape is not None else shapes[0] if same else output_shape(op, shapes)
-        if prod(made) > MOST:
-            raise No(f"it gives {prod(made):,} numbers a sample, and {MOST:,} are the most")
+        if prod(made) > _MOST:
+            raise No(f"it gives {prod(made):,} numbers a sample, and {_MOST:,} are the most")
         self.shapes[name] = made
         self.nodes[name] = Node(name, op, inputs)
         return name

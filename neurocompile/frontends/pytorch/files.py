@@ -189,8 +189,8 @@ def load(path: Path, settings: Settings) -> TorchModel:
         UsageError: if the shape or the number of steps is not known.
         UnsupportedModel: with everything in the model that cannot be lowered exactly.
     """
-    if path.suffix == ".nir":
-        what = "this is no .nir file: it does not begin as HDF5 does"
+    if begins := {".nir": "HDF5 does", ".onnx": "a model in ONNX does"}.get(path.suffix):  # else it were known by it
+        what = f"this is no {path.suffix} file: it does not begin as {begins}"
         raise BadInput(Problem(what, str(path), fix="write the file again, or copy it again: it may be cut short"))
     _check_of_torch(settings)
     found = unpickle(path, settings.trust)

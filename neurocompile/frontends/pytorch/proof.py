@@ -177,7 +177,7 @@ def _same_graph(
     if found.mismatches > before:
         first = found.first
         assert first is not None
-        _check_two_ways(lowered, expected, kind, first.sample)
+        _check_two_ways(lowered, expected, kind, slice(first.sample, first.sample + 1), first.step)
         what = f"the compiled network does not fire as the live module does, on {_SHOWN[kind]}"
         told = f"{first.actual} at step {first.step}, neuron {list(first.neuron)}"
         raise NotTheSame(Problem(what, first.layer, told, f"{first.expected}", FIX_FAULT))
@@ -192,14 +192,19 @@ def _same_graph(
             raise NotTheSame(Problem(what, name, f"off by {worst:.3g}", "0", FIX_FAULT))
 
 
-def _check_two_ways(lowered: Lowered, expected: ir_trace.Trace, kind: str, sample: int | None = None) -> None:
-    """Where a neuron fires at ``>=`` and is reset at ``>``, a membrane must not be exactly its threshold."""
+def _check_two_ways(
+    lowered: Lowered, expected: ir_trace.Trace, kind: str, samples: slice = slice(None), last: int | None = None
+) -> None:
+    """Where a neuron fires at ``>=`` and is reset at ``>``, a membrane must not be exactly its threshold.
+
+    What differs at the step ``last`` of these samples may come of that at no later one.
+    """
     for name in lowered.two_ways:
         margin = expected.margins.get(name)
         if margin is None:
             continue
         limit = TIE * max(1.0, expected.thresholds.get(name, 1.0))
-        met = np.argwhere(np.abs(margin[slice(sample, None if sample is None else sample + 1)]) <= limit)
+        met = np.argwhere(np.abs(margin[samples, : None if last is None else last + 1]) <= limit)
         if len(met):
             _, step, *where = map(int, met[0])
             met_at = f"on {_SHOWN[kind]}, step {step}, neuron {where}"

@@ -175,6 +175,12 @@ def test_nothing_outside_the_file_is_read(tmp_path: Path) -> None:
         load_model(tmp_path / "m.onnx")
 
 
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no model at all")
+    with pytest.raises(BadInput, match=r"this is no \.onnx file: it does not begin as a model in ONNX does"):
+        load_model(tmp_path / "m.onnx")
+
+
 def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
     model = made(helper.make_node("Add", ["x", "w"], ["y"]), w=np.array([1, np.nan, 0, 0], np.float32))
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
